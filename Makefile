@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-chromium need-nginx
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -98,16 +98,39 @@ plant:
 fuzz:
 	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
 
-# The tests of Microsoft's SDKs and of Confab's, against the built binary.
+# The tests of Microsoft's SDKs and of Confab's, against the built binary: two suites at a time.
+# On a database one after another: they share it, and some move the clock of their server.
 RESULTS ?= dist/compat
+MATRIX = $(patsubst compat/matrix/%/run,%,$(wildcard compat/matrix/*/run))
+SUITES = mslive $(MATRIX:%=matrix-%) python go samples quickstart2021 quickstart
 compat: need-python build
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
-	COMPAT_BIN=dist/confab compat/python/run -q --junitxml=$(CURDIR)/$(RESULTS)/python.xml
-	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/$(RESULTS)/samples.xml
-	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/$(RESULTS)/quickstart2021.xml
-	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS) compat/mslive/run -q
-	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
-	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
+	@[ -z "$$COMPAT_DATABASE" ] || for suite in $(SUITES); do $(MAKE) suite-$$suite || exit 1; done
+	@[ -n "$$COMPAT_DATABASE" ] || $(MAKE) $(TWO) $(SUITES:%=suite-%)
+
+# Every release of Microsoft's SDKs that the registries have (compat/releases.json), two languages at a time. It writes
+# the releases that make check does not run into docs/compatibility.md.
+compat-all: need-python build
+	rm -rf dist/compat-all && mkdir -p dist/compat-all
+	@$(MAKE) $(TWO) $(MATRIX:%=suite-matrix-%) COMPAT_LANE=all RESULTS=dist/compat-all
+	scripts/compatibility --all dist/compat-all
+
+# Two jobs, unless a make above this one already says how many there are.
+TWO = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j2 --output-sync=target)
+
+suite-%: export COMPAT_BIN = dist/confab
+suite-python suite-samples suite-quickstart2021: suite-%:
+	compat/$*/run -q --junitxml=$(CURDIR)/$(RESULTS)/$*.xml
+suite-mslive:
+	COMPAT_OUT=$(RESULTS) compat/mslive/run -q
+suite-go:
+	COMPAT_OUT=$(RESULTS)/go.json compat/go/run
+suite-quickstart:
+	env -u COMPAT_BIN dist/confab run --data memory: -- $(GO) run ./examples/quickstart
+suite-matrix-java: need-java
+suite-matrix-%:
+	COMPAT_LANE=$(COMPAT_LANE) COMPAT_OUT=$(RESULTS) compat/matrix/$*/run
+COMPAT_LANE ?= check
 
 # Microsoft's Python SDK through nginx and Caddy, configured as docs/operating.md says: about a
 # minute and a half.
@@ -205,6 +228,9 @@ need-cc:
 
 need-python:
 	@./scripts/need "Python 3 with venv" "python3 -c 'import ensurepip, venv'" python3 python3-venv
+
+need-java:
+	@./scripts/need "a JDK with Maven" "javac -version && mvn --version" default-jdk-headless maven
 
 # RUNLEVEL keeps the packages from starting servers of their own.
 need-nginx:
