@@ -302,7 +302,7 @@ def send_lost(on):
     """Two equal sends in a row leave two messages, though the first answer was lost."""
     alice = on.person("alice")
 
-    # The connection is cut: this SDK does not send again, so the program is told and does.
+    # The connection is cut. azure-core does not repeat such a POST: the program is told, and says it again.
     thread = on.thread(alice)
     on.fault(operation="send message", drop="after")
     try:
@@ -310,9 +310,9 @@ def send_lost(on):
     except AzureError as error:
         assert not isinstance(error, HttpResponseError), repr(error)
     on.sdk.send(thread, "Where do we eat?")
-    same([text_of(one) for one in on.sdk.items(thread.list_messages())[:3] if kind_of(one).lower() == "text"], ["Where do we eat?"] * 2)
+    same([text_of(one) for one in texts(on, thread)], ["Where do we eat?"] * 2)
 
-    # A proxy answers 503 to a send that the server has carried out: the SDK sends again.
+    # A proxy answers 503 to a send that the server has carried out: azure-core repeats it.
     thread = on.thread(alice)
     on.sdk.wire.exchanges.clear()
     on.sdk.wire.lose = 503
@@ -322,9 +322,13 @@ def send_lost(on):
     if not ids[0]:
         raise Lacks("sends no x-ms-client-request-id, so that nothing tells a repeat from a second message")
     assert ids[0] == ids[1] != ids[2], ids
-    listed = [one.id for one in on.sdk.items(thread.list_messages()) if text_of(one) == "At noon?"]
-    same(sorted(listed), sorted(sent))
+    same(sorted(one.id for one in texts(on, thread)), sorted(sent))
     same(len(set(sent)), 2)
+
+
+def texts(on, thread):
+    """Returns the text messages of a thread, newest first."""
+    return [one for one in on.sdk.items(thread.list_messages()) if kind_of(one).lower() == "text"]
 
 
 @case("get message", "text")
@@ -339,8 +343,7 @@ def get_message(on):
 def list_messages(on):
     thread = on.thread(on.person("alice"))
     sent = [on.sdk.send(thread, text) for text in ("one", "two", "three")]
-    listed = [one for one in on.sdk.items(thread.list_messages()) if kind_of(one).lower() == "text"]
-    same([(one.id, text_of(one)) for one in listed], list(zip(sent, ("one", "two", "three")))[::-1])
+    same([(one.id, text_of(one)) for one in texts(on, thread)], list(zip(sent, ("one", "two", "three")))[::-1])
 
 
 @case("list messages", "two pages")

@@ -3,6 +3,7 @@
 It needs nothing but Python. `run` starts it.
 """
 import argparse
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RELEASES = HERE.parent.parent / "releases.json"
 KINDS = ("sync", "async")
+SHOWN = 5  # failures of one release that are printed; the results have all
 
 
 def rows_of(rows, lane, only, postgres):
@@ -37,14 +39,14 @@ def judge(row, lines, spoken):
     """Returns what is wrong with the lines of a row beside FAIL, one sentence each. spoken maps chat and identity to api-versions."""
     wrong = []
     name = " with ".join(packages_of(row))
-    used = set()
+    unused = set(row["lacks"])
     for line in lines:
         entries = {line["operation"], "{operation}/{case}".format(**line)} & set(row["lacks"])
-        if line["result"] == "NA":
-            used |= entries
-            if not entries:
-                wrong.append("{}: {operation}/{case} ({client}) is NA, and releases.json does not list it: {error}".format(name, **line))
-    wrong += ["{}: releases.json says that it lacks {}, but no case was NA".format(name, entry) for entry in sorted(set(row["lacks"]) - used)]
+        if line["result"] != "PASS":
+            unused -= entries
+        if line["result"] == "NA" and not entries:
+            wrong.append("{}: {operation}/{case} ({client}) is NA, and releases.json does not list it: {error}".format(name, **line))
+    wrong += ["{}: releases.json says that it lacks {}, but no case was NA".format(name, entry) for entry in sorted(unused)]
     for api in ("chat", "identity"):
         want = sorted(row.get(api + "_versions", []))
         if "chat" not in row and api == "chat":
@@ -70,7 +72,13 @@ class Installation:
         return HERE / (".venv-" + group) / "bin" / "python", [HERE / ".releases" / pin for pin in packages_of(row)]
 
     def make(self, rows):
-        """Installs what the rows need. What is there with the same pins is kept."""
+        """Installs what the rows need. What is there with the same pins is kept. Two runs at a time wait for each other."""
+        (HERE / ".releases").mkdir(exist_ok=True)
+        with open(HERE / ".releases" / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._make(rows)
+
+    def _make(self, rows):
         for python in sorted({self.environment(row)[0] for row in rows}):
             self._make_venv(python.parent.parent)
         any_pip = self.environment(rows[0])[0]
@@ -80,7 +88,7 @@ class Installation:
     def _make_venv(self, venv):
         wanted = HERE / "requirements-{}.txt".format(venv.name.split("-")[1])
         stamp, python = venv / "requirements.stamp", venv / "bin" / "python"
-        if stamp.exists() and stamp.read_text() == wanted.read_text() and subprocess.call([python, "-c", ""], stderr=subprocess.DEVNULL) == 0:
+        if stamp.exists() and stamp.read_text() == wanted.read_text() and python.exists():  # its Python may have gone
             return
         shutil.rmtree(venv, ignore_errors=True)
         subprocess.check_call([sys.executable, "-m", "venv", venv])
@@ -136,7 +144,7 @@ def run(rows, installation, out):
             if line["result"] == "FAIL":
                 if not count["FAIL"] and here["FAIL"] == 1:
                     print("first failure: {}\n\n{}\n".format(json.dumps(line), exchange or "(no request was sent)"), flush=True)
-                else:
+                elif here["FAIL"] <= SHOWN:
                     print("FAIL {operation}/{case} ({client}): {error}".format(**line).splitlines()[0], flush=True)
         for result, number in here.items():
             count[result] += number

@@ -26,6 +26,7 @@ from sdk import SDK, Lacks
 def run(on, function):
     """Returns the result of a case and its error text."""
     on.sdk.wire.exchanges.clear()
+    on.sdk.wire.lose = None
     try:
         function(on)
     except Lacks as reason:

@@ -115,11 +115,12 @@ class SDK:
         self.wire = Wire()
         self._loop = asyncio.new_event_loop() if kind == "async" else None
         self._clients = []
+        self._transport = self._open_transport()
         self._endpoint = endpoint
         self.has_chat = has_chat
         identities = self._clients_module(identity_package.replace("-", "."))
         self.identity = self._open(
-            lambda transport: identities.CommunicationIdentityClient.from_connection_string(connection_string, transport=transport)
+            lambda: identities.CommunicationIdentityClient.from_connection_string(connection_string, transport=self._transport)
         )
         if has_chat:
             self.models = importlib.import_module("azure.communication.chat")
@@ -144,14 +145,21 @@ class SDK:
             token = options.CommunicationTokenRefreshOptions(token)
         return self._credential(token)
 
+    def _inside(self, make):
+        """Returns what make returns, called inside the loop if there is one: asynchronous clients want to be made there."""
+        if not self._loop:
+            return make()
+
+        async def inside():
+            return make()
+        return self._loop.run_until_complete(inside())
+
+    def _open_transport(self):
+        """Returns the transport that all clients share: a client of its own would open a connection for each thread."""
+        return self._inside(lambda: (AioTransport if self._loop else SyncTransport)(self.wire))
+
     def _open(self, make):
-        """Returns a new client. An asynchronous one is made inside the loop, as its transport wants."""
-        if self._loop:
-            async def inside():
-                return make(AioTransport(self.wire))
-            client = self._loop.run_until_complete(inside())
-        else:
-            client = make(SyncTransport(self.wire))
+        client = self._inside(make)
         self._clients.append(client)
         return client
 
@@ -181,6 +189,7 @@ class SDK:
         for client in self._clients:
             if hasattr(client, "close"):
                 self.wait(client.close())
+        self.wait(self._transport.close())
         if self._loop:
             self._loop.close()
 
@@ -210,10 +219,10 @@ class SDK:
     # Threads
 
     def chat_client(self, token):
-        return self._open(lambda transport: self._chats.ChatClient(self._endpoint, self._credentials(token), transport=transport))
+        return self._open(lambda: self._chats.ChatClient(self._endpoint, self._credentials(token), transport=self._transport))
 
     def thread_client(self, chat, thread_id):
-        return self._open(lambda transport: chat.get_chat_thread_client(thread_id, transport=transport))
+        return self._open(lambda: chat.get_chat_thread_client(thread_id, transport=self._transport))
 
     def participant(self, user, name=None):
         """Returns a participant as the release calls it."""
