@@ -264,7 +264,8 @@ class SDK:
         for name in options:
             need(thread.send_message, name)
         if html:
-            options[need(thread.send_message, "chat_message_type")] = self.models.ChatMessageType.HTML
+            name = need(thread.send_message, "chat_message_type")
+            options[name] = self.models.ChatMessageType.HTML
         sent = self.wait(thread.send_message(content, **options))
         return sent if isinstance(sent, str) else sent.id
 
