@@ -1,7 +1,8 @@
-"""Tests of the judge: what a run must not let pass."""
+"""Tests of matrix.py: what a run must not let pass, and the pins."""
+import json
 import unittest
 
-from matrix import judge, rows_of
+from matrix import RELEASES, Installation, judge, packages_of, rows_of
 
 ROW = {
     "language": "python", "chat": "9.9.9", "identity": {"package": "azure-communication-identity", "release": "8.8.8"},
@@ -31,6 +32,9 @@ class Judge(unittest.TestCase):
         (wrong,) = judge(ROW, [line("html", "PASS")], SPOKEN)
         self.assertIn("lacks send message/html", wrong)
 
+    def test_a_listed_lack_that_fails_is_only_a_failure(self):
+        self.assertEqual(judge(ROW, [line("html", "FAIL")], SPOKEN), [])
+
     def test_other_api_versions_are_found(self):
         lines = [line("html", "NA")]
         for spoken in ({"2031-01-01", "2021-03-07"}, {"2021-03-07"}, set()):
@@ -52,6 +56,12 @@ class Rows(unittest.TestCase):
         self.assertEqual(rows_of(rows, "all", "9.9.9", False), [ROW])
         self.assertEqual(rows_of(rows, "all", "1", False), [alone])
         self.assertEqual(rows_of(rows, "all", "8.8.8", False), [])
+
+
+class Pins(unittest.TestCase):
+    def test_every_release_of_the_list_is_pinned_and_every_pin_is_used(self):
+        rows = rows_of(json.loads(RELEASES.read_text()), "all", None, False)
+        self.assertEqual({pin for row in rows for pin in packages_of(row)}, set(Installation().pins))
 
 
 if __name__ == "__main__":
