@@ -18,9 +18,12 @@ type BatchState struct {
 	Receipts map[ReceiptKey]Receipt
 	// Superseded has the sequences of the superseded versions of messages, in ascending order.
 	Superseded map[MessageKey][]Span
-	Position   uint64 // of the last event in the store
-	Day        uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
-	DayShift   int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
+	// CustomIDs has the ids of the users who have the custom ids in Reads. A custom id that no
+	// user has is missing.
+	CustomIDs map[string]string
+	Position  uint64 // of the last event in the store
+	Day       uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
+	DayShift  int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. The engine must load the rows named in the
@@ -33,6 +36,7 @@ func NewBatchState(b Batch) *BatchState {
 	s.Messages = rowsFor[Message](s.Reads.Messages)
 	s.Receipts = rowsFor[Receipt](s.Reads.Receipts)
 	s.Superseded = rowsFor[[]Span](s.Reads.Superseded)
+	s.CustomIDs = rowsFor[string](s.Reads.CustomIDs)
 	return s
 }
 
@@ -89,6 +93,10 @@ type Reads struct {
 	// Superseded names the messages whose superseded versions (versions replaced by an edit or
 	// a deletion) are all needed.
 	Superseded map[MessageKey]struct{}
+	// CustomIDs names the custom ids that the changes give to users. The engine finds out who
+	// has them. It need not lock these users: if another batch gives one of the ids to a user
+	// meanwhile, the engine must not write this batch, and begins it again.
+	CustomIDs map[string]struct{}
 }
 
 func (b Batch) reads() (r Reads) {
@@ -99,6 +107,11 @@ func (b Batch) reads() (r Reads) {
 		for _, us := range [][]User{c.ReadUsers, c.PutUsers} {
 			for _, u := range us {
 				insert(&r.Users, u.ID, struct{}{})
+			}
+		}
+		for i := range c.PutUsers {
+			if id := c.PutUsers[i].CustomID; id != "" {
+				insert(&r.CustomIDs, id, struct{}{})
 			}
 		}
 		if c.SendToken != "" {
@@ -176,9 +189,10 @@ func (a *assigner) assign(c *Change) Outcome {
 	if a.stale(c, head, locked) {
 		return Outcome{Status: Stale}
 	}
-	for _, u := range c.PutUsers {
-		a.Users[u.ID] = u
+	if a.taken(c) {
+		return Outcome{Status: Refused, Err: ErrCustomIDTaken}
 	}
+	a.putUsers(c.PutUsers)
 	c = a.copy(c)
 	if c.Thread == "" {
 		for i := range c.Events { // of a user: the position is the number
@@ -253,6 +267,27 @@ func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 		}
 	}
 	return false
+}
+
+// taken reports whether another user has a custom id that the change gives to a user.
+func (a *assigner) taken(c *Change) bool {
+	return slices.ContainsFunc(c.PutUsers, func(u User) bool {
+		holder, ok := a.CustomIDs[u.CustomID]
+		return ok && holder != u.ID
+	})
+}
+
+// putUsers replaces the rows of users in the state.
+func (a *assigner) putUsers(us []User) {
+	for _, u := range us {
+		if had := a.Users[u.ID].CustomID; had != u.CustomID {
+			delete(a.CustomIDs, had)
+		}
+		if u.CustomID != "" {
+			insert(&a.CustomIDs, u.CustomID, u.ID)
+		}
+		a.Users[u.ID] = u
+	}
 }
 
 // copy returns a copy of the change. It also copies the slices whose elements Assign fills, so

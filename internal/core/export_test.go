@@ -15,6 +15,17 @@ const (
 // remembers between sweeps.
 const MaxPaused = maxPaused
 
+// MaxIssued is the greatest number of users whose latest token a Service notes before it stores
+// the times.
+const MaxIssued = maxIssued
+
+// Noted returns the number of users whose latest token is noted and not stored yet.
+func (s *Service) Noted() int {
+	s.issued.mu.Lock()
+	defer s.issued.mu.Unlock()
+	return len(s.issued.at)
+}
+
 // Queued returns the number of changes that wait in the lane that commits changes with this
 // key.
 func (s *Service) Queued(key string) int {

@@ -399,6 +399,12 @@ type User struct {
 	// ErasedTo is the progress of the user's erasure, as a thread id: the user's data is erased
 	// from all threads in the user's list whose ids are not greater.
 	ErasedTo string
+	// CustomID is the app's own id of the user, or "". No two users have the same one. A user
+	// that is deleted has none, so that the app may give the id to a new user.
+	CustomID string
+	// TokenIssuedAt is when the last access token was issued to the user, or 0. It may be older
+	// than the last token by a moment (see Service.TokenIssued).
+	TokenIssuedAt int64
 }
 
 // Receipt records the last message that a user has read in a thread. It is replaced only by a

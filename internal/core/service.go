@@ -88,6 +88,8 @@ type Service struct {
 	walk          supersededWalk
 	swept         sweepCounts // guards itself
 
+	issued issued // guards itself
+
 	mu          sync.Mutex // guards the fields below
 	users       *lru.Cache[string, cachedUser]
 	userChanges uint64              // incremented when changed users are removed from users
@@ -118,6 +120,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures, s.erasurePauses, s.expiryPauses = map[string]*erasure{}, pauses{}, pauses{}
 	s.released = map[string]struct{}{}
+	s.issued.at = map[string]int64{}
 	s.eventsKept = uint32(min(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept), MaxEventsKept))
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
@@ -130,9 +133,16 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	return s, nil
 }
 
+// closeTime is the longest time for which Close waits for the store to take the times of issued
+// tokens.
+const closeTime = time.Second
+
 // Close stops the Service. It waits until the queued changes are committed, and refuses later
 // changes with 503.
 func (s *Service) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	_ = s.storeIssued(ctx) // of little use, so a server that stops does not wait longer for it
 	s.stopRefresh()
 	s.refreshing.Wait()
 	s.commits.close()

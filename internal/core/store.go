@@ -75,6 +75,9 @@ type Store interface {
 	// users that do not exist.
 	Users(ctx context.Context, ids []string) ([]User, error)
 
+	// UserByCustomID returns the user who has a custom id, or the zero User if nobody has it.
+	UserByCustomID(ctx context.Context, customID string) (User, error)
+
 	// ListUsers returns up to limit users, whatever their state, in ascending order of ids,
 	// whose ids are greater than after.
 	ListUsers(ctx context.Context, after string, limit int) ([]User, error)
@@ -371,6 +374,9 @@ func (c *Change) size() int {
 	for _, p := range c.Invalid {
 		n += 64 + len(p.User)
 	}
+	for i := range c.PutUsers {
+		n += len(c.PutUsers[i].CustomID)
+	}
 	return n + 128*(len(c.Events)+len(c.ReadUsers)+len(c.PutUsers)+len(c.DropReceipts)+len(c.DropSuperseded))
 }
 
@@ -415,7 +421,7 @@ const (
 	Stale            // a row that it was decided on has changed since
 	Replayed         // an earlier change had the same token
 	Unchanged        // Decide returned a change without rows
-	Refused          // Decide returned an error
+	Refused          // Decide returned an error, or a custom id is taken
 	Unread           // Decide needs rows that were not locked
 )
 
@@ -430,7 +436,7 @@ type Outcome struct {
 	Revision  uint64        // Applied: of the thread's head, after the change
 	MessageID int64         // Replayed: the id of the first send's message
 	Answer    *CreateAnswer // Replayed: the answer of the first create
-	Err       error         // Refused: the error of Decide
+	Err       error         // Refused: the error of Decide, or ErrCustomIDTaken
 }
 
 // LaneOf returns the number, from 0 to n-1, of the lane that commits the changes with this key.

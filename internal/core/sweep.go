@@ -21,10 +21,11 @@ const (
 	SweepEvents                      // positions of events, and old days of the log
 	SweepEndpoints                   // old endpoints of clients
 	SweepSuperseded                  // superseded versions of messages that nobody may read any more
+	SweepTokens                      // times of issued tokens to store
 	sweepKinds
 )
 
-var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded"}
+var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded", "tokens"}
 
 // String returns the name of the kind, such as "retention".
 func (k SweepKind) String() string { return sweepNames[k] }
@@ -69,7 +70,8 @@ const (
 // Sweep does the background work of the Service. It deletes threads that have expired by their
 // retention policies, erases the data of deleted users whose grace is over, and finishes the
 // deletion of large threads. It also deletes old days of the event log, old endpoints, and
-// superseded versions of messages that nobody may read any more.
+// superseded versions of messages that nobody may read any more, and stores when tokens were
+// issued.
 //
 // Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user
 // fails, Sweep continues with the next one and tries the failed one again after a pause, which
@@ -116,6 +118,8 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 		return time.Time{}, s.trimEvents(ctx)
 	case SweepEndpoints:
 		return time.Time{}, s.sweepEndpoints(ctx)
+	case SweepTokens:
+		return time.Time{}, s.storeIssued(ctx)
 	default:
 		return s.sweepSuperseded(ctx)
 	}

@@ -82,8 +82,12 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 }
 
 // CreateUser creates a user with a new id (docs/contract/identity.md §3.1).
-func (s *Service) CreateUser(ctx context.Context) (User, error) {
-	u := User{State: UserLive, Generation: 1}
+func (s *Service) CreateUser(ctx context.Context) (User, error) { return s.createUser(ctx, "") }
+
+// createUser creates a user with a new id and this custom id, which may be empty. It fails with
+// ErrCustomIDTaken if another user has the custom id.
+func (s *Service) createUser(ctx context.Context, customID string) (User, error) {
+	u := User{State: UserLive, Generation: 1, CustomID: customID}
 	u.ID = s.resource.UserID(newUserPart(s.random, s.now().UnixMilli()))
 	_, err := s.change(ctx, func(Rows) (*Change, error) {
 		return &Change{Key: u.ID, ReadUsers: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
@@ -147,10 +151,12 @@ func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 // DeleteUser begins a user's deletion by setting the state UserDeleting
 // (docs/contract/identity.md §3.4). From then on the user's tokens may only be used to leave
 // threads, and to delete threads that the user has created or is alone in. After the grace,
-// Sweep erases the user's data.
+// Sweep erases the user's data. The custom id, and the time of the last token, are erased at
+// once.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, UserRemoved, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
+		u.CustomID, u.TokenIssuedAt = "", 0
 	})
 }
 

@@ -38,7 +38,8 @@ func decode(kind string, line []byte) (core.Record, error) {
 	case "user":
 		return read(line, func(l *userLine) (core.Record, error) {
 			state, ok := core.ParseUserState(l.State)
-			return core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation}, knownWord(ok, "state", l.State)
+			u := core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation, CustomID: l.CustomID, TokenIssuedAt: l.IssuedAt}
+			return u, errors.Join(knownWord(ok, "state", l.State), atLeast(0, "tokenIssuedAt", l.IssuedAt), onlyLive(u))
 		})
 	case "thread":
 		return read(line, decodeThread)
@@ -133,6 +134,14 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 		misplaced = fmt.Errorf("thread %q does not go with event %q", l.Thread, l.Event)
 	}
 	return e, errors.Join(misplaced, sortKey{ids: []string{owner}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
+}
+
+// onlyLive fails if a user who is not live has a custom id.
+func onlyLive(u core.User) error {
+	if u.CustomID != "" && u.State != core.UserLive {
+		return errors.New("a deleted user has a customId")
+	}
+	return nil
 }
 
 // knownWord returns nil if ok is true. Otherwise it returns an error that says that the word is

@@ -26,7 +26,7 @@ func encode(r core.Record) (any, error) {
 		}
 		return line, t.err("the resource")
 	case core.User:
-		return userLine{"user", t.text(r.ID), word(&t, r.State, core.ParseUserState), r.DeletedAt, r.Generation}, t.err("user " + r.ID)
+		return userLine{"user", t.text(r.ID), word(&t, r.State, core.ParseUserState), r.DeletedAt, r.Generation, t.text(r.CustomID), r.TokenIssuedAt}, t.err("user " + r.ID)
 	case core.Head:
 		return threadLine{
 			Kind: "thread", ID: t.text(r.ID), Revision: r.Revision, Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy),

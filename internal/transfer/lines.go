@@ -21,6 +21,8 @@ type userLine struct {
 	State      string `json:"state"`
 	DeletedAt  int64  `json:"deletedAt,omitempty"`
 	Generation uint64 `json:"generation"`
+	CustomID   string `json:"customId,omitempty"`
+	IssuedAt   int64  `json:"tokenIssuedAt,omitempty"` // when the last token was issued
 }
 
 type threadLine struct {

@@ -76,9 +76,18 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 			expiries[id] = on
 		}
 	}
+	var custom map[string]string // custom id of each user before the batch
+	for id, u := range state.Users {
+		if u.CustomID != "" {
+			if custom == nil {
+				custom = map[string]string{}
+			}
+			custom[id] = u.CustomID
+		}
+	}
 	outcomes := core.Assign(b, state)
 
-	w := writer{batch: s.db.NewBatch(), key: s.key, value: s.value, expiries: expiries}
+	w := writer{batch: s.db.NewBatch(), key: s.key, value: s.value, expiries: expiries, custom: custom}
 	for i := range outcomes {
 		if outcomes[i].Status == core.Applied {
 			w.change(&outcomes[i], state)
@@ -123,6 +132,10 @@ func load(r pebble.Reader, s *core.BatchState) error {
 	}
 	return errors.Join(
 		loadRows(s.Users, s.Reads.Users, func(id string) (core.User, bool, error) { return users.get(r, core.User{ID: id}) }),
+		loadRows(s.CustomIDs, s.Reads.CustomIDs, func(id string) (string, bool, error) {
+			u, found, err := customIDs.get(r, core.User{CustomID: id})
+			return u.ID, found, err
+		}),
 		loadRows(s.Messages, s.Reads.Messages, func(k core.MessageKey) (core.Message, bool, error) { return message(r, k.Thread, k.ID) }),
 		loadRows(s.Superseded, s.Reads.Superseded, func(k core.MessageKey) ([]core.Span, bool, error) { return spans(r, k.Thread, k.ID) }),
 		loadRows(s.Sent, s.Reads.Sent, func(k core.SendKey) (int64, bool, error) {
@@ -161,6 +174,7 @@ type writer struct {
 	row        core.ThreadMessage // thread, id and sequence of the message that is being added
 	heads      map[string]bool    // threads whose head is in the batch; it is the head after all changes, so one write is enough
 	expiries   map[string]int64   // expiry time of each thread in the stored expiry rows
+	custom     map[string]string  // custom id of each user in the stored index of custom ids; nil: nobody in the batch has one
 }
 
 // change adds all rows of an applied change to the batch.
@@ -222,15 +236,35 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 }
 
 // user writes a user's row, and adds or removes the user in the index of users whose
-// deletion is not complete.
+// deletion is not complete and in the index of custom ids.
 func (w *writer) user(u *core.User) {
 	users.put(w, u)
+	if had := w.custom[u.ID]; had != u.CustomID {
+		w.customID(u, had)
+	}
 	switch u.State {
 	case core.UserDeleting:
 		deleting.put(w, u)
 	case core.UserDeleted:
 		deleting.remove(w, u)
 	}
+}
+
+// customID replaces the entry of a user in the index of custom ids. had is the custom id of the
+// entry, or "" if there is none.
+func (w *writer) customID(u *core.User, had string) {
+	if had != "" {
+		customIDs.remove(w, &core.User{CustomID: had})
+		delete(w.custom, u.ID)
+	}
+	if u.CustomID == "" {
+		return
+	}
+	customIDs.put(w, u)
+	if w.custom == nil {
+		w.custom = map[string]string{}
+	}
+	w.custom[u.ID] = u.CustomID
 }
 
 // expiry updates the index of threads by expiry time after the head h has changed. was is the

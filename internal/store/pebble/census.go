@@ -84,25 +84,26 @@ type tally struct {
 func newTallies(floor uint64) *tallies {
 	all := &tallies{last: floor}
 	all.kinds = []*tally{
-		tallyOf("users", users, func(u *core.User) { u.ErasedTo = "" }), // exports have no ErasedTo
-		tallyOf("threads", heads, func(h *core.Head) { h.LastPosition = max(h.LastPosition, floor) - floor }),
-		tallyOf("members", members, nil),
-		tallyOf("messages", messages, nil),
-		tallyOf("message ids", ids, nil),
-		tallyOf("superseded messages", superseded, nil),
-		tallyOf("superseded sequences", supersededAt, nil),
-		tallyOf("answers", answers, nil),
-		tallyOf("tokens", sent, nil),
-		tallyOf("receipts", receipts, nil),
-		tallyOf("list entries", lists, nil),
-		tallyOf("users in deletion", deleting, nil),
-		tallyOf("expiries", expiries, nil),
-		tallyOf("events", events, func(e *core.Event) { e.Check = 0; fromFloor(e, floor) }),
-		tallyOf("positions", positions, func(e *core.Event) {
+		tallyOf("users", users, 2, func(u *core.User) { u.ErasedTo = "" }), // exports have no ErasedTo
+		tallyOf("threads", heads, 1, func(h *core.Head) { h.LastPosition = max(h.LastPosition, floor) - floor }),
+		tallyOf("members", members, 2, nil),
+		tallyOf("messages", messages, 1, nil),
+		tallyOf("message ids", ids, 1, nil),
+		tallyOf("superseded messages", superseded, 1, nil),
+		tallyOf("superseded sequences", supersededAt, 1, nil),
+		tallyOf("answers", answers, 1, nil),
+		tallyOf("tokens", sent, 1, nil),
+		tallyOf("receipts", receipts, 1, nil),
+		tallyOf("list entries", lists, 1, nil),
+		tallyOf("users in deletion", deleting, 1, nil),
+		tallyOf("custom ids", customIDs, 1, nil),
+		tallyOf("expiries", expiries, 1, nil),
+		tallyOf("events", events, 2, func(e *core.Event) { e.Check = 0; fromFloor(e, floor) }),
+		tallyOf("positions", positions, 1, func(e *core.Event) {
 			all.last = max(all.last, e.Position)
 			fromFloor(e, floor)
 		}),
-		tallyOf("endpoints", endpoints, nil),
+		tallyOf("endpoints", endpoints, 2, nil),
 	}
 	return all
 }
@@ -127,9 +128,11 @@ func (all *tallies) of(letter byte) *tally {
 	panic("pebble: no rows of this kind are counted")
 }
 
-// tallyOf returns an empty tally of a kind of row. If normal is not nil, it is called for each
+// tallyOf returns an empty tally of a kind of row. base is the format that the kind had when
+// backups began to contain checksums: rows are hashed in that format, or in the next one that
+// has all of their fields, so that the checksums in older backups stay right. If normal is not nil, it is called for each
 // row before the row is hashed, and removes what differs between stores with the same content.
-func tallyOf[T any](name string, k kind[T], normal func(*T)) *tally {
+func tallyOf[T any](name string, k kind[T], base byte, normal func(*T)) *tally {
 	t := &tally{letter: k.letter, name: name}
 	var b []byte
 	t.add = func(key, value []byte) error {
@@ -143,7 +146,7 @@ func tallyOf[T any](name string, k kind[T], normal func(*T)) *tally {
 		b = append(b[:0], 0, 0, 0, 0) // the length of the key, which separates it from the value
 		b = k.key(b, &r)
 		binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-		b = k.schema.Encode(b, &r)
+		b = k.schema.EncodeEarliest(b, base, &r)
 		h := sha256.Sum256(b)
 		var carry uint64
 		t.sum[1], carry = bits.Add64(t.sum[1], binary.BigEndian.Uint64(h[8:]), 0)

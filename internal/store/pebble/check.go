@@ -84,6 +84,7 @@ type checker struct {
 
 	seen      seen              // the rows of the current thread
 	deletions uint64            // pairing of users and the index of users in deletion
+	named     uint64            // pairing of users and the index of custom ids
 	expiring  uint64            // pairing of heads and the index of threads that expire
 	listed    uint64            // pairing of members and the users' lists
 	placed    uint64            // pairing of events and positions
@@ -146,10 +147,16 @@ func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error 
 	return cmp.Or(err, it.Close()) // Close returns an error of an earlier read too
 }
 
-// users reads all users and the index of users whose deletion is not complete, and reports
-// where they differ.
+// users reads all users, the index of users whose deletion is not complete and the index of
+// custom ids, and reports where they differ.
 func (c *checker) users() error {
-	err := eachRow(c, users, func(_ []byte, u core.User) error {
+	err := eachRow(c, users, func(key []byte, u core.User) error {
+		if u.CustomID != "" {
+			c.named += hash(u.ID, u.CustomID, 0, 0)
+			if u.State != core.UserLive {
+				return c.fault(key, "the user is deleted, and has a custom id")
+			}
+		}
 		if u.State == core.UserDeleting {
 			c.deletions += hash(u.ID, "", 0, 0)
 		}
@@ -160,6 +167,15 @@ func (c *checker) users() error {
 			c.deletions -= hash(u.ID, "", 0, 0)
 			return nil
 		})
+	}
+	if err == nil {
+		err = eachRow(c, customIDs, func(_ []byte, u core.User) error {
+			c.named -= hash(u.ID, u.CustomID, 0, 0)
+			return nil
+		})
+	}
+	if err == nil && c.named != 0 {
+		err = c.pairCustomIDs()
 	}
 	if err != nil || c.deletions == 0 {
 		return err
@@ -177,6 +193,31 @@ func (c *checker) users() error {
 		u, _, err := users.get(c.r, core.User{ID: entry.ID})
 		if err == nil && u.State != core.UserDeleting {
 			err = c.report(fmt.Sprintf("user %s is in the index of users in deletion, and not in deletion", entry.ID))
+		}
+		return err
+	})
+}
+
+// pairCustomIDs reports each custom id of a user that the index does not have for this user, and
+// each entry of the index whose user does not have the custom id.
+func (c *checker) pairCustomIDs() error {
+	err := users.each(c.r, "", func(u core.User) error {
+		if u.CustomID == "" {
+			return nil
+		}
+		entry, found, err := customIDs.get(c.r, core.User{CustomID: u.CustomID})
+		if err == nil && (!found || entry.ID != u.ID) {
+			err = c.report(fmt.Sprintf("user %s has a custom id that the index of custom ids does not have for it", u.ID))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return customIDs.each(c.r, "", func(entry core.User) error {
+		u, _, err := users.get(c.r, core.User{ID: entry.ID})
+		if err == nil && u.CustomID != entry.CustomID {
+			err = c.report(fmt.Sprintf("the index of custom ids has an entry for user %s, who does not have that custom id", entry.ID))
 		}
 		return err
 	})

@@ -76,6 +76,9 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	users := make([]string, 24)
 	for i := range users {
 		u, err := svc.CreateUser(ctx)
+		if i%3 == 0 {
+			u, err = svc.UserByCustomID(ctx, fmt.Sprint("custom id ", i))
+		}
 		must(err)
 		users[i] = u.ID
 	}

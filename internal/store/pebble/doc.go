@@ -11,7 +11,7 @@
 //	letter  key                               value
 //	M       name                              schema version, resource, epoch, the last event that was trimmed
 //	k       index(1)                          an access key
-//	u       user                              a user: state, deletion time, token generation, erasure
+//	u       user                              a user: state, deletion time, token generation, erasure, custom id, time of the last token
 //	h       thread                            a head: the thread's properties and counters
 //	p       thread 0 user                     a member: share and join time, event intervals, when and where it left
 //	m       thread 0 sequence(8)              a message with its content
@@ -22,6 +22,7 @@
 //	t       thread 0 caller 0 token           the id of the message that was sent with an idempotency token
 //	r       thread 0 user                     a read receipt
 //	d       user                              a user whose deletion has begun but is not complete
+//	a       custom id                         the user who has this custom id
 //	x       time(8) thread                    a thread that expires at this time by its retention policy
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position, time, check

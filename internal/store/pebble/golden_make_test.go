@@ -19,7 +19,7 @@ import (
 )
 
 // This file makes the golden stores: stores of each schema, kept in testdata, that later
-// versions must be able to open. It compiles with the code of every schema;
+// versions must be able to open. It compiles with the code of schema 8 and later ones;
 // testdata/store-schema2/README.md says how to run it in an older revision.
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
@@ -49,6 +49,15 @@ func (g *golden) user() string {
 	g.t.Helper()
 	u, err := g.CreateUser(context.Background())
 	g.ok(err)
+	return u.ID
+}
+
+// named returns a new user with a custom id, to whom a token was issued.
+func (g *golden) named(customID string) string {
+	g.t.Helper()
+	u, err := g.UserByCustomID(context.Background(), customID)
+	g.ok(err)
+	g.TokenIssued(context.Background(), u.ID)
 	return u.ID
 }
 
@@ -101,7 +110,7 @@ func makeGolden(t *testing.T, dir string) {
 	id := communication.ParseRawID
 
 	// Write what happens on the first day, before goldenMidnight.
-	ann, bob, carol, dave, eve := g.user(), g.user(), g.user(), g.user(), g.user()
+	ann, bob, carol, dave, eve := g.user(), g.named("the first"), g.user(), g.named("the fourth"), g.user()
 	lunch := g.thread(ann, core.CreateThread{
 		Topic: "lunch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60, Token: "create-1",
 		Participants: []core.NewParticipant{

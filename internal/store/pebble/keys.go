@@ -27,6 +27,7 @@ const (
 	kindReceipt      = 'r'
 	kindList         = 'l'
 	kindDeleting     = 'd'
+	kindCustomID     = 'a'
 	kindExpiry       = 'x'
 	kindEvent        = 'e'
 	kindPosition     = 'o'
@@ -48,6 +49,7 @@ var (
 	receipts     = kind[core.ThreadReceipt]{kindReceipt, row.ThreadReceipt}
 	lists        = kind[core.ListMove]{kindList, row.ListEntry}
 	deleting     = kind[core.User]{kindDeleting, row.Deleting}
+	customIDs    = kind[core.User]{kindCustomID, row.CustomID}
 	expiries     = kind[core.Expiry]{kindExpiry, row.Expiry}
 	events       = kind[core.Event]{kindEvent, row.Event}
 	positions    = kind[core.Event]{kindPosition, row.Position}

@@ -223,6 +223,18 @@ func (s *Store) Users(_ context.Context, ids []string) ([]core.User, error) {
 	return collect(ids, func(id string) (core.User, bool, error) { return users.get(snap, core.User{ID: id}) })
 }
 
+// UserByCustomID returns the user who has a custom id, or the zero User if nobody has it.
+func (s *Store) UserByCustomID(_ context.Context, customID string) (core.User, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	entry, found, err := customIDs.get(snap, core.User{CustomID: customID})
+	if err != nil || !found {
+		return core.User{}, err
+	}
+	u, _, err := users.get(snap, core.User{ID: entry.ID})
+	return u, err
+}
+
 // ListUsers returns at most limit users, in ascending order of ids, whose ids are greater than
 // after.
 func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core.User, err error) {

@@ -51,6 +51,7 @@ var (
 	goldenAnswer   = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
 	goldenGone     = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
 	goldenErased   = core.User{ID: goldenUser, State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: goldenThread}
+	goldenNamed    = core.User{ID: goldenUser, State: core.UserLive, Generation: 2, CustomID: "staff/ünal", TokenIssuedAt: 1653551999999}
 	goldenReceipt  = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
 	goldenEndpoint = core.Endpoint{User: goldenUser, ID: "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11", At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999}
 	goldenKey      = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
@@ -70,6 +71,11 @@ var goldenRows = []struct {
 	{"access-key", keyKey(1), encodeKey(nil, goldenKey), func(v []byte) (any, error) { return decodeKey(v) }, goldenKey},
 	{"user", userKey(goldenUser), encodeUser(nil, goldenGone), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenGone},
 	{"user-2", userKey(goldenUser), encodeUser(nil, goldenErased), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenErased},
+	{"user-3", userKey(goldenUser), encodeUser(nil, goldenNamed), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenNamed},
+	{"custom-id", customIDs.key(nil, &goldenNamed), customIDs.schema.Encode(nil, &goldenNamed), func(v []byte) (any, error) {
+		u, err := customIDs.schema.Decode(v, core.User{CustomID: goldenNamed.CustomID})
+		return u.ID, err
+	}, goldenUser},
 	{"head", headKey(nil, goldenThread), encodeHead(nil, &goldenHead), func(v []byte) (any, error) { return decodeHead(goldenThread, v) }, goldenHead},
 	{"member", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenMember), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenMember},
 	{"member-2", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenLeft), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenLeft},

@@ -376,6 +376,7 @@ type mender struct {
 
 	erased  map[string]bool          // users whose erasure ended
 	threads map[string]*threadEvents // what the event log says of each thread, by id
+	custom  map[string]core.User     // the users who have custom ids, by custom id
 }
 
 // threadEvents has what the event log says about one thread.
@@ -402,7 +403,7 @@ func (m *mender) flush() error { return m.store.commitNext(&m.writer, pebble.NoS
 
 // mend writes all salvaged rows into the new store and repairs them.
 func (m *mender) mend() error {
-	m.erased, m.threads = map[string]bool{}, map[string]*threadEvents{}
+	m.erased, m.threads, m.custom = map[string]bool{}, map[string]*threadEvents{}, map[string]core.User{}
 	if err := m.raw.each(m.take); err != nil {
 		return err
 	}
@@ -423,7 +424,7 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	}
 	var err error
 	switch key[0] {
-	case kindID, kindSupersededAt, kindList, kindDeleting, kindExpiry, kindPosition, kindEndpoint:
+	case kindID, kindSupersededAt, kindList, kindDeleting, kindCustomID, kindExpiry, kindPosition, kindEndpoint:
 		return nil
 	case kindMeta:
 		if name := string(key[1:]); name == metaEpoch || name == metaFloor {
@@ -441,8 +442,8 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	case kindUser:
 		var u core.User
 		u, err = users.parse(key, value)
-		if u.State == core.UserDeleted && err == nil {
-			m.erased[u.ID] = true
+		if err == nil {
+			return m.takeUser(u)
 		}
 	case kindHead:
 		_, err = heads.parse(key, value)
@@ -478,6 +479,25 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	if err := m.batch.Set(key, value, nil); err != nil {
 		return err
 	}
+	return m.next()
+}
+
+// takeUser writes the row of a user. If two users have the same custom id, an older row of one
+// of them has come back, in which the user was not deleted yet. The id then stays with the user
+// who was created last: ids of users ascend with the time of their creation.
+func (m *mender) takeUser(u core.User) error {
+	if u.State == core.UserDeleted {
+		m.erased[u.ID] = true
+	}
+	if u.CustomID != "" {
+		if was, ok := m.custom[u.CustomID]; ok {
+			m.report.repaired("custom ids removed from users, because later ones have them", "%s", was.ID)
+			was.CustomID = ""
+			users.put(&m.writer, &was)
+		}
+		m.custom[u.CustomID] = u
+	}
+	users.put(&m.writer, &u)
 	return m.next()
 }
 

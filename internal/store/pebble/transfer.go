@@ -115,7 +115,7 @@ const importBatch = 4 << 20
 // contents has the letters of the kinds of rows of which a new store has none.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition, kindEndpoint,
+	kindReceipt, kindList, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint,
 }
 
 // Import writes the records of an export into the store, which must be empty; see
@@ -163,6 +163,7 @@ type importer struct {
 	head     core.Head // head of the thread of the last record
 	position uint64    // of the last event
 	day      uint32    // of the last event
+	named    int       // users with a custom id
 }
 
 // take writes the records that next returns, until next returns io.EOF.
@@ -193,6 +194,9 @@ func (im *importer) end() error {
 	if im.resource.ID == "" {
 		return errors.New("the records name no resource")
 	}
+	if err := im.checkCustomIDs(); err != nil {
+		return err
+	}
 	im.batch.Delete(metaKey(metaCloud), nil)
 	setResource(im.batch, im.resource)
 	for i, k := range im.resource.Keys {
@@ -201,6 +205,26 @@ func (im *importer) end() error {
 		}
 	}
 	return im.store.commitNext(&im.writer, pebble.Sync)
+}
+
+// checkCustomIDs fails if two of the imported users have the same custom id: then the index of
+// custom ids has fewer entries than there are users with one.
+func (im *importer) checkCustomIDs() error {
+	if im.named == 0 {
+		return nil
+	}
+	if err := im.store.commitNext(&im.writer, pebble.NoSync); err != nil {
+		return err
+	}
+	n := 0
+	err := customIDs.each(im.store.db, "", func(core.User) error {
+		n++
+		return nil
+	})
+	if err == nil && n != im.named {
+		err = fmt.Errorf("%d users have custom ids, but there are only %d different custom ids", im.named, n)
+	}
+	return err
 }
 
 // undo deletes all imported rows. If that fails, the store stays marked as unfinished, and Open
@@ -225,6 +249,10 @@ func (im *importer) put(record core.Record) error {
 		im.resource = r
 	case core.User:
 		im.user(&r)
+		if r.CustomID != "" {
+			im.named++
+			delete(im.custom, r.ID) // an import writes each user once
+		}
 	case core.Head:
 		heads.put(&im.writer, &r)
 		im.expiry(0, &r)

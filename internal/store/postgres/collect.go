@@ -27,8 +27,8 @@ type rows struct {
 	events   []core.Event
 }
 
-// rowsOf collects the rows that the applied changes write. Heads and users are sorted by id,
-// because that is the order in which rows are locked.
+// rowsOf collects the rows that the applied changes write. Heads are sorted by id and
+// users by custom id and id, because that is the order in which rows are locked.
 func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
 		rewrites: map[core.MessageKey]core.ThreadMessage{}, kept: map[core.SupersededKey]core.ThreadSuperseded{}, members: map[core.ReceiptKey]core.ThreadMember{},
@@ -62,6 +62,9 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	for _, id := range slices.Sorted(maps.Keys(users)) {
 		r.users = append(r.users, s.Users[id])
 	}
+	// Inserts of the same custom id wait for each other, as those of the same id do. A user with
+	// a custom id has a new id, so no insert waits for both, and all batches have one order.
+	slices.SortStableFunc(r.users, func(a, b core.User) int { return cmp.Compare(a.CustomID, b.CustomID) })
 	return r
 }
 

@@ -53,7 +53,9 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 }
 
 // queueReads queues the queries for the rows that a batch reads besides heads and users. It
-// does not lock these rows, because the lock of their thread's head protects them.
+// does not lock these rows, because the lock of their thread's head protects them. Nothing
+// protects custom ids: if another transaction gives one to a user meanwhile, the unique index
+// makes the write of this batch fail, and Apply tries again.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
 	var tokens []core.SentToken
 	for k := range l.Reads.Sent {
@@ -68,6 +70,10 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 		l.Messages[core.MessageKey{Thread: m.Thread, ID: m.ID}] = m.Message
 	}, "thread", "id")
 	queueSpans(b, l)
+	if len(l.Reads.CustomIDs) > 0 {
+		b.Queue(`SELECT custom_id, id FROM users WHERE custom_id = ANY($1) AND custom_id <> ''`, slices.Collect(maps.Keys(l.Reads.CustomIDs))).
+			Query(users.each(func(u core.User) { l.CustomIDs[u.CustomID] = u.ID }))
+	}
 	var rs []core.ThreadReceipt
 	for k := range l.Reads.Receipts {
 		rs = append(rs, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})

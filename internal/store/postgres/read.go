@@ -210,6 +210,16 @@ func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	return readAll(ctx, s, fmt.Sprintf("%d users", len(ids)), users.rowTo, `SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids)
 }
 
+// UserByCustomID returns the user who has a custom id, or the zero User if nobody has it.
+func (s *Store) UserByCustomID(ctx context.Context, customID string) (u core.User, err error) {
+	us, err := readAll(ctx, s, "a user by its custom id", users.rowTo,
+		`SELECT `+users.list+` FROM users WHERE custom_id = $1 AND custom_id <> ''`, customID)
+	if len(us) > 0 {
+		u = us[0]
+	}
+	return u, err
+}
+
 // ListUsers returns up to limit users, in ascending order of ids, whose ids are greater than
 // after.
 func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]core.User, error) {

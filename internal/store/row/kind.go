@@ -1,6 +1,9 @@
 package row
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // Kind is the schema of one kind of row. T is the type of a row, its key included.
 type Kind[T any] struct {
@@ -32,6 +35,26 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 	b = append(b, k.format)
 	for i := range k.Fields {
 		b = k.Fields[i].put(b, row)
+	}
+	return b
+}
+
+// EncodeEarliest appends the encoded value of a row in the earliest format, from base on, that
+// has all fields of the row that are not zero. So the value stays the same when later formats
+// add fields that the row does not use.
+func (k *Kind[T]) EncodeEarliest(b []byte, base byte, row *T) []byte {
+	var zero T
+	format := base
+	for i := range k.Fields {
+		if f := &k.Fields[i]; f.since > format && !bytes.Equal(f.put(nil, row), f.put(nil, &zero)) {
+			format = f.since
+		}
+	}
+	b = append(b, format)
+	for i := range k.Fields {
+		if f := &k.Fields[i]; f.since <= format {
+			b = f.put(b, row)
+		}
 	}
 	return b
 }

@@ -15,6 +15,8 @@ var User = newKind("user",
 	signed("deleted_at", func(u *core.User) *int64 { return &u.DeletedAt }),
 	unsigned("generation", func(u *core.User) *uint64 { return &u.Generation }),
 	text("erased_to", func(u *core.User) *string { return &u.ErasedTo }).from(2),
+	text("custom_id", func(u *core.User) *string { return &u.CustomID }).from(3),
+	signed("token_issued_at", func(u *core.User) *int64 { return &u.TokenIssuedAt }).from(3),
 )
 
 // Head is the schema of a thread's head: the row of its properties and counters.
@@ -323,6 +325,10 @@ var (
 		signed("id", func(r *core.ThreadSuperseded) *int64 { return &r.ID }))
 	// Deleting is an index of the users whose deletion has begun but is not complete.
 	Deleting = newKind("user in deletion", User.Key)
+	// CustomID maps a custom id to the user who has it.
+	CustomID = newKind("custom id",
+		keys(text("custom_id", func(u *core.User) *string { return &u.CustomID })),
+		text("user_id", func(u *core.User) *string { return &u.ID }))
 	// Expiry is an index of threads by the time at which their retention policies
 	// delete them.
 	Expiry = newKind("expiry", keys(
@@ -345,7 +351,7 @@ func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,
 		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
-		ThreadSuperseded.format, SupersededAt.format,
+		ThreadSuperseded.format, SupersededAt.format, CustomID.format,
 	} {
 		n += uint64(newest - 1)
 	}

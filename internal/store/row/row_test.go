@@ -57,6 +57,7 @@ func of[T any](k *Kind[T], name string, format byte, want T) sample {
 var samples = []sample{
 	of(User, "user", 1, core.User{State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}),
 	of(User, "user", 2, core.User{State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: thread}),
+	of(User, "user", 3, core.User{State: core.UserLive, Generation: 2, CustomID: "staff/ünal", TokenIssuedAt: 1653551999999}),
 	of(Head, "head", 1, core.Head{
 		Revision:   3,
 		Properties: core.Properties{Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, DeletedOn: 1653551999999, Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
@@ -108,6 +109,7 @@ var samples = []sample{
 	of(Text, "text", 1, "a5ba7870-ef05-4e2b-9901-7751faa29e20"),
 	of(MessageID, "number", 1, core.ThreadMessage{Message: core.Message{Sequence: 1653551972669}}),
 	of(Deleting, "entry", 1, core.User{}),
+	of(CustomID, "custom-id", 1, core.User{ID: ann}),
 	of(Expiry, "entry", 1, core.Expiry{}),
 }
 

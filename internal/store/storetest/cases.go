@@ -504,6 +504,7 @@ func (g *Gate) Pass() {
 type view struct {
 	Resource   core.Resource
 	User       core.User
+	Custom     core.User // UserByCustomID
 	Deleting   []core.User
 	Expiring   []core.Expiry
 	Events     []core.Event
@@ -515,6 +516,9 @@ type view struct {
 	Receipts   [][]core.Receipt
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
 }
+
+// customID is the custom id that look looks up.
+const customID = "custom id"
 
 // look calls every read method of core.Store and returns the results. Call new read methods
 // here too.
@@ -531,6 +535,8 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	v.Resource, err = s.Resource(ctx)
 	must(err)
 	v.User = userRow(t, s, who)
+	v.Custom, err = s.UserByCustomID(ctx, customID)
+	must(err)
 	v.Deleting, err = s.Deleting(ctx)
 	must(err)
 	v.Expiring, err = s.Expiring(ctx, 100)
@@ -576,7 +582,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	s, gate := e.Blockable(t)
 	defer closeStore(t, s)
 	ann := user(1)
-	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
+	live := core.User{ID: ann, State: core.UserLive, Generation: 1, CustomID: customID}
 	// The threads are in both lanes, the independent queues of the store. A batch of one lane
 	// that waits must not affect reads of the other lane's threads.
 	a, b, c, born := thread(1), "", thread(50), thread(51)
@@ -590,8 +596,8 @@ func testBlockedSync(t *testing.T, e Engine) {
 	late := start + 5*60_000 // another minute, so that the thread moves in the lists
 	threads := []string{a, b, c, born}
 	before := look(t, s, ann, threads, late)
-	if len(before.Ones) != 3 {
-		t.Fatalf("the list has %d threads, want 3", len(before.Ones))
+	if len(before.Ones) != 3 || before.Custom != live {
+		t.Fatalf("the list has %d threads, want 3; the custom id has %+v", len(before.Ones), before.Custom)
 	}
 	in := func(id string) *core.Thread { return load(t, s, id) }
 
@@ -600,7 +606,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	defer wg.Wait()
 	defer gate.Open() // so that closing the store does not hang if the test fails
 	deleting := live
-	deleting.State, deleting.DeletedAt = core.UserDeleting, late
+	deleting.State, deleting.DeletedAt, deleting.CustomID = core.UserDeleting, late, ""
 	byLane := make([][]*core.Change, s.Lanes())
 	for _, c := range []*core.Change{
 		withRoster(send(a, 1, ann, "", "not durable"), in(a)),
@@ -640,7 +646,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	if after.Messages[0].Messages[0].Content != "not durable" || after.Threads[0].Topic != "not durable" || after.Messages[0].Head.Revision != 2 || after.Threads[2].DeletedOn != late || after.Threads[3] == nil {
 		t.Errorf("once durable, the threads are %+v with %+v", after.Threads, after.Messages)
 	}
-	if after.Message[0].ID != late || after.User != deleting || len(after.Deleting) != 1 || len(after.Expiring) != 1 || len(after.Events) != len(before.Events)+5 {
+	if after.Message[0].ID != late || after.User != deleting || after.Custom != (core.User{}) || len(after.Deleting) != 1 || len(after.Expiring) != 1 || len(after.Events) != len(before.Events)+5 {
 		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that expire, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Expiring), len(after.Events))
 	}
 	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.IDs) != 4 || len(after.Ones) != 4 {

@@ -176,6 +176,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		from.ID = who
 		to := from
 		to.State, to.Generation = core.UserLive, from.Generation+1
+		to.CustomID = rapid.SampledFrom([]string{from.CustomID, "", "one", "two"}).Draw(rt, "custom id")
 		if rapid.IntRange(0, 3).Draw(rt, "stale user") == 0 {
 			from.Generation += 7
 		}
@@ -230,6 +231,13 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	for _, r := range c.Rewrites {
 		if i := th.find(r.ID); i < 0 || th.messages[i].version != r.ReadVersion {
 			return core.Stale
+		}
+	}
+	for _, u := range c.PutUsers {
+		for _, other := range m.users {
+			if u.CustomID != "" && u.CustomID == other.CustomID && u.ID != other.ID {
+				return core.Refused
+			}
 		}
 	}
 	for _, u := range c.PutUsers {
@@ -393,6 +401,9 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	for id, want := range m.users {
 		if got := userRow(rt, s, id); got != want {
 			rt.Fatalf("user %+v; want %+v", got, want)
+		}
+		if got, err := s.UserByCustomID(ctx, want.CustomID); err != nil || want.CustomID != "" && got != want {
+			rt.Fatalf("the user with custom id %q: %+v, %v; want %+v", want.CustomID, got, err, want)
 		}
 	}
 	expiring, err := s.Expiring(ctx, len(m.threads)+1)

@@ -1,0 +1,57 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// maxCustomID is the greatest length of a custom id, in characters
+// (docs/contract/identity.md §3.1).
+const maxCustomID = 256
+
+// ErrCustomIDTaken is the reason for which Assign refuses a change that gives a user a custom id
+// that another user has.
+var ErrCustomIDTaken = errors.New("another user has the custom id")
+
+// CheckCustomID returns a ValidationError for a custom id that is empty, too long, not UTF-8 or
+// contains NUL. Unverified: the code and the text.
+func CheckCustomID(id string) error {
+	const field = "customId"
+	if id == "" {
+		return &Error{Code: Validation, Target: field, Message: "The customId field must not be empty."}
+	}
+	var invalid *Error
+	if errors.As(checkText(field, id, maxCustomID), &invalid) {
+		return &Error{Code: Validation, Target: field, Message: invalid.Message}
+	}
+	return nil
+}
+
+// UserByCustomID returns the live user who has a custom id, and creates the user if there is
+// none. Of several calls for the same custom id, on any servers, one creates the user and all
+// return it. A deleted user has lost its custom id, so the next call creates another user.
+// Unverified: that the real service creates another one.
+func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, error) {
+	if err := CheckCustomID(customID); err != nil {
+		return User{}, err
+	}
+	deadline := time.Now().Add(s.patience)
+	for {
+		u, err := s.store.UserByCustomID(ctx, customID)
+		if err != nil {
+			return User{}, fmt.Errorf("look up a custom id: %w", err)
+		}
+		if u.State == UserLive {
+			return u, nil
+		}
+		u, err = s.createUser(ctx, customID)
+		if !errors.Is(err, ErrCustomIDTaken) { // if another call was first, its user is stored now
+			return u, err
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return User{}, ErrBusy
+		}
+	}
+}
