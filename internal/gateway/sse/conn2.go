@@ -112,13 +112,18 @@ type errTimeout struct{ error }
 func (errTimeout) Timeout() bool { return true }
 
 // Interrupt implements Conn. It moves the deadline of the running Write, and of each later one,
-// to a moment from now, so that a slow client cannot delay the end of its session.
+// to a moment from now, so that a slow client cannot delay the end of its session. It sets no
+// deadline if no Write is running: net/http would reset the stream of a session that a busy
+// machine has not let say goodbye by then.
 func (c *stream) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.hurry && !c.closed {
-		c.hurry = true
-		c.controller.SetWriteDeadline(time.Now().Add(hijack.Goodbye)) // of a Write that runs
+	if c.hurry || c.closed {
+		return
+	}
+	c.hurry = true
+	if !c.writing.IsZero() {
+		c.controller.SetWriteDeadline(time.Now().Add(hijack.Goodbye))
 	}
 }
 

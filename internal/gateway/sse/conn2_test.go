@@ -3,20 +3,29 @@ package sse
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
 // slowWriter is the writer of a response whose writes take some time, and succeed.
-type slowWriter struct{ takes time.Duration }
+type slowWriter struct {
+	takes    time.Duration
+	deadline time.Time
+}
 
-func (w *slowWriter) Header() http.Header                { return http.Header{} }
-func (w *slowWriter) WriteHeader(int)                    {}
-func (w *slowWriter) FlushError() error                  { return nil }
-func (w *slowWriter) SetWriteDeadline(_ time.Time) error { return nil }
+func (w *slowWriter) Header() http.Header { return http.Header{} }
+func (w *slowWriter) WriteHeader(int)     {}
+func (w *slowWriter) FlushError() error   { return nil }
+
+func (w *slowWriter) SetWriteDeadline(at time.Time) error {
+	w.deadline = at
+	return nil
+}
 
 func (w *slowWriter) Write(b []byte) (int, error) {
 	time.Sleep(w.takes)
@@ -52,5 +61,33 @@ func TestLateWriteIsSlow(t *testing.T) {
 		if slow() {
 			t.Error("the last write was in time, and the client was slow")
 		}
+	})
+}
+
+// TestInterruptedIdleStream interrupts a stream while nothing is being written: it gets no
+// deadline, because net/http would reset it before a late goodbye. A running write gets one.
+func TestInterruptedIdleStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idle := &slowWriter{}
+		c, err := takeStream(idle, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Interrupt()
+		if !idle.deadline.IsZero() {
+			t.Errorf("an idle stream gets the deadline %v", idle.deadline)
+		}
+		busy := &slowWriter{takes: time.Second}
+		if c, err = takeStream(busy, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		var writing sync.WaitGroup
+		writing.Go(func() { c.Write([]byte("slow")) })
+		synctest.Wait()
+		c.Interrupt()
+		if want := time.Now().Add(hijack.Goodbye); !busy.deadline.Equal(want) {
+			t.Errorf("a running write has the deadline %v, want %v", busy.deadline, want)
+		}
+		writing.Wait()
 	})
 }
