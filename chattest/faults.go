@@ -14,7 +14,7 @@ type Fault struct {
 	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
 	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
 	// "update thread", "delete thread", "send message", "list messages", "get message", "update
-	// message", "delete message", "list participants", "add participants", "remove participant",
+	// message", "delete message", "list participants", "add participants", "update participant", "remove participant",
 	// "send read receipt", "list read receipts", "send typing notification", "upload image", "delete
 	// image", "get image", "create user", "delete user", "issue token", "revoke tokens", "exchange token" and "open event stream".
 	//

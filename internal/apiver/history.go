@@ -33,6 +33,7 @@ var history = map[*List]map[Feature][]Span{
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
 			{Since: "2024-03-15-preview"},
 		},
+		"roles":              {{Since: "2021-10-01-preview7", Until: "2023-04-01-preview"}}, // of participants, and the route that updates a participant
 		"retention":          {{Since: "2024-03-15-preview"}},
 		"messaging policies": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 

@@ -522,10 +522,10 @@ func decideErase(t *Thread, user string) *Change {
 		return c
 	}
 	bare := *m
-	bare.DisplayName, bare.Metadata = "", nil
+	bare.DisplayName, bare.Metadata, bare.RoleIDs = "", nil, nil
 	switch {
 	case t.DeletedOn != 0:
-		if m.DisplayName != "" || len(m.Metadata) > 0 {
+		if m.DisplayName != "" || len(m.Metadata) > 0 || len(m.RoleIDs) > 0 {
 			c.Members = []Member{bare}
 		}
 		return c

@@ -61,16 +61,17 @@ func Invalid(target, format string, args ...any) *Error {
 
 // Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
 var (
-	ErrBusy            = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
-	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
-	errNotParticipant  = Forbid("not a participant")
-	errNotSender       = Forbid("not the sender of the message")
-	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
-	ErrUnknownThread   = &Error{Code: NotFound, Message: errThreadNotFound.Message}                 // the caller was never in it; see Service.exists
-	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
-	errUserDeleted     = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted"}
-	errLeaving         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in"}
-	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
+	ErrBusy                = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
+	ErrForbidden           = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
+	errNotParticipant      = Forbid("not a participant")
+	errNotSender           = Forbid("not the sender of the message")
+	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found."}
+	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message}                  // the caller was never in it; see Service.exists
+	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found."}  // Unverified: only its status is guessed in the contract.
+	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found."} // Unverified: no recording has it.
+	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted"}
+	errLeaving             = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in"}
+	errNotOwned            = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 
 // InvalidIdentifier returns a BadRequest error for a malformed user id (docs/contract/chat.md

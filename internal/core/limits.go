@@ -81,9 +81,29 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 		return Invalid("participants", "%d users who are or were participants are too many for one thread: at most %d are allowed.", rows, most)
 	}
 	if size > maxRoster && (size > before || rows > len(t.Members)) {
-		return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all, with those who left; at most %d are allowed.", size, maxRoster)
+		return rosterTooLarge(size)
 	}
 	return nil
+}
+
+// checkRosterSize returns a BadRequest if the rows of all members of a thread become too large when
+// the row of one of them is replaced by m, and grow.
+func (l Limits) checkRosterSize(t *Thread, m *Member) error {
+	size := m.growth() - t.Member(m.User).growth()
+	if size <= 0 {
+		return nil
+	}
+	for i := range t.Members {
+		size += t.Members[i].growth()
+	}
+	if size > maxRoster {
+		return rosterTooLarge(size)
+	}
+	return nil
+}
+
+func rosterTooLarge(size int) error {
+	return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all, with those who left; at most %d are allowed.", size, maxRoster)
 }
 
 // keepsMetadata reports whether the row of a member who leaves a thread may keep the member's

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -81,7 +82,7 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 		}
 		order++
 		m := Member{
-			User: id, DisplayName: p.DisplayName, Metadata: clone(p.Metadata),
+			User: id, DisplayName: p.DisplayName, Metadata: clone(p.Metadata), RoleIDs: slices.Clone(p.RoleIDs),
 			ShareHistory: min(p.ShareHistory, now), Order: order, Intervals: []Interval{{}},
 		}
 		if old != nil { // the events of its earlier intervals stay visible
@@ -91,6 +92,72 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 		}
 		c.Members = append(c.Members, m)
 	}
+}
+
+// UpdateParticipant has the fields of a request POST .../participants/:update. A field that is nil
+// stays as it is.
+type UpdateParticipant struct {
+	User         communication.Identifier
+	DisplayName  *string
+	ShareHistory *int64   // epoch milliseconds; a future time is replaced by the current one
+	RoleIDs      []string // replace all former ones
+}
+
+// UpdateParticipant changes the display name, the share-history time and the role ids of a
+// participant. The caller must be a participant. It fails with 404 if the user is not a participant,
+// and with 403 if the caller would show itself more of the history. It writes no message, and live
+// clients are not told. Unverified: all of this, because neither a recording nor a released SDK
+// has the operation (docs/contract/api-versions.md §10).
+func (s *Service) UpdateParticipant(ctx context.Context, caller, thread string, cmd UpdateParticipant) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
+	_, err := s.changeThread(ctx, caller, thread, func(_ Rows, t *Thread, _ *Member) (*Change, error) {
+		return decideUpdate(t, caller, cmd, s.limits, s.now().UnixMilli())
+	})
+	return err
+}
+
+func (cmd *UpdateParticipant) check() error {
+	name := ""
+	if cmd.DisplayName != nil {
+		name = *cmd.DisplayName
+	}
+	return cmp.Or(
+		checkIdentifier(cmd.User),
+		checkText("displayName", name, maxDisplayName),
+		checkRoleIDs("roleIds", cmd.RoleIDs),
+	)
+}
+
+// decideUpdate returns the change that updates a participant. See [Service.UpdateParticipant].
+func decideUpdate(t *Thread, caller string, cmd UpdateParticipant, limits Limits, now int64) (*Change, error) {
+	old := t.Member(cmd.User.RawID())
+	if old == nil || !old.Present() {
+		return nil, errParticipantNotFound
+	}
+	m := *old
+	if cmd.DisplayName != nil {
+		m.DisplayName = *cmd.DisplayName
+	}
+	if cmd.ShareHistory != nil {
+		m.ShareHistory = min(*cmd.ShareHistory, now)
+	}
+	if cmd.RoleIDs != nil {
+		m.RoleIDs = slices.Clone(cmd.RoleIDs)
+	}
+	if m.User == caller && m.VisibleFrom() < old.VisibleFrom() {
+		return nil, Forbid("shows itself more of the history")
+	}
+	c := changeOf(t)
+	if m.DisplayName == old.DisplayName && m.ShareHistory == old.ShareHistory && slices.Equal(m.RoleIDs, old.RoleIDs) {
+		return c, nil
+	}
+	if err := limits.checkRosterSize(t, &m); err != nil {
+		return nil, err
+	}
+	c.Members = []Member{m}
+	return c, nil
 }
 
 // RemoveParticipant removes a user from a thread. The caller must be a participant and may
@@ -117,6 +184,7 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
+	m.RoleIDs = nil // the roles end with the participation
 	c := changeOf(t)
 	if !keepsMetadata(t, &m) {
 		m.Metadata, c.ForgetMetadata = nil, true

@@ -70,6 +70,9 @@ type Member struct {
 	// are kept (see enter).
 	Intervals []Interval
 	Metadata  map[string]string
+	// RoleIDs are names that clients give to the roles of a participant. Confab attaches no
+	// meaning to them.
+	RoleIDs []string
 	// Left is set while the user is not in the thread.
 	Left *Left
 }
@@ -169,10 +172,13 @@ func (m *Member) size() int {
 }
 
 // growth returns the size of the parts of a member's row that have no fixed size, in bytes: the
-// display name, the metadata, all intervals after the first, and the copy of the thread's topic
+// display name, the metadata, the role ids, all intervals after the first, and the copy of the thread's topic
 // and metadata that is kept when the member leaves.
 func (m *Member) growth() int {
 	n := len(m.DisplayName) + 16*max(0, len(m.Intervals)-1) + sizeOf(m.Metadata)
+	for _, id := range m.RoleIDs {
+		n += 16 + len(id)
+	}
 	if m.Left != nil {
 		n += len(m.Left.Topic) + sizeOf(m.Left.Metadata)
 	}

@@ -231,6 +231,9 @@ func (h *house) every(user, other, thread string, message int64) map[string]func
 			_, err := h.AddParticipants(ctx, user, thread, []core.NewParticipant{{User: communication.ParseRawID(other)}})
 			return err
 		},
+		"update participant": func() error {
+			return h.UpdateParticipant(ctx, user, thread, core.UpdateParticipant{User: communication.ParseRawID(user), DisplayName: &text})
+		},
 		"remove participant": func() error {
 			return h.RemoveParticipant(ctx, user, thread, communication.ParseRawID(other))
 		},

@@ -17,6 +17,8 @@ import (
 const (
 	maxTopic       = 250 // characters
 	maxDisplayName = 256 // characters
+	maxRoleIDs     = 20  // of a participant
+	maxRoleID      = 100 // characters
 
 	minRetentionDays, maxRetentionDays = 30, 90 // docs/contract/chat.md §3.6
 )
@@ -27,6 +29,7 @@ type NewParticipant struct {
 	DisplayName  string
 	ShareHistory int64 // epoch milliseconds; a future time is replaced by the current one
 	Metadata     map[string]string
+	RoleIDs      []string
 }
 
 // CreateThread has the fields of a request POST /chat/threads.
@@ -96,9 +99,28 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 		err := cmp.Or(
 			checkText(field+".displayName", p.DisplayName, maxDisplayName),
 			limits.checkMetadata(field+".metadata", p.Metadata),
+			checkRoleIDs(field+".roleIds", p.RoleIDs),
 			checkIdentifier(p.User),
 		)
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRoleIDs returns a BadRequest if there are too many role ids, or if one is empty, too long or
+// malformed. Unverified: the limits, because the contract names none.
+func checkRoleIDs(field string, ids []string) error {
+	if len(ids) > maxRoleIDs {
+		return Invalid(field, "The %s field has %d entries; at most %d are allowed.", field, len(ids), maxRoleIDs)
+	}
+	for i, id := range ids {
+		entry := fmt.Sprintf("%s[%d]", field, i)
+		if id == "" {
+			return Invalid(entry, "The %s field must not be empty.", entry)
+		}
+		if err := checkText(entry, id, maxRoleID); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,8 @@ func newLimiter(p limits.Profile) (*limits.Limiter, *clock) {
 	return limits.New(p, c.now), c
 }
 
-// section9 is a copy of the table of rate limits in docs/contract/chat.md §9.
+// section9 is a copy of the table of rate limits in docs/contract/chat.md §9, with the operations of
+// previews that the table does not have: update participant, and those of images.
 var section9 = []struct {
 	operations string
 	scope      string
@@ -36,7 +37,7 @@ var section9 = []struct {
 	{"create thread", "user", 10, 0},
 	{"delete thread", "user", 10, 0},
 	{"update thread", "thread", 5, 0},
-	{"add participants, remove participant", "thread", 10, 30},
+	{"add participants, update participant, remove participant", "thread", 10, 30},
 	{"get thread, list threads", "user", 50, 0},
 	{"get message", "user and thread", 50, 0},
 	{"get message", "thread", 250, 0},
@@ -50,6 +51,7 @@ var section9 = []struct {
 	{"send read receipt", "user and thread", 10, 30},
 	{"send typing notification", "user and thread", 5, 15},
 	{"send typing notification", "thread", 10, 30},
+	{"upload image, get image, delete image", "user and thread", 50, 0},
 }
 
 // TestAzure checks every rate limit of the table in docs/contract/chat.md §9. As many requests

@@ -52,7 +52,7 @@ func TestOperations(t *testing.T) {
 		"get image", "get live configuration", "get message", "get thread", "list messages", "list participants",
 		"list read receipts", "list threads", "live handshake", "open event stream", "open live socket",
 		"register live client", "remove participant", "send message", "send read receipt",
-		"send typing notification", "unregister live client", "update message", "update thread", "upload image",
+		"send typing notification", "unregister live client", "update message", "update participant", "update thread", "upload image",
 	}
 	if got := limits.Operations(); !slices.Equal(got, want) {
 		t.Errorf("operations are %q, want %q", got, want)

@@ -57,7 +57,7 @@ var azureRates = []rate{
 	{"create thread", ops("create thread"), byUser, []window{{10, shortWindow}}},
 	{"delete thread", ops("delete thread"), byUser, []window{{10, shortWindow}}},
 	{"update thread", ops("update thread"), inThread, []window{{5, shortWindow}}},
-	{"add or remove participants", ops("add participants", "remove participant"), inThread, []window{{10, shortWindow}, {30, minute}}},
+	{"add or remove participants", ops("add participants", "update participant", "remove participant"), inThread, []window{{10, shortWindow}, {30, minute}}},
 	{"get or list threads", ops("get thread", "list threads"), byUser, []window{{50, shortWindow}}},
 	{"get message", ops("get message"), byUserInThread, []window{{50, shortWindow}}},
 	{"get message", ops("get message"), inThread, []window{{250, shortWindow}}},

@@ -35,7 +35,7 @@ func TestMalformed(t *testing.T) {
 				if threadMembers.Has(v) && template == "/chat/threads" {
 					m.bob = alice // the creator has to be among the members
 				}
-				if strings.Contains(template, "emove") || strings.Contains(template, "{chatParticipantId}") || strings.Contains(template, "{chatMemberId}") {
+				if strings.Contains(template, "emove") || strings.Contains(template, ":update") || strings.Contains(template, "{chatParticipantId}") || strings.Contains(template, "{chatMemberId}") {
 					bob := core.NewParticipant{User: communication.NewUser(m.bob)}
 					if _, err := f.core.AddParticipants(t.Context(), alice, m.thread, []core.NewParticipant{bob}); err != nil {
 						t.Fatal(err)

@@ -41,6 +41,8 @@ var matrix = []struct {
 	{"list participants", "GET", "/chat/threads/T/participants", "", "401  401  401  403  200  200  403  403  200  200  200  200"},
 	{"add participants", "POST", "/chat/threads/T/participants/:add", `{"participants":[{"communicationIdentifier":{"rawId":"NEW"}}]}`,
 		"                                                           401  401  401  403  201  403  403  403  201  201  201  201"},
+	{"update participant", "POST", "/chat/threads/T/participants/:update", `{"communicationIdentifier":{"rawId":"LATER"},"displayName":"n"}`,
+		"                                                           401  401  401  403  204  403  403  403  204  204  204  204"},
 	{"remove participant", "POST", "/chat/threads/T/participants/:remove", `{"rawId":"NEW"}`,
 		"                                                           401  401  401  403  204  403  403  403  204  204  204  204"},
 	{"send read receipt", "POST", "/chat/threads/T/readReceipts", `{"chatMessageId":"M"}`,
@@ -63,7 +65,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 		for i, caller := range callers {
 			t.Run(row.operation+" by "+caller, func(t *testing.T) {
 				m := newMatrixHouse(t)
-				fill := strings.NewReplacer("/T", "/"+m.thread, "/M", "/"+m.message, `"M"`, `"`+m.message+`"`, "NEW", m.newcomer)
+				fill := strings.NewReplacer("/T", "/"+m.thread, "/M", "/"+m.message, `"M"`, `"`+m.message+`"`, "NEW", m.newcomer, "LATER", m.later)
 				req := httptest.NewRequest(row.method, fill.Replace(row.path)+"?api-version="+newestWith(row.operation), strings.NewReader(fill.Replace(row.body)))
 				if bearer := m.bearers[caller]; bearer != "" {
 					req.Header.Set("Authorization", "Bearer "+bearer)
@@ -114,6 +116,7 @@ func TestMatrixIsWhole(t *testing.T) {
 type matrixHouse struct {
 	*fixture
 	thread, message, newcomer string
+	later                     string
 	bearers                   map[string]string
 }
 
@@ -161,5 +164,6 @@ func newMatrixHouse(t *testing.T) *matrixHouse {
 	}
 	m.clock.advance(time.Hour)
 	m.newcomer, _ = m.user(t, token.Chat)
+	m.later = ids["later"]
 	return m
 }

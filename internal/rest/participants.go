@@ -44,6 +44,9 @@ func participantSize(m *core.Member) int {
 	for k, v := range m.Metadata {
 		n += wire.StringSize(k) + wire.StringSize(v)
 	}
+	for _, id := range m.RoleIDs {
+		n += wire.StringSize(id)
+	}
 	return n
 }
 
@@ -63,6 +66,18 @@ func (h *Handler) addParticipants(req *request) (any, error) {
 	out := new(wire.AddChatParticipantsResult)
 	out.Errors, out.InvalidParticipants = wire.InvalidFromCore(invalid)
 	return out, nil
+}
+
+func (h *Handler) updateParticipant(req *request) (any, error) {
+	var in wire.UpdateChatParticipantRequest
+	if err := h.decode(req, &in); err != nil {
+		return nil, err
+	}
+	cmd, err := in.ToCore()
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.core.UpdateParticipant(req.Context(), req.caller, req.thread, cmd)
 }
 
 func (h *Handler) removeParticipant(req *request) (any, error) {

@@ -69,6 +69,7 @@ var routes = []route{
 	{"POST", "/chat/threads/{chatThreadId}/participants", chat, "participants by id", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
 	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, "thread participants", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
 	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, "identifier models", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipant},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:update", chat, "roles", 204, "update participant", invite, onlyLive, (*Handler).updateParticipant},
 	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, "participants by id", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
 
 	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, "thread participants", 200, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},

@@ -108,6 +108,7 @@ func decodeThread(l *threadLine) (core.Record, error) {
 func decodeMember(l *memberLine) (core.Record, error) {
 	m := core.Member{
 		User: l.User, DisplayName: l.DisplayName, ShareHistory: l.ShareHistory, JoinedOn: l.JoinedOn, Order: l.Order, Metadata: dict(l.Metadata),
+		RoleIDs: l.RoleIDs,
 	}
 	for _, i := range l.Intervals {
 		m.Intervals = append(m.Intervals, core.Interval{From: i[0], To: i[1]})

@@ -67,6 +67,9 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 		Kind: "member", Thread: t.text(r.Thread), User: t.text(r.User), DisplayName: t.text(r.DisplayName),
 		ShareHistory: r.ShareHistory, JoinedOn: r.JoinedOn, Order: r.Order, Metadata: t.dict(r.Metadata),
 	}
+	for _, id := range r.RoleIDs {
+		line.RoleIDs = append(line.RoleIDs, t.text(id))
+	}
 	for _, i := range r.Intervals {
 		line.Intervals = append(line.Intervals, [2]uint64{i.From, i.To})
 	}

@@ -52,6 +52,7 @@ type memberLine struct {
 	Order        uint32            `json:"order,omitempty"`
 	Intervals    [][2]uint64       `json:"intervals,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
+	RoleIDs      []string          `json:"roleIds,omitempty"`
 	Left         *leftLine         `json:"left,omitempty"`
 }
 

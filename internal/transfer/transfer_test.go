@@ -46,6 +46,7 @@ var golden = []core.Record{
 	core.Head{ID: b, Revision: 1},
 	core.ThreadMember{Thread: a, Member: core.Member{
 		User: ann, DisplayName: "Ann", ShareHistory: t0 - 1, JoinedOn: t0, Order: 1, Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
+		RoleIDs: []string{"host", funny},
 	}},
 	core.ThreadMember{Thread: a, Member: core.Member{User: bob, JoinedOn: t0, Order: 2, Left: &core.Left{
 		On: t0 + 5, Sequence: 2, Topic: "lunch", Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
@@ -171,6 +172,7 @@ func TestReadsOlderFormats(t *testing.T) {
 				if row.Left != nil && format < 3 {
 					row.Left = &core.Left{On: row.Left.On, Sequence: row.Left.Sequence, Topic: row.Left.Topic}
 				}
+				row.RoleIDs = nil
 				r = row
 			case core.User:
 				row.CustomID, row.TokenIssuedAt = "", 0

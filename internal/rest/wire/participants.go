@@ -14,6 +14,29 @@ type ChatParticipant struct {
 	DisplayName      string                        `json:"displayName,omitzero"`
 	ShareHistoryTime Time                          `json:"shareHistoryTime"`
 	Metadata         map[string]string             `json:"metadata,omitzero" in:"thread metadata"`
+	RoleIDs          []string                      `json:"roleIds,omitzero" in:"roles"`
+}
+
+// UpdateChatParticipantRequest is the body of POST .../participants/:update, which the OpenAPI file
+// calls a ChatParticipant. It is a merge patch for the participant whom Identifier names.
+// Unverified: that null removes the display name and the role ids, as RFC 7396 says, and that it
+// leaves the share-history time as it is.
+type UpdateChatParticipantRequest struct {
+	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true"`
+	DisplayName      *string                       `json:"displayName,omitzero" null:"\"\""`
+	ShareHistoryTime *Time                         `json:"shareHistoryTime,omitzero"`
+	RoleIDs          []string                      `json:"roleIds,omitzero" null:"[]"`
+}
+
+// ToCore converts the request to a command of package core. It fails for an invalid identifier.
+func (r *UpdateChatParticipantRequest) ToCore() (core.UpdateParticipant, error) {
+	user, err := r.Identifier.ToCore()
+	if err != nil {
+		return core.UpdateParticipant{}, inMember(err, "communicationIdentifier")
+	}
+	return core.UpdateParticipant{
+		User: user, DisplayName: r.DisplayName, ShareHistory: (*int64)(r.ShareHistoryTime), RoleIDs: r.RoleIDs,
+	}, nil
 }
 
 // ChatParticipantsCollection is a page of participants. NextLink is empty on the last page.
@@ -74,6 +97,7 @@ func newParticipants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 		}
 		news[i] = core.NewParticipant{
 			User: user, DisplayName: p.DisplayName, ShareHistory: int64(p.ShareHistoryTime), Metadata: p.Metadata,
+			RoleIDs: p.RoleIDs,
 		}
 	}
 	return news, nil
@@ -85,7 +109,7 @@ func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	for i, m := range ms {
 		page[i] = ChatParticipant{
 			ID: m.User, Identifier: IdentifierFromCore(m.User), DisplayName: m.DisplayName,
-			ShareHistoryTime: Time(m.ShareHistory), Metadata: m.Metadata,
+			ShareHistoryTime: Time(m.ShareHistory), Metadata: m.Metadata, RoleIDs: m.RoleIDs,
 		}
 	}
 	return page

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -59,9 +61,39 @@ var Member = newKind("member",
 	list("intervals", func(m *core.Member) *[]core.Interval { return &m.Intervals }, []core.Interval{},
 		unsigned("from", func(i *core.Interval) *uint64 { return &i.From }),
 		unsigned("to", func(i *core.Interval) *uint64 { return &i.To })),
-	dict("metadata", func(m *core.Member) *map[string]string { return &m.Metadata }),
+	memberMetadata,
 	left, leftMetadata.from(2), leftRetention.from(2),
 )
+
+// roleIDsKey is the key under which the role ids of a member are stored with its metadata, with a NUL
+// after each but the last. Role ids have no field of their own, because only one preview of the
+// contract has them, and a new field would make all older binaries refuse the store. No client can
+// set this key or a role id with NUL: package core refuses both.
+const roleIDsKey = "\x00roleIds"
+
+// memberMetadata is the fields Metadata and RoleIDs of a member.
+var memberMetadata = packed("metadata",
+	dict("metadata", func(m *core.Member) *map[string]string {
+		if len(m.RoleIDs) == 0 {
+			return &m.Metadata
+		}
+		all := make(map[string]string, len(m.Metadata)+1)
+		maps.Copy(all, m.Metadata)
+		all[roleIDsKey] = strings.Join(m.RoleIDs, "\x00")
+		return &all
+	}).put,
+	func(r *reader, m *core.Member) {
+		dict("metadata", func(m *core.Member) *map[string]string { return &m.Metadata }).get(r, m)
+		ids, ok := m.Metadata[roleIDsKey]
+		if !ok {
+			return
+		}
+		m.RoleIDs = strings.Split(ids, "\x00")
+		if delete(m.Metadata, roleIDsKey); len(m.Metadata) == 0 {
+			m.Metadata = nil
+		}
+	},
+	func(m *core.Member) bool { return len(m.Metadata) == 0 && len(m.RoleIDs) == 0 })
 
 // left is the field Left of a member, without the fields of Left that were added in format 2. A
 // value has a flag, and three fields if the flag is set; it is not set if Left is nil. In

@@ -73,6 +73,11 @@ var samples = []sample{
 		Left:      &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
 	}),
 	of(Member, "member", 2, core.Member{DisplayName: "Ann", JoinedOn: 1653551970948, Order: 1, Intervals: []core.Interval{{From: 1}}}),
+	of(Member, "member-roles", 2, core.Member{
+		DisplayName: "Ann", JoinedOn: 1653551970948, Order: 1, Intervals: []core.Interval{{From: 1}},
+		Metadata: map[string]string{"role": "host"}, RoleIDs: []string{"host", "guide"},
+	}),
+	of(Member, "member-role", 2, core.Member{Intervals: []core.Interval{}, RoleIDs: []string{"host"}}),
 	of(Message, "message", 1, core.Message{
 		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},

@@ -204,6 +204,7 @@ func testRowsSurvive(t *testing.T, e Engine) {
 	c := create(a, "key", ann, bob)
 	c.Properties.Metadata, c.Properties.RetentionDays = map[string]string{"k": "v", "a": "\x00\xff"}, 60
 	c.Members[1].DisplayName, c.Members[1].ShareHistory, c.Members[1].Metadata = "Bob \U0001F600", start-5, map[string]string{"role": "guest"}
+	c.Members[0].RoleIDs, c.Members[1].RoleIDs = []string{"host"}, []string{"a b", "\U0001F600"}
 	m := send(a, 1, bob, "t", "<b>hällo</b>\n")
 	m.Messages[0].Kind, m.Messages[0].High = core.HTML, true
 	rs := apply(t, s, start, c, m)
