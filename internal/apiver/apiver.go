@@ -6,7 +6,11 @@
 // the table. No other code depends on versions.
 package apiver
 
-import "slices"
+import (
+	"regexp"
+	"slices"
+	"time"
+)
 
 // Version is the name of an api-version, such as "2021-09-07" or "2021-01-27-preview4".
 // Names start with a date, so comparing them as strings gives their chronological order.
@@ -62,6 +66,23 @@ func (l *List) Parse(name string) (v Version, ok bool) {
 		return is, true
 	}
 	return v, slices.Contains(l.versions, v)
+}
+
+// Newest returns the newest version.
+func (l *List) Newest() Version { return l.versions[len(l.versions)-1] }
+
+// form is the form of the names of versions: a date, then -preview and a number for a preview.
+var form = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)(-preview\d{0,3})?$`)
+
+// Newer reports whether the name has the form of a version, with a date after that of the newest
+// version.
+func (l *List) Newer(name string) bool {
+	parts := form.FindStringSubmatch(name)
+	if parts == nil {
+		return false
+	}
+	_, err := time.Parse(time.DateOnly, parts[1])
+	return err == nil && parts[1] > string(l.Newest())[:len(time.DateOnly)]
 }
 
 // Versions returns the versions, oldest first. The caller must not change the slice.

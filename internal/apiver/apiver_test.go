@@ -44,6 +44,33 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestNewer(t *testing.T) {
+	for _, c := range []struct {
+		list *apiver.List
+		name string
+		want bool
+	}{
+		{apiver.Chat, "2031-01-01", true},
+		{apiver.Chat, "2025-03-16-preview", true},
+		{apiver.Chat, "2031-01-01-preview12", true},
+		{apiver.Chat, "2025-03-15", false},
+		{apiver.Chat, "2025-03-15-preview", false}, // the date is that of a known version
+		{apiver.Chat, "2024-12-31", false},         // between known ones
+		{apiver.Chat, "2031-02-30", false},
+		{apiver.Chat, "2031-01-01-beta", false},
+		{apiver.Chat, "2031-01-01 ", false},
+		{apiver.Chat, "2031-1-1", false},
+		{apiver.Chat, "latest", false},
+		{apiver.Chat, "", false},
+		{apiver.Identity, "2031-01-01", true},
+		{apiver.Identity, "2023-08-01", false},
+	} {
+		if got := c.list.Newer(c.name); got != c.want {
+			t.Errorf("Newer(%q) = %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	onePreview := apiver.Span{Since: "2021-01-27-preview4", Until: "2021-03-07"}
 	for _, c := range []struct {

@@ -60,6 +60,8 @@ type Config struct {
 
 	HTMLImages bool // keep images with an https address in HTML messages
 
+	NewerVersions bool // answer api-versions that are newer than all known ones as the newest known one
+
 	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
 	MaxBodySize     int64 // bytes
 	MaxContent      int   // bytes of a message's content; 0: what the profile allows

@@ -118,6 +118,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want = production
 	want.Dev, want.ListenHTTP, want.Data, want.CORSOrigins = true, "localhost:8080", got.Data, []string{"loopback"}
+	want.NewerVersions = true
 	want.ListenAdmin, want.AdminReadsMessages, want.ShutdownDelay = "localhost:8082", true, 0
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)
@@ -232,6 +233,7 @@ deletion-grace: 1h
 events-kept: 30
 access-log: errors
 html-images: off
+newer-api-versions: newest
 connections-per-address: 40
 trusted-proxies: [10.0.0.7, 192.168.5.9/16]
 max-content: 128KiB
@@ -258,7 +260,8 @@ pprof: true
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
 		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
-		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Limits: limits.Azure,
+		NewerVersions: true,
+		ResourceID:    "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Limits: limits.Azure,
 		MaxContent: 128 << 10, MaxParticipants: 500, AnswerMemory: 128 << 20,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}

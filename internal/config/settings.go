@@ -86,6 +86,8 @@ var Settings = []Setting{
 		Help: "requests to log: all, errors (those with a status of 400 and above, or without an answer) or off"},
 	{Name: "html-images", Default: "on", Value: "on|off", InFolder: true, set: setHTMLImages,
 		Help: "images in HTML messages, which tell their owner who reads: on keeps those with an https address, off removes all"},
+	{Name: "newer-api-versions", Default: "refuse", DevDefault: "newest", Value: "newest|refuse", InFolder: true, set: setNewerVersions,
+		Help: "requests with an api-version that is newer than all known ones: newest answers them as the newest known one, refuse refuses them"},
 	{Name: "min-free-space", Default: "64MiB", Value: "size", InFolder: true, set: setMinFreeSpace,
 		Help: "disk space to leave free: writes that could take it are refused; the default is less on a disk below 1 GiB"},
 	{Name: "max-body-size", Default: "auto", Value: "size", InFolder: true, set: setMaxBodySize,

@@ -371,6 +371,14 @@ func setHTMLImages(c *Config, v value) error {
 	return nil
 }
 
+func setNewerVersions(c *Config, v value) error {
+	if v.text != "newest" && v.text != "refuse" {
+		return bad(v, "is neither newest nor refuse", "write newest or refuse")
+	}
+	c.NewerVersions = v.text == "newest"
+	return nil
+}
+
 func setMinFreeSpace(c *Config, v value) (err error) {
 	c.MinFreeSpace, err = v.size(0)
 	return err

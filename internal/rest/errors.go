@@ -17,17 +17,18 @@ import (
 // UnsupportedApiVersion and Denied were recorded from the real service. Unverified:
 // that the service uses the other codes.
 const (
-	codeNoVersion      core.Code = "ApiVersionUnspecified"
-	codeBadVersion     core.Code = "UnsupportedApiVersion"
-	codeMethod         core.Code = "MethodNotAllowed"
-	codeTimeout        core.Code = "RequestTimeout"
-	codeTooLarge       core.Code = "RequestEntityTooLarge"
-	codeMediaType      core.Code = "UnsupportedMediaType"
-	codeTooMany        core.Code = "TooManyRequests"
-	codeInternal       core.Code = "InternalServerError"
-	codeDenied         core.Code = "Denied"
-	codeNotImplemented core.Code = "NotImplemented"
-	codeBadExchange    core.Code = "InvalidAccessToken"
+	codeNoVersion        core.Code = "ApiVersionUnspecified"
+	codeAmbiguousVersion core.Code = "AmbiguousApiVersion"
+	codeBadVersion       core.Code = "UnsupportedApiVersion"
+	codeMethod           core.Code = "MethodNotAllowed"
+	codeTimeout          core.Code = "RequestTimeout"
+	codeTooLarge         core.Code = "RequestEntityTooLarge"
+	codeMediaType        core.Code = "UnsupportedMediaType"
+	codeTooMany          core.Code = "TooManyRequests"
+	codeInternal         core.Code = "InternalServerError"
+	codeDenied           core.Code = "Denied"
+	codeNotImplemented   core.Code = "NotImplemented"
+	codeBadExchange      core.Code = "InvalidAccessToken"
 )
 
 // statuses maps every error code to its HTTP status.
@@ -35,6 +36,7 @@ var statuses = map[core.Code]int{
 	core.BadRequest:       http.StatusBadRequest,
 	core.Validation:       http.StatusBadRequest,
 	codeNoVersion:         http.StatusBadRequest,
+	codeAmbiguousVersion:  http.StatusBadRequest,
 	codeBadVersion:        http.StatusBadRequest,
 	core.Unauthorized:     http.StatusUnauthorized,
 	codeDenied:            http.StatusUnauthorized,

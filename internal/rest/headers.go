@@ -16,7 +16,7 @@ import (
 // exposedHeaders is the value of Access-Control-Expose-Headers: the response headers
 // that browser scripts of other origins may read. It lists names besides "*" for
 // browsers that do not support "*".
-const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, x-ms-request-id, X-Processing-Time"
+const exposedHeaders = "*, Location, api-supported-versions, confab-api-version, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, x-ms-request-id, X-Processing-Time"
 
 // allowedHeaders is the Access-Control-Allow-Headers of the response to a CORS
 // preflight that asks for no particular headers. It is not "*", because "*" does not
@@ -60,6 +60,9 @@ func (h *Handler) write(req *request, resp response) error {
 		if versions, ok := req.path.supported[req.Method]; ok {
 			header["Api-Supported-Versions"] = versions
 		}
+	}
+	if req.answeredAs != "" {
+		header.Set("Confab-Api-Version", req.answeredAs)
 	}
 	h.cors(req, resp)
 	if resp.allow != "" {

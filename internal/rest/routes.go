@@ -254,9 +254,9 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 // they do in ASP.NET (docs/contract/chat.md §1).
 var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState"}
 
-// findRoute sets the request's query, api-version and route. It fails if the path does
-// not have the method at all or not at the api-version (docs/contract/api-versions.md
-// §7).
+// findRoute sets the request's query, api-version and route. It fails if the path does not have the
+// method at all or not at the api-version, or if the query has two different api-versions
+// (docs/contract/api-versions.md §7). Unverified: the message about two api-versions.
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
@@ -269,13 +269,17 @@ func (h *Handler) findRoute(req *request) error {
 	if name == "" {
 		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified."}
 	}
-	v, ok := req.api.versions.Parse(name)
-	if ok {
+	for _, other := range req.query["api-version"] {
+		if other != name {
+			return &core.Error{Code: codeAmbiguousVersion, Target: "api-version", Message: "The following API versions were requested: " +
+				clip.Text(strings.Join(req.query["api-version"], ", "), maxEcho) + ". At most one may be specified."}
+		}
+	}
+	if v, ok := h.parseVersion(req, name); ok {
 		req.version, req.route = v, req.path.route(req.Method, v)
 	}
 	if req.route == nil {
-		return &core.Error{Code: codeBadVersion, Target: "api-version", Message: "The HTTP resource that matches the request URI '" +
-			h.baseURL(req) + clip.Text(req.URL.EscapedPath(), maxEcho) + "' does not support the API version '" + clip.Text(name, maxEcho) + "'."}
+		return h.unsupported(req, name)
 	}
 	return nil
 }

@@ -93,6 +93,10 @@ type Options struct {
 	MaxBody     int64         // longest request body in bytes; 0 means DefaultMaxBody
 	BodyTimeout time.Duration // time for the whole request body to arrive; 0 means DefaultBodyTimeout
 
+	// NewerVersions makes the server answer requests with an api-version that is newer than all
+	// known ones as if they had the newest known one. Otherwise they are refused.
+	NewerVersions bool
+
 	// Now returns the real time, for checking the dates of signed requests and for
 	// Record; nil means time.Now. Core and Tokens have a clock of their own, because
 	// tests can move the clock of a development server ahead.
@@ -128,27 +132,29 @@ const MaxLogged = 512
 
 // Handler serves all chat and identity routes. It is safe for concurrent use.
 type Handler struct {
-	core        *core.Service
-	tokens      Tokens
-	endpoint    string
-	authorities []string // host of the public endpoint, which clients behind a proxy sign
-	hosts       []string // as Options.Hosts, and that of the public endpoint
-	names       []string // those without their ports
-	signs       func(told string) bool
-	hints       hints
-	namesOrigin bool
-	limiter     Limiter
-	written     *limits.Written
-	answers     answers
-	answerWait  time.Duration // how long an answer waits for memory
-	faults      Faults
-	maxBody     int64
-	bodyTimeout time.Duration
-	now         func() time.Time
-	log         *slog.Logger
-	access      func(Record)
-	paths       []*path
-	buffers     sync.Pool // of *[]byte
+	core          *core.Service
+	tokens        Tokens
+	endpoint      string
+	authorities   []string // host of the public endpoint, which clients behind a proxy sign
+	hosts         []string // as Options.Hosts, and that of the public endpoint
+	names         []string // those without their ports
+	signs         func(told string) bool
+	hints         hints
+	namesOrigin   bool
+	limiter       Limiter
+	written       *limits.Written
+	answers       answers
+	answerWait    time.Duration // how long an answer waits for memory
+	faults        Faults
+	maxBody       int64
+	bodyTimeout   time.Duration
+	newerVersions bool
+	warned        warned
+	now           func() time.Time
+	log           *slog.Logger
+	access        func(Record)
+	paths         []*path
+	buffers       sync.Pool // of *[]byte
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -159,15 +165,16 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		core: o.Core, tokens: o.Tokens, namesOrigin: o.NamesOrigin, limiter: o.Limiter, written: o.Written, faults: o.Faults,
 		answers: newAnswers(cmp.Or(o.AnswerMemory, DefaultAnswerMemory)), answerWait: answerWait,
-		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
-		hosts:       o.Hosts,
-		signs:       o.Signs,
-		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
-		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
-		now:         o.Now,
-		log:         cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
-		access:      o.Access,
-		paths:       pathsOf(routes),
+		endpoint:      strings.TrimSuffix(o.PublicEndpoint, "/"),
+		hosts:         o.Hosts,
+		signs:         o.Signs,
+		maxBody:       cmp.Or(o.MaxBody, DefaultMaxBody),
+		bodyTimeout:   cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
+		newerVersions: o.NewerVersions,
+		now:           o.Now,
+		log:           cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		access:        o.Access,
+		paths:         pathsOf(routes),
 	}
 	if h.core == nil || h.tokens == nil {
 		return nil, errors.New("rest: Core and Tokens are required")
@@ -215,14 +222,15 @@ type request struct {
 	params []string // values of the path's parameters, decoded
 	query  url.Values
 
-	version  apiver.Version // only for decoding and encoding bodies
-	body     []byte
-	bodyRead bool
-	counted  int64     // bytes of the body that count for what the caller writes in an hour
-	reserved reserved  // memory for the answer
-	caller   string    // user id
-	leaving  bool      // the caller was deleted, and its deletion grace has not ended
-	key      token.Key // the access key that signed the request
+	version    apiver.Version // only for decoding and encoding bodies
+	answeredAs string         // for the header confab-api-version, if the client's api-version is newer
+	body       []byte
+	bodyRead   bool
+	counted    int64     // bytes of the body that count for what the caller writes in an hour
+	reserved   reserved  // memory for the answer
+	caller     string    // user id
+	leaving    bool      // the caller was deleted, and its deletion grace has not ended
+	key        token.Key // the access key that signed the request
 
 	// thread and message are the ids in the path. createThread sets thread to the new
 	// id, for the access log.

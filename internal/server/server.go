@@ -428,6 +428,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, Hosts: s.knownHosts(o.Config), Signs: signsTold(o.Config), NamesOrigin: namesOrigin(o.Config),
 		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		NewerVersions: o.Config.NewerVersions,
 		Access: func(r rest.Record) {
 			r.Path = withoutSecrets(r.Path)
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
