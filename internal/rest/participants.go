@@ -40,7 +40,7 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 
 // participantSize returns the approximate size of a participant in an answer, in bytes.
 func participantSize(m *core.Member) int {
-	n := 256 + 3*len(m.User) + wire.StringSize(m.DisplayName)
+	n := memberSize(m)
 	for k, v := range m.Metadata {
 		n += wire.StringSize(k) + wire.StringSize(v)
 	}
@@ -49,6 +49,9 @@ func participantSize(m *core.Member) int {
 	}
 	return n
 }
+
+// memberSize is participantSize for an answer without metadata.
+func memberSize(m *core.Member) int { return 256 + 3*len(m.User) + wire.StringSize(m.DisplayName) }
 
 func (h *Handler) addParticipants(req *request) (any, error) {
 	var in wire.AddChatParticipantsRequest

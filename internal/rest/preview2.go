@@ -62,7 +62,7 @@ func (h *Handler) allMembers(req *request) (core.ThreadProperties, []core.Member
 	}
 	size := 0 // the rows are shared; what counts is their JSON
 	for i := range ms {
-		size += participantSize(&ms[i])
+		size += memberSize(&ms[i])
 	}
 	if size > smallPage {
 		err = h.reserve(req, int64(size))
