@@ -205,8 +205,8 @@ func documented(dst []byte, e *core.Error) []byte {
 }
 
 // recordedFlat appends the members of an error body without a key around them, as the oldest
-// version was recorded to send them. An unknown thread has no message there
-// (docs/contract/chat.md §7.2).
+// version was recorded to send them. An unknown thread has no message there, as was recorded for
+// getting a thread (docs/contract/chat.md §7.2). Unverified: that all operations do so.
 func recordedFlat(dst []byte, e *core.Error) []byte {
 	dst = append(dst, `"Code":`...)
 	dst = wire.AppendString(dst, string(e.Code))
