@@ -108,10 +108,11 @@ class Installation:
                 parent="../../../pom.xml", name=folder.name, content="<dependencies>" + dependencies + "</dependencies>"))
         modules = "".join("<module>rows/{}</module>".format(self.folder(row).name) for row in rows)
         (TARGET / "pom.xml").write_text(PROJECT.format(parent="../pom.xml", name="rows", content="<modules>" + modules + "</modules>"))
-        command = ["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "--threads", "2", "--file", TARGET / "pom.xml",
+        command = ["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", "--threads", "2", "--file", TARGET / "pom.xml",
                    "dependency:build-classpath", "-Dmdep.outputFile=classpath"]
-        if subprocess.run(command, timeout=PATIENCE["mvn"], stdin=subprocess.DEVNULL).returncode:
-            sys.exit("compat/matrix/java: Maven could not install the packages (its words are above).")
+        done = subprocess.run(command, timeout=PATIENCE["mvn"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            sys.exit("compat/matrix/java: Maven could not install the packages:\n" + done.stdout)
         for row in rows:
             if not self.class_path(row):
                 sys.exit("compat/matrix/java: Maven wrote no class path for {}.".format(title_of(row)))

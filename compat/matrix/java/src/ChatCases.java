@@ -1,5 +1,6 @@
 import com.azure.communication.chat.models.AddChatParticipantsResult;
 import com.azure.communication.chat.models.ChatError;
+import com.azure.communication.chat.models.ChatErrorResponseException;
 import com.azure.communication.chat.models.ChatMessage;
 import com.azure.communication.chat.models.ChatMessageReadReceipt;
 import com.azure.communication.chat.models.ChatMessageType;
@@ -122,7 +123,7 @@ final class ChatCases {
 			new Case("delete thread", "once", () -> {
 				String made = newThread();
 				alice.chat.delete(made);
-				IdentityCases.refused(404, "not found", () -> alice.chat.messages(made));
+				refused(404, "not found", () -> alice.chat.messages(made));
 			}),
 			new Case("delete thread", "twice", () -> {
 				String made = newThread();
@@ -286,7 +287,7 @@ final class ChatCases {
 				String made = newThread();
 				alice.chat.remove(made, bob.identifier);
 				has(made, alice, carol);
-				IdentityCases.refused(403, "permission", () -> bob.chat.send(made, text("still here?")));
+				refused(403, "permission", () -> bob.chat.send(made, text("still here?")));
 			}));
 	}
 
@@ -320,7 +321,7 @@ final class ChatCases {
 		return List.of(
 			new Case("errors", "400", () -> {
 				ChatParticipant wrong = new ChatParticipant().setCommunicationIdentifier(new CommunicationUserIdentifier("8:acs:invalidUserId"));
-				IdentityCases.refused(400, "8:acs:invalidUserId", () -> alice.chat.add(thread, List.of(wrong)));
+				refused(400, "8:acs:invalidUserId", () -> alice.chat.add(thread, List.of(wrong)));
 			}),
 			new Case("errors", "401", () -> {
 				User user = newUser();
@@ -329,9 +330,23 @@ final class ChatCases {
 			}),
 			new Case("errors", "403", () -> {
 				User stranger = newUser();
-				IdentityCases.refused(403, "permission", () -> stranger.chat.send(thread, text("hello")));
+				refused(403, "permission", () -> stranger.chat.send(thread, text("hello")));
 			}),
-			new Case("errors", "404", () -> IdentityCases.refused(404, "[a-z]+ [a-z]+ [a-z]+", () -> alice.chat.message(thread, "1"))));
+			new Case("errors", "404", () -> refused(404, "[a-z]+ [a-z]+ [a-z]+", () -> alice.chat.message(thread, "1"))));
+	}
+
+	/** Throws unless the call throws the exception of the chat SDK with this status, a message with the sentence, and a value of the body's parts. */
+	private static void refused(int status, String sentence, Case.Body call) throws Exception {
+		IdentityCases.refused(status, sentence, () -> {
+			try {
+				call.run();
+			} catch (ChatErrorResponseException e) {
+				Case.check(e.getValue() != null, "the exception has no value: " + e);
+				Case.matches("^[A-Z][A-Za-z]+$", e.getValue().getCode(), "the code of the exception's value");
+				Case.matches(sentence, e.getValue().getMessage(), "the message of the exception's value");
+				throw e;
+			}
+		});
 	}
 
 	private User newUser() {
