@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,7 @@ def run(rows, installation, out):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so subprocess.run ends what it runs
     asked = argparse.ArgumentParser()
     asked.add_argument("command", choices=("install", "run"))
     asked.add_argument("--lane", choices=("check", "all"), required=True)
