@@ -3,6 +3,7 @@
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Exchanges } from "./exchanges.mjs";
+import { judge } from "./judge.mjs";
 import { cases } from "./scenario.mjs";
 import { NotInRelease, Sdk } from "./sdk.mjs";
 
@@ -17,14 +18,16 @@ const count = { PASS: 0, FAIL: 0, NA: 0 };
 const wrong = []; // what is wrong beside the cases that fail
 let shown = false;
 
-// write adds a line to the results. The first FAIL is printed, with its exchange.
+// write adds a line to the results and returns it. The first FAIL is printed, with its exchange.
 function write(row, operation, name, result, ms, error) {
-  const line = JSON.stringify({ language: "javascript", chat: row.chat ?? "", identity: identityOf(row), operation, case: name, result, ms, error });
-  appendFileSync(results, line + "\n");
+  const line = { language: "javascript", chat: row.chat ?? "", identity: identityOf(row), operation, case: name, result, ms, error };
+  appendFileSync(results, JSON.stringify(line) + "\n");
   count[result]++;
-  if (result !== "FAIL" || shown) return;
-  shown = true;
-  console.error(`${line}\n\n${exchanges.failing()}\n`);
+  if (result === "FAIL" && !shown) {
+    shown = true;
+    console.error(`${JSON.stringify(line)}\n\n${exchanges.failing()}\n`);
+  }
+  return line;
 }
 
 function identityOf(row) {
@@ -48,7 +51,7 @@ async function run(row) {
     return;
   }
   hear();
-  const missing = new Set();
+  const lines = [];
   for (const { operation, name, run } of all) {
     const start = performance.now();
     let [result, error] = ["PASS", ""];
@@ -57,21 +60,10 @@ async function run(row) {
     } catch (e) {
       [result, error] = e instanceof NotInRelease ? ["NA", e.message] : ["FAIL", String(e.stack)];
     }
-    write(row, operation, name, result, Math.round(performance.now() - start), error);
-    if (result === "NA") {
-      const known = [`${operation}/${name}`, operation].find((k) => k in row.lacks);
-      if (known) missing.add(known);
-      else wrong.push(`${title(row)}: ${operation}/${name} is NA (${error}), and "lacks" does not say so`);
-    }
+    lines.push(write(row, operation, name, result, Math.round(performance.now() - start), error));
     hear();
   }
-  for (const key of Object.keys(row.lacks)) {
-    if (!missing.has(key)) wrong.push(`${title(row)}: "lacks" says ${key}, but the release has it`);
-  }
-  for (const [what, listed] of [["chat", row.chat_versions ?? []], ["identity", row.identity_versions]]) {
-    const seen = [...spoken[what]].sort().join(", ");
-    if (seen !== listed.toSorted().join(", ")) wrong.push(`${title(row)}: it spoke ${what} ${seen}, and the list says ${listed.join(", ")}`);
-  }
+  wrong.push(...judge(row, lines, { chat: [...spoken.chat], identity: [...spoken.identity] }).map((w) => `${title(row)}: ${w}`));
 }
 
 function title(row) {

@@ -15,8 +15,10 @@ const RETRIES = { retryOptions: { retryDelayInMs: 100, maxRetryDelayInMs: 500 } 
 export class NotInRelease extends Error {}
 
 export class Sdk {
-  // folder has the package.json and the node_modules of the lane, and row is a row of releases.json.
-  constructor(folder, row) {
+  // folder has the package.json and the node_modules of the lane, and row is a row of releases.json. options are further options
+  // of the chat client.
+  constructor(folder, row, options = {}) {
+    this.options = { ...RETRIES, ...options };
     const { package: name, release } = row.identity;
     this.identity = load(folder, `${path.basename(name).replace("communication-", "")}-${release}`);
     if (row.chat) this.chat = load(folder, `chat-${row.chat}`);
@@ -69,7 +71,7 @@ export class Sdk {
   chatClient(token) {
     const { AzureCommunicationTokenCredential, AzureCommunicationUserCredential } = this.chat.require("@azure/communication-common");
     const Credential = AzureCommunicationTokenCredential ?? AzureCommunicationUserCredential;
-    return new this.chat.module.ChatClient(ENDPOINT, new Credential(token), RETRIES);
+    return new this.chat.module.ChatClient(ENDPOINT, new Credential(token), this.options);
   }
 
   // createThread makes a thread and returns {id, refused, shown}. refused are the participants that the server refused, each with
