@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import test from "node:test";
@@ -47,5 +47,21 @@ test("the declarations of a package", (t) => {
     ["ListOptions", "maxPageSize", true], ["Wide", "secret", false], ["Missing", "id", false],
   ]) {
     assert.equal(types.has(type, member), want, `${type}.${member}`);
+  }
+});
+
+test("the packages of both lanes are those of the list", () => {
+  const list = JSON.parse(readFileSync(path.join(import.meta.dirname, "../../releases.json"))).filter((r) => r.language === "javascript");
+  for (const lane of ["check", "all"]) {
+    const wanted = {};
+    for (const row of list.filter((r) => lane === "all" || r.lane === lane)) {
+      const { package: name, release } = row.identity;
+      wanted[`${name.replace("@azure/communication-", "")}-${release}`] = `npm:${name}@${release}`;
+      if (row.chat) wanted[`chat-${row.chat}`] = `npm:@azure/communication-chat@${row.chat}`;
+    }
+    const { dependencies } = JSON.parse(readFileSync(path.join(import.meta.dirname, lane, "package.json")));
+    assert.deepEqual(dependencies, wanted, `${lane}/package.json`);
+    const lock = readFileSync(path.join(import.meta.dirname, lane, "package-lock.json"), "utf8");
+    assert.doesNotMatch(lock, /"resolved"/, "the lock file names a registry");
   }
 });
