@@ -78,6 +78,7 @@ var may = map[string][]string{
 	"internal/rest":             {"internal/apiver", "internal/clip", "internal/core", "internal/hosts", "internal/inbound", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":              {"internal/clip", "internal/hosts", "internal/inbound", "internal/rest"},
 	"internal/metrics":          nil,
+	"internal/record":           nil,
 	"internal/limits":           {"internal/core"},
 	"internal/localca":          nil,
 	"internal/clientenv":        {"internal/hosts", "internal/localca", "sdk/communication"},
@@ -88,7 +89,7 @@ var may = map[string][]string{
 	"internal/server/failures":  nil,
 	"internal/server": {
 		"internal/admin", "internal/bus/local", "internal/clip", "internal/config", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/sse", "internal/gateway/trouter",
-		"internal/hosts", "internal/limits", "internal/localca", "internal/logs", "internal/metrics",
+		"internal/hosts", "internal/limits", "internal/localca", "internal/logs", "internal/metrics", "internal/record",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "internal/transfer", "sdk/communication",
 	},
 	"chattest":             {"internal/clientenv", "internal/config", "internal/dev", "internal/rest", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},

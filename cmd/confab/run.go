@@ -22,8 +22,8 @@ import (
 // runOptions holds the flags of `confab run` that configure the server that it starts. If one of
 // them is given, run always starts a server and uses no running one.
 type runOptions struct {
-	database, limits string // as in the settings, or empty
-	log              string // file for the log, or empty
+	database, limits, record string // as in the settings, or empty
+	log                      string // file for the log, or empty
 }
 
 func newRun() *cobra.Command {
@@ -38,8 +38,10 @@ one in memory, which ends with the program. With --data memory: it always starts
 one. It uses a production server only if --data names its folder. The exit code is
 that of the program.
 
-With --limits, --log, --database or --database-file it always starts a server. Its
-log has a line for each request and the reason of each refusal. With a database the
+With --limits, --log, --record, --database or --database-file it always starts a
+server. Its log has a line for each request and the reason of each refusal. With
+--record it writes each request and its answer to a file of its own, for a bug
+report: without tokens and keys, but with what users wrote. With a database the
 server stores its chats there, in PostgreSQL.
 
 A test can move the server's clock and inject faults, so that tokens expire and
@@ -59,7 +61,7 @@ database: give tests a database of their own.`,
 	}
 	cmd.Flags().SetInterspersed(false) // flags after the command belong to it
 	cmd.Flags().StringVar(&logFile, "log", "", "`file` for the log of the server that is started; it is replaced if it exists")
-	config.AddFlags(cmd.Flags(), "data", "database", "limits")
+	config.AddFlags(cmd.Flags(), "data", "database", "limits", "record")
 	return cmd
 }
 
@@ -122,7 +124,7 @@ func run(cmd *cobra.Command, args []string, logFile string) error {
 // fails if one of them is given together with --data FOLDER, which names a running server.
 func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptions, error) {
 	var only, given []string
-	for _, name := range []string{"database", "limits"} {
+	for _, name := range []string{"database", "limits", "record"} {
 		for _, flag := range []string{name, name + "-file"} {
 			if cmd.Flags().Changed(flag) {
 				only, given = append(only, name), append(given, flag)
@@ -143,7 +145,7 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 	if err != nil {
 		return o, err
 	}
-	o.database = cfg.Database
+	o.database, o.record = cfg.Database, cfg.Record
 	if cmd.Flags().Changed("limits") {
 		o.limits = cfg.Limits.String()
 	}
@@ -177,6 +179,9 @@ func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os
 	info := srv.Info()
 	client = clientenv.Server{Endpoint: info.Endpoint, AccessKey: info.AccessKey, CAFile: info.CAFile, BundleFile: info.BundleFile, TrustStoreFile: info.TrustStoreFile}
 	fmt.Fprintf(cmd.ErrOrStderr(), "confab: started a server %s at %s\n", where(info), info.Endpoint)
+	if info.Record != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "confab: recording each request and its answer to %s\n", info.Record)
+	}
 	stop = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -193,7 +198,7 @@ func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os
 // signal arrives before the server has started, the error is exit code 130.
 func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error) {
 	settings := map[string]string{
-		"dev": "true", "data": config.Memory, "database": o.database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
+		"dev": "true", "data": config.Memory, "database": o.database, "record": o.record, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
 	}
 	if o.limits != "" {
 		settings["limits"] = o.limits

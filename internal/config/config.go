@@ -57,6 +57,7 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 	AccessLog AccessLog
+	Record    string // path of the folder for a record of requests and responses, or empty; only with Dev
 
 	HTMLImages bool // keep images with an https address in HTML messages
 

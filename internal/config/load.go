@@ -177,8 +177,8 @@ func (l *loader) deriveBodySize(c *Config) {
 }
 
 // checkCombinations adds an error for settings that contradict each other: tls-cert without
-// tls-key or the reverse, equal access keys, or a well-known access key on a listener for
-// other machines.
+// tls-key or the reverse, equal access keys, a record of a production server, or a well-known
+// access key on a listener for other machines.
 func (l *loader) checkCombinations(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		set, missing := "tls-cert", "tls-key"
@@ -189,6 +189,9 @@ func (l *loader) checkCombinations(c Config) {
 	}
 	if !c.AccessKeySecondary.IsZero() && c.AccessKey.Equal(c.AccessKeySecondary) {
 		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it equals the primary key", Next: "set a different key, or none"})
+	}
+	if c.Record != "" && !c.Dev && l.in.Only == nil {
+		l.fail(Error{Setting: "record", Origin: c.Origin("record"), Problem: "a record holds what users write, so only a development server makes one", Next: "add --dev, or use --access-log, which has a line for each request"})
 	}
 	if !c.PublicKey() {
 		return

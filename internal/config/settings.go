@@ -84,6 +84,8 @@ var Settings = []Setting{
 		Help: "text, json or auto (text, but short lines for people from --dev on a terminal)"},
 	{Name: "access-log", Default: "all", Value: "which", InFolder: true, set: setAccessLog,
 		Help: "requests to log: all, errors (those with a status of 400 and above, or without an answer) or off"},
+	{Name: "record", Value: "folder", set: setRecord,
+		Help: "folder in which a development server records every request and its answer, for bug reports: without tokens and keys, but with what users wrote"},
 	{Name: "html-images", Default: "on", Value: "on|off", InFolder: true, set: setHTMLImages,
 		Help: "images in HTML messages, which tell their owner who reads: on keeps those with an https address, off removes all"},
 	{Name: "newer-api-versions", Default: "refuse", DevDefault: "newest", Value: "newest|refuse", InFolder: true, set: setNewerVersions,

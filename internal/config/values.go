@@ -175,6 +175,11 @@ func setPprof(c *Config, v value) (err error) {
 	return err
 }
 
+func setRecord(c *Config, v value) (err error) {
+	c.Record, err = v.path()
+	return err
+}
+
 func setTLSNames(c *Config, v value) error {
 	for name := range strings.SplitSeq(v.text, ",") {
 		if name = strings.TrimSpace(name); name == "" {

@@ -72,7 +72,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 	s.metrics.Official(func() metrics.Official { return metrics.Official(s.trouter.Stats()) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
-		case path == sse.Path || path == "/"+sse.Path:
+		case isEvents(path):
 			s.events.ServeHTTP(w, r)
 		case s.trouter.Handles(path):
 			s.trouter.ServeHTTP(w, r)
@@ -87,6 +87,9 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		}
 	})
 }
+
+// isEvents reports whether a path is that of the event stream.
+func isEvents(path string) bool { return path == sse.Path || path == "/"+sse.Path }
 
 // answerProbe answers GET / with the text by which the official client checks after network
 // failures that it reaches a server (docs/contract/realtime.md §14, rule 15).

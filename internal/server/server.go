@@ -32,6 +32,7 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/logs"
 	"github.com/confab-chat/confab/internal/metrics"
+	"github.com/confab-chat/confab/internal/record"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/store/postgres"
@@ -105,6 +106,8 @@ type Info struct {
 
 	Connections int // of clients at a time, as the limit of open files allows
 
+	Record string // the folder of the files with requests and responses, or empty
+
 	AccessKey string // the primary access key in base64
 	// CAFile, BundleFile and TrustStoreFile are files, in different formats, that a client can
 	// load to trust the server. They are empty if the server uses the user's own certificate.
@@ -155,6 +158,7 @@ type Server struct {
 	now       func() time.Time   // clock.Now with --dev, else Options.Now
 	clock     *dev.Clock         // with --dev, or nil
 	faults    *dev.Faults        // with --dev, or nil
+	recorder  *record.Recorder   // with --record, or nil
 
 	failed chan error    // of capacity 1: the error for which the server cannot continue
 	closed chan struct{} // closed by Close
@@ -212,6 +216,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
 	handler, err := s.handler(o)
 	if err != nil {
+		return nil, err
+	}
+	if handler, err = s.recordTo(o, handler); err != nil {
 		return nil, err
 	}
 	handler = s.metrics.InFlight(handler)
@@ -677,6 +684,9 @@ func (s *Server) shutDownOps() error {
 // folders.
 func (s *Server) release() error {
 	var errs []error
+	if s.recorder != nil {
+		errs = append(errs, s.recorder.Close())
+	}
 	if s.core != nil {
 		s.core.Close()
 	}

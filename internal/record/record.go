@@ -1,0 +1,318 @@
+// Package record writes the requests and responses of a development server to files, for bug
+// reports and for the judge compat/answers.
+//
+// [New] makes a folder for one start of a server. [Recorder.Handler] copies what passes through a
+// handler, and one goroutine writes a file for each exchange, in the form of the recordings of the
+// real service in internal/rest/testdata/recordings. Tokens, keys and signatures are replaced by
+// the word "sanitized" (clean.go).
+//
+// Everything has a bound (type bounds). A request waits only for a moment for a slow disk. What
+// is then missing is counted, logged, and noted in the file incomplete.txt.
+package record
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Incomplete is the name of the file in a folder of a record that says why exchanges are missing.
+const Incomplete = "incomplete.txt"
+
+// bounds limits what a Recorder takes.
+type bounds struct {
+	body      int           // bytes that are kept of one body
+	held      int64         // bytes of bodies in memory, of all requests together
+	queue     int           // exchanges that wait to be written
+	patience  time.Duration // for which a request waits if the queue is full
+	bytes     int64         // of all files of one start
+	exchanges int64         // of one start
+}
+
+// usual has the bounds of New. A body holds the largest page of messages.
+var usual = bounds{body: 8 << 20, held: 64 << 20, queue: 256, patience: time.Second, bytes: 512 << 20, exchanges: 100_000}
+
+// closePatience is the longest time for which Close waits for the disk.
+const closePatience = 5 * time.Second
+
+// Options configures New. Folder is required.
+type Options struct {
+	Folder string           // is made if it does not exist
+	Source string           // what is recorded, such as "Confab 1.2.3"
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+	// Bare reports whether a path is recorded without bodies and, of its query, with the
+	// api-version alone. Exchanges of such a path are recorded when the response begins. nil: no
+	// path is.
+	Bare func(path string) bool
+	// Path returns the escaped path of a request without secrets; nil: paths have none.
+	Path func(escaped string) string
+}
+
+// Recorder writes exchanges to files. Its methods are safe for concurrent use.
+type Recorder struct {
+	o      Options
+	bounds bounds
+	folder string
+	put    func(path string, data []byte) error
+
+	arrived atomic.Int64 // number of the newest request
+	held    atomic.Int64 // bytes of bodies in memory
+	full    atomic.Bool  // nothing more is recorded
+	late    atomic.Int64 // exchanges for which the queue had no room in time
+	left    atomic.Int64 // requests that came when full was set
+
+	queue chan *entry
+	stop  chan struct{} // closed by Close
+	once  sync.Once
+	ended chan struct{} // closed when run has returned
+
+	// Only run uses these.
+	bytes, written int64
+	why            string // why full is set
+	noted          string // content of the file Incomplete
+}
+
+// FolderError says that the folder for a record cannot be used.
+type FolderError struct {
+	Folder string
+	Cause  error
+}
+
+// Error describes the failure without a remedy.
+func (e *FolderError) Error() string {
+	cause := e.Cause
+	if path := (*fs.PathError)(nil); errors.As(cause, &path) {
+		cause = path.Err
+	}
+	return fmt.Sprintf("the record cannot be written to %s: %v", e.Folder, cause)
+}
+
+// Remedy says what to do.
+func (e *FolderError) Remedy() string { return "name another folder with --record" }
+
+// Unwrap returns the cause.
+func (e *FolderError) Unwrap() error { return e.Cause }
+
+// New makes o.Folder, which only this user may read, and in it a folder named by the time, such
+// as 20261128-210503, for the exchanges. It starts a goroutine that Close ends. It fails with a
+// *FolderError.
+func New(o Options) (*Recorder, error) { return newRecorder(o, usual, put) }
+
+func newRecorder(o Options, b bounds, put func(path string, data []byte) error) (*Recorder, error) {
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	r := &Recorder{o: o, bounds: b, put: put, queue: make(chan *entry, b.queue), stop: make(chan struct{}), ended: make(chan struct{})}
+	err := os.MkdirAll(o.Folder, 0o700)
+	if err == nil {
+		r.folder, err = makeStart(o.Folder, o.Now())
+	}
+	if err != nil {
+		return nil, &FolderError{o.Folder, err}
+	}
+	go r.run()
+	return r, nil
+}
+
+// makeStart makes the folder of one start and returns its path. Starts in the same second, also of
+// other processes, get folders with numbers.
+func makeStart(folder string, now time.Time) (string, error) {
+	name := filepath.Join(folder, now.UTC().Format("20060102-150405"))
+	path := name
+	for i := 2; ; i++ {
+		if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) || i > 1000 {
+			return path, err
+		}
+		path = name + "-" + strconv.Itoa(i)
+	}
+}
+
+// Folder returns the path of the folder with the files.
+func (r *Recorder) Folder() string { return r.folder }
+
+// Close writes what waits to be written and ends the goroutine. Call it when no handler runs any
+// more. It fails if the record is not complete, or if the disk keeps it waiting for longer than
+// closePatience.
+func (r *Recorder) Close() error {
+	r.once.Do(func() { close(r.stop) })
+	timer := time.NewTimer(closePatience)
+	defer timer.Stop()
+	select {
+	case <-r.ended:
+	case <-timer.C:
+		return fmt.Errorf("the record in %s is not complete: the disk took longer than %v", r.folder, closePatience)
+	}
+	if r.noted != "" {
+		return fmt.Errorf("the record in %s is not complete: see %s there", r.folder, Incomplete)
+	}
+	return nil
+}
+
+// add hands an exchange to the goroutine that writes. If the queue is full, it waits for at most
+// bounds.patience and then drops the exchange.
+func (r *Recorder) add(e *entry) {
+	select {
+	case r.queue <- e:
+		return
+	default:
+	}
+	timer := time.NewTimer(r.bounds.patience)
+	defer timer.Stop()
+	select {
+	case r.queue <- e:
+		return
+	case <-timer.C:
+	case <-r.stop:
+	}
+	r.held.Add(-e.held)
+	if r.late.Add(1) == 1 {
+		r.o.Logger.Error("exchanges are missing in the record: the disk is too slow", "folder", r.folder)
+	}
+}
+
+// run writes the exchanges until Close is called and the queue is empty.
+func (r *Recorder) run() {
+	defer close(r.ended)
+	for {
+		select {
+		case e := <-r.queue:
+			r.write(e)
+			continue
+		default:
+		}
+		r.note()
+		select {
+		case e := <-r.queue:
+			r.write(e)
+		case <-r.stop:
+			for len(r.queue) > 0 {
+				r.write(<-r.queue)
+			}
+			r.note()
+			return
+		}
+	}
+}
+
+// write writes the file of an exchange. At a bound, or if it cannot write, it ends the record.
+func (r *Recorder) write(e *entry) {
+	defer r.held.Add(-e.held)
+	if r.full.Load() {
+		r.left.Add(1)
+		return
+	}
+	data := r.encode(e)
+	switch size := int64(len(data)); {
+	case r.bytes+size > r.bounds.bytes:
+		r.end(fmt.Sprintf("it has %s, and a record has at most %s", sizeText(r.bytes), sizeText(r.bounds.bytes)))
+	case r.written == r.bounds.exchanges:
+		r.end(fmt.Sprintf("it has %d exchanges, the most of a record", r.written))
+	default:
+		err := r.put(filepath.Join(r.folder, e.fileName()), data)
+		if err != nil {
+			r.end(fmt.Sprintf("it cannot be written: %v", err))
+			return
+		}
+		r.bytes += size
+		r.written++
+		return
+	}
+	r.left.Add(1)
+}
+
+// end makes the record end with what it has.
+func (r *Recorder) end(why string) {
+	r.why = why
+	r.full.Store(true)
+	r.o.Logger.Error("the record ends here: "+why, "folder", r.folder, "exchanges", r.written)
+}
+
+// note writes the file Incomplete, if exchanges are missing that it does not name yet.
+func (r *Recorder) note() {
+	var text strings.Builder
+	if late := r.late.Load(); late > 0 {
+		fmt.Fprintf(&text, "%d exchanges are missing, because the disk was too slow.\n", late)
+	}
+	if r.why != "" {
+		fmt.Fprintf(&text, "The record ends with %d exchanges: %s. %d more came.\n", r.written, r.why, r.left.Load())
+	}
+	if text.String() == r.noted {
+		return
+	}
+	r.noted = text.String()
+	if err := r.put(filepath.Join(r.folder, Incomplete), []byte(r.noted)); err != nil {
+		r.o.Logger.Error("cannot note that exchanges are missing in the record", "folder", r.folder, "error", err)
+	}
+}
+
+// put writes a file that nobody else may read. Others see the whole file or none.
+func put(path string, data []byte) error {
+	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
+	if err := os.WriteFile(part, data, 0o600); err != nil {
+		os.Remove(part)
+		return err
+	}
+	return os.Rename(part, path)
+}
+
+func sizeText(n int64) string { return strconv.FormatInt(n>>20, 10) + " MiB" }
+
+// document is the content of a file, in the form of the recordings.
+type document struct {
+	Name      string     `json:"name"`
+	Source    string     `json:"source"`
+	Exchanges []exchange `json:"exchanges"`
+}
+
+type exchange struct {
+	Time         time.Time `json:"time"` // when the request arrived
+	Milliseconds float64   `json:"milliseconds"`
+	Request      request   `json:"request"`
+	Response     response  `json:"response"`
+}
+
+type request struct {
+	Method  string            `json:"method"`
+	Path    string            `json:"path"` // escaped, as it was sent
+	Query   map[string]string `json:"query"`
+	Headers map[string]string `json:"headers"`
+	Body    json.RawMessage   `json:"body"`
+	BodyCut bool              `json:"bodyCut,omitempty"`
+}
+
+type response struct {
+	Status  int               `json:"status"` // 0: the server closed the connection
+	Headers map[string]string `json:"headers"`
+	Body    json.RawMessage   `json:"body"`
+	BodyCut bool              `json:"bodyCut,omitempty"`
+}
+
+// encode returns the content of the file of an exchange.
+func (r *Recorder) encode(e *entry) []byte {
+	d := document{Name: fmt.Sprintf("%06d %s %s", e.number, e.method, e.path), Source: r.o.Source, Exchanges: []exchange{{
+		Time: e.began.UTC(), Milliseconds: float64(e.took.Microseconds()) / 1000,
+		Request:  request{e.method, e.path, cleanQuery(e.query, e.bare), cleanHeaders(e.header), cleanBody(e.in.data), e.in.cut},
+		Response: response{e.status, cleanHeaders(e.answer), cleanBody(e.out.data), e.out.cut},
+	}}}
+	var b bytes.Buffer
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", " ")
+	if err := out.Encode(d); err != nil { // impossible: cleanBody returns JSON
+		panic(err)
+	}
+	return b.Bytes()
+}
