@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -33,11 +34,27 @@ var (
 	scheme = regexp.MustCompile(`(?i)((?:bearer|hmac-sha256)\s+)[^\s"'<>]{16,}`)
 )
 
-// cleanText returns a text without the secrets in it.
+// Words without which the patterns match nothing, in lower case.
+var (
+	namedWords  = []string{"key", "token", "sig", "password"}
+	schemeWords = []string{"bearer", "hmac-sha256"}
+)
+
+// cleanText returns a text without the secrets in it. It looks for words before it tries a
+// pattern, because patterns are slow on long texts.
 func cleanText(s string) string {
-	s = jwt.ReplaceAllString(s, sanitized)
-	s = named.ReplaceAllString(s, "${1}"+sanitized)
-	return scheme.ReplaceAllString(s, "${1}"+sanitized)
+	if strings.Contains(s, "eyJ") {
+		s = jwt.ReplaceAllString(s, sanitized)
+	}
+	lower := strings.ToLower(s)
+	has := func(word string) bool { return strings.Contains(lower, word) }
+	if strings.Contains(s, "=") && slices.ContainsFunc(namedWords, has) {
+		s = named.ReplaceAllString(s, "${1}"+sanitized)
+	}
+	if slices.ContainsFunc(schemeWords, has) {
+		s = scheme.ReplaceAllString(s, "${1}"+sanitized)
+	}
+	return s
 }
 
 // shownHeaders are the headers whose values are recorded. A header that is not among them may hold

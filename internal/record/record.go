@@ -44,7 +44,7 @@ type bounds struct {
 var usual = bounds{body: 8 << 20, held: 64 << 20, queue: 256, patience: time.Second, bytes: 512 << 20, exchanges: 100_000}
 
 // closePatience is the longest time for which Close waits for the disk.
-const closePatience = 5 * time.Second
+const closePatience = 20 * time.Second
 
 // Options configures New. Folder is required.
 type Options struct {
