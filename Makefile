@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
+.PHONY: answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -57,9 +57,11 @@ lint:
 	$(GO) vet ./...
 	cd sdk && $(GO) vet ./...
 	cd compat/go && $(GO) vet ./...
+	cd compat/answers && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd sdk && $(GO) run $(STATICCHECK) ./...
 	cd compat/go && $(GO) run $(STATICCHECK) ./...
+	cd compat/answers && $(GO) run $(STATICCHECK) ./...
 	GO=$(GO) scripts/apidiff
 
 # All Go tests without the race detector: needs only Go.
@@ -103,10 +105,16 @@ fuzz:
 RESULTS ?= dist/compat
 MATRIX = $(patsubst compat/matrix/%/run,%,$(wildcard compat/matrix/*/run))
 SUITES = mslive $(MATRIX:%=matrix-%) python go samples quickstart2021 quickstart
+compat: export COMPAT_RECORD = $(CURDIR)/$(RESULTS)/record
 compat: need-python build
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@[ -z "$$COMPAT_DATABASE" ] || for suite in $(SUITES); do $(MAKE) suite-$$suite || exit 1; done
 	@[ -n "$$COMPAT_DATABASE" ] || $(MAKE) $(TWO) $(SUITES:%=suite-%)
+	$(MAKE) answers RESULTS=$(RESULTS)
+
+# Judges every answer that the tests of compat got, by the OpenAPI files (compat/answers).
+answers:
+	cd compat/answers && $(GO) test ./... && $(GO) run . $(CURDIR)/$(RESULTS)/record
 
 # Every release of Microsoft's SDKs that the registries have (compat/releases.json), two languages at a time. It writes
 # the releases that make check does not run into docs/compatibility.md.

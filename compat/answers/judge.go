@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// judge judges exchanges.
+type judge struct {
+	specs  *specs
+	needed map[string]int // exceptions, by name
+	words  *message.Printer
+}
+
+func newJudge(s *specs) *judge {
+	return &judge{specs: s, needed: map[string]int{}, words: message.NewPrinter(language.English)}
+}
+
+// verdict is the result for one exchange.
+type verdict struct {
+	outside    string // why the OpenAPI files do not speak of it, or empty
+	api        string // "chat" or "identity"
+	version    string // whose file counts; empty if no file has the name that was asked
+	violations []violation
+}
+
+// violation is one thing that an answer does and that the files and the contract do not allow.
+type violation struct {
+	API, Version, Operation string // empty for one of a whole record
+	Status                  int
+	What                    string
+}
+
+func (v violation) String() string {
+	if v.Operation == "" {
+		return v.What
+	}
+	return fmt.Sprintf("%s %s, %s, status %d: %s", v.API, v.Version, v.Operation, v.Status, v.What)
+}
+
+// exchange judges one exchange. faults are the statuses that the test has ordered from the server.
+func (j *judge) exchange(e exchange, faults map[int]bool) verdict {
+	segments := split(e.Request.Path)
+	api := apiOf(segments)
+	if why := outside(e, api, segments); why != "" {
+		return verdict{outside: why}
+	}
+	v := verdict{api: api, version: j.version(api, e)}
+	a := &answer{judge: j, verdict: &v, exchange: e, body: e.Response.Body, status: e.Response.Status, operation: e.Request.Method + " of an unknown path"}
+	if e.Response.BodyCut {
+		a.violates("the record has only a part of the body")
+		return v
+	}
+	if s := j.specs.byVersion[api][v.version]; s != nil {
+		if o := j.find(s, api, v.version, e.Request.Method, segments); o != nil {
+			a.op, a.operation = o, o.name
+		}
+	}
+	switch {
+	case a.status >= http.StatusBadRequest:
+		a.judgeError(faults)
+	case a.op == nil && v.version == "":
+		a.violates(fmt.Sprintf("an answer to the api-version %q, of which there is no file", e.param("api-version")))
+	case a.op == nil:
+		a.operation = e.Request.Method + " " + pattern(segments)
+		a.violates("the file has no such operation")
+	default:
+		a.judgeSuccess()
+	}
+	return v
+}
+
+// apiOf returns the API of a path: "chat", "identity" or "".
+func apiOf(segments []string) string {
+	if len(segments) == 0 {
+		return ""
+	}
+	switch segments[0] {
+	case "chat":
+		return "chat"
+	case "identities", "teamsUser", "access":
+		return "identity"
+	}
+	return ""
+}
+
+// outside returns why the OpenAPI files do not speak of an exchange, or "".
+func outside(e exchange, api string, segments []string) string {
+	switch {
+	case e.Response.Status == 0:
+		return "no answer: the test had the connection closed"
+	case len(segments) == 0:
+		return "the page of GET /"
+	case segments[0] == "dev":
+		return "orders of tests (/dev/)"
+	case e.Request.Method == http.MethodOptions:
+		return "questions of browsers (OPTIONS)"
+	case api == "chat" && len(segments) > 1 && slices.Contains(livePaths, segments[1]), api == "":
+		return "live events, and paths of no API"
+	}
+	return ""
+}
+
+// version returns the version whose file counts for an exchange, or "".
+func (j *judge) version(api string, e exchange) string {
+	name := e.param("api-version")
+	if newest := e.header("Confab-Api-Version"); newest != "" {
+		j.need("a later api-version")
+		name = newest
+	}
+	if is, ok := aliases[api+" "+name]; ok {
+		j.need("another name of an api-version")
+		name = is
+	}
+	if j.specs.byVersion[api][name] == nil {
+		return ""
+	}
+	return name
+}
+
+// find returns the operation of a request, also under the path that an exception names.
+func (j *judge) find(s *spec, api, version, method string, segments []string) *operation {
+	if o := s.find(method, segments); o != nil {
+		return o
+	}
+	for _, x := range otherPaths {
+		if x.api == api && (x.version == "" || x.version == version) && x.method == method {
+			if renamed := x.rename(segments); renamed != nil {
+				if o := s.find(method, renamed); o != nil {
+					j.need(x.name)
+					return o
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (j *judge) need(name string) { j.needed[name]++ }
+
+// answer is an answer that is being judged.
+type answer struct {
+	judge     *judge
+	verdict   *verdict
+	exchange  exchange
+	op        *operation // nil if the file has none
+	operation string     // its name
+	status    int
+	body      json.RawMessage
+}
+
+func (a *answer) violates(what string) {
+	version := a.verdict.version
+	if version == "" {
+		version = "of no known version"
+	}
+	v := violation{a.verdict.api, version, a.operation, a.status, what}
+	for _, x := range exceptions {
+		if x.matches(v) {
+			a.judge.need(x.name)
+			return
+		}
+	}
+	if !slices.Contains(a.verdict.violations, v) {
+		a.verdict.violations = append(a.verdict.violations, v)
+	}
+}
+
+// judgeSuccess judges an answer below 400.
+func (a *answer) judgeSuccess() {
+	location, ok := a.op.responses[strconv.Itoa(a.status)]
+	for _, x := range otherBodies {
+		if x.api == a.verdict.api && x.version == a.verdict.version && x.operation == a.operation && x.status == a.status {
+			a.judge.need(x.name)
+			location = base + x.schema
+		}
+	}
+	switch {
+	case !ok:
+		a.violates("the file does not have the status")
+	case location == "" && !isEmpty(a.body):
+		a.violates("the file has no body for the status")
+	case location == "":
+	case isEmpty(a.body):
+		a.violates("the body is missing")
+	default:
+		a.fits(location, a.body)
+	}
+}
+
+// judgeError judges a refusal: its status, its code and its envelope.
+func (a *answer) judgeError(faults map[int]bool) {
+	inFile := false
+	if a.op != nil {
+		_, inFile = a.op.responses[strconv.Itoa(a.status)]
+	}
+	row, inContract := errorTable[a.status]
+	switch {
+	case inFile:
+	case inContract:
+		a.judge.need(fmt.Sprintf("status %d of the contract", a.status))
+	case faults[a.status]:
+		a.judge.need("a status that the test ordered")
+	default:
+		a.violates("neither the file nor the contract's error table has the status")
+	}
+	if a.op == nil && !slices.Contains(row.beforeOperation, a.status) && !faults[a.status] {
+		a.violates("the file has no such operation, and this is not how the contract refuses one")
+	}
+	if isEmpty(a.body) {
+		if a.status == http.StatusUnauthorized && a.verdict.api == "chat" {
+			a.judge.need("401 without a body")
+		} else {
+			a.violates("the body is missing")
+		}
+		return
+	}
+	code := a.envelope()
+	if inContract && code != "" && !slices.Contains(row.codes, code) && !faults[a.status] {
+		a.violates(fmt.Sprintf("the contract's error table has no code %q for the status", code))
+	}
+}
+
+// envelope checks the body of a refusal and returns its code. The body is that of the file, plus
+// the envelope of the version as the real service sends it, which says the same.
+func (a *answer) envelope() (code string) {
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(a.body, &body); err != nil {
+		a.violates("the body is no object")
+		return ""
+	}
+	x := a.envelopeOf(body)
+	if x == nil {
+		a.fits(a.errorSchema(), a.body)
+		return textAt(body["error"], "code")
+	}
+	a.judge.need(x.name)
+	if x.key == "" { // the members are those of the body itself
+		a.fits(base+x.schema, a.body)
+		return textAt(a.body, "Code")
+	}
+	sent, ok := body[x.key]
+	if !ok {
+		a.violates("the envelope of the version is missing: " + x.key)
+		return textAt(body["error"], "code")
+	}
+	a.fits(base+x.schema, sent)
+	delete(body, x.key)
+	rest, err := json.Marshal(body)
+	if err != nil { // impossible: it was decoded
+		panic(err)
+	}
+	a.fits(a.errorSchema(), rest)
+	for member, other := range map[string]string{"Code": "code", "Message": "message"} {
+		if got, want := textAt(sent, member), textAt(body["error"], other); got != want {
+			a.violates(fmt.Sprintf("the two envelopes differ in %s", other))
+		}
+	}
+	return textAt(sent, "Code")
+}
+
+// envelopeOf returns the row for the answer's version, or nil. A path, a method or a version that
+// the server does not know is refused in the envelope of the newest version.
+func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
+	if a.verdict.api != "chat" {
+		return nil
+	}
+	newest := &envelopes[len(envelopes)-1]
+	if a.op == nil {
+		if _, ok := body[newest.key]; ok || a.verdict.version == "" {
+			return newest
+		}
+	}
+	for i := range envelopes {
+		if slices.Contains(envelopes[i].versions, a.verdict.version) {
+			return &envelopes[i]
+		}
+	}
+	return newest
+}
+
+// errorSchema returns the location of the schema of refusals: the operation's own, or, if the file
+// has none, that of the common file.
+func (a *answer) errorSchema() string {
+	if a.op != nil {
+		if location := a.op.responses[strconv.Itoa(a.status)]; location != "" {
+			return location
+		}
+		for _, status := range []string{"default", "503"} {
+			if location := a.op.responses[status]; location != "" {
+				return location
+			}
+		}
+	}
+	return base + commonErrors
+}
+
+// fits checks a value against the schema at a location.
+func (a *answer) fits(location string, value json.RawMessage) {
+	schema, err := a.judge.specs.compile(location)
+	if err != nil {
+		a.violates("the file cannot be read: " + err.Error())
+		return
+	}
+	instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(value))
+	if err != nil {
+		a.violates("the body is no JSON: " + err.Error())
+		return
+	}
+	var misfit *jsonschema.ValidationError
+	if err := schema.Validate(instance); errors.As(err, &misfit) {
+		for _, text := range a.judge.leaves(misfit) {
+			a.violates(text)
+		}
+	}
+}
+
+// leaves returns what is wrong with a value, a text for each reason. Places in arrays are not
+// named, so that equal mistakes count as one.
+func (j *judge) leaves(e *jsonschema.ValidationError) (all []string) {
+	for _, cause := range e.Causes {
+		all = append(all, j.leaves(cause)...)
+	}
+	if len(e.Causes) == 0 {
+		where := ""
+		for _, part := range e.InstanceLocation {
+			if number.MatchString(part) {
+				part = "*"
+			}
+			where += "/" + part
+		}
+		all = []string{fmt.Sprintf("at %q: %s", where, e.ErrorKind.LocalizedString(j.words))}
+	}
+	return all
+}
+
+var number = regexp.MustCompile(`^\d+$`)
+
+// textAt returns a member of an object if it is a string, and otherwise "".
+func textAt(object json.RawMessage, member string) (text string) {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(object, &all) == nil {
+		json.Unmarshal(all[member], &text) // an empty text if it is none
+	}
+	return text
+}
+
+// pattern returns a path with {id} in place of ids.
+func pattern(segments []string) string {
+	parts := []string{""}
+	for _, s := range segments {
+		if !word.MatchString(s) {
+			s = "{id}"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, "/")
+}
+
+var word = regexp.MustCompile(`^:?[A-Za-z]{1,40}$`)

@@ -1,0 +1,517 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	apiFolder  = "../../api"
+	recordings = "../../internal/rest/testdata/recordings"
+)
+
+func specsOf(t *testing.T) *specs {
+	t.Helper()
+	s, err := readSpecs(apiFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// differences are what the recordings of the real service have and the files do not. Recorders of
+// the Python suite have replaced whole lists by a word.
+var differences = []struct{ recording, what string }{
+	{"chat-py_2021-09-07_test_list_*", `at "/value": got string, want array`},
+}
+
+// TestRecordingsAreNoViolations judges what the real service was recorded to answer: a judge that
+// refuses it is wrong.
+func TestRecordingsAreNoViolations(t *testing.T) {
+	j, used, judged := newJudge(specsOf(t)), make([]bool, len(differences)), 0
+	for _, r := range readRecordings(t) {
+		t.Run(r.name, func(t *testing.T) {
+			for _, e := range r.exchanges {
+				v := j.exchange(e, nil)
+				if v.version == "" {
+					if _, err := os.Stat(filepath.Join(apiFolder, v.api, e.param("api-version")+".json")); errors.Is(err, fs.ErrNotExist) {
+						t.Skipf("api/ has no file of %s %s", v.api, e.param("api-version"))
+					}
+				}
+				judged++
+				for _, found := range v.violations {
+					i := slices.IndexFunc(differences, func(d struct{ recording, what string }) bool {
+						ok, _ := path.Match(d.recording, r.name)
+						return ok && d.what == found.What
+					})
+					if i < 0 {
+						t.Error(found)
+					} else {
+						used[i] = true
+					}
+				}
+			}
+		})
+	}
+	for i, d := range differences {
+		if !used[i] {
+			t.Errorf("no recording has this difference any more: %+v", d)
+		}
+	}
+	if judged < 100 {
+		t.Errorf("only %d answers were judged", judged)
+	}
+}
+
+type recording struct {
+	name      string
+	exchanges []exchange
+}
+
+func readRecordings(t *testing.T) (all []recording) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(recordings, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no recordings", err)
+	}
+	for _, file := range files {
+		exchanges, err := readRecord(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, recording{strings.TrimSuffix(filepath.Base(file), ".json"), exchanges})
+	}
+	return all
+}
+
+// answered is an answer without violations, as the samples of the tests below.
+type answered struct {
+	name string
+	exchange
+}
+
+// samples returns one answer for each operation, version and status, from the recordings of the
+// real service and, for what these lack, from what this project's documents say. None has a
+// violation.
+func samples(t *testing.T, j *judge) (all []answered) {
+	t.Helper()
+	seen := map[string]bool{}
+	add := func(e exchange) {
+		if v := j.exchange(e, nil); v.outside != "" || v.version == "" || len(v.violations) > 0 {
+			return
+		}
+		name := fmt.Sprintf("%s %s %d %s", e.Request.Method, pattern(split(e.Request.Path)), e.Response.Status, e.param("api-version"))
+		if key := name + shapeOf(e.Response.Body); !seen[key] {
+			seen[key] = true
+			all = append(all, answered{name, e})
+		}
+	}
+	for _, r := range readRecordings(t) {
+		for _, e := range r.exchanges {
+			add(e)
+		}
+	}
+	for _, s := range []struct{ method, path, version, body string }{
+		{"GET", "/chat/threads/x", "2025-03-15", `{"id":"x","topic":"t","createdOn":"2026-11-28T21:05:03Z","createdByCommunicationIdentifier":{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}},"metadata":{"a":"b"},"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":60}}`},
+		{"GET", "/chat/threads/x", "2025-03-15", `{"id":"x","topic":"t","createdOn":"2026-11-28T21:05:03Z","createdByCommunicationIdentifier":{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}},"retentionPolicy":{"kind":"none"}}`},
+		{"GET", "/chat/threads/x/messages/1", "2024-03-07", `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m","attachments":[]},"senderDisplayName":"","createdOn":"2026-11-28T21:05:03Z"}`},
+		{"GET", "/chat/threads", "2021-09-07", `{"value":[{"id":"x","topic":"t","lastMessageReceivedOn":"2026-11-28T21:05:03Z"}],"nextLink":"https://x"}`},
+	} {
+		e := exchangeOf(t, s.method, s.path, s.version, 200, s.body)
+		if v := j.exchange(e, nil); len(v.violations) > 0 {
+			t.Errorf("%+v: %v", s, v.violations)
+		}
+		add(e)
+	}
+	if len(all) < 30 {
+		t.Fatalf("only %d samples", len(all))
+	}
+	return all
+}
+
+// shapeOf returns the sorted names of all members in a body.
+func shapeOf(body json.RawMessage) string {
+	names := map[string]bool{}
+	walk(decode(body), func(p place) { names[p.path()] = true })
+	return strings.Join(slices.Sorted(maps.Keys(names)), " ")
+}
+
+func exchangeOf(t *testing.T, method, path, version string, status int, body string) (e exchange) {
+	t.Helper()
+	e.Request.Method, e.Request.Path, e.Request.Query = method, path, map[string]string{"api-version": version}
+	e.Response.Status = status
+	if body != "" {
+		e.Response.Body = json.RawMessage(body)
+		if !json.Valid(e.Response.Body) {
+			t.Fatalf("not JSON: %s", body)
+		}
+	}
+	return e
+}
+
+func decode(body json.RawMessage) (v any) {
+	if len(body) > 0 {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		if err := d.Decode(&v); err != nil {
+			panic(err)
+		}
+	}
+	return v
+}
+
+// place is a member of an object in a body.
+type place struct {
+	object map[string]any
+	name   string
+	above  []string // names of the members around
+	open   bool     // the object has members of any name, such as metadata
+}
+
+func (p place) path() string { return strings.Join(append(slices.Clone(p.above), p.name), "/") }
+
+// walk calls f for each member of each object in a value, in the order of names.
+func walk(v any, f func(place)) { walkBelow(v, nil, f) }
+
+func walkBelow(v any, above []string, f func(place)) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			walkBelow(item, append(slices.Clone(above), "*"), f)
+		}
+	case map[string]any:
+		open := len(above) > 0 && above[len(above)-1] == "metadata"
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			f(place{v, name, above, open})
+			walkBelow(v[name], append(slices.Clone(above), name), f)
+		}
+	}
+}
+
+// alterations change one member of a body, and return the new value of the member. ok is false if
+// the change says nothing about this member.
+var alterations = map[string]func(p place) (change func(), ok bool){
+	"unknown member beside it": func(p place) (func(), bool) {
+		return func() { p.object["unknown"] = "x" }, !p.open
+	},
+	"other name": func(p place) (func(), bool) {
+		return func() { p.object[p.name+"s"] = p.object[p.name]; delete(p.object, p.name) }, !p.open
+	},
+	"other letters": func(p place) (func(), bool) {
+		other := strings.ToUpper(p.name[:1]) + p.name[1:]
+		return func() { p.object[other] = p.object[p.name]; delete(p.object, p.name) }, !p.open && other != p.name
+	},
+	"other type": func(p place) (func(), bool) {
+		return func() {
+			if _, ok := p.object[p.name].(string); ok {
+				p.object[p.name] = json.Number("7")
+			} else {
+				p.object[p.name] = "seven"
+			}
+		}, true
+	},
+	"null": func(p place) (func(), bool) { return func() { p.object[p.name] = nil }, true },
+	"malformed date": func(p place) (func(), bool) {
+		return func() { p.object[p.name] = "28.11.2026" }, strings.HasSuffix(p.name, "On") || p.name == "shareHistoryTime"
+	},
+	"unknown word": func(p place) (func(), bool) {
+		return func() { p.object[p.name] = "surprise" }, p.name == "type" && p.above != nil || p.name == "kind"
+	},
+}
+
+// TestAlteredMembersAreFound alters each member of the bodies of all samples in each way, and
+// expects a violation.
+func TestAlteredMembersAreFound(t *testing.T) {
+	j := newJudge(specsOf(t))
+	for kind, alter := range alterations {
+		t.Run(kind, func(t *testing.T) {
+			altered := 0
+			for _, s := range samples(t, j) {
+				members := 0
+				walk(decode(s.Response.Body), func(place) { members++ })
+				for i := range members {
+					body, at, ok, n := decode(s.Response.Body), "", false, -1
+					var change func()
+					walk(body, func(p place) {
+						if n++; n == i {
+							at = p.path()
+							change, ok = alter(p)
+						}
+					})
+					if ok {
+						change()
+						altered++
+						e := s.exchange
+						e.Response.Body = encode(body)
+						if len(j.exchange(e, nil).violations) == 0 {
+							t.Errorf("%s: %s of %s was not found", s.name, kind, at)
+						}
+					}
+				}
+			}
+			if altered < 3 {
+				t.Errorf("only %d members were altered", altered)
+			}
+		})
+	}
+}
+
+func encode(v any) json.RawMessage {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// TestMissingMembersAreFound takes members away that the files require.
+func TestMissingMembersAreFound(t *testing.T) {
+	j, taken := newJudge(specsOf(t)), map[string]bool{}
+	required := []string{
+		"value", "value/*/id", "value/*/type", "value/*/sequenceId", "value/*/version", "value/*/createdOn", "value/*/topic",
+		"value/*/communicationIdentifier", "value/*/chatMessageId", "value/*/readOn", "id", "topic", "createdOn",
+		"createdByCommunicationIdentifier", "chatThread/topic", "chatThread/createdByCommunicationIdentifier",
+		"chatThread/createdByCommunicationIdentifier/communicationUser/id", "identity", "identity/id", "token", "expiresOn",
+		"accessToken/token", "retentionPolicy/kind", "retentionPolicy/deleteThreadAfterDays", "error", "error/code", "error/message",
+	}
+	for _, s := range samples(t, j) {
+		for _, path := range required {
+			body, found := decode(s.Response.Body), false
+			walk(body, func(p place) {
+				if p.path() == path && !found {
+					delete(p.object, p.name)
+					found = true
+				}
+			})
+			if !found {
+				continue
+			}
+			e := s.exchange
+			e.Response.Body = encode(body)
+			if len(j.exchange(e, nil).violations) == 0 {
+				t.Errorf("%s: without %s, nothing was found", s.name, path)
+			}
+			taken[path] = true
+		}
+	}
+	for _, path := range required {
+		if !taken[path] {
+			t.Errorf("no sample has %s", path)
+		}
+	}
+}
+
+// TestAlteredStatusesAndBodiesAreFound changes statuses, and takes bodies away or adds one.
+func TestAlteredStatusesAndBodiesAreFound(t *testing.T) {
+	j := newJudge(specsOf(t))
+	for _, s := range samples(t, j) {
+		for _, status := range []int{202, 206, 302, 409, 418, 502} {
+			e := s.exchange
+			e.Response.Status = status
+			if len(j.exchange(e, nil).violations) == 0 {
+				t.Errorf("%s: status %d was not found", s.name, status)
+			}
+		}
+		e := s.exchange
+		if isEmpty(e.Response.Body) {
+			e.Response.Body = json.RawMessage(`{}`)
+		} else {
+			e.Response.Body = nil
+		}
+		if len(j.exchange(e, nil).violations) == 0 {
+			t.Errorf("%s: a body that is missing or superfluous was not found", s.name)
+		}
+	}
+}
+
+// TestVersions judges members, operations and envelopes at versions that do not have them, beside
+// versions that do.
+func TestVersions(t *testing.T) {
+	const (
+		user    = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
+		kind    = `{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
+		teams   = `{"rawId":"28:orgid:a","microsoftTeamsApp":{"appId":"a","cloud":"public"}}`
+		date    = `"2026-11-28T21:05:03Z"`
+		refused = `"error":{"code":"Forbidden","message":"m"}`
+		wire    = `{"Code":"Forbidden","Message":"m","Details":[]}`
+	)
+	thread := func(more string) string {
+		return `{"id":"x","topic":"t","createdOn":` + date + `,"createdByCommunicationIdentifier":` + user + more + `}`
+	}
+	people := func(person, more string) string {
+		return `{"value":[{"communicationIdentifier":` + person + more + `}]}`
+	}
+	message := func(content, more string) string {
+		return `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m"` + content + `},"createdOn":` + date + more + `}`
+	}
+	const threadPath, peoplePath, messagePath = "/chat/threads/19%3Aa%40thread.v2", "/chat/threads/x/participants", "/chat/threads/x/messages/1"
+	s := specsOf(t)
+	for _, c := range []struct {
+		what, method, path, version string
+		status                      int
+		body, want                  string // want is a pattern for the only violation, or empty for none
+	}{
+		{"metadata of a thread", "GET", threadPath, "2025-03-15", 200, thread(`,"metadata":{"a":"b"}`), ""},
+		{"metadata of a thread, too early", "GET", threadPath, "2024-03-07", 200, thread(`,"metadata":{"a":"b"}`), "additional properties 'metadata'"},
+		{"metadata that is no text", "GET", threadPath, "2025-03-15", 200, thread(`,"metadata":{"a":1}`), `at "/metadata/a": got number`},
+		{"kind", "GET", peoplePath, "2023-11-07", 200, people(kind, ""), ""},
+		{"kind, too early", "GET", peoplePath, "2021-09-07", 200, people(kind, ""), "additional properties 'kind'"},
+		{"a kind of a later version", "GET", peoplePath, "2023-11-07", 200, people(teams, ""), "additional properties 'microsoftTeamsApp'"},
+		{"that kind", "GET", peoplePath, "2024-03-07", 200, people(teams, ""), ""},
+		{"roles of no version that is served here", "GET", peoplePath, "2021-09-07", 200, people(user, `,"roleIds":[]`), "additional properties 'roleIds'"},
+		{"string ids", "GET", peoplePath, "2020-11-01-preview3", 200, `{"value":[{"id":"8:acs:a_b"}]}`, ""},
+		{"string ids, too late", "GET", peoplePath, "2021-01-27-preview4", 200, `{"value":[{"id":"8:acs:a_b"}]}`, "additional properties 'id'|missing property 'communicationIdentifier'"},
+		{"attachments", "GET", messagePath, "2023-11-07", 200, message(`,"attachments":[]`, ""), ""},
+		{"attachments, too early", "GET", messagePath, "2021-09-07", 200, message(`,"attachments":[]`, ""), "additional properties 'attachments'"},
+		{"metadata of a message", "GET", messagePath, "2021-09-07", 200, message("", `,"metadata":{}`), ""},
+		{"metadata of a message, too early", "GET", messagePath, "2021-03-07", 200, message("", `,"metadata":{}`), "additional properties 'metadata'"},
+		{"policy without a kind", "GET", threadPath, "2025-03-15", 200, thread(`,"retentionPolicy":{}`), "missing propert(y|ies) 'kind'"},
+		{"days of no policy", "GET", threadPath, "2025-03-15", 200, thread(`,"retentionPolicy":{"kind":"none","deleteThreadAfterDays":60}`), "deleteThreadAfterDays|value must be 'threadCreationDate'"},
+		{"policy, too early", "GET", threadPath, "2024-03-07", 200, thread(`,"retentionPolicy":{"kind":"none"}`), "additional properties 'retentionPolicy'"},
+		{"fractions of a second", "GET", threadPath, "2025-03-15", 200, strings.Replace(thread(""), "03Z", "03.5Z", 1), "does not match pattern"},
+		{"an operation that has gone", "DELETE", "/chat/threads/x/participants/y", "2021-09-07", 204, "", "no such operation"},
+		{"that operation", "DELETE", "/chat/threads/x/participants/y", "2020-11-01-preview3", 204, "", ""},
+		{"an operation that never was", "PUT", threadPath, "2021-09-07", 204, "", "no such operation"},
+		{"an operation refused", "PUT", threadPath, "2021-09-07", 405, `{"error":{"code":"MethodNotAllowed","message":"m"},"CommunicationError":{"Code":"MethodNotAllowed","Message":"m","Details":[]}}`, ""},
+		{"an operation refused as a fault of the server", "PUT", threadPath, "2021-09-07", 503, `{"error":{"code":"ServiceUnavailable","message":"m"},"CommunicationError":{"Code":"ServiceUnavailable","Message":"m","Details":[]}}`, "no such operation"},
+		{"an unknown version", "GET", threadPath, "1999-01-01", 200, thread(""), `api-version "1999-01-01", of which there is no file`},
+		{"an unknown version refused", "GET", threadPath, "1999-01-01", 400, `{"error":{"code":"UnsupportedApiVersion","message":"m"},"CommunicationError":{"Code":"UnsupportedApiVersion","Message":"m","Details":[]}}`, ""},
+		{"another name of a version", "GET", peoplePath, "2021-09-27", 200, people(kind, ""), "additional properties 'kind'"},
+
+		{"both envelopes", "GET", threadPath, "2021-09-07", 403, `{` + refused + `,"CommunicationError":` + wire + `}`, ""},
+		{"without the recorded envelope", "GET", threadPath, "2021-09-07", 403, `{` + refused + `}`, "envelope of the version is missing: CommunicationError"},
+		{"without the documented envelope", "GET", threadPath, "2021-09-07", 403, `{"CommunicationError":` + wire + `}`, "missing property 'error'|the two envelopes differ"},
+		{"the envelope of a later version", "GET", threadPath, "2021-01-27-preview4", 403, `{` + refused + `,"CommunicationError":` + wire + `}`, "envelope of the version is missing: Error"},
+		{"the envelope of that version", "GET", threadPath, "2021-01-27-preview4", 403, `{` + refused + `,"Error":` + wire + `}`, ""},
+		{"both envelopes of two versions", "GET", threadPath, "2021-09-07", 403, `{` + refused + `,"Error":` + wire + `,"CommunicationError":` + wire + `}`, "additional properties 'Error'"},
+		{"envelopes that differ", "GET", threadPath, "2021-09-07", 403, `{` + refused + `,"CommunicationError":` + strings.Replace(wire, "Forbidden", "NotFound", 1) + `}`, "the two envelopes differ in code|no code \"NotFound\""},
+		{"messages that differ", "GET", threadPath, "2021-09-07", 403, `{` + refused + `,"CommunicationError":` + strings.Replace(wire, `"m"`, `"n"`, 1) + `}`, "the two envelopes differ in message"},
+		{"a code of another status", "GET", threadPath, "2021-09-07", 404, `{` + refused + `,"CommunicationError":` + wire + `}`, `no code "Forbidden"`},
+		{"details", "GET", threadPath, "2021-09-07", 403, `{` + refused + `,"CommunicationError":` + strings.Replace(wire, "[]", `[{}]`, 1) + `}`, "maxItems"},
+		{"no message", "GET", threadPath, "2021-09-07", 403, `{"error":{"code":"Forbidden"},"CommunicationError":{"Code":"Forbidden","Details":[]}}`, ""},
+		{"401 of chat", "GET", threadPath, "2021-09-07", 401, "", ""},
+		{"403 without a body", "GET", threadPath, "2021-09-07", 403, "", "body is missing"},
+		{"401 of identity without a body", "POST", "/identities", "2023-10-01", 401, "", "body is missing"},
+		{"401 of identity", "POST", "/identities", "2023-10-01", 401, `{"error":{"code":"Denied","message":"m"}}`, ""},
+		{"identity with an envelope of chat", "POST", "/identities", "2023-10-01", 401, `{"error":{"code":"Denied","message":"m"},"CommunicationError":{"Code":"Denied","Message":"m","Details":[]}}`, "additional properties 'CommunicationError'"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			v := newJudge(s).exchange(exchangeOf(t, c.method, c.path, c.version, c.status, c.body), nil)
+			if (c.want == "") != (len(v.violations) == 0) {
+				t.Errorf("got %v, want %q", v.violations, c.want)
+			}
+			for _, found := range v.violations {
+				if !regexp.MustCompile(c.want).MatchString(found.What) {
+					t.Errorf("got %v, want only %q", found, c.want)
+				}
+			}
+		})
+	}
+}
+
+// TestNewerVersion checks that the header that names the version of an answer decides.
+func TestNewerVersion(t *testing.T) {
+	e := exchangeOf(t, "GET", "/chat/threads", "2031-01-01", 200, `{"value":[]}`)
+	j := newJudge(specsOf(t))
+	if v := j.exchange(e, nil); len(v.violations) != 1 {
+		t.Errorf("without the header: %v", v.violations)
+	}
+	e.Response.Headers = map[string]string{"confab-api-version": "2025-03-15"}
+	if v := j.exchange(e, nil); len(v.violations) != 0 || v.version != "2025-03-15" {
+		t.Errorf("with the header: %+v", v)
+	}
+}
+
+// TestOrderedFaults checks that a status which the test has ordered is no violation, and only then.
+func TestOrderedFaults(t *testing.T) {
+	refusal := exchangeOf(t, "GET", "/chat/threads", "2021-09-07", 502, `{"error":{"code":"BadGateway","message":"m"},"CommunicationError":{"Code":"BadGateway","Message":"m","Details":[]}}`)
+	order := exchangeOf(t, "POST", "/dev/faults", "", 200, `{}`)
+	order.Request.Body = json.RawMessage(`{"operation":"list threads","status":502}`)
+	for _, c := range []struct {
+		all  []recorded
+		want int
+	}{{[]recorded{{refusal, ""}}, 1}, {[]recorded{{order, ""}, {refusal, ""}}, 0}} {
+		v := newJudge(specsOf(t)).exchange(refusal, orderedStatuses(c.all))
+		if len(v.violations) != c.want {
+			t.Errorf("%d exchanges: %v", len(c.all), v.violations)
+		}
+	}
+}
+
+// TestEveryVersionCompiles compiles the schema of every response in every file.
+func TestEveryVersionCompiles(t *testing.T) {
+	s, n := specsOf(t), 0
+	for _, versions := range s.byVersion {
+		for version, one := range versions {
+			for _, o := range one.operations {
+				for status, location := range o.responses {
+					if location == "" {
+						continue
+					}
+					n++
+					if _, err := s.compile(location); err != nil {
+						t.Errorf("%s, %s, %s: %v", version, o.name, status, err)
+					}
+				}
+			}
+		}
+	}
+	if n < 500 {
+		t.Errorf("only %d schemas", n)
+	}
+}
+
+// TestRun runs the program on records: good ones, an altered one, one that is not complete, and none.
+func TestRun(t *testing.T) {
+	const good = `{"name":"x","exchanges":[{"request":{"method":"GET","path":"/chat/threads","query":{"api-version":"2021-09-07"},"headers":{},"body":null},"response":{"status":200,"headers":{},"body":{"value":[]}}}]}`
+	live := strings.Replace(strings.Replace(good, "/chat/threads", "/v4/a", 1), `{"value":[]}`, "null", 1)
+	for _, c := range []struct {
+		what  string
+		files map[string]string
+		code  int
+		out   []string
+	}{
+		{"good", map[string]string{"a/1.json": good, "b/c/1.json": good, "b/c/2.json": live}, 0,
+			[]string{"2 answers judged", "chat  2021-09-07  2\n", "live events, and paths of no API    1\n", "0 violations"}},
+		{"altered", map[string]string{"a/1.json": good, "a/2.json": strings.Replace(good, `"value":[]`, `"value":[],"x":1`, 1)}, 1,
+			[]string{"1 violations", "chat 2021-09-07, GET /chat/threads, status 200: at \"\": additional properties 'x' not allowed", "1 times, first in", "2.json"}},
+		{"not complete", map[string]string{"a/1.json": good, "a/incomplete.txt": "2 exchanges are missing.\n"}, 1, []string{"the record is not complete: 2 exchanges are missing."}},
+		{"cut", map[string]string{"a/1.json": strings.Replace(good, `{"value":[]}`, `"{","bodyCut":true`, 1)}, 1, []string{"the record has only a part of the body"}},
+		{"no answers", map[string]string{"a/1.json": live}, 2, []string{"0 answers judged"}},
+		{"nothing", map[string]string{}, 2, nil},
+		{"no record", map[string]string{"a/1.json": "x"}, 2, nil},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			folder := t.TempDir()
+			for name, text := range c.files {
+				file := filepath.Join(folder, name)
+				if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var out, errs strings.Builder
+			if code := run([]string{"-api", apiFolder, folder}, &out, &errs); code != c.code {
+				t.Errorf("exit code %d, want %d:\n%s%s", code, c.code, out.String(), errs.String())
+			}
+			for _, want := range c.out {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("the output lacks %q:\n%s", want, out.String())
+				}
+			}
+		})
+	}
+}

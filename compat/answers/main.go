@@ -1,0 +1,164 @@
+// Command answers judges what a server has answered. It reads the records that
+// `confab run --record` and `confab serve --dev --record` have written, and checks each answer of
+// the chat and identity API against the OpenAPI file of the api-version that was asked:
+//
+//   - the file has the operation, and the status is one of the file's or of the contract's error
+//     table;
+//   - the body fits the schema of the status, and has no member that this version does not know;
+//   - a status without a schema has no body.
+//
+// exceptions.go has all that is accepted beside that, with the reasons.
+//
+//	answers [-api FOLDER] RECORD...
+//
+// It prints the number of answers by version, how often each exception was needed, and the
+// violations. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
+// finds nothing to judge.
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// shown is the most violations that are printed.
+const shown = 40
+
+func run(args []string, out, errs io.Writer) int {
+	fs := flag.NewFlagSet("answers", flag.ContinueOnError)
+	fs.SetOutput(errs)
+	api := fs.String("api", "../../api", "`folder` with the OpenAPI files")
+	fs.Usage = func() {
+		fmt.Fprintln(errs, "usage: answers [-api FOLDER] RECORD...\n\nJudges the answers in records that confab run --record has written.")
+		fs.PrintDefaults()
+	}
+	if err := fs.Parse(args); err != nil || fs.NArg() == 0 {
+		if err == nil {
+			fs.Usage()
+		}
+		return 2
+	}
+	specs, err := readSpecs(*api)
+	if err != nil {
+		fmt.Fprintln(errs, "answers:", err)
+		return 2
+	}
+	t := newTally(specs)
+	for _, folder := range fs.Args() {
+		if err := t.folder(folder); err != nil {
+			fmt.Fprintln(errs, "answers:", err)
+			return 2
+		}
+	}
+	t.print(out)
+	switch {
+	case len(t.found) > 0:
+		return 1
+	case t.judged == 0:
+		fmt.Fprintln(errs, "answers: the records have no answer of the chat or identity API: were they written with --record?")
+		return 2
+	}
+	return 0
+}
+
+// tally collects the verdicts on many exchanges.
+type tally struct {
+	judge    *judge
+	judged   int
+	versions map[string]map[string]int // number of answers, by API and version
+	outside  map[string]int            // exchanges that are not judged, by the reason
+	found    map[violation]*sighting
+}
+
+// sighting is where a violation was seen.
+type sighting struct {
+	times int
+	first string // path of the file
+}
+
+func newTally(s *specs) *tally {
+	return &tally{
+		judge: newJudge(s), versions: map[string]map[string]int{"chat": {}, "identity": {}},
+		outside: map[string]int{}, found: map[violation]*sighting{},
+	}
+}
+
+// folder judges all records below a folder.
+func (t *tally) folder(path string) error {
+	starts, err := readRecords(path)
+	if err != nil {
+		return err
+	}
+	for _, s := range starts {
+		if s.incomplete != "" {
+			t.see(violation{What: "the record is not complete: " + s.incomplete}, s.path)
+		}
+		faults := orderedStatuses(s.exchanges)
+		for _, e := range s.exchanges {
+			t.add(e, faults)
+		}
+	}
+	return nil
+}
+
+func (t *tally) add(e recorded, faults map[int]bool) {
+	v := t.judge.exchange(e.exchange, faults)
+	if v.outside != "" {
+		t.outside[v.outside]++
+		return
+	}
+	t.judged++
+	t.versions[v.api][cmp.Or(v.version, "none or unknown")]++
+	for _, found := range v.violations {
+		t.see(found, e.file)
+	}
+}
+
+func (t *tally) see(v violation, where string) {
+	s := t.found[v]
+	if s == nil {
+		s = &sighting{first: where}
+		t.found[v] = s
+	}
+	s.times++
+}
+
+func (t *tally) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%d answers judged, by api-version:\n", t.judged)
+	for _, api := range []string{"chat", "identity"} {
+		for _, v := range slices.Sorted(maps.Keys(t.versions[api])) {
+			fmt.Fprintf(w, "  %s\t%s\t%d\n", api, v, t.versions[api][v])
+		}
+	}
+	if len(t.outside) > 0 {
+		fmt.Fprintln(w, "outside of the OpenAPI files:")
+		for _, what := range slices.Sorted(maps.Keys(t.outside)) {
+			fmt.Fprintf(w, "  %s\t\t%d\n", what, t.outside[what])
+		}
+	}
+	fmt.Fprintln(w, "exceptions that were needed (compat/answers/exceptions.go has the reasons):")
+	for _, name := range slices.Sorted(maps.Keys(t.judge.needed)) {
+		fmt.Fprintf(w, "  %s\t\t%d\n", name, t.judge.needed[name])
+	}
+	w.Flush()
+	fmt.Fprintf(out, "%d violations\n", len(t.found))
+	all := slices.SortedFunc(maps.Keys(t.found), func(a, b violation) int { return strings.Compare(a.String(), b.String()) })
+	for i, v := range all {
+		if i == shown {
+			fmt.Fprintf(out, "and %d more\n", len(all)-shown)
+			return
+		}
+		s := t.found[v]
+		fmt.Fprintf(out, "  %v\n      %d times, first in %s\n", v, s.times, s.first)
+	}
+}

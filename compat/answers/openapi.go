@@ -1,0 +1,307 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// base is the address under which the compiler of schemas knows the OpenAPI files.
+const base = "openapi:///"
+
+// specs has the OpenAPI files of all versions.
+type specs struct {
+	byVersion map[string]map[string]*spec // by API and version
+	compiler  *jsonschema.Compiler
+	compiled  map[string]*jsonschema.Schema // by location
+}
+
+// spec is the OpenAPI file of one version.
+type spec struct {
+	operations []*operation // those with fewer parameters in the path come first
+}
+
+// operation is a method and a path.
+type operation struct {
+	name      string // such as "GET /chat/threads/{chatThreadId}"
+	method    string
+	segments  []string          // fixed text, or empty for a parameter
+	responses map[string]string // location of the schema by status or "default"; empty: no body
+}
+
+// swagger is the part of a file of OpenAPI 2.0 that counts here.
+type swagger struct {
+	Paths map[string]map[string]struct {
+		Responses map[string]struct{ Schema map[string]any }
+	}
+	Definitions map[string]map[string]any
+}
+
+// readSpecs reads api/chat, api/identity and api/common.
+func readSpecs(api string) (*specs, error) {
+	s := &specs{
+		byVersion: map[string]map[string]*spec{"chat": {}, "identity": {}},
+		compiler:  jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{},
+	}
+	s.compiler.DefaultDraft(jsonschema.Draft4) // of which OpenAPI 2.0 is a part
+	s.compiler.AssertFormat()
+	for _, folder := range []string{"chat", "identity", "common"} {
+		files, err := filepath.Glob(filepath.Join(api, folder, "*.json"))
+		if err != nil || len(files) == 0 {
+			return nil, fmt.Errorf("no OpenAPI files in %s: name their folder with -api", filepath.Join(api, folder))
+		}
+		for _, file := range files {
+			if err := s.read(folder, file); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+		}
+	}
+	for name, doc := range contractSchemas() {
+		if err := s.compiler.AddResource(base+name, doc); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// read reads a file, converts its definitions and the schemas of its responses to JSON Schema, and
+// adds them to the compiler.
+func (s *specs) read(folder, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var doc swagger
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return err
+	}
+	version := strings.TrimSuffix(filepath.Base(file), ".json")
+	location := base + folder + "/" + version
+	c := converter{definitions: doc.Definitions, wholeSeconds: folder == "chat"}
+	answers := map[string]any{}
+	one := &spec{}
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			o := newOperation(strings.ToUpper(method), path)
+			for status, r := range op.Responses {
+				o.responses[status] = ""
+				if r.Schema != nil {
+					name := strconv.Itoa(len(answers))
+					answers[name] = c.schema(r.Schema)
+					o.responses[status] = location + "#/answers/" + name
+				}
+			}
+			one.operations = append(one.operations, o)
+		}
+	}
+	slices.SortFunc(one.operations, func(a, b *operation) int {
+		if n := a.params() - b.params(); n != 0 {
+			return n
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	if folder != "common" {
+		s.byVersion[folder][version] = one
+	}
+	return s.compiler.AddResource(location, map[string]any{"definitions": c.all(), "answers": answers})
+}
+
+func newOperation(method, path string) *operation {
+	o := &operation{name: method + " " + path, method: method, responses: map[string]string{}}
+	for _, segment := range strings.Split(path[1:], "/") {
+		if strings.HasPrefix(segment, "{") {
+			segment = ""
+		}
+		o.segments = append(o.segments, segment)
+	}
+	return o
+}
+
+func (o *operation) params() (n int) {
+	for _, s := range o.segments {
+		if s == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// find returns the operation of a request, or nil.
+func (s *spec) find(method string, segments []string) *operation {
+	for _, o := range s.operations {
+		if o.method == method && len(o.segments) == len(segments) && matches(o.segments, segments) {
+			return o
+		}
+	}
+	return nil
+}
+
+func matches(pattern, segments []string) bool {
+	for i, p := range pattern {
+		if p != "" && p != segments[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// split returns the decoded segments of an escaped path. Empty ones do not count.
+func split(path string) (segments []string) {
+	for s := range strings.SplitSeq(path, "/") {
+		if s == "" {
+			continue
+		}
+		if plain, err := url.PathUnescape(s); err == nil {
+			s = plain
+		}
+		segments = append(segments, s)
+	}
+	return segments
+}
+
+// compile returns the schema at a location, such as openapi:///chat/2021-09-07#/definitions/ChatMessage.
+func (s *specs) compile(location string) (*jsonschema.Schema, error) {
+	if c := s.compiled[location]; c != nil {
+		return c, nil
+	}
+	c, err := s.compiler.Compile(location)
+	if err != nil {
+		return nil, err
+	}
+	s.compiled[location] = c
+	return c, nil
+}
+
+// converter converts the schemas of an OpenAPI file to JSON Schema of draft 4, in which an object
+// has no members but those of the file.
+type converter struct {
+	definitions  map[string]map[string]any
+	wholeSeconds bool // dates have the form of all recorded answers of the chat API (docs/contract/chat.md §0.6)
+}
+
+// all converts all definitions. A definition with a discriminator becomes a choice between those
+// that extend it.
+func (c converter) all() map[string]any {
+	all := map[string]any{}
+	for name, def := range c.definitions {
+		if kind, ok := def["discriminator"].(string); ok {
+			all[name] = map[string]any{"oneOf": c.heirs(name, kind)}
+		} else {
+			all[name] = c.schema(def)
+		}
+	}
+	return all
+}
+
+// heirs returns the converted definitions that extend a definition. Each has one value of the
+// member kind.
+func (c converter) heirs(name, kind string) (all []any) {
+	for _, heir := range slices.Sorted(maps.Keys(c.definitions)) {
+		def := c.definitions[heir]
+		value, ok := def["x-ms-discriminator-value"]
+		if !ok || !c.extends(def, name) {
+			continue
+		}
+		converted := c.schema(def)
+		converted["properties"].(map[string]any)[kind] = map[string]any{"type": "string", "enum": []any{value}}
+		all = append(all, converted)
+	}
+	return all
+}
+
+func (c converter) extends(def map[string]any, name string) bool {
+	parents, _ := def["allOf"].([]any)
+	for _, p := range parents {
+		if p, ok := p.(map[string]any); ok && p["$ref"] == "#/definitions/"+name {
+			return true
+		}
+	}
+	return false
+}
+
+// schema converts one schema.
+func (c converter) schema(def map[string]any) map[string]any {
+	if ref, ok := def["$ref"].(string); ok {
+		return map[string]any{"$ref": absolute(ref)}
+	}
+	def = c.flat(def)
+	out := map[string]any{}
+	for key, value := range def {
+		switch key {
+		case "type", "format", "enum", "required", "minimum", "maximum", "minLength", "maxLength", "pattern":
+			out[key] = value
+		case "items":
+			out[key] = c.schema(value.(map[string]any))
+		case "additionalProperties":
+			out[key] = value
+			if values, ok := value.(map[string]any); ok {
+				out[key] = c.schema(values)
+			}
+		case "properties":
+			properties := map[string]any{}
+			for name, p := range value.(map[string]any) {
+				properties[name] = c.schema(p.(map[string]any))
+			}
+			out[key] = properties
+		}
+	}
+	if def["properties"] != nil && def["additionalProperties"] == nil {
+		out["additionalProperties"] = false
+	}
+	if c.wholeSeconds && out["format"] == "date-time" {
+		out["pattern"] = `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`
+	}
+	if def["x-nullable"] == true && out["type"] != nil {
+		out["type"] = []any{out["type"], "null"}
+	}
+	return out
+}
+
+// flat returns a schema together with the members of those that it extends.
+func (c converter) flat(def map[string]any) map[string]any {
+	parents, _ := def["allOf"].([]any)
+	if len(parents) == 0 {
+		return def
+	}
+	properties, required := map[string]any{}, []any{}
+	take := func(from map[string]any) {
+		if p, ok := from["properties"].(map[string]any); ok {
+			maps.Copy(properties, p)
+		}
+		if r, ok := from["required"].([]any); ok {
+			required = append(required, r...)
+		}
+	}
+	for _, p := range parents {
+		parent := p.(map[string]any)
+		if ref, ok := parent["$ref"].(string); ok {
+			parent = c.definitions[strings.TrimPrefix(ref, "#/definitions/")]
+		}
+		take(c.flat(parent))
+	}
+	take(def)
+	out := maps.Clone(def)
+	out["properties"] = properties
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+// absolute returns the location to which a reference points. References to other files are to the
+// common ones, whose folders are versions there and whose names are versions here (api/README.md).
+func absolute(ref string) string {
+	file, fragment, _ := strings.Cut(ref, "#")
+	if file == "" {
+		return ref
+	}
+	return base + "common/" + filepath.Base(filepath.Dir(file)) + "#" + fragment
+}
