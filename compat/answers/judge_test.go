@@ -485,7 +485,7 @@ func TestRun(t *testing.T) {
 		{"good", map[string]string{"a/1.json": good, "b/c/1.json": good, "b/c/2.json": live}, 0,
 			[]string{"2 answers judged", "chat  2021-09-07  2\n", "live events, and paths of no API    1\n", "0 violations"}},
 		{"altered", map[string]string{"a/1.json": good, "a/2.json": strings.Replace(good, `"value":[]`, `"value":[],"x":1`, 1)}, 1,
-			[]string{"1 violations", "chat 2021-09-07, GET /chat/threads, status 200: at \"\": additional properties 'x' not allowed", "1 times, first in", "2.json"}},
+			[]string{"1 violations", "chat 2021-09-07, GET /chat/threads, status 200: at \"\": additional properties 'x' not allowed", "1 times, first in", "2.json:\n{\"name\":"}},
 		{"not complete", map[string]string{"a/1.json": good, "a/incomplete.txt": "2 exchanges are missing.\n"}, 1, []string{"the record is not complete: 2 exchanges are missing."}},
 		{"cut", map[string]string{"a/1.json": strings.Replace(good, `{"value":[]}`, `"{","bodyCut":true`, 1)}, 1, []string{"the record has only a part of the body"}},
 		{"no answers", map[string]string{"a/1.json": live}, 2, []string{"0 answers judged"}},

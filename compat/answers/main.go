@@ -11,8 +11,8 @@
 //
 //	answers [-api FOLDER] RECORD...
 //
-// It prints the number of answers by version, how often each exception was needed, and the
-// violations. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
+// It prints the number of answers by version, how often each exception was needed, the violations,
+// and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
 // finds nothing to judge.
 package main
 
@@ -30,8 +30,11 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// shown is the most violations that are printed.
-const shown = 40
+// The most that is printed: violations, and bytes of the first exchange with one.
+const (
+	shown      = 40
+	shownBytes = 8 << 10
+)
 
 func run(args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("answers", flag.ContinueOnError)
@@ -77,6 +80,7 @@ type tally struct {
 	versions map[string]map[string]int // number of answers, by API and version
 	outside  map[string]int            // exchanges that are not judged, by the reason
 	found    map[violation]*sighting
+	first    string // path of the first file with a violation
 }
 
 // sighting is where a violation was seen.
@@ -124,6 +128,9 @@ func (t *tally) add(e recorded, faults map[int]bool) {
 }
 
 func (t *tally) see(v violation, where string) {
+	if t.first == "" {
+		t.first = where
+	}
 	s := t.found[v]
 	if s == nil {
 		s = &sighting{first: where}
@@ -156,9 +163,12 @@ func (t *tally) print(out io.Writer) {
 	for i, v := range all {
 		if i == shown {
 			fmt.Fprintf(out, "and %d more\n", len(all)-shown)
-			return
+			break
 		}
 		s := t.found[v]
 		fmt.Fprintf(out, "  %v\n      %d times, first in %s\n", v, s.times, s.first)
+	}
+	if data, err := os.ReadFile(t.first); err == nil { // it is a folder if the record is not complete
+		fmt.Fprintf(out, "the first exchange with a violation, %s:\n%s\n", t.first, data[:min(len(data), shownBytes)])
 	}
 }
