@@ -16,7 +16,8 @@ type Fault struct {
 	// "update thread", "delete thread", "send message", "list messages", "get message", "update
 	// message", "delete message", "list participants", "add participants", "update participant", "remove participant",
 	// "send read receipt", "list read receipts", "send typing notification", "upload image", "delete
-	// image", "get image", "create user", "delete user", "issue token", "revoke tokens", "exchange token" and "open event stream".
+	// image", "get image", "create user", "get user", "delete user", "issue token", "revoke tokens", "exchange token", "list
+	// assignments", "update assignments", "get assignment", "put assignment", "delete assignment" and "open event stream".
 	//
 	// The operation LiveSocket stands for the live connections that are open. A fault with it can
 	// only have the Drop DropAfter: Add closes the connections at once, as DropLive does.

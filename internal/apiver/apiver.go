@@ -51,11 +51,19 @@ var Chat = &List{
 // Identity lists the api-versions of the identity routes (docs/contract/identity.md §2).
 var Identity = &List{
 	versions: []Version{
+		"2020-07-20-preview2",
+		"2021-02-22-preview1",
 		"2021-03-07",
+		"2021-03-31-preview1",
+		"2021-10-31-preview",
 		"2022-06-01",
 		"2022-10-01",
 		"2023-10-01",
+		"2025-03-02-preview",
+		"2025-06-30",
 	},
+	// There is no OpenAPI file of the alias. The real service was recorded to list it.
+	aliases: map[Version]Version{"2021-11-01": "2021-10-31-preview"},
 }
 
 // Parse returns the version with the given name. An alias (a wrong name that a client may send)

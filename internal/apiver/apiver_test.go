@@ -36,6 +36,10 @@ func TestParse(t *testing.T) {
 		{apiver.Chat, "2022-10-01", "2022-10-01", false},
 		{apiver.Identity, "2022-10-01", "2022-10-01", true},
 		{apiver.Identity, "2021-09-27", "2021-09-27", false},
+		{apiver.Identity, "2020-07-20-preview2", "2020-07-20-preview2", true},
+		{apiver.Identity, "2020-07-20-preview1", "2020-07-20-preview1", false},
+		{apiver.Identity, "2021-11-01", "2021-10-31-preview", true},
+		{apiver.Identity, "2023-08-01", "2023-08-01", false},
 		{apiver.Identity, "", "", false},
 	} {
 		if got, ok := c.list.Parse(c.name); got != c.want || ok != c.ok {

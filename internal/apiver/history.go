@@ -53,8 +53,14 @@ var history = map[*List]map[Feature][]Span{
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
 	Identity: {
-		"Teams exchange": {{Since: "2022-06-01"}},
-		"token lifetime": {{Since: "2022-10-01"}}, // expiresInMinutes
+		"flat identities":   {{Until: "2021-02-22-preview1"}}, // the routes and the bodies of the administration packages
+		"nested identities": {{Since: "2021-02-22-preview1"}},
+		"Teams tokens":      {{Since: "2021-03-31-preview1", Until: "2022-06-01"}}, // exchanged by a body that has only the token
+		"Teams exchange":    {{Since: "2022-06-01"}},
+		"token lifetime":    {{Since: "2022-10-01"}}, // expiresInMinutes
+		"custom ids":        {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
+		"Entra access":      {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
+		"Teams Phone":       {{Since: "2025-03-02-preview"}},
 	},
 }
 

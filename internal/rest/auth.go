@@ -98,6 +98,17 @@ func (h *Handler) authenticateKey(req *request) error {
 	return nil
 }
 
+// authenticateEntra refuses every request of a route that is called with a token of Microsoft
+// Entra, because this server has no Microsoft tenant that could vouch for it. It does not read
+// the body. Unverified: that the real service answers to a bad token as it was recorded to for
+// Teams tokens (docs/contract/identity.md §3.6).
+func (h *Handler) authenticateEntra(req *request) error {
+	if _, err := req.authorization(); err != nil {
+		return err
+	}
+	return errBadExchange
+}
+
 // signedRequest returns what the signature of a request covers: for the host that the client has
 // sent, that of the public endpoint, and that which a trusted proxy tells if Options.Signs agrees.
 func (h *Handler) signedRequest(req *request) signature.Request {

@@ -35,7 +35,7 @@ func TestFeaturesAreThoseOfHistory(t *testing.T) {
 	for _, r := range routes {
 		name(r.method+" "+r.path, string(r.in))
 	}
-	for _, a := range []*api{chat, identity} {
+	for _, a := range []*api{chat, identity, entra} {
 		for _, e := range a.envelopes {
 			name("envelope", string(e.in))
 		}

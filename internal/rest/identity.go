@@ -37,16 +37,40 @@ func (h *Handler) createUser(req *request) (any, error) {
 			return nil, err
 		}
 	}
-	user, err := h.core.CreateUser(req.Context())
+	var user core.User
+	if in.CustomID != nil {
+		user, err = h.core.UserByCustomID(req.Context(), *in.CustomID)
+	} else {
+		user, err = h.core.CreateUser(req.Context())
+	}
 	if err != nil {
 		return nil, err
 	}
 	req.caller = user.ID
-	out := &wire.CommunicationIdentityAccessTokenResult{Identity: wire.CommunicationIdentity{ID: user.ID}}
+	out := &wire.CommunicationIdentityAccessTokenResult{}
 	if scopes != 0 {
 		out.AccessToken, err = h.issue(req, user, scopes, lifetime)
 	}
+	out.Identity = h.identity(user)
 	return out, err
+}
+
+func (h *Handler) getUser(req *request) (any, error) {
+	user, err := h.core.UserForToken(req.Context(), req.userID())
+	if err != nil {
+		return nil, err
+	}
+	out := h.identity(user)
+	return &out, nil
+}
+
+// identity returns the JSON of a user.
+func (h *Handler) identity(user core.User) wire.CommunicationIdentity {
+	out := wire.CommunicationIdentity{ID: user.ID, CustomID: user.CustomID}
+	if at := h.core.LastTokenIssuedAt(user); !at.IsZero() {
+		out.LastTokenIssuedAt = wire.Expiry(at)
+	}
+	return out
 }
 
 func (h *Handler) issueToken(req *request) (any, error) {
@@ -54,15 +78,7 @@ func (h *Handler) issueToken(req *request) (any, error) {
 	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
-	// The service has different messages for missing and for empty scopes
-	// (docs/contract/identity.md §3.2).
-	if in.Scopes == nil {
-		return nil, validationError("Scopes", "Scopes: The Scopes field is required.")
-	}
-	if len(in.Scopes) == 0 {
-		return nil, validationError("scopes", "Invalid scopes - Scopes field is required.")
-	}
-	scopes, err := parseScopes(in.Scopes)
+	scopes, err := requiredScopes(in.Scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +86,11 @@ func (h *Handler) issueToken(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.issueTo(req, scopes, lifetime)
+}
+
+// issueTo issues a token to the user in the request's path.
+func (h *Handler) issueTo(req *request, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
 	id := req.userID()
 	if err := h.requireCurrentKey(req); err != nil {
 		return nil, err
@@ -103,10 +124,9 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
-	badToken := &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 	switch {
 	case !jwt.MatchString(in.Token): // first: Microsoft's tests send such tokens with an empty userId and expect this answer
-		return nil, badToken
+		return nil, errBadExchange
 	case in.AppID == "":
 		return nil, validationError("AppId", "AppId: The AppId field is required.")
 	case in.UserID == "":
@@ -116,8 +136,11 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	case !guid.MatchString(in.UserID):
 		return nil, validationError("userId", "Provided UserId has invalid format.")
 	}
-	return nil, badToken
+	return nil, errBadExchange
 }
+
+// errBadExchange is the refusal of an exchange of a token of Microsoft for a token of this server.
+var errBadExchange = &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 
 // userID returns the user id in the request's path and sets req.caller to it, for the
 // access log. It accepts a malformed id; package core then refuses it like an id of
@@ -138,6 +161,7 @@ func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifet
 	if err != nil {
 		return nil, err
 	}
+	h.core.TokenIssued(req.Context(), user.ID)
 	return &wire.CommunicationIdentityAccessToken{Token: text, ExpiresOn: wire.Expiry(expires)}, nil
 }
 
@@ -152,6 +176,18 @@ func tokenLifetime(minutes *int32) (time.Duration, error) {
 			*minutes, minTokenMinutes, maxTokenMinutes)
 	}
 	return time.Duration(*minutes) * time.Minute, nil
+}
+
+// requiredScopes returns the set of token scopes with the given names. It fails if names is nil or
+// empty; the service has different messages for the two (docs/contract/identity.md §3.2).
+func requiredScopes(names []string) (token.Scopes, error) {
+	if names == nil {
+		return 0, validationError("Scopes", "Scopes: The Scopes field is required.")
+	}
+	if len(names) == 0 {
+		return 0, validationError("scopes", "Invalid scopes - Scopes field is required.")
+	}
+	return parseScopes(names)
 }
 
 // parseScopes returns the set of token scopes with the given names. It accepts all five

@@ -29,12 +29,23 @@ var extraOperations = map[apiver.Version][]string{
 	"2020-11-01-preview3": {"POST /chat/threads/{chatThreadId}/participants 201"},
 }
 
+// neverAnswered lists the statuses in the OpenAPI files that this server never sends, because it
+// refuses the operation with a 501. The route has the operation's other status.
+var neverAnswered = []string{
+	"PATCH /access/entra/assignments 204",
+	"PUT /access/entra/assignments/{objectId} 201",
+	"PUT /access/teamsExtension/tenants/{tenantId}/assignments/{objectId} 201",
+}
+
 // withoutStruct lists the OpenAPI definitions that have no struct in package wire.
 // errors.go writes the error bodies, the struct ChatRetentionPolicy has the fields of all kinds of
-// policy, and no image is ever sent.
+// policy, no image is ever sent, and routes of Microsoft Entra and of Teams Phone are refused
+// before their bodies are read.
 var withoutStruct = []string{
 	"CommunicationErrorResponse", "Error", "ErrorDetail", "ErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy",
 	"ChatImageFile", "UploadChatImageResult",
+	"EntraAssignment", "EntraAssignmentCreateOrUpdateRequest", "EntraAssignmentUpdateBulkRequest", "EntraAssignmentsResponse", "EntraExchangeTokenRequest",
+	"TeamsExtensionAssignmentCreateOrUpdateRequest", "TeamsExtensionAssignmentResponse", "TeamsExtensionExchangeTokenRequest",
 }
 
 // definitions maps the name of each definition in the OpenAPI files to a value of the
@@ -81,6 +92,10 @@ var definitions = map[string]any{
 	"CommunicationIdentityAccessTokenRequest": wire.CommunicationIdentityAccessTokenRequest{},
 	"CommunicationIdentityAccessTokenResult":  wire.CommunicationIdentityAccessTokenResult{},
 	"CommunicationIdentityCreateRequest":      wire.CommunicationIdentityCreateRequest{},
+	"CommunicationIdentityToken":              wire.CommunicationIdentityToken{},
+	"CommunicationIdentityUpdateRequest":      wire.CommunicationIdentityUpdateRequest{},
+	"CommunicationTokenRequest":               wire.CommunicationTokenRequest{},
+	"TeamsUserAccessTokenRequest":             wire.TeamsUserAccessTokenRequest{},
 	"TeamsUserExchangeTokenRequest":           wire.TeamsUserExchangeTokenRequest{},
 }
 
@@ -155,6 +170,14 @@ func eachSpec(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s s
 }
 
 func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
+	used := map[string]bool{} // of neverAnswered
+	defer func() {
+		for _, operation := range neverAnswered {
+			if !used[operation] {
+				t.Errorf("no OpenAPI file has %s", operation)
+			}
+		}
+	}()
 	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		var want, got []string
 		for p, methods := range s.Paths {
@@ -167,13 +190,18 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 		for _, row := range routes {
-			if row.api == fam && row.in.Has(v) {
+			if row.api.versions == fam.versions && row.in.Has(v) {
 				got = append(got, row.method+" "+row.path+" "+strconv.Itoa(row.status))
 			}
 		}
 		if fam == chat {
 			want = append(want, extraOperations[v]...)
 		}
+		want = slices.DeleteFunc(want, func(operation string) bool {
+			never := slices.Contains(neverAnswered, operation)
+			used[operation] = used[operation] || never
+			return never
+		})
 		slices.Sort(want)
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -184,9 +212,9 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 
 func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	var used, usedMembers []string
-	eachSpec(t, func(t *testing.T, _ *api, v apiver.Version, s swagger) {
+	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		definitions, used := definitions, &used
-		if threadMembers.Has(v) {
+		if fam == chat && threadMembers.Has(v) {
 			definitions, used = memberDefinitions, &usedMembers
 		}
 		for name, def := range objects(t, s) {

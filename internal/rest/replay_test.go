@@ -85,10 +85,6 @@ func (r *replay) fill(s string) string {
 }
 
 func (r *replay) exchange(e exchange) []string {
-	if e.unsupportedVersion() {
-		r.oldIdentity(e)
-		return nil
-	}
 	if e.api() == chat && e.Request.Path == "/chat/threads" && e.Request.Method == "POST" {
 		r.caller = r.user(creator(e.Response.Body))
 	}
@@ -201,6 +197,9 @@ func (r *replay) learn(e exchange, answer []byte) {
 		MultipleStatus []struct{ ID, Type string }
 	}
 	json.Unmarshal(answer, &a)
+	if e.Request.Path == "/identities" && a.Identity.ID == "" { // the form of 2020
+		a.Identity.ID = a.ID
+	}
 	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
 		r.users = append(r.users, a.Identity.ID)
 		r.tokens[a.Identity.ID] = a.AccessToken.Token
@@ -223,23 +222,6 @@ func (r *replay) learn(e exchange, answer []byte) {
 		r.users = r.users[:len(r.users)-1]
 	}
 	r.nextLink = a.NextLink
-}
-
-// oldIdentity creates or deletes a user as a recorded request to the identity API of
-// 2020 did, without HTTP, because this server does not have that API.
-func (r *replay) oldIdentity(e exchange) {
-	var a struct{ ID string }
-	json.Unmarshal(e.Response.Body, &a)
-	switch {
-	case e.Request.Method == "POST" && e.Request.Path == "/identities":
-		if live := r.newUser(); a.ID != sanitized {
-			r.bind(a.ID, live)
-		}
-	case e.Request.Method == "DELETE":
-		if err := r.core.DeleteUser(r.t.Context(), r.lastUser()); err != nil {
-			r.t.Fatal(err)
-		}
-	}
 }
 
 // creator returns the id of the thread's creator from a response of any api-version, or

@@ -94,11 +94,28 @@ var routes = []route{
 	{"POST", "/chat/threads/{chatThreadId}/readreceipts", chat, "thread members", 201, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
 	{"GET", "/chat/threads/{chatThreadId}/readreceipts", chat, "thread members", 200, "list read receipts", anyChat, onlyLive, (*Handler).listAllReceipts},
 
-	{"POST", "/identities", identity, always, 201, "create user", 0, onlyLive, (*Handler).createUser},
+	{"POST", "/identities", identity, "flat identities", 200, "create user", 0, onlyLive, (*Handler).createFlatUser},
+	{"POST", "/identities", identity, "nested identities", 201, "create user", 0, onlyLive, (*Handler).createUser},
+	{"GET", "/identities/{id}", identity, "custom ids", 200, "get user", 0, onlyLive, (*Handler).getUser},
+	{"PATCH", "/identities/{id}", identity, "flat identities", 204, "revoke tokens", 0, onlyLive, (*Handler).updateUser},
 	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, onlyLive, (*Handler).deleteUser},
-	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, onlyLive, (*Handler).issueToken},
-	{"POST", "/identities/{id}/:revokeAccessTokens", identity, always, 204, "revoke tokens", 0, onlyLive, (*Handler).revokeTokens},
+	{"POST", "/identities/{id}/token", identity, "flat identities", 200, "issue token", 0, onlyLive, (*Handler).issueFlatToken},
+	{"POST", "/identities/{id}/:issueAccessToken", identity, "nested identities", 200, "issue token", 0, onlyLive, (*Handler).issueToken},
+	{"POST", "/identities/{id}/:revokeAccessTokens", identity, "nested identities", 204, "revoke tokens", 0, onlyLive, (*Handler).revokeTokens},
+
+	{"POST", "/teamsUser/:exchangeAccessToken", identity, "Teams tokens", 200, "exchange token", 0, onlyLive, (*Handler).exchangeTeamsToken},
 	{"POST", "/teamsUser/:exchangeAccessToken", identity, "Teams exchange", 200, "exchange token", 0, onlyLive, (*Handler).exchangeToken},
+	{"POST", "/access/entra/:exchangeAccessToken", entra, "Entra access", 200, "exchange token", 0, onlyLive, (*Handler).exchangeEntraToken},
+	{"POST", "/access/teamsExtension/:exchangeAccessToken", entra, "Teams Phone", 200, "exchange token", 0, onlyLive, (*Handler).exchangeEntraToken},
+
+	{"GET", "/access/entra/assignments", identity, "Entra access", 200, "list assignments", 0, onlyLive, (*Handler).noAssignments},
+	{"PATCH", "/access/entra/assignments", identity, "Entra access", 200, "update assignments", 0, onlyLive, (*Handler).noAssignments},
+	{"GET", "/access/entra/assignments/{objectId}", identity, "Entra access", 200, "get assignment", 0, onlyLive, (*Handler).noAssignments},
+	{"PUT", "/access/entra/assignments/{objectId}", identity, "Entra access", 200, "put assignment", 0, onlyLive, (*Handler).noAssignments},
+	{"DELETE", "/access/entra/assignments/{objectId}", identity, "Entra access", 204, "delete assignment", 0, onlyLive, (*Handler).noAssignments},
+	{"GET", "/access/teamsExtension/tenants/{tenantId}/assignments/{objectId}", identity, "Teams Phone", 200, "get assignment", 0, onlyLive, (*Handler).noAssignments},
+	{"PUT", "/access/teamsExtension/tenants/{tenantId}/assignments/{objectId}", identity, "Teams Phone", 200, "put assignment", 0, onlyLive, (*Handler).noAssignments},
+	{"DELETE", "/access/teamsExtension/tenants/{tenantId}/assignments/{objectId}", identity, "Teams Phone", 204, "delete assignment", 0, onlyLive, (*Handler).noAssignments},
 }
 
 // Operations returns the names of all operations, such as "send message", in the order
@@ -136,6 +153,13 @@ var (
 	identity = &api{
 		versions: apiver.Identity, invalidBody: core.Validation,
 		authenticate: (*Handler).authenticateKey, envelopes: identityEnvelopes,
+		maxBody: maxIdentityBody,
+	}
+	// entra is for the identity routes that clients call with a token of Microsoft Entra
+	// instead of a signature (docs/contract/identity.md §3.7).
+	entra = &api{
+		versions: apiver.Identity, invalidBody: core.Validation,
+		authenticate: (*Handler).authenticateEntra, envelopes: identityEnvelopes,
 		maxBody: maxIdentityBody,
 	}
 )

@@ -39,7 +39,11 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return s.keys.Issue(u, scopes, lifetime, s.keys.Held()[0])
+	text, expires, err = s.keys.Issue(u, scopes, lifetime, s.keys.Held()[0])
+	if err == nil {
+		s.core.TokenIssued(ctx, u.ID)
+	}
+	return text, expires, err
 }
 
 // devHandler returns the handler of /dev/clock and /dev/faults. It returns nil without --dev.

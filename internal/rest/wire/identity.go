@@ -2,8 +2,10 @@ package wire
 
 import "time"
 
-// CommunicationIdentityCreateRequest is the optional body of POST /identities.
+// CommunicationIdentityCreateRequest is the optional body of POST /identities. CustomID is nil if
+// the request has none; then a new user is created.
 type CommunicationIdentityCreateRequest struct {
+	CustomID              *string  `json:"customId,omitzero" in:"custom ids"`
 	CreateTokenWithScopes []string `json:"createTokenWithScopes,omitzero"`
 	ExpiresInMinutes      *int32   `json:"expiresInMinutes,omitzero" in:"token lifetime"`
 }
@@ -14,9 +16,32 @@ type CommunicationIdentityAccessTokenResult struct {
 	AccessToken *CommunicationIdentityAccessToken `json:"accessToken,omitzero"`
 }
 
-// CommunicationIdentity is the id of a user.
+// CommunicationIdentity is the id of a user. LastTokenIssuedAt is formatted by [Expiry], and empty
+// if no token was issued.
 type CommunicationIdentity struct {
-	ID string `json:"id"`
+	ID                string `json:"id"`
+	CustomID          string `json:"customId,omitzero" in:"custom ids"`
+	LastTokenIssuedAt string `json:"lastTokenIssuedAt,omitzero" in:"custom ids"`
+}
+
+// CommunicationIdentityUpdateRequest is the body of PATCH /identities/{id}. TokensValidFrom is nil
+// if the request has none.
+type CommunicationIdentityUpdateRequest struct {
+	TokensValidFrom *Time `json:"tokensValidFrom,omitzero"`
+}
+
+// CommunicationTokenRequest is the body of POST /identities/{id}/token. Scopes is as in
+// [CommunicationIdentityAccessTokenRequest].
+type CommunicationTokenRequest struct {
+	Scopes []string `json:"scopes"`
+}
+
+// CommunicationIdentityToken is the response to POST /identities/{id}/token. ExpiresOn is
+// formatted by [Expiry].
+type CommunicationIdentityToken struct {
+	ID        string `json:"id"`
+	Token     string `json:"token"`
+	ExpiresOn string `json:"expiresOn"`
 }
 
 // CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is
@@ -31,6 +56,11 @@ type CommunicationIdentityAccessTokenRequest struct {
 type CommunicationIdentityAccessToken struct {
 	Token     string `json:"token"`
 	ExpiresOn string `json:"expiresOn"`
+}
+
+// TeamsUserAccessTokenRequest is the body of :exchangeAccessToken before it had an app and a user.
+type TeamsUserAccessTokenRequest struct {
+	Token string `json:"token"`
 }
 
 // TeamsUserExchangeTokenRequest is the body of :exchangeAccessToken.

@@ -1,0 +1,47 @@
+package rest
+
+import (
+	"time"
+
+	"github.com/confab-chat/confab/internal/rest/wire"
+)
+
+// This file has the operations of 2020-07-20-preview2 that later api-versions have in another
+// form. The administration packages call them (docs/contract/identity.md §3).
+
+func (h *Handler) createFlatUser(req *request) (any, error) {
+	user, err := h.core.CreateUser(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	req.caller = user.ID
+	return &wire.CommunicationIdentity{ID: user.ID}, nil
+}
+
+func (h *Handler) issueFlatToken(req *request) (any, error) {
+	var in wire.CommunicationTokenRequest
+	if err := h.decodeOptional(req, &in); err != nil {
+		return nil, err
+	}
+	scopes, err := requiredScopes(in.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	made, err := h.issueTo(req, scopes, maxTokenMinutes*time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.CommunicationIdentityToken{ID: req.params[0], Token: made.Token, ExpiresOn: made.ExpiresOn}, nil
+}
+
+// updateUser revokes the tokens of a user (docs/contract/identity.md §3.3). The request may name a
+// time before which tokens are revoked. The server cannot tell the older tokens of a user from the
+// later ones, so it revokes all of them: a token too many costs a refresh, and one too few stays in
+// the wrong hands.
+func (h *Handler) updateUser(req *request) (any, error) {
+	var in wire.CommunicationIdentityUpdateRequest
+	if err := h.decodeOptional(req, &in); err != nil {
+		return nil, err
+	}
+	return h.revokeTokens(req)
+}
