@@ -62,6 +62,7 @@ type Config struct {
 	HTMLImages bool // keep images with an https address in HTML messages
 
 	NewerVersions bool // answer api-versions that are newer than all known ones as the newest known one
+	RepeatSends   RepeatSends
 
 	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
 	MaxBodySize     int64 // bytes
@@ -119,6 +120,15 @@ const (
 	AccessAll    AccessLog = "all"
 	AccessErrors AccessLog = "errors" // with a status of 400 and above, or without an answer
 	AccessOff    AccessLog = "off"
+)
+
+// RepeatSends says how the server recognizes a request that repeats a send whose answer was lost
+// (docs/contract/chat.md §4.1).
+type RepeatSends string
+
+const (
+	RepeatsByRequestID RepeatSends = "by-request-id" // by its x-ms-client-request-id and command, or by its token
+	RepeatsByToken     RepeatSends = "by-token"      // by its repeatability-request-id
 )
 
 // InMemory reports whether the server keeps its data in memory only.

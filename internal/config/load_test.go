@@ -95,7 +95,7 @@ var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.Equa
 
 func TestDefaults(t *testing.T) {
 	production := Config{
-		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessAll, HTMLImages: true,
+		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessAll, HTMLImages: true, RepeatSends: RepeatsByRequestID,
 		CORSOrigins:  []string{"all"},
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
@@ -234,6 +234,7 @@ events-kept: 30
 access-log: errors
 html-images: off
 newer-api-versions: newest
+repeat-sends: by-token
 connections-per-address: 40
 trusted-proxies: [10.0.0.7, 192.168.5.9/16]
 max-content: 128KiB
@@ -257,7 +258,7 @@ record: bug
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0", ListenAdmin: "127.0.0.1:0", Pprof: true, Record: filepath.Join(dir, "bug"),
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		CORSOrigins:    []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
-		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors,
+		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors, RepeatSends: RepeatsByToken,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
 		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
@@ -313,6 +314,7 @@ func TestRefused(t *testing.T) {
 			{"dev", "confab.yaml:1", `"maybe" is neither true nor false`, "write true or false"},
 			{"log-level", "confab.yaml:2", `"loud" is not a level`, "write debug, info, warn or error"},
 		}},
+		{"repeats by something else", flag("--repeat-sends=off"), []Error{{"repeat-sends", "flag --repeat-sends", `"off" does not say how a repeated send is recognized`, "write by-request-id or by-token"}}},
 		{"port alone", flag("--listen=8443"), []Error{{"listen", "flag --listen", `"8443" is a port without a host`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"host alone", flag("--listen=localhost"), []Error{{"listen", "flag --listen", `"localhost" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"listen cannot be off", flag("--listen=off"), []Error{{"listen", "flag --listen", `"off" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},

@@ -90,6 +90,8 @@ var Settings = []Setting{
 		Help: "images in HTML messages, which tell their owner who reads: on keeps those with an https address, off removes all"},
 	{Name: "newer-api-versions", Default: "refuse", DevDefault: "newest", Value: "newest|refuse", InFolder: true, set: setNewerVersions,
 		Help: "requests with an api-version that is newer than all known ones: newest answers them as the newest known one, refuse refuses them"},
+	{Name: "repeat-sends", Default: "by-request-id", Value: "how", InFolder: true, set: setRepeatSends,
+		Help: "how a repeated send is recognized, so that a lost answer does not double a message: by-request-id (also by the id that SDKs keep over the tries of a call) or by-token (by repeatability-request-id alone)"},
 	{Name: "min-free-space", Default: "64MiB", Value: "size", InFolder: true, set: setMinFreeSpace,
 		Help: "disk space to leave free: writes that could take it are refused; the default is less on a disk below 1 GiB"},
 	{Name: "max-body-size", Default: "auto", Value: "size", InFolder: true, set: setMaxBodySize,

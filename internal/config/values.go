@@ -384,6 +384,15 @@ func setNewerVersions(c *Config, v value) error {
 	return nil
 }
 
+func setRepeatSends(c *Config, v value) error {
+	switch r := RepeatSends(v.text); r {
+	case RepeatsByRequestID, RepeatsByToken:
+		c.RepeatSends = r
+		return nil
+	}
+	return bad(v, "does not say how a repeated send is recognized", "write by-request-id or by-token")
+}
+
 func setMinFreeSpace(c *Config, v value) (err error) {
 	c.MinFreeSpace, err = v.size(0)
 	return err

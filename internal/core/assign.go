@@ -21,9 +21,10 @@ type BatchState struct {
 	// CustomIDs has the ids of the users who have the custom ids in Reads. A custom id that no
 	// user has is missing.
 	CustomIDs map[string]string
-	Position  uint64 // of the last event in the store
-	Day       uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
-	DayShift  int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
+	Recent    map[string]*RecentSends // by thread; see Recent.Load
+	Position  uint64                  // of the last event in the store
+	Day       uint32                  // the day of the last event; Assign never lowers it, even if the clock goes back
+	DayShift  int64                   // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. The engine must load the rows named in the
@@ -97,6 +98,9 @@ type Reads struct {
 	// has them. It need not lock these users: if another batch gives one of the ids to a user
 	// meanwhile, the engine must not write this batch, and begins it again.
 	CustomIDs map[string]struct{}
+	// Recent names the threads that get a message with a fingerprint, so that their recent
+	// messages with fingerprints are needed.
+	Recent map[string]struct{}
 }
 
 func (b Batch) reads() (r Reads) {
@@ -119,6 +123,9 @@ func (b Batch) reads() (r Reads) {
 		}
 		if c.Answer != nil {
 			insert(&r.Answers, c.Thread, struct{}{})
+		}
+		if len(c.Messages) > 0 && !c.Messages[0].Fingerprint.IsZero() {
+			insert(&r.Recent, c.Thread, struct{}{})
 		}
 		for _, w := range c.Rewrites {
 			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
@@ -191,6 +198,10 @@ func (a *assigner) assign(c *Change) Outcome {
 	}
 	if a.taken(c) {
 		return Outcome{Status: Refused, Err: ErrCustomIDTaken}
+	}
+	// Not before: a caller who has left the thread meanwhile gets no answer to an earlier try.
+	if id := a.repeated(c); id != 0 {
+		return Outcome{Status: Replayed, Change: c, MessageID: id}
 	}
 	a.putUsers(c.PutUsers)
 	c = a.copy(c)
@@ -316,9 +327,10 @@ func carve[T any](from *[]T, rows []T) []T {
 // number fills the ids, sequences, event numbers and times of a change to a thread, and updates
 // the state. It returns the resulting moves of the thread in its users' lists of threads.
 func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
-	minute := MinuteOf(head.LastMessageOn)
+	minute, before := MinuteOf(head.LastMessageOn), head.LastSequence
 	a.assignProperties(c, head)
 	a.assignMessages(c, head)
+	a.Recent[c.Thread].noteSends(c, before, head.LastSequence, a.at)
 	a.dropSuperseded(c.DropSuperseded)
 	if c.Receipt != nil {
 		a.assignReceipt(c)
@@ -371,14 +383,17 @@ func (a *assigner) assignProperties(c *Change, head *Head) {
 	}
 }
 
-// forgetThread removes a purged thread's send tokens, messages, superseded versions and
-// receipts from the state. It keeps the thread's head, its members and the stored answer to its
+// forgetThread removes a purged thread's send tokens, messages, superseded versions, recent sends
+// and receipts from the state. It keeps the thread's head, its members and the stored answer to its
 // creation.
 func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Messages, func(k MessageKey, _ Message) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Superseded, func(k MessageKey, _ []Span) bool { return k.Thread == thread })
+	if r := s.Recent[thread]; r != nil {
+		r.sends = r.sends[:0]
+	}
 }
 
 // replaceMembers returns a copy of members that contains the rows of put. A row of put replaces

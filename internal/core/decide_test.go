@@ -207,7 +207,7 @@ func TestParticipant(t *testing.T) {
 		if err != c.want || (err == nil) != (m != nil && m.User == c.caller) {
 			t.Errorf("%s: %+v, %v; want error %v", c.name, m, err, c.want)
 		}
-		_, err = decideSend(c.thread, c.caller, SendMessage{Content: "x", Kind: Text}, func() (string, error) { return "x", nil })
+		_, err = decideSend(c.thread, c.caller, SendMessage{Content: "x", Kind: Text}, Fingerprint{}, func() (string, error) { return "x", nil })
 		if err != c.want {
 			t.Errorf("%s: send fails with %v, want %v", c.name, err, c.want)
 		}
@@ -220,14 +220,14 @@ func TestParticipant(t *testing.T) {
 func TestDecideSend(t *testing.T) {
 	metadata := map[string]string{"k": "v"}
 	th := thread1With(Head{})
-	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, High: true, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"},
+	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, High: true, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"}, Fingerprint{7},
 		func() (string, error) { return "<b>hi</b>", nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "change", got, &Change{
 		Key: thread1, Thread: thread1, Revision: 7, SendToken: "token", Caller: ann,
-		Messages: []Message{{Kind: HTML, High: true, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
+		Messages: []Message{{Kind: HTML, High: true, Fingerprint: Fingerprint{7}, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
 		Events:   []Event{{Kind: MessageReceived, Actor: ann}},
 		Roster:   []Member{th.Members[0], th.Members[2]}, // one who has left keeps its place in the list
 	})

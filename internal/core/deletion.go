@@ -457,9 +457,9 @@ func (s *Service) erasePage(ctx context.Context, thread, user string, before uin
 }
 
 // mentions reports whether an erasure of the user must change the message: the user has sent it
-// and it has content or a display name, or it names the user with a display name.
+// and it has content, a display name or a fingerprint, or it names the user with a display name.
 func mentions(m *Message, user string) bool {
-	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "") {
+	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "" || !m.Fingerprint.IsZero()) {
 		return true
 	}
 	return slices.ContainsFunc(m.Participants, func(p MessageParticipant) bool { return p.User == user && p.DisplayName != "" })
@@ -491,7 +491,7 @@ func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64,
 }
 
 // eraseMessage adds the rewrite of one message to c. A message that the user has sent becomes a
-// tombstone without a display name. In a system message the user's display name is removed in
+// tombstone without a display name and a fingerprint. In a system message the user's display name is removed in
 // place, without a new version.
 func eraseMessage(c *Change, m Message, user string) {
 	w := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: InPlace}
@@ -500,7 +500,7 @@ func eraseMessage(c *Change, m Message, user string) {
 		c.Events = append(c.Events, Event{Kind: MessageDeleted, Actor: user})
 	}
 	if m.Sender == user {
-		w.SenderDisplayName = ""
+		w.SenderDisplayName, w.Fingerprint = "", Fingerprint{}
 	}
 	w.Participants = slices.Clone(m.Participants)
 	for i := range w.Participants {

@@ -45,6 +45,10 @@ type Message struct {
 	EditedOn  int64
 	DeletedOn int64
 
+	// Fingerprint is that of the request that sent the message, or zero. The superseded versions
+	// of a message have none.
+	Fingerprint Fingerprint
+
 	Sender            string // empty for system messages
 	SenderDisplayName string
 	Content           string // the text or HTML; the new topic of a TopicUpdated
@@ -86,14 +90,34 @@ type SendMessage struct {
 	SenderDisplayName string
 	Metadata          map[string]string
 	Token             string // idempotency token; may be empty
+	// RequestID is the request's x-ms-client-request-id. An id that is no UUID is ignored, and any
+	// id if there is a Token.
+	RequestID string
 }
 
-// SendMessage adds a message to a thread and returns its id (docs/contract/chat.md §4.1). If
-// the caller has already sent a message with the same token, it adds nothing and returns the id
-// of the first message.
+// SendMessage adds a message to a thread and returns its id; see Send.
 func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd SendMessage) (int64, error) {
+	sent, err := s.Send(ctx, caller, thread, cmd)
+	return sent.ID, err
+}
+
+// Sent is the result of a send: the id of the message, and whether an earlier request has already
+// added the message.
+type Sent struct {
+	ID       int64
+	Repeated bool
+}
+
+// Send adds a message to a thread (docs/contract/chat.md §4.1). If the caller has already sent a
+// message with the same token, or if the request is another try of a call that has already added a
+// message (see Fingerprint), it adds nothing and returns the id of the first message.
+func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessage) (Sent, error) {
 	if err := cmd.check(); err != nil {
-		return 0, err
+		return Sent{}, err
+	}
+	var request Fingerprint
+	if !s.repeatsByToken {
+		request = fingerprintOf(caller, &cmd)
 	}
 	// Clean the HTML at most once: decideSend may run again while the engine holds locks. It
 	// first runs on cached rows, and refuses a caller who is not a participant before cleaning
@@ -104,15 +128,15 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 		if err != nil {
 			return nil, err
 		}
-		return decideSend(t, caller, cmd, content)
+		return decideSend(t, caller, cmd, request, content)
 	})
 	if err != nil {
-		return 0, err
+		return Sent{}, err
 	}
 	if o.Status == Replayed {
-		return o.MessageID, nil
+		return Sent{ID: o.MessageID, Repeated: true}, nil
 	}
-	return o.Change.Messages[0].ID, nil
+	return Sent{ID: o.Change.Messages[0].ID}, nil
 }
 
 // stored returns the content of a message in the form in which it is stored: HTML is cleaned.
@@ -142,9 +166,10 @@ func (cmd *SendMessage) check() error {
 	)
 }
 
-// decideSend returns the change that adds a message. content returns the content to store for
+// decideSend returns the change that adds a message. request is the fingerprint of
+// the request. content returns the content to store for
 // cmd.Content. decideSend fails with 403 if the caller is not a participant.
-func decideSend(t *Thread, caller string, cmd SendMessage, content func() (string, error)) (*Change, error) {
+func decideSend(t *Thread, caller string, cmd SendMessage, request Fingerprint, content func() (string, error)) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
 	}
@@ -155,7 +180,7 @@ func decideSend(t *Thread, caller string, cmd SendMessage, content func() (strin
 	c := changeOf(t)
 	c.SendToken, c.Caller = cmd.Token, caller
 	c.Messages = []Message{{
-		Kind: cmd.Kind, High: cmd.High, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
+		Kind: cmd.Kind, High: cmd.High, Fingerprint: request, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
 		Content: stored, Metadata: clone(cmd.Metadata),
 	}}
 	c.Events = []Event{{Kind: MessageReceived, Actor: caller}}

@@ -50,6 +50,9 @@ type Options struct {
 	// HTMLImagesOff removes all images from HTML messages, because an image tells its web
 	// server who reads the message. If it is false, images with an https URL stay.
 	HTMLImagesOff bool
+	// RepeatsByToken makes the Service recognize a repeated send by its idempotency token only, and
+	// not by the client's request id.
+	RepeatsByToken bool
 	// Batch, if set, is called after each call of Store.Apply, even if it failed, with the
 	// number of changes in the batch and the duration of the call.
 	Batch func(changes int, took time.Duration)
@@ -70,7 +73,8 @@ type Service struct {
 	resource Resource
 	threads  *threadCache
 
-	htmlImages bool // HTML messages may have images
+	htmlImages     bool // HTML messages may have images
+	repeatsByToken bool // Options.RepeatsByToken
 
 	eventsKept     uint32    // days
 	trimmed        time.Time // when Sweep called Store.Trim last; only Sweep uses it
@@ -112,7 +116,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 		store: store, bus: bus, now: o.Now, resource: resource,
 		limits: o.Limits, adopt: o.Adopt, grace: DefaultGrace,
 		patience: cmp.Or(o.Patience, DefaultPatience), random: cmp.Or(o.Random, rand.Reader),
-		htmlImages: !o.HTMLImagesOff,
+		htmlImages: !o.HTMLImagesOff, repeatsByToken: o.RepeatsByToken,
 	}
 	if o.Grace != nil {
 		s.grace = *o.Grace

@@ -302,8 +302,9 @@ type Change struct {
 	Revision  uint64 // of the thread's head; 0: the thread must not exist
 	ReadUsers []User // with state UserUnknown: the user must not exist
 
-	// Assign recognizes a repeated operation by SendToken and Caller, or by Answer. For a
-	// repeated operation it returns the first result and writes nothing.
+	// Assign recognizes a repeated operation by SendToken and Caller, by Answer, or by the
+	// Fingerprint of its first message. For a repeated operation it returns the first result and
+	// writes nothing.
 
 	// SendToken is the idempotency token of a send. It identifies the send together with Thread
 	// and Caller. It is empty if the client has sent none.
@@ -419,7 +420,7 @@ type Status uint8
 const (
 	Applied   Status = iota + 1
 	Stale            // a row that it was decided on has changed since
-	Replayed         // an earlier change had the same token
+	Replayed         // an earlier change had the same token or the same fingerprint
 	Unchanged        // Decide returned a change without rows
 	Refused          // Decide returned an error, or a custom id is taken
 	Unread           // Decide needs rows that were not locked

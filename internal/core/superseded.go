@@ -86,7 +86,9 @@ func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
 	if w.How == Delete {
 		c.Superseded = append(c.Superseded, w.tombstoneAt(at))
 	} else {
-		c.Superseded = append(c.Superseded, Superseded{*old, at.Until})
+		v := Superseded{*old, at.Until}
+		v.Fingerprint = Fingerprint{} // the message's present row has it
+		c.Superseded = append(c.Superseded, v)
 	}
 	all := append(slices.Clip(a.Superseded[key]), at)
 	if len(all) > maxVersions {
@@ -101,7 +103,7 @@ func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
 // deletion, so that a client that has the message notices the change.
 func (r *Rewrite) tombstoneAt(at Span) Superseded {
 	v := Superseded{r.Message, at.Until}
-	v.Sequence = at.Sequence
+	v.Sequence, v.Fingerprint = at.Sequence, Fingerprint{}
 	return v
 }
 

@@ -64,6 +64,13 @@ func (h *Handler) uncount(req *request, err error) {
 	switch errorOf(req.api, err).Code {
 	case core.BadRequest, core.Validation, core.Forbidden:
 	default:
+		h.refund(req)
+	}
+}
+
+// refund takes back the bytes that count has added for the request, if any.
+func (h *Handler) refund(req *request) {
+	if req.counted != 0 {
 		h.written.Refund(req.caller, req.counted)
 		req.counted = 0
 	}

@@ -17,14 +17,17 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 	return h.send(req, cmd)
 }
 
-// send sends a message with the request's idempotency token, if it has one.
+// send sends a message with the idempotency token and the client's id of the request, if it has them.
 func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
-	cmd.Token = req.idempotencyToken()
-	id, err := h.core.SendMessage(req.Context(), req.caller, req.thread, cmd)
+	cmd.Token, cmd.RequestID = req.idempotencyToken(), req.clientID()
+	sent, err := h.core.Send(req.Context(), req.caller, req.thread, cmd)
 	if err != nil {
 		return nil, err
 	}
-	message := wire.MessageID(id)
+	if sent.Repeated {
+		h.refund(req) // nothing was written
+	}
+	message := wire.MessageID(sent.ID)
 	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(req.thread) + "/messages/" + message
 	return &wire.SendChatMessageResult{ID: message}, nil
 }

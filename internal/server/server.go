@@ -296,6 +296,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 		EventsKept: o.Config.EventsKept, HTMLImagesOff: !o.Config.HTMLImages,
+		RepeatsByToken: o.Config.RepeatSends == config.RepeatsByToken,
 	})
 	if err == nil {
 		s.metrics.Sweeps(s.sweepCounts)

@@ -51,6 +51,9 @@ func decode(kind string, line []byte) (core.Record, error) {
 		return read(line, func(l *supersededLine) (core.Record, error) {
 			r, err := decodeMessage(&l.messageLine)
 			m, _ := r.(core.ThreadMessage)
+			if len(l.Fingerprint) > 0 {
+				err = errors.Join(err, errors.New("a superseded version has no fingerprint"))
+			}
 			return core.ThreadSuperseded{Thread: m.Thread, Superseded: core.Superseded{Message: m.Message, Until: l.Until}},
 				errors.Join(err, atLeast(signed(l.Sequence)+1, "until", signed(l.Until)))
 		})

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -23,6 +24,7 @@ type messageLine struct {
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Initiator    string            `json:"initiator,omitempty"`
 	Participants []participantLine `json:"participants,omitempty"`
+	Fingerprint  []byte            `json:"fingerprint,omitempty"` // base64 of 16 bytes
 }
 
 // high is the only value of the member priority. A message of priority Normal has none.
@@ -50,6 +52,9 @@ func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 	if r.High {
 		line.Priority = high
 	}
+	if !r.Fingerprint.IsZero() {
+		line.Fingerprint = r.Fingerprint[:]
+	}
 	for _, p := range r.Participants {
 		line.Participants = append(line.Participants, participantLine{t.text(p.User), t.text(p.DisplayName), p.ShareHistory})
 	}
@@ -65,6 +70,12 @@ func decodeMessage(l *messageLine) (core.Record, error) {
 	for _, p := range l.Participants {
 		m.Participants = append(m.Participants, core.MessageParticipant(p))
 	}
+	var misfit error
+	if n := len(l.Fingerprint); n == len(m.Fingerprint) {
+		m.Fingerprint = core.Fingerprint(l.Fingerprint)
+	} else if n != 0 {
+		misfit = fmt.Errorf("fingerprint has %d bytes instead of %d", n, len(m.Fingerprint))
+	}
 	return core.ThreadMessage{Thread: l.Thread, Message: m},
-		errors.Join(knownWord(ok, "type", l.Type), knownWord(l.Priority == "" || m.High, "priority", l.Priority), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
+		errors.Join(knownWord(ok, "type", l.Type), knownWord(l.Priority == "" || m.High, "priority", l.Priority), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)), misfit)
 }

@@ -57,7 +57,7 @@ var golden = []core.Record{
 		Participants: []core.MessageParticipant{{User: ann, DisplayName: "Ann"}, {User: bob, ShareHistory: 5}},
 	}},
 	core.ThreadMessage{Thread: a, Message: core.Message{Sequence: 2, ID: t0 + 1, Version: t0 + 1, Kind: core.TopicUpdated, CreatedOn: t0, Initiator: ann, Content: "lunch"}},
-	core.ThreadMessage{Thread: a, Message: core.Message{Sequence: 3, ID: t0 + 2, Version: t0 + 2, Kind: core.Text, CreatedOn: t0 + 2, Sender: ann, Content: funny}},
+	core.ThreadMessage{Thread: a, Message: core.Message{Sequence: 3, ID: t0 + 2, Version: t0 + 2, Kind: core.Text, CreatedOn: t0 + 2, Sender: ann, Content: funny, Fingerprint: core.Fingerprint([]byte("sixteen bytes >?"))}},
 	core.ThreadMessage{Thread: a, Message: core.Message{
 		Sequence: 4, ID: t0 + 3, Version: t0 + 8, Kind: core.HTML, CreatedOn: t0 + 3, EditedOn: t0 + 7, DeletedOn: t0 + 8, Sender: bob, SenderDisplayName: "Bob",
 		Metadata: map[string]string{"tags": "sometag"},
@@ -152,8 +152,8 @@ func TestGolden(t *testing.T) {
 }
 
 // TestReadsOlderFormats reads the golden files of earlier formats. Before format 5 users have no
-// custom ids and no times of tokens. Before format 4 there are no
-// superseded messages. Before format 3 members who have left have no metadata and no retention
+// custom ids and no times of tokens, participants no role ids, and messages no fingerprints. Before
+// format 4 there are no superseded messages. Before format 3 members who have left have no metadata and no retention
 // policy. In format 1 events have no time and users have no events.
 func TestReadsOlderFormats(t *testing.T) {
 	for format := 1; format < Format; format++ {
@@ -176,6 +176,9 @@ func TestReadsOlderFormats(t *testing.T) {
 				r = row
 			case core.User:
 				row.CustomID, row.TokenIssuedAt = "", 0
+				r = row
+			case core.ThreadMessage:
+				row.Fingerprint = core.Fingerprint{}
 				r = row
 			case core.ThreadSuperseded:
 				if format < 4 {
@@ -351,6 +354,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},
 		{"a field that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"colour\":1}\n", "line 2: the line cannot be read: json: unknown field"},
 		{"a priority that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"message\",\"thread\":\"x\",\"id\":1,\"sequence\":1,\"type\":\"text\",\"priority\":\"Low\"}\n", `line 2: priority "Low" is not known`},
+		{"a short fingerprint", "{\"confab\":\"export\",\"format\":5,\"made\":1}\n{\"kind\":\"message\",\"thread\":\"19:b\",\"sequence\":1,\"id\":1,\"version\":1,\"type\":\"text\",\"fingerprint\":\"AAAA\"}\n", "line 2: fingerprint has 3 bytes instead of 16"},
 		{"two values", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\"}{}\n", "line 2: the line has more than one value"},
 		{"one key", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"keys\":[{}]}\n", "line 2: there are 1 keys instead of 2"},
 		{"a line without end", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n" + strings.Repeat(" ", maxLine+1<<17), "line 2: the line is longer than"},

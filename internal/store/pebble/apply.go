@@ -67,6 +67,15 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	if err := load(s.db, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
+	for _, q := range s.recent.Load(state, b.At) {
+		s.recent.Learn(state, q, s.recentSends(q), b.At)
+	}
+	written := false
+	defer func() {
+		if !written {
+			s.recent.Forget(state)
+		}
+	}()
 	var expiries map[string]int64 // expiry time of each thread before the batch
 	for id, h := range state.Heads {
 		if on := h.ExpiresOn(); on != 0 {
@@ -97,6 +106,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 		s.value = w.value
 	}
 	if w.batch.Empty() {
+		written = true // there is nothing to write
 		return outcomes, nil, w.batch.Close()
 	}
 	if n := w.batch.Len(); n > bigBatch {
@@ -109,6 +119,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("log a batch of %d changes: %w: %w", len(b.Changes), core.ErrUnknown, err)
 	}
+	written = true
 	return outcomes, l, nil
 }
 

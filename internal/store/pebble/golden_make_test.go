@@ -159,6 +159,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(g.UpdateThread(ctx, ann, plans, core.UpdateThread{RetentionDays: &days}))
 	g.ok(g.DeleteThread(ctx, carol, lost))
 	g.send(bob, lunch, core.SendMessage{Kind: core.Text, Content: "and bread", Token: "send-3"})
+	g.send(bob, lunch, core.SendMessage{Kind: core.Text, Content: "and water", RequestID: "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11"})
 	g.ok(g.SendReceipt(ctx, ann, lunch, page))
 	g.ok(g.DeleteUser(ctx, eve))
 	g.Close()

@@ -41,6 +41,10 @@ var (
 		ID: 1653551972669, Sequence: 4, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: goldenUser, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
 	}
+	goldenSent = core.Message{
+		ID: 1653551972669, Sequence: 4, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972668,
+		Fingerprint: core.Fingerprint([]byte("sixteen bytes >?")), Sender: goldenUser, Content: "content",
+	}
 	goldenSystem = core.Message{
 		ID: 1653551970948, Sequence: 1, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: goldenUser,
 		Participants: []core.MessageParticipant{{User: goldenUser, DisplayName: "Ann"}, {User: goldenOther, ShareHistory: 5}},
@@ -80,6 +84,7 @@ var goldenRows = []struct {
 	{"member", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenMember), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenMember},
 	{"member-2", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenLeft), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenLeft},
 	{"message", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenMessage), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenMessage},
+	{"message-2", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenSent), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenSent},
 	{"message-system", messageKey(nil, goldenThread, 1), encodeMessage(nil, &goldenSystem), func(v []byte) (any, error) { return decodeMessage(1, v) }, goldenSystem},
 	{"message-id", idKey(nil, goldenThread, goldenMessage.ID), encodeNumber(nil, 4), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(4)},
 	{"superseded", superseded.key(nil, &goldenKept), superseded.schema.Encode(nil, &goldenKept), func(v []byte) (any, error) {

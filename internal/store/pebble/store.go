@@ -117,6 +117,7 @@ type Store struct {
 	batches  uint64 // number of batches logged since the store was opened
 	key      []byte // buffer of write
 	value    []byte // buffer of write, of at most maxKeptValue
+	recent   *core.Recent
 }
 
 var _ core.Store = (*Store)(nil)
@@ -145,7 +146,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	usage, _ := o.FS.GetDiskUsage(dir) // zero if the file system cannot tell
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
-	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, disk: &disk{
+	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
 	}}
 	if !o.ReadOnly {

@@ -96,6 +96,12 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	w.batch++
 	tx := transaction{conn: conn, state: core.NewBatchState(b)}
 	tx.state.DayShift = shift
+	committed := false
+	defer func() {
+		if !committed {
+			w.recent.Forget(tx.state)
+		}
+	}()
 	if err := tx.lock(ctx, s.timeouts, w, b); err != nil {
 		tx.rollback()
 		return nil, classify(err), fmt.Errorf("lock the rows of a batch: %w", err)
@@ -103,6 +109,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	outcomes := core.Assign(b, tx.state)
 	rows := rowsOf(outcomes, tx.state)
 	if rows.empty() {
+		committed = true // there is nothing to write
 		s.rollback(&tx)
 		return outcomes, 0, nil
 	}
@@ -117,7 +124,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	ctx, cancel = context.WithDeadline(ctx, plan.write)
 	defer cancel()
 	err = tx.write(ctx, rows, b.Check)
-	if err == nil {
+	if committed = err == nil; committed {
 		if len(rows.events) == 0 {
 			s.unused.add(tx.number)
 		}
@@ -137,7 +144,8 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)
 	}
 	tx.abandon()
-	committed, err2 := s.outcome(w, plan.end)
+	var err2 error
+	committed, err2 = s.outcome(w, plan.end)
 	switch {
 	case err2 != nil:
 		return nil, refused, fmt.Errorf("%w: %w", core.ErrUnknown, errors.Join(err, err2))

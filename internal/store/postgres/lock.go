@@ -25,6 +25,8 @@ func (t timeouts) settings() string {
 // lock is the first round trip of a batch. It begins the transaction, locks heads and then
 // users, each in the order of ids, reads the other rows that the changes name, and claims the
 // lane's row in the table writers. If the batch may have events, it draws the batch's number.
+// If another server has added messages to a thread that gets a send, reading them may take a
+// second round trip.
 // In READ COMMITTED each statement sees everything committed before it, so the rows of a thread
 // are read as the previous holder of the head's lock left them. lock fails on a standby.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
@@ -44,12 +46,13 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 			Query(users.each(func(u core.User) { l.Users[u.ID], tx.exists[u.ID] = u, true }))
 	}
 	queueReads(&b, l)
+	recent := queryRecent(&b, w.recent.Expected(l, batch.At))
 	b.Queue(claimSQL, w.id, w.batch, mayHaveEvents(batch)).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.number) })
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
 	l.Position = core.PlaceOf(tx.number)
-	return nil
+	return tx.loadRecent(ctx, w.recent, recent, batch.At)
 }
 
 // queueReads queues the queries for the rows that a batch reads besides heads and users. It

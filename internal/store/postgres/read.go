@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -110,6 +111,10 @@ const boundSQL = `WITH bound AS (
 // keptSQL is the condition that the reader of boundSQL may see a row of the table superseded.
 const keptSQL = `thread = $1 AND sequence < (SELECT before FROM bound) AND until > (SELECT left_at FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
 
+// keptList is the list of the columns of threadMessages for a SELECT from the table superseded, which
+// has no fingerprints.
+var keptList = strings.Replace(threadMessages.list, "fingerprint", "NULL::bytea AS fingerprint", 1)
+
 // bytesSQL is a column for a SELECT: the number of bytes of a message's texts.
 const bytesSQL = `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes`
 
@@ -132,7 +137,7 @@ var pageSQL = boundSQL + `, floor AS (
 		AND sequence > (SELECT sequence FROM floor)
 	ORDER BY sequence DESC LIMIT $5
 ), versions AS (
-	SELECT ` + threadMessages.list + bytesSQL + ` FROM superseded WHERE ` + keptSQL + `
+	SELECT ` + keptList + bytesSQL + ` FROM superseded WHERE ` + keptSQL + `
 		AND sequence > greatest((SELECT sequence FROM floor), (SELECT min(sequence) FROM page HAVING count(*) = $5))
 	ORDER BY sequence DESC LIMIT $5
 ), merged AS (
@@ -146,7 +151,7 @@ SELECT ` + threadMessages.list + `, found FROM (
 // replaced after the reader had left, the reader gets the version from before.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
 	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
-	UNION ALL SELECT ` + threadMessages.list + `, 0 AS found FROM superseded WHERE id = ANY($5) AND ` + keptSQL
+	UNION ALL SELECT ` + keptList + `, 0 AS found FROM superseded WHERE id = ANY($5) AND ` + keptSQL
 
 // Messages returns a page of messages, the newest first, or the messages with the ids q.IDs.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {

@@ -66,8 +66,9 @@ func (s *Store) Shared() {}
 
 // writer identifies one lane of this process in the table writers.
 type writer struct {
-	id    string // a random name of the process, and the number of the lane
-	batch int64  // number of the last attempt to commit a batch
+	id     string // a random name of the process, and the number of the lane
+	batch  int64  // number of the last attempt to commit a batch
+	recent *core.Recent
 }
 
 // timeouts has the timeouts of the phases of a batch and of reads. Tests use shorter ones.
@@ -131,7 +132,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	name := rand.Text()
 	for i := range s.writers {
-		s.writers[i].id = fmt.Sprintf("%s/%d", name, i)
+		s.writers[i] = writer{id: fmt.Sprintf("%s/%d", name, i), recent: core.NewRecent()}
 	}
 	if err := s.start(ctx, o.Initial); err != nil {
 		pool.Close()

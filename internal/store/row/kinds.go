@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -219,25 +220,77 @@ var kindAndPriority = func() Field[core.Message] {
 	}
 }()
 
+// messageFirst and messageRest are the fields of a message, except for the fingerprint, which a
+// superseded version does not have.
+var (
+	messageFirst = []Field[core.Message]{
+		signed("id", func(m *core.Message) *int64 { return &m.ID }),
+		signed("version", func(m *core.Message) *int64 { return &m.Version }),
+		kindAndPriority,
+		signed("created_on", func(m *core.Message) *int64 { return &m.CreatedOn }),
+	}
+	messageRest = []Field[core.Message]{
+		signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
+		signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),
+		text("sender", func(m *core.Message) *string { return &m.Sender }),
+		text("sender_name", func(m *core.Message) *string { return &m.SenderDisplayName }),
+		text("content", func(m *core.Message) *string { return &m.Content }),
+		dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
+		text("initiator", func(m *core.Message) *string { return &m.Initiator }),
+		list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants }, nil,
+			text("user", func(p *core.MessageParticipant) *string { return &p.User }),
+			text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
+			signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
+	}
+)
+
+// MessageHeader is the number of the first fields of a message that say when it was sent and by
+// which request. Kind.FillFirst reads them without the texts that follow.
+var MessageHeader = len(messageFirst) + 1
+
 // Message is the schema of the row of a message.
 var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
-	signed("id", func(m *core.Message) *int64 { return &m.ID }),
-	signed("version", func(m *core.Message) *int64 { return &m.Version }),
-	kindAndPriority,
-	signed("created_on", func(m *core.Message) *int64 { return &m.CreatedOn }),
-	signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
-	signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),
-	text("sender", func(m *core.Message) *string { return &m.Sender }),
-	text("sender_name", func(m *core.Message) *string { return &m.SenderDisplayName }),
-	text("content", func(m *core.Message) *string { return &m.Content }),
-	dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
-	text("initiator", func(m *core.Message) *string { return &m.Initiator }),
-	list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants }, nil,
-		text("user", func(p *core.MessageParticipant) *string { return &p.User }),
-		text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
-		signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
-)
+	slices.Concat(messageFirst, keys(fingerprint.from(2)), messageRest)...)
+
+// fingerprint is the field Fingerprint of a message. It is stored as its length, 0 or 16, and its
+// bytes. In PostgreSQL it is NULL if there is none.
+var fingerprint = Field[core.Message]{
+	put: func(b []byte, m *core.Message) []byte {
+		if m.Fingerprint.IsZero() {
+			return append(b, 0)
+		}
+		return putText(b, m.Fingerprint[:])
+	},
+	get: func(r *reader, m *core.Message) {
+		if n := r.count(); n == len(m.Fingerprint) {
+			m.Fingerprint = core.Fingerprint(r.b[:n])
+			r.b = r.b[n:]
+		} else if n != 0 {
+			r.b, r.bad = nil, true
+		}
+	},
+	Columns: []Column[core.Message]{column("fingerprint", "bytea",
+		func(m *core.Message) []byte {
+			if m.Fingerprint.IsZero() {
+				return nil
+			}
+			return m.Fingerprint[:]
+		},
+		func(m *core.Message) any {
+			return bytesTarget(func(value []byte) error {
+				switch len(value) {
+				case 0:
+					m.Fingerprint = core.Fingerprint{}
+				case len(m.Fingerprint):
+					m.Fingerprint = core.Fingerprint(value)
+				default:
+					return fmt.Errorf("fingerprint: %w", ErrDamaged)
+				}
+				return nil
+			})
+		})},
+}
 
 // Answer is the schema of the stored answer to the creation of a thread with an idempotency
 // token.
@@ -326,7 +379,7 @@ var (
 		unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
 		append([]Field[core.ThreadSuperseded]{
 			unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
-		}, lift(Message.Fields[1:], func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // without the id
+		}, lift(slices.Concat(messageFirst[1:], messageRest), func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // without the id
 	ThreadAnswer = within(Answer, func(r *core.ThreadAnswer) *core.CreateAnswer { return &r.CreateAnswer },
 		text("thread", func(r *core.ThreadAnswer) *string { return &r.Thread }))
 	ThreadReceipt = within(Receipt, func(r *core.ThreadReceipt) *core.Receipt { return &r.Receipt },

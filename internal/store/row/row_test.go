@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +83,11 @@ var samples = []sample{
 		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
 	}),
+	of(Message, "message", 2, core.Message{
+		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690,
+		Fingerprint: core.Fingerprint([]byte("sixteen bytes >?")), Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>",
+	}),
+	of(Message, "message-plain", 2, core.Message{ID: 1653551972669, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972669, Sender: ann, Content: "content"}),
 	of(Message, "message-system", 1, core.Message{
 		ID: 1653551970948, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: ann,
 		Participants: []core.MessageParticipant{{User: ann, DisplayName: "Ann"}, {User: bob, ShareHistory: -5}},
@@ -329,6 +335,35 @@ func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 		return
 	}
 	t.Errorf("no column %s", name)
+}
+
+// TestFingerprintColumn writes and reads the column of a message's fingerprint.
+func TestFingerprintColumn(t *testing.T) {
+	columns := Message.Columns()
+	c := columns[slices.IndexFunc(columns, func(c Column[core.Message]) bool { return c.Name == "fingerprint" })]
+	for _, want := range []core.Message{{}, {Fingerprint: core.Fingerprint{0: 1, 15: 16}}} {
+		value := c.Value(&want).([]byte)
+		if (value == nil) != want.Fingerprint.IsZero() {
+			t.Errorf("fingerprint %v is written as %v", want.Fingerprint, value)
+		}
+		got := core.Message{Fingerprint: core.Fingerprint{9}}
+		if err := c.Target(&got).(bytesTarget)(value); err != nil || got.Fingerprint != want.Fingerprint {
+			t.Errorf("fingerprint %v is read as %v, %v", want.Fingerprint, got.Fingerprint, err)
+		}
+	}
+	if err := c.Target(&core.Message{}).(bytesTarget)(make([]byte, 15)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("15 bytes: %v", err)
+	}
+}
+
+// TestMessageHeader reads the first fields of a message whose texts are damaged.
+func TestMessageHeader(t *testing.T) {
+	want := core.Message{ID: 1653551972669, Version: 1653551972700, Kind: core.Text, CreatedOn: 1653551972668, Fingerprint: core.Fingerprint{0: 1, 15: 16}}
+	value := Message.Encode(nil, &want)
+	var got core.Message
+	if err := Message.FillFirst(MessageHeader, value[:len(value)-3], &got); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("the header reads as %+v, %v; want %+v", got, err, want)
+	}
 }
 
 // TestLeftColumns decodes, in several orders, the columns of a member that has left its thread.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -35,7 +36,8 @@ type modelThread struct {
 	deleted  int64 // time of deletion, or 0
 	events   int
 	sent     map[string]bool // by caller and token
-	answer   string          // the topic of the first create, if it had a token
+	requests []modelRequest
+	answer   string // the topic of the first create, if it had a token
 	lastID   int64
 }
 
@@ -44,6 +46,13 @@ type modelMessage struct {
 	sequence        uint64
 	content         string
 	deleted         bool
+	fingerprint     core.Fingerprint
+}
+
+// modelRequest is a request with a fingerprint that has added a message at the given time.
+type modelRequest struct {
+	at          int64
+	fingerprint core.Fingerprint
 }
 
 // modelVersion is a superseded version of a message.
@@ -54,7 +63,7 @@ type modelVersion struct {
 
 // message returns a message of the model as a core.Message, from which a change can be made.
 func (m modelMessage) message() core.Message {
-	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content}
+	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content, Fingerprint: m.fingerprint}
 }
 
 func testHistories(t *testing.T, e Engine) {
@@ -208,8 +217,29 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		return &core.Change{Key: id, Thread: id, Revision: revision, Members: []core.Member{m},
 			Messages: []core.Message{{Kind: core.ParticipantRemoved, Initiator: who}}, Events: []core.Event{{Kind: core.ParticipantsRemoved, Actor: who}}}
 	default:
-		return send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
+		c := send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
+		if token == "" {
+			call, command := rapid.Byte().Draw(rt, "call")%3, rapid.Byte().Draw(rt, "command")%2
+			c = requested(c, call, command) // whoever sends it: the store does not look at the sender
+		}
+		return c
 	}
+}
+
+// repeats reports whether a request is another try of a call that has added a message in the last
+// five minutes: one with the same fingerprint, if no request with the same first half had another
+// second half.
+func (th *modelThread) repeats(at int64, f core.Fingerprint) (found bool) {
+	for _, r := range th.requests {
+		if at-r.at > 5*60*1000 || !bytes.Equal(r.fingerprint[:8], f[:8]) {
+			continue
+		}
+		if r.fingerprint != f {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 func (m *model) apply(at int64, c *core.Change) core.Status {
@@ -232,6 +262,9 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 		if i := th.find(r.ID); i < 0 || th.messages[i].version != r.ReadVersion {
 			return core.Stale
 		}
+	}
+	if th != nil && len(c.Messages) > 0 && th.repeats(at, c.Messages[0].Fingerprint) {
+		return core.Replayed
 	}
 	for _, u := range c.PutUsers {
 		for _, other := range m.users {
@@ -304,8 +337,11 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.sent[c.Caller+" "+c.SendToken] = true
 	}
 	for _, msg := range c.Messages {
+		if !msg.Fingerprint.IsZero() {
+			th.requests = append(th.requests, modelRequest{at, msg.Fingerprint})
+		}
 		id := next()
-		th.messages = append(th.messages, modelMessage{id: id, version: id, at: at, sequence: th.last, content: msg.Content})
+		th.messages = append(th.messages, modelMessage{id: id, version: id, at: at, sequence: th.last, content: msg.Content, fingerprint: msg.Fingerprint})
 	}
 	for _, r := range c.Rewrites {
 		i := th.find(r.ID)
@@ -333,7 +369,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		}
 	}
 	if c.Purge {
-		th.messages, th.versions, th.sent, th.receipts, th.deleted = nil, nil, map[string]bool{}, map[string]int64{}, at
+		th.messages, th.versions, th.requests, th.sent, th.receipts, th.deleted = nil, nil, nil, map[string]bool{}, map[string]int64{}, at
 	}
 	if c.Answer != nil {
 		th.answer = c.Answer.Topic
@@ -370,7 +406,7 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 		}
 		for i, w := range want.messages {
 			g := page.Messages[len(page.Messages)-1-i]
-			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != w.sequence || g.Version != w.version || (g.DeletedOn != 0) != w.deleted {
+			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != w.sequence || g.Version != w.version || (g.DeletedOn != 0) != w.deleted || g.Fingerprint != w.fingerprint {
 				rt.Fatalf("message %d of %s is %+v, want %+v", i+1, id, g, w)
 			}
 			if byID := message(rt, s, id, w.id); byID.Sequence != g.Sequence {

@@ -1,0 +1,292 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Fingerprint identifies the request that sent a message. An SDK repeats a request whose answer it
+// did not get, with the same x-ms-client-request-id. So a request with the fingerprint of a recent
+// message is another try of the call that has sent the message.
+//
+// The first half is from a hash of the caller and the id, the second from a hash of these and of
+// the command. A program may set the id itself and use it for many calls; then the second halves
+// differ. The hash of the command includes the id, so that nobody can find the content of a deleted
+// message by hashing guesses.
+//
+// It is zero for a request without such an id and for a request with an idempotency token.
+type Fingerprint [16]byte
+
+// IsZero reports whether f is the zero Fingerprint.
+func (f Fingerprint) IsZero() bool { return f == Fingerprint{} }
+
+// call returns the half that is equal for all requests of the caller with the same id.
+func (f Fingerprint) call() [8]byte { return [8]byte(f[:8]) }
+
+// fingerprintOf returns the fingerprint of a caller's request to send a message. It is zero if the
+// request has an idempotency token, or an id that is not a UUID.
+func fingerprintOf(caller string, cmd *SendMessage) (f Fingerprint) {
+	if cmd.Token != "" || !isUUID(cmd.RequestID) {
+		return f
+	}
+	var buffer [1024]byte // a short command needs no other memory
+	b := appendPart(buffer[:0], caller)
+	b = appendPart(b, strings.ToLower(cmd.RequestID))
+	id := sha256.Sum256(b)
+	b = slices.Grow(b, len(cmd.Content)+len(cmd.SenderDisplayName)+64)
+	b = append(b, byte(cmd.Kind))
+	b = appendPart(appendPart(b, cmd.Content), cmd.SenderDisplayName)
+	if len(cmd.Metadata) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(cmd.Metadata)) {
+			b = appendPart(appendPart(b, k), cmd.Metadata[k])
+		}
+	}
+	command := sha256.Sum256(b)
+	copy(f[:8], id[:])
+	copy(f[8:], command[:])
+	return f
+}
+
+// appendPart appends the length of s and s to b.
+func appendPart(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// isUUID reports whether s has the form of a UUID: 32 hexadecimal digits of either case, in groups
+// of 8, 4, 4, 4 and 12 with hyphens between them.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Bounds of the search for an earlier try of a send: the age of its message, in milliseconds, and
+// the number of messages of the thread since then.
+const (
+	repeatWindow   = 5 * MillisPerMinute
+	MaxRecentSends = 512
+)
+
+// maxRecent is the greatest size of a Recent, in messages of 32 bytes. A thread counts as
+// recentThreadSize messages more.
+const (
+	maxRecent        = 1 << 17
+	recentThreadSize = 8
+)
+
+// RecentSend is a message with a fingerprint.
+type RecentSend struct {
+	ID, CreatedOn int64
+	Fingerprint   Fingerprint
+}
+
+// RecentSends has the messages with fingerprints among the newest messages of a thread.
+type RecentSends struct {
+	through uint64 // the sequence of the last message of the thread that was looked at
+	others  bool   // when it was last looked up, another server had added messages
+	latest  int64  // time of the latest lookup
+	sends   []RecentSend
+	owner   *Recent
+}
+
+// find returns the id of the first message that a try of the same call has added. It returns 0 if
+// there is none, or if the caller used the same request id for another command, and so not for the
+// tries of one call.
+func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
+	for i := range r.sends {
+		s := &r.sends[i]
+		if s.Fingerprint.call() != f.call() || at-s.CreatedOn > repeatWindow {
+			continue
+		}
+		if s.Fingerprint != f {
+			return 0
+		}
+		if id == 0 || s.ID < id {
+			id = s.ID
+		}
+	}
+	return id
+}
+
+// add adds a message, in place of one that is too old or, if there are MaxRecentSends, of the
+// oldest. It does nothing if the message is already there or older than all of them.
+func (r *RecentSends) add(s RecentSend, at int64) {
+	replace, oldest := -1, s.ID
+	for i := range r.sends {
+		switch was := &r.sends[i]; {
+		case was.ID == s.ID:
+			return
+		case at-was.CreatedOn > repeatWindow:
+			replace, oldest = i, 0
+		case was.ID < oldest && len(r.sends) == MaxRecentSends:
+			replace, oldest = i, was.ID
+		}
+	}
+	switch {
+	case replace >= 0:
+		r.sends[replace] = s
+	case len(r.sends) < MaxRecentSends:
+		r.owner.size -= r.size()
+		r.sends = append(r.sends, s)
+		r.owner.size += r.size()
+	}
+}
+
+// repeated returns the id of the message that the send c repeats, or 0 if c adds a message.
+func (a *assigner) repeated(c *Change) int64 {
+	if len(c.Messages) == 0 || c.Messages[0].Fingerprint.IsZero() {
+		return 0
+	}
+	r := a.Recent[c.Thread]
+	if r == nil {
+		return 0
+	}
+	return r.find(c.Messages[0].Fingerprint, a.at)
+}
+
+// noteSends adds the messages of an applied change to r, which has the recent sends of the
+// change's thread. before is the last sequence of the thread before the change, and through is
+// that after it. If r lacks earlier messages, noteSends does nothing: the next lookup finds these
+// too.
+func (r *RecentSends) noteSends(c *Change, before, through uint64, at int64) {
+	if r == nil || r.through != before {
+		return
+	}
+	r.through = through
+	for i := range c.Messages {
+		if m := &c.Messages[i]; !m.Fingerprint.IsZero() {
+			r.add(RecentSend{m.ID, m.CreatedOn, m.Fingerprint}, at)
+		}
+	}
+}
+
+// Recent holds the recent sends of threads for an engine, so that most batches need not read them
+// from the store. It is not safe for concurrent use. An engine calls Load for each batch, before
+// Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget if the
+// batch is not written.
+type Recent struct {
+	threads *simplelru.LRU[string, *RecentSends]
+	size    int // of all, in messages
+}
+
+// NewRecent returns a Recent that holds nothing.
+func NewRecent() *Recent {
+	r := &Recent{}
+	r.threads, _ = simplelru.NewLRU(math.MaxInt, func(_ string, s *RecentSends) { r.size -= s.size() }) // fails only for a size of 0
+	return r
+}
+
+// size returns the size of r in memory, in messages.
+func (r *RecentSends) size() int { return cap(r.sends) + recentThreadSize }
+
+// RecentQuery asks for the messages with fingerprints among the newest MaxRecentSends messages of a
+// thread: those with sequences above After that were created at Since or later, in epoch
+// milliseconds.
+type RecentQuery struct {
+	Thread string
+	After  uint64
+	Since  int64
+}
+
+// Expected returns the queries that Load will probably return for a batch at this time. An engine
+// for which a read takes a round trip may send them together with the query for the heads. It passes
+// the messages to Learn for those queries that Load then returns.
+func (r *Recent) Expected(s *BatchState, at int64) (queries []RecentQuery) {
+	for thread := range s.Reads.Recent {
+		if t, ok := r.threads.Peek(thread); !ok {
+			queries = append(queries, RecentQuery{thread, 0, at - repeatWindow})
+		} else if t.others {
+			queries = append(queries, RecentQuery{thread, t.through, at - repeatWindow})
+		}
+	}
+	return queries
+}
+
+// Load puts the recent sends of the batch's threads into the state. It returns queries for those
+// that it does not know, because they were never read or because another server has added
+// messages. The heads of the threads must be in the state. at is the time of the batch.
+func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
+	if r.threads.Len() == 0 && len(s.Reads.Recent) == 0 {
+		return nil
+	}
+	r.evict(at)
+	for thread := range s.Reads.Threads {
+		t, ok := r.threads.Get(thread)
+		_, needed := s.Reads.Recent[thread]
+		if !ok && !needed {
+			continue
+		}
+		if !ok {
+			t = &RecentSends{owner: r}
+			r.threads.Add(thread, t)
+			r.size += t.size()
+		}
+		insert(&s.Recent, thread, t)
+		if !needed {
+			continue
+		}
+		t.latest = max(t.latest, at)
+		head := s.Heads[thread]
+		if head == nil {
+			head = &Head{} // an earlier change of the batch may create the thread
+		}
+		if t.through > head.LastSequence { // an older state of the store was restored
+			t.through, t.sends = 0, t.sends[:0]
+		}
+		switch {
+		case t.through == head.LastSequence:
+			t.others = false
+		case at-head.LastMessageOn > repeatWindow: // no message is recent enough
+			t.others, t.through = false, head.LastSequence
+		default:
+			queries = append(queries, RecentQuery{thread, t.through, at - repeatWindow})
+		}
+	}
+	return queries
+}
+
+// Learn adds to the state the messages that a query of Load has found.
+func (r *Recent) Learn(s *BatchState, q RecentQuery, found []RecentSend, at int64) {
+	t := s.Recent[q.Thread]
+	for _, m := range found {
+		t.add(m, at)
+	}
+	t.others, t.through = t.through != 0, s.Heads[q.Thread].LastSequence
+}
+
+// Forget forgets the threads of a batch that was not written, or of which that is not known.
+func (r *Recent) Forget(s *BatchState) {
+	for thread := range s.Recent {
+		r.threads.Remove(thread)
+	}
+}
+
+// evict removes the threads that were used longest ago, while they hold no recent message or r is
+// too large.
+func (r *Recent) evict(at int64) {
+	for {
+		_, t, ok := r.threads.GetOldest()
+		if !ok || r.size <= maxRecent && at-t.latest <= repeatWindow {
+			return
+		}
+		r.threads.RemoveOldest()
+	}
+}

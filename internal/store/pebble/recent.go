@@ -1,0 +1,42 @@
+package pebble
+
+import (
+	"errors"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// recentSends returns the messages that q asks for. It reads the newest messages of the thread,
+// without their texts, and stops at the first one that is too old. It also finds messages that are
+// not durable yet.
+//
+// If rows are damaged, it leaves them out and logs that. A send must not fail because an earlier
+// message cannot be read; all that is lost is that another try of that message adds a second one.
+func (s *Store) recentSends(q core.RecentQuery) (sends []core.RecentSend) {
+	bounds := prefixRange(kindMessage, part(q.Thread))
+	bounds.LowerBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.After + 1}})
+	it, err := s.db.NewIter(bounds)
+	if err == nil {
+		for n, ok := 0, it.Last(); ok && n < core.MaxRecentSends; n, ok = n+1, it.Prev() {
+			var m core.Message
+			if bad := row.Message.FillFirst(row.MessageHeader, it.Value(), &m); bad != nil {
+				err = errors.Join(err, bad)
+				continue
+			}
+			// The versions of messages increase with their sequences, and no message was created
+			// after its version.
+			if m.Version < q.Since {
+				break
+			}
+			if m.CreatedOn >= q.Since && !m.Fingerprint.IsZero() {
+				sends = append(sends, core.RecentSend{ID: m.ID, CreatedOn: m.CreatedOn, Fingerprint: m.Fingerprint})
+			}
+		}
+		err = errors.Join(err, closed(it))
+	}
+	if err != nil {
+		s.log.Warn("store: recent messages of a thread cannot be read, so a repeated send may be stored twice", "thread", q.Thread, "error", plain{err})
+	}
+	return sends
+}
