@@ -78,10 +78,10 @@ func TestNoFingerprintCostsNothing(t *testing.T) {
 }
 
 // batchOf returns a state for a batch that sends one message with the fingerprint to each thread.
-func batchOf(heads map[string]*Head, print Fingerprint) *BatchState {
+func batchOf(heads map[string]*Head, request Fingerprint) *BatchState {
 	var b Batch
 	for id := range heads {
-		b.Changes = append(b.Changes, &Change{Key: id, Thread: id, Messages: []Message{{Fingerprint: print}}})
+		b.Changes = append(b.Changes, &Change{Key: id, Thread: id, Messages: []Message{{Fingerprint: request}}})
 	}
 	s := NewBatchState(b)
 	s.Heads = heads
@@ -137,13 +137,15 @@ func TestRecentIsBounded(t *testing.T) {
 func TestRecentOfAnotherBatch(t *testing.T) {
 	r := NewRecent()
 	head := &Head{ID: thread1, Revision: 1, Counters: Counters{LastID: noon, LastSequence: 2, LastMessageOn: noon}}
-	apply := func(print Fingerprint) (o Outcome, queries []RecentQuery) {
-		s := batchOf(map[string]*Head{thread1: head}, print)
+	var last *BatchState
+	apply := func(request Fingerprint) (o Outcome, queries []RecentQuery) {
+		s := batchOf(map[string]*Head{thread1: head}, request)
+		last = s
 		queries = r.Load(s, noon)
 		for _, q := range queries {
 			r.Learn(s, q, nil, noon)
 		}
-		c := &Change{Key: thread1, Thread: thread1, Revision: 1, Messages: []Message{{Fingerprint: print}}, Events: []Event{{Kind: MessageReceived}}}
+		c := &Change{Key: thread1, Thread: thread1, Revision: 1, Messages: []Message{{Fingerprint: request}}, Events: []Event{{Kind: MessageReceived}}}
 		return Assign(Batch{At: noon, Changes: []*Change{c}}, s)[0], queries
 	}
 	if o, q := apply(Fingerprint{1}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
@@ -161,15 +163,14 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	if q := r.Expected(next, noon); len(q) != 1 || q[0].After != 5 {
 		t.Errorf("expected queries %+v, want one after 5", q)
 	}
-	// A batch is not written.
+	// A batch is not written, and another server adds a message instead of it.
 	was := *head
 	if o, _ := apply(Fingerprint{3}); o.Status != Applied {
 		t.Fatalf("a send: %+v", o)
 	}
+	r.Forget(last)
 	*head = was
-	forgotten := batchOf(map[string]*Head{thread1: head}, Fingerprint{3})
-	r.Load(forgotten, noon)
-	r.Forget(forgotten)
+	head.LastSequence++
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("after a batch that was not written: %+v after %+v", o, q)
 	}

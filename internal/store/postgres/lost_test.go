@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -139,6 +140,15 @@ func text(id, content string) *core.Change {
 		Events: []core.Event{{Kind: core.MessageReceived, Actor: "8:acs:ann"}}}
 }
 
+// tried is text, sent by a request whose tries can be recognized: all sends of the same content are
+// tries of one call.
+func tried(id, content string) *core.Change {
+	c := text(id, content)
+	sum := sha256.Sum256([]byte(content))
+	c.Messages[0].Fingerprint = core.Fingerprint(sum[:16])
+	return c
+}
+
 func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change) []core.Outcome {
 	t.Helper()
 	rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
@@ -168,7 +178,7 @@ func contents(t *testing.T, s *Store, id string) (all []string) {
 
 // TestLostCommit cuts the connection before PostgreSQL gets a COMMIT, or after PostgreSQL has
 // carried it out. Apply must find out the true outcome in both cases, and the batch must be
-// stored exactly once.
+// stored exactly once. A try that was not committed must not count as an earlier try of its sends.
 func TestLostCommit(t *testing.T) {
 	for name, server := range map[string]string{"direct": server(t, "TEST_POSTGRES_URL"), "pgbouncer": server(t, "TEST_PGBOUNCER_URL")} {
 		for _, answered := range []bool{false, true} {
@@ -180,7 +190,7 @@ func TestLostCommit(t *testing.T) {
 				defer s.Close()
 				member := newThread("t")
 				mustApply(t, s, core.Applied, newThread("other")) // every statement is described by now
-				mustApply(t, s, core.Applied, text("other", "hello"))
+				mustApply(t, s, core.Applied, tried("other", "hello"))
 				var once sync.Once
 				var waiting atomic.Bool
 				c.when(func(toServer bool, data []byte) (forward, cut bool) {
@@ -197,8 +207,9 @@ func TestLostCommit(t *testing.T) {
 					}
 					return true, false
 				})
-				mustApply(t, s, core.Applied, member, text("t", "one"))
-				mustApply(t, s, core.Applied, text("t", "two"))
+				mustApply(t, s, core.Applied, member, tried("t", "one"))
+				mustApply(t, s, core.Applied, tried("t", "two"))
+				mustApply(t, s, core.Replayed, tried("t", "one"), tried("t", "two"))
 				if got := fmt.Sprint(contents(t, s, "t")); got != "[topic one two]" {
 					t.Errorf("the thread holds %s", got)
 				}
@@ -209,6 +220,29 @@ func TestLostCommit(t *testing.T) {
 				once.Do(func() { t.Error("no connection was cut") })
 			})
 		}
+	}
+}
+
+// TestFailedBatchIsNoTry sends a message that PostgreSQL refuses, because it has a NUL character.
+// Then another server adds a message, so that the thread has as many as if both were stored. The
+// next try of the first send must add its message.
+func TestFailedBatchIsNoTry(t *testing.T) {
+	url := emptyDatabase(t)
+	s, other := open(t, url), open(t, url)
+	defer s.Close()
+	defer other.Close()
+	mustApply(t, s, core.Applied, newThread("t"))
+	mustApply(t, s, core.Applied, tried("t", "before"))
+	refused := tried("t", "one")
+	refused.Messages[0].Content = "one\x00"
+	if rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: []*core.Change{refused}}); err == nil {
+		t.Fatalf("a message with a NUL character: %+v", rs)
+	}
+	mustApply(t, other, core.Applied, tried("t", "another"))
+	mustApply(t, s, core.Applied, tried("t", "one"))
+	mustApply(t, other, core.Replayed, tried("t", "one"))
+	if got := fmt.Sprint(contents(t, s, "t")); got != "[topic before another one]" {
+		t.Errorf("the thread holds %s", got)
 	}
 }
 
@@ -234,8 +268,10 @@ func TestCutConnections(t *testing.T) {
 	want := []string{"topic"}
 	for i := range 200 {
 		content := fmt.Sprint("message ", i)
-		_, err := s.Apply(context.Background(), core.Batch{At: at + int64(i), Changes: []*core.Change{text("t", content)}})
+		rs, err := s.Apply(context.Background(), core.Batch{At: at + int64(i), Changes: []*core.Change{tried("t", content)}})
 		switch {
+		case err == nil && rs[0].Status != core.Applied:
+			t.Errorf("send %d has status %d", i, rs[0].Status)
 		case err == nil:
 			want = append(want, content)
 		case !errors.Is(err, core.ErrUnavailable):
@@ -260,7 +296,7 @@ func TestSilentConnection(t *testing.T) {
 	defer s.Close()
 	s.timeouts.trip, s.timeouts.idle, s.timeouts.lock = 500*time.Millisecond, time.Second, 2*time.Second
 	mustApply(t, s, core.Applied, newThread("t"))
-	mustApply(t, s, core.Applied, text("t", "one"))
+	mustApply(t, s, core.Applied, tried("t", "one"))
 	var once sync.Once
 	var dead atomic.Bool
 	c.when(func(toServer bool, data []byte) (forward, cut bool) {
@@ -270,7 +306,7 @@ func TestSilentConnection(t *testing.T) {
 		}
 		return forward, false
 	})
-	mustApply(t, s, core.Applied, text("t", "two"))
+	mustApply(t, s, core.Applied, tried("t", "two"))
 	if got := fmt.Sprint(contents(t, s, "t")); got != "[topic one two]" || !dead.Load() {
 		t.Errorf("the thread holds %s; a COMMIT was held back: %v", got, dead.Load())
 	}
