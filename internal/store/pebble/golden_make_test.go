@@ -19,7 +19,7 @@ import (
 )
 
 // This file makes the golden stores: stores of each schema, kept in testdata, that later
-// versions must be able to open. It compiles with the code of schema 8 and later ones;
+// versions must be able to open. It compiles with the code of schema 9 and later ones;
 // testdata/store-schema2/README.md says how to run it in an older revision.
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
