@@ -51,7 +51,7 @@ func (h *Handler) write(req *request, resp response) error {
 	if id := req.clientID(); id != "" {
 		header.Set("X-Ms-Client-Request-Id", id)
 	}
-	if req.api.idempotentSends {
+	if req.api.idempotentSends && (req.version == "" || req.idempotencyHeader() != "") {
 		header["Confab-Idempotent-Send"] = yes
 	}
 	// A 401 lacks api-supported-versions (docs/contract/chat.md §1), except the recorded 401

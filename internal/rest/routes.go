@@ -139,7 +139,8 @@ type api struct {
 	// emptyBodyOn401 makes a 401 have no body (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
 	// idempotentSends adds the header confab-idempotent-send to responses. The header
-	// tells a client that it may repeat a send that has an idempotency token.
+	// tells a client that it may repeat a send that has an idempotency token. A version without
+	// such tokens lacks it.
 	idempotentSends bool
 	maxBody         int64 // longest request body in bytes; 0: that of Options
 }

@@ -24,9 +24,18 @@ var idempotencyHeaders = []struct {
 // header only for creating threads (docs/contract/chat.md §3.1). Unverified: that it may be used
 // for sends.
 func (req *request) idempotencyToken() string {
+	if name := req.idempotencyHeader(); name != "" {
+		return req.Header.Get(name)
+	}
+	return ""
+}
+
+// idempotencyHeader returns the name of the header with an idempotency token at the request's
+// api-version, or "" if the version has none.
+func (req *request) idempotencyHeader() string {
 	for _, h := range idempotencyHeaders {
 		if h.in.Has(req.version) {
-			return req.Header.Get(h.name)
+			return h.name
 		}
 	}
 	return ""
