@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -67,5 +68,18 @@ func TestAllMembersAreInOneAnswer(t *testing.T) {
 			t.Errorf("%s without memory: %d, want 503", target, w.Code)
 		}
 		p.release(ann, held)
+	}
+}
+
+// TestOnlyVersionsWithTokensPromiseIdempotentSends checks that the answers of a version without
+// idempotency tokens do not tell a client that it may repeat a send with one.
+func TestOnlyVersionsWithTokensPromiseIdempotentSends(t *testing.T) {
+	f := newFixture(t, nil)
+	_, bearer := f.user(t, token.Chat)
+	for _, v := range apiver.Chat.Versions() {
+		w := f.get(bearer, "/chat/threads?api-version="+string(v))
+		if promised := w.Header().Get("confab-idempotent-send") == "true"; promised == threadMembers.Has(v) || w.Code != http.StatusOK {
+			t.Errorf("%s: %d, promised: %v", v, w.Code, promised)
+		}
 	}
 }
