@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,7 @@ def main():
     rows = rows_of(json.loads(RELEASES.read_text()), asked.lane, asked.only, asked.postgres)
     if not rows:
         sys.exit("compat/matrix/python: no row of releases.json is asked for: lane {}, release {}".format(asked.lane, asked.only))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: subprocess ends the child that runs
     installation = Installation()
     if asked.command == "install":
         installation.make(rows)
