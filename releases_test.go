@@ -1,0 +1,241 @@
+package confab_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/apiver"
+)
+
+// release is a row of compat/releases.json (compat/matrix/README.md).
+type release struct {
+	Language string `json:"language"`
+	Chat     string `json:"chat"`
+	Identity struct {
+		Package string `json:"package"`
+		Release string `json:"release"`
+	} `json:"identity"`
+	ChatVersions     []apiver.Version  `json:"chat_versions"`
+	IdentityVersions []apiver.Version  `json:"identity_versions"`
+	Lane             string            `json:"lane"`
+	Postgres         bool              `json:"postgres"`
+	Lacks            map[string]string `json:"lacks"`
+}
+
+// offered is the number of releases that the registries offer (docs/contract/api-versions.md §8, §9).
+type offered struct{ chat, checked, identity, administration int }
+
+var registries = map[string]offered{
+	"javascript": {chat: 24, checked: 12, identity: 8, administration: 3},
+	"python":     {chat: 10, checked: 8, identity: 12, administration: 4},
+	"java":       {chat: 5, checked: 4, identity: 14},
+}
+
+// TestReleasesAreAll checks that compat/releases.json lists every release of the registries, and
+// that the oldest and the newest of each language in the lane check run on PostgreSQL too.
+func TestReleasesAreAll(t *testing.T) {
+	rows := readReleases(t)
+	for language, want := range registries {
+		var got offered
+		seen := map[string]bool{}
+		first := func(name string) bool { was := seen[name]; seen[name] = true; return !was }
+		var checked []release
+		for _, r := range rows {
+			if r.Language != language {
+				continue
+			}
+			if r.Chat != "" && first("chat "+r.Chat) {
+				got.chat++
+				if r.Lane == "check" {
+					got.checked++
+					checked = append(checked, r)
+				}
+			}
+			if name := r.Identity.Package + " " + r.Identity.Release; first(name) {
+				if strings.Contains(name, "administration") {
+					got.administration++
+				} else {
+					got.identity++
+				}
+			}
+		}
+		if got != want {
+			t.Errorf("%s has %+v, want %+v", language, got, want)
+		}
+		for i, r := range checked {
+			if ends := i == 0 || i == len(checked)-1; r.Postgres != ends {
+				t.Errorf("%s %s: postgres is %t, want %t: the oldest and the newest of the lane check", language, r.Chat, r.Postgres, ends)
+			}
+		}
+	}
+	rowOf := map[string]bool{}
+	for _, r := range rows {
+		name := fmt.Sprintf("%s %s with %s %s", r.Language, r.Chat, r.Identity.Package, r.Identity.Release)
+		if rowOf[name] {
+			t.Errorf("%s has two rows", name)
+		}
+		rowOf[name] = true
+		switch {
+		case registries[r.Language] == offered{}:
+			t.Errorf("%s: the language is one of %q", name, slices.Sorted(maps.Keys(registries)))
+		case r.Lane != "check" && r.Lane != "all":
+			t.Errorf("%s: the lane is %q, want check or all", name, r.Lane)
+		case r.Lane != "check" && r.Postgres:
+			t.Errorf("%s runs on PostgreSQL, but is not in the lane check", name)
+		case (r.Chat == "") != (len(r.ChatVersions) == 0), len(r.IdentityVersions) == 0:
+			t.Errorf("%s has the versions %q of chat and %q of identity", name, r.ChatVersions, r.IdentityVersions)
+		}
+		for what, why := range r.Lacks {
+			if strings.TrimSpace(why) == "" {
+				t.Errorf("%s lacks %q: there is no reason", name, what)
+			}
+		}
+	}
+}
+
+var (
+	pin        = regexp.MustCompile(`(@azure/|azure-)communication-(chat|identity|administration)(?:==|@| )(v?\d+\.\d+[\w.-]*\w)`)
+	named      = regexp.MustCompile(`\b(JavaScript|Python|Java) (\d+\.\d+\.\d+[\w.-]*\w)`)
+	counted    = regexp.MustCompile(`\b(\d+) (?:for |of )?(JavaScript|Python|Java)\b`)
+	total      = regexp.MustCompile(`\b(\d+) (chat|identity|administration) releases\b`)
+	ofThem     = regexp.MustCompile(`\b(\d+) of the chat releases\b`) // in the lane check
+	notRunHere = regexp.MustCompile(`\bnot (?:yet )?run\b`)
+	language   = regexp.MustCompile(`\b(?:JavaScript|Python|Java)\b`)
+	apiDate    = regexp.MustCompile(`\b20\d\d-\d\d-\d\d(?:-preview\d*)?\b`)
+)
+
+// TestDocumentsAgreeWithReleases reads every sentence of README and docs that names an SDK or an
+// api-version. A release must be in compat/releases.json, a number of releases must be that of
+// the list, a sentence about SDKs that are not run must name none of the list, and an
+// api-version must be one that the server has.
+func TestDocumentsAgreeWithReleases(t *testing.T) {
+	rows := readReleases(t)
+	has := map[string]bool{}    // "python chat 1.2.0"
+	count := map[string]int{}   // the releases of a package
+	perName := map[string]int{} // the chat releases of a language
+	checked := 0                // the chat releases in the lane check
+	for _, r := range rows {
+		if r.Chat != "" && r.Lane == "check" {
+			checked++
+		}
+		_, pkg, _ := strings.Cut(r.Identity.Package, "communication-")
+		for name, version := range map[string]string{"chat": r.Chat, pkg: r.Identity.Release} {
+			key := r.Language + " " + name + " " + version
+			if version != "" && !has[key] {
+				has[key] = true
+				count[name]++
+				if name == "chat" {
+					perName[r.Language]++
+				}
+			}
+		}
+	}
+	found := 0
+	for _, page := range append(textFiles(t, "docs", ".md"), "README.md", "compat/matrix/README.md") {
+		page = filepath.ToSlash(page)
+		if strings.HasPrefix(page, "docs/contract/") {
+			continue // what releases did, as it was seen
+		}
+		for _, s := range sentences(readText(t, page)) {
+			for _, m := range pin.FindAllStringSubmatch(s, -1) {
+				found++
+				languages := []string{"python", "java"}
+				if m[1] == "@azure/" {
+					languages = []string{"javascript"}
+				}
+				if !slices.ContainsFunc(languages, func(l string) bool { return has[l+" "+m[2]+" "+m[3]] }) && !sameWire(s) {
+					t.Errorf("%s: %q names %s, which compat/releases.json does not have", page, s, m[0])
+				}
+			}
+			for _, m := range named.FindAllStringSubmatch(s, -1) {
+				found++
+				if !has[strings.ToLower(m[1])+" chat "+m[2]] && !has[strings.ToLower(m[1])+" identity "+m[2]] {
+					t.Errorf("%s: %q names %s, which compat/releases.json does not have", page, s, m[0])
+				}
+			}
+			for _, m := range counted.FindAllStringSubmatch(s, -1) {
+				found++
+				if want := perName[strings.ToLower(m[2])]; m[1] != strconv.Itoa(want) {
+					t.Errorf("%s: %q says %s, and compat/releases.json has %d", page, s, m[0], want)
+				}
+			}
+			for _, m := range total.FindAllStringSubmatch(s, -1) {
+				found++
+				if want := count[m[2]]; m[1] != strconv.Itoa(want) {
+					t.Errorf("%s: %q says %s, and compat/releases.json has %d", page, s, m[0], want)
+				}
+			}
+			for _, m := range ofThem.FindAllStringSubmatch(s, -1) {
+				found++
+				if m[1] != strconv.Itoa(checked) {
+					t.Errorf("%s: %q says %s, and the lane check of compat/releases.json has %d", page, s, m[0], checked)
+				}
+			}
+			if notRunHere.MatchString(s) && strings.Contains(s, "SDK") && language.MatchString(s) {
+				t.Errorf("%s: %q: compat/releases.json runs every release of that language", page, s)
+			}
+			for _, v := range apiDate.FindAllString(s, -1) {
+				if !strings.Contains(s, "api-version") {
+					continue
+				}
+				found++
+				_, chat := apiver.Chat.Parse(v)
+				_, identity := apiver.Identity.Parse(v)
+				if !chat && !identity && v != "2024-09-01" { // the live configuration's own version
+					t.Errorf("%s: %q names the api-version %s, which the server does not have", page, s, v)
+				}
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("%d names of releases and versions were found: this test looks at something else", found)
+	}
+}
+
+// sameWire reports whether a sentence is a row about an SDK that is not run, and not in the list.
+func sameWire(sentence string) bool {
+	return regexp.MustCompile(`^\| (\.NET|iOS|Android) \|`).MatchString(sentence)
+}
+
+// sentences returns the sentences of a page. A row of a table and an item of a list begin a new one.
+func sentences(page string) []string {
+	var all []string
+	page = regexp.MustCompile(`\n([|#*-])`).ReplaceAllString(page, "\n\n$1")
+	for block := range strings.SplitSeq(page, "\n\n") {
+		all = append(all, regexp.MustCompile(`[.:;] `).Split(strings.Join(strings.Fields(block), " "), -1)...)
+	}
+	return all
+}
+
+func readReleases(t *testing.T) []release {
+	t.Helper()
+	var rows []release
+	decodeStrictly(t, "compat/releases.json", &rows)
+	if len(rows) == 0 {
+		t.Fatal("compat/releases.json has no rows")
+	}
+	return rows
+}
+
+// decodeStrictly decodes a JSON file, in which no member may be unknown.
+func decodeStrictly(t *testing.T, path string, to any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
