@@ -102,6 +102,43 @@ func TestReleasesAreAll(t *testing.T) {
 	}
 }
 
+// TestReleasesSpeakEveryVersion checks that each api-version that the server has is spoken by a
+// release in the lane check, or that compat/unspoken.json says why none speaks it.
+func TestReleasesSpeakEveryVersion(t *testing.T) {
+	var unspoken map[string]map[apiver.Version]string
+	decodeStrictly(t, "compat/unspoken.json", &unspoken)
+	rows := readReleases(t)
+	for name, list := range map[string]*apiver.List{"chat": apiver.Chat, "identity": apiver.Identity} {
+		spoken, checked := map[apiver.Version]bool{}, map[apiver.Version]bool{}
+		for _, r := range rows {
+			versions := r.ChatVersions
+			if name == "identity" {
+				versions = r.IdentityVersions
+			}
+			for _, v := range versions {
+				if !slices.Contains(list.Versions(), v) {
+					t.Errorf("%s %s %s is to speak %s %s, which the server does not have", r.Language, r.Chat, r.Identity.Release, name, v)
+				}
+				spoken[v] = true
+				checked[v] = checked[v] || r.Lane == "check"
+			}
+		}
+		for _, v := range list.Versions() {
+			if !checked[v] && unspoken[name][v] == "" {
+				t.Errorf("no release in the lane check speaks %s %s, and compat/unspoken.json does not say why", name, v)
+			}
+		}
+		for v := range unspoken[name] {
+			if _, ok := list.Parse(string(v)); !ok {
+				t.Errorf("compat/unspoken.json names %s %s, which the server does not have", name, v)
+			}
+			if spoken[v] {
+				t.Errorf("compat/unspoken.json says that no release speaks %s %s, but compat/releases.json has one", name, v)
+			}
+		}
+	}
+}
+
 var (
 	pin        = regexp.MustCompile(`(@azure/|azure-)communication-(chat|identity|administration)(?:==|@| )(v?\d+\.\d+[\w.-]*\w)`)
 	named      = regexp.MustCompile(`\b(JavaScript|Python|Java) (\d+\.\d+\.\d+[\w.-]*\w)`)
