@@ -245,7 +245,7 @@ const chat = [
   ["errors", "401", async (s) => {
     const user = await s.sdk.user();
     await s.sdk.revokeTokens(user.id);
-    await refusal(401, () => s.sdk.threads(user), /^/); // the answer has no body, and the error no message
+    await refusal(401, () => s.sdk.properties(user, s.thread), /^/); // the answer has no body, and the error no message
   }],
   ["errors", "403", async (s) => {
     const stranger = await s.sdk.user();

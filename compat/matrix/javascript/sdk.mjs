@@ -105,7 +105,7 @@ export class Sdk {
   // properties returns what the release shows of a thread.
   async properties(user, id) {
     if (this.#threadHas("getProperties")) return (await this.thread(user, id)).getProperties();
-    return user.chat.getChatThread(id);
+    return checked(await user.chat.getChatThread(id));
   }
 
   // threads returns the pages of the user's threads.
@@ -132,7 +132,7 @@ export class Sdk {
     for (const name of Object.keys(options)) {
       if (!this.chat.declares("SendMessageOptions", name)) throw new NotInRelease(`no ${name} of messages`);
     }
-    return (await (await this.thread(user, id)).sendMessage({ content }, options)).id;
+    return checked(await (await this.thread(user, id)).sendMessage({ content }, options)).id;
   }
 
   async message(user, id, message) {
@@ -227,6 +227,14 @@ function load(folder, alias) {
   const require = createRequire(path.join(home, "package.json"));
   const types = new Declarations(home);
   return { module: require(home), require, declares: (type, member) => types.has(type, member) };
+}
+
+// checked returns a result. The oldest releases return some refusals instead of throwing them, so that an app has to look at the
+// status of the answer: checked throws these.
+function checked(result) {
+  const { status: statusCode, parsedBody, bodyAsText } = result?._response ?? {};
+  if (!(statusCode >= 400)) return result;
+  throw Object.assign(new Error(parsedBody?.message || bodyAsText), { statusCode });
 }
 
 async function pages(iterator) {
