@@ -118,6 +118,34 @@ func lettersOfReceipts(method string) otherPath {
 	}
 }
 
+// stricter names members that are always there although the file does not require them, because a
+// client of that time reads them.
+var stricter = []struct {
+	file, definition string
+	required         []any
+	words            map[string][]any // all values of a member
+	because          string
+}{
+	{"chat/2020-09-21-preview2", "ChatMessage", []any{"id", "type", "priority", "version", "content", "createdOn", "senderId"},
+		map[string][]any{"type": {"Text", "RichText/Html", "ThreadActivity/AddMember", "ThreadActivity/DeleteMember", "ThreadActivity/TopicUpdate"}},
+		"recorded; the file requires nothing (chat.md §8)"},
+	{"chat/2020-09-21-preview2", "ChatMessagesCollection", []any{"value"}, nil, "recorded"},
+	{"chat/2020-09-21-preview2", "ChatThread", []any{"id", "topic", "createdOn", "createdBy", "members"}, nil, "recorded (chat.md §8)"},
+	{"chat/2020-09-21-preview2", "ChatThreadInfo", []any{"id", "topic", "isDeleted"}, nil, "recorded (chat.md §8)"},
+	{"chat/2020-09-21-preview2", "ChatThreadsInfoCollection", []any{"value"}, nil, "recorded"},
+	{"chat/2020-09-21-preview2", "ChatThreadMember", []any{"id", "shareHistoryTime"}, nil, "recorded (chat.md §8)"},
+	{"chat/2020-09-21-preview2", "ChatThreadMembersCollection", []any{"value"}, nil, "as the other lists"},
+	{"chat/2020-09-21-preview2", "IndividualStatusResponse", []any{"id", "statusCode", "type"}, map[string][]any{"type": {"Thread", "ThreadMember"}}, "recorded (chat.md §8)"},
+	{"chat/2020-09-21-preview2", "MultiStatusResponse", []any{"multipleStatus"}, nil, "recorded"},
+	{"chat/2020-09-21-preview2", "ReadReceipt", []any{"senderId", "chatMessageId", "readOn"}, nil, "recorded"},
+	{"chat/2020-09-21-preview2", "ReadReceiptsCollection", []any{"value"}, nil, "recorded"},
+	{"chat/2020-09-21-preview2", "SendChatMessageResult", []any{"id"}, nil, "as at all later versions"},
+	{"common/2021-03-07", "CommunicationIdentifierModel", []any{"rawId"}, nil, "recorded, and .NET fails without it (identity.md §7)"},
+	{"common/2022-07-13", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
+	{"common/2023-11-15", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
+	{"common/2025-06-30", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
+}
+
 // otherBodies are bodies that the file does not have.
 var otherBodies = []struct {
 	name, api, version, operation string

@@ -282,7 +282,7 @@ func TestMissingMembersAreFound(t *testing.T) {
 		"value", "value/*/id", "value/*/type", "value/*/sequenceId", "value/*/version", "value/*/createdOn", "value/*/topic",
 		"value/*/communicationIdentifier", "value/*/chatMessageId", "value/*/readOn", "id", "topic", "createdOn",
 		"createdByCommunicationIdentifier", "chatThread/topic", "chatThread/createdByCommunicationIdentifier",
-		"chatThread/createdByCommunicationIdentifier/communicationUser/id", "identity", "identity/id", "token", "expiresOn",
+		"chatThread/createdByCommunicationIdentifier/rawId", "chatThread/createdByCommunicationIdentifier/communicationUser/id", "identity", "identity/id", "token", "expiresOn",
 		"accessToken/token", "retentionPolicy/kind", "retentionPolicy/deleteThreadAfterDays", "error", "error/code", "error/message",
 	}
 	for _, s := range samples(t, j) {

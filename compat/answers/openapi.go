@@ -111,7 +111,21 @@ func (s *specs) read(folder, file string) error {
 	if folder != "common" {
 		s.byVersion[folder][version] = one
 	}
-	return s.compiler.AddResource(location, map[string]any{"definitions": c.all(), "answers": answers})
+	definitions := c.all()
+	for _, x := range stricter {
+		if x.file != folder+"/"+version {
+			continue
+		}
+		def, ok := definitions[x.definition].(map[string]any)
+		if !ok {
+			return fmt.Errorf("no definition %s, which exceptions.go names", x.definition)
+		}
+		def["required"] = x.required
+		for member, words := range x.words {
+			def["properties"].(map[string]any)[member] = map[string]any{"enum": words}
+		}
+	}
+	return s.compiler.AddResource(location, map[string]any{"definitions": definitions, "answers": answers})
 }
 
 func newOperation(method, path string) *operation {
