@@ -50,9 +50,12 @@ var errorTable = map[int]errorRow{
 type envelope struct {
 	name     string
 	versions []string
-	key      string // of the member beside "error"; empty: the body has the members, and no "error"
+	key      string // of the member beside "error"; empty: the body itself has flatMembers, and no "error"
 	schema   string // in contractSchemas
 }
+
+// flatMembers are the members of the flat envelope, beside those of the file in other letters.
+var flatMembers = []string{"Code", "Message", "InnerErrors"}
 
 var envelopes = []envelope{
 	{"envelope: flat", []string{"2020-09-21-preview2"}, "", "flat"},
@@ -101,17 +104,18 @@ var otherPaths = []otherPath{
 			return nil
 		},
 	},
-	lettersOfReceipts("GET"), lettersOfReceipts("POST"),
+	lettersOfReceipts("", "GET", "readReceipts"), lettersOfReceipts("", "POST", "readReceipts"),
+	lettersOfReceipts("2020-09-21-preview2", "GET", "readreceipts"), lettersOfReceipts("2020-09-21-preview2", "POST", "readreceipts"),
 }
 
 // lettersOfReceipts returns the row for the path of receipts, which the real service was recorded
-// to answer in other letters too (chat.md §8).
-func lettersOfReceipts(method string) otherPath {
+// to answer in other letters too than those of the file (chat.md §8).
+func lettersOfReceipts(version, method, inFile string) otherPath {
 	return otherPath{
-		name: "readreceipts in other letters", api: "chat", method: method, because: "recorded from the real service (chat.md §8)",
+		name: "readreceipts in other letters", api: "chat", version: version, method: method, because: "recorded from the real service (chat.md §8)",
 		rename: func(s []string) []string {
-			if len(s) == 4 && strings.EqualFold(s[3], "readReceipts") && s[3] != "readReceipts" {
-				return append(s[:3:3], "readReceipts")
+			if len(s) == 4 && strings.EqualFold(s[3], inFile) && s[3] != inFile {
+				return append(s[:3:3], inFile)
 			}
 			return nil
 		},

@@ -246,28 +246,53 @@ func (a *answer) envelope() (code string) {
 		return textAt(body["error"], "code")
 	}
 	a.judge.need(x.name)
-	if x.key == "" { // the members are those of the body itself
-		a.fits(base+x.schema, a.body)
-		return textAt(a.body, "Code")
-	}
 	sent, ok := body[x.key]
+	if x.key == "" {
+		flat := map[string]json.RawMessage{}
+		for _, member := range flatMembers {
+			if value, has := body[member]; has {
+				flat[member] = value
+				delete(body, member)
+			}
+		}
+		sent, ok = encoded(flat), len(flat) > 0
+	}
 	if !ok {
 		a.violates("the envelope of the version is missing: " + x.key)
 		return textAt(body["error"], "code")
 	}
 	a.fits(base+x.schema, sent)
 	delete(body, x.key)
-	rest, err := json.Marshal(body)
-	if err != nil { // impossible: it was decoded
-		panic(err)
+	rest := encoded(body)
+	location := a.errorSchema()
+	if a.op == nil && x.key == newestEnvelope().key { // not that of the version
+		location = base + commonErrors
 	}
-	a.fits(a.errorSchema(), rest)
+	a.fits(location, rest)
+	documented := body["error"]
+	if x.key == "" {
+		documented = rest
+	}
 	for member, other := range map[string]string{"Code": "code", "Message": "message"} {
-		if got, want := textAt(sent, member), textAt(body["error"], other); got != want {
+		got, want := textAt(sent, member), textAt(documented, other)
+		if x.key == "" && member == "Message" && got == "" {
+			continue // the real service sent none for a thread that it did not find (chat.md §7.2)
+		}
+		if got != want {
 			a.violates(fmt.Sprintf("the two envelopes differ in %s", other))
 		}
 	}
 	return textAt(sent, "Code")
+}
+
+func newestEnvelope() *envelope { return &envelopes[len(envelopes)-1] }
+
+func encoded(object map[string]json.RawMessage) json.RawMessage {
+	data, err := json.Marshal(object)
+	if err != nil { // impossible: it was decoded
+		panic(err)
+	}
+	return data
 }
 
 // envelopeOf returns the row for the answer's version, or nil. A path, a method or a version that
@@ -276,7 +301,7 @@ func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 	if a.verdict.api != "chat" {
 		return nil
 	}
-	newest := &envelopes[len(envelopes)-1]
+	newest := newestEnvelope()
 	if a.op == nil {
 		if _, ok := body[newest.key]; ok || a.verdict.version == "" {
 			return newest
@@ -290,15 +315,19 @@ func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 	return newest
 }
 
-// errorSchema returns the location of the schema of refusals: the operation's own, or, if the file
-// has none, that of the common file.
+// errorSchema returns the location of the schema of refusals: that of the status, or of another
+// refusal by the operation or by any one of the file, or, if the file has none, that of the common
+// file.
 func (a *answer) errorSchema() string {
+	var operations []*operation
 	if a.op != nil {
-		if location := a.op.responses[strconv.Itoa(a.status)]; location != "" {
-			return location
-		}
-		for _, status := range []string{"default", "503"} {
-			if location := a.op.responses[status]; location != "" {
+		operations = []*operation{a.op}
+	} else if s := a.judge.specs.byVersion[a.verdict.api][a.verdict.version]; s != nil {
+		operations = s.operations
+	}
+	for _, o := range operations {
+		for _, status := range []string{strconv.Itoa(a.status), "default", "503"} {
+			if location := o.responses[status]; location != "" {
 				return location
 			}
 		}
