@@ -118,9 +118,11 @@ answers:
 
 # Every release of Microsoft's SDKs that the registries have (compat/releases.json), two languages at a time. It writes
 # the releases that make check does not run into docs/compatibility.md.
+compat-all: export COMPAT_RECORD = $(CURDIR)/dist/compat-all/record
 compat-all: need-python build
 	rm -rf dist/compat-all && mkdir -p dist/compat-all
 	@$(MAKE) $(TWO) $(MATRIX:%=suite-matrix-%) COMPAT_LANE=all RESULTS=dist/compat-all
+	$(MAKE) answers RESULTS=dist/compat-all
 	scripts/compatibility --all dist/compat-all
 
 # Two jobs, unless a make above this one already says how many there are.
