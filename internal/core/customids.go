@@ -47,7 +47,9 @@ func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, er
 			return u, nil
 		}
 		u, err = s.createUser(ctx, customID)
-		if !errors.Is(err, ErrCustomIDTaken) { // if another call was first, its user is stored now
+		// If another call was first, its user is durable now, and can be read when that call
+		// returns at the latest.
+		if !errors.Is(err, ErrCustomIDTaken) {
 			return u, err
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {

@@ -3,9 +3,11 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -153,6 +155,8 @@ func testCustomIDWriters(t *testing.T, e Engine) {
 			writers = append(writers, writer{s, lane})
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	const ids = 20
 	var mu sync.Mutex // guards made
 	made := map[string][]string{}
@@ -181,8 +185,22 @@ func testCustomIDWriters(t *testing.T, e Engine) {
 				default:
 					t.Errorf("writer %d: status %d", w, os[0].Status)
 				}
-				if found, err := s.UserByCustomID(context.Background(), u.CustomID); err != nil || found.CustomID != u.CustomID {
-					t.Errorf("writer %d does not find %q: %+v, %v", w, u.CustomID, found, err)
+				// The row for which a change was refused is durable, but reads may see it only
+				// a moment later, when the call that wrote it returns.
+				for {
+					found, err := s.UserByCustomID(ctx, u.CustomID)
+					if err != nil {
+						t.Errorf("writer %d does not find %q: %v", w, u.CustomID, err)
+						return
+					}
+					if found.CustomID == u.CustomID {
+						break
+					}
+					if ctx.Err() != nil || os[0].Status == core.Applied {
+						t.Errorf("writer %d does not find %q", w, u.CustomID)
+						return
+					}
+					runtime.Gosched()
 				}
 			}
 		})
