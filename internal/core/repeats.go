@@ -40,7 +40,10 @@ func fingerprintOf(caller string, cmd *SendMessage) (f Fingerprint) {
 	b = appendPart(b, strings.ToLower(cmd.RequestID))
 	id := sha256.Sum256(b)
 	b = slices.Grow(b, len(cmd.Content)+len(cmd.SenderDisplayName)+64)
-	b = append(b, byte(cmd.Kind))
+	b = append(b, byte(cmd.Kind), 0)
+	if cmd.High {
+		b[len(b)-1] = 1
+	}
 	b = appendPart(appendPart(b, cmd.Content), cmd.SenderDisplayName)
 	if len(cmd.Metadata) > 0 {
 		for _, k := range slices.Sorted(maps.Keys(cmd.Metadata)) {

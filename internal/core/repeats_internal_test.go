@@ -32,6 +32,7 @@ func TestFingerprintOf(t *testing.T) {
 	seen := map[Fingerprint]string{first: "the first"}
 	for name, change := range map[string]func(*SendMessage){
 		"another type":             func(c *SendMessage) { c.Kind = HTML },
+		"another priority":         func(c *SendMessage) { c.High = true },
 		"another content":          func(c *SendMessage) { c.Content = "content " },
 		"a letter moved":           func(c *SendMessage) { c.Content, c.SenderDisplayName = "contentA", "nn" },
 		"no name":                  func(c *SendMessage) { c.SenderDisplayName = "" },
