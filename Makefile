@@ -112,9 +112,12 @@ compat: need-python build
 	@[ -n "$$COMPAT_DATABASE" ] || $(MAKE) $(TWO) $(SUITES:%=suite-%)
 	$(MAKE) answers RESULTS=$(RESULTS)
 
-# Judges every answer that the tests of compat got, by the OpenAPI files (compat/answers).
-answers:
-	cd compat/answers && $(GO) test -count=1 ./... && $(GO) run . $(CURDIR)/$(RESULTS)/record
+# Judges every answer that the tests of compat got, by the OpenAPI files (compat/answers). Before that, ask sends requests for
+# each operation at each version: some versions are spoken by no release.
+answers: build
+	cd compat/answers && $(GO) test -count=1 ./... && $(GO) build -o $(CURDIR)/dist/ask ./ask
+	cd compat/answers && $(CURDIR)/dist/confab run --data memory: --record $(CURDIR)/$(RESULTS)/record/ask -- $(CURDIR)/dist/ask
+	cd compat/answers && $(GO) run . -every $(CURDIR)/$(RESULTS)/record
 
 # Every release of Microsoft's SDKs that the registries have (compat/releases.json), two languages at a time. It writes
 # the releases that make check does not run into docs/compatibility.md.

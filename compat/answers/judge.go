@@ -19,12 +19,13 @@ import (
 // judge judges exchanges.
 type judge struct {
 	specs  *specs
-	needed map[string]int // exceptions, by name
+	needed map[string]int  // exceptions, by name
+	asked  map[string]bool // operations: API, version and name
 	words  *message.Printer
 }
 
 func newJudge(s *specs) *judge {
-	return &judge{specs: s, needed: map[string]int{}, words: message.NewPrinter(language.English)}
+	return &judge{specs: s, needed: map[string]int{}, asked: map[string]bool{}, words: message.NewPrinter(language.English)}
 }
 
 // verdict is the result for one exchange.
@@ -46,7 +47,11 @@ func (v violation) String() string {
 	if v.Operation == "" {
 		return v.What
 	}
-	return fmt.Sprintf("%s %s, %s, status %d: %s", v.API, v.Version, v.Operation, v.Status, v.What)
+	status := ""
+	if v.Status != 0 {
+		status = fmt.Sprintf(", status %d", v.Status)
+	}
+	return fmt.Sprintf("%s %s, %s%s: %s", v.API, v.Version, v.Operation, status, v.What)
 }
 
 // exchange judges one exchange. faults are the statuses that the test has ordered from the server.
@@ -65,6 +70,7 @@ func (j *judge) exchange(e exchange, faults map[int]bool) verdict {
 	if s := j.specs.byVersion[api][v.version]; s != nil {
 		if o := j.find(s, api, v.version, e.Request.Method, segments); o != nil {
 			a.op, a.operation = o, o.name
+			j.asked[api+" "+v.version+" "+o.name] = true
 		}
 	}
 	switch {

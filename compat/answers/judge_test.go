@@ -484,6 +484,26 @@ func TestEveryVersionCompiles(t *testing.T) {
 	}
 }
 
+// TestEvery checks that -every finds the operations that no record has.
+func TestEvery(t *testing.T) {
+	tally := newTally(specsOf(t))
+	for _, r := range readRecordings(t) {
+		for _, e := range r.exchanges {
+			tally.add(recorded{e, r.name}, nil)
+		}
+	}
+	tally.requireEvery()
+	missing := func(operation string) bool {
+		return tally.found[violation{API: "chat", Version: "2021-09-07", Operation: operation, What: "never asked"}] != nil
+	}
+	if missing("POST /chat/threads") {
+		t.Errorf("%d answers judged, found %v", tally.judged, tally.found)
+	}
+	if tally.found[violation{API: "chat", Version: "2024-03-07", Operation: "POST /chat/threads", What: "never asked"}] == nil {
+		t.Error("2024-03-07 is not missing, although no recording has it")
+	}
+}
+
 // TestRun runs the program on records: good ones, an altered one, one that is not complete, and none.
 func TestRun(t *testing.T) {
 	const good = `{"name":"x","exchanges":[{"request":{"method":"GET","path":"/chat/threads","query":{"api-version":"2021-09-07"},"headers":{},"body":null},"response":{"status":200,"headers":{},"body":{"value":[]}}}]}`

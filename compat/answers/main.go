@@ -9,11 +9,12 @@
 //
 // exceptions.go has all that is accepted beside that, with the reasons.
 //
-//	answers [-api FOLDER] RECORD...
+//	answers [-api FOLDER] [-every] RECORD...
 //
 // It prints the number of answers by version, how often each exception was needed, the violations,
 // and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
 // finds nothing to judge.
+// With -every, it is a violation that an operation of a file was never asked.
 package main
 
 import (
@@ -40,8 +41,9 @@ func run(args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("answers", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	api := fs.String("api", "../../api", "`folder` with the OpenAPI files")
+	every := fs.Bool("every", false, "require an answer by each operation of each file")
 	fs.Usage = func() {
-		fmt.Fprintln(errs, "usage: answers [-api FOLDER] RECORD...\n\nJudges the answers in records that confab run --record has written.")
+		fmt.Fprintln(errs, "usage: answers [-api FOLDER] [-every] RECORD...\n\nJudges the answers in records that confab run --record has written.")
 		fs.PrintDefaults()
 	}
 	if err := fs.Parse(args); err != nil || fs.NArg() == 0 {
@@ -61,6 +63,9 @@ func run(args []string, out, errs io.Writer) int {
 			fmt.Fprintln(errs, "answers:", err)
 			return 2
 		}
+	}
+	if *every {
+		t.requireEvery()
 	}
 	t.print(out)
 	switch {
@@ -127,6 +132,19 @@ func (t *tally) add(e recorded, faults map[int]bool) {
 	}
 }
 
+// requireEvery adds a violation for each operation of a file that no record has.
+func (t *tally) requireEvery() {
+	for api, versions := range t.judge.specs.byVersion {
+		for version, s := range versions {
+			for _, o := range s.operations {
+				if !t.judge.asked[api+" "+version+" "+o.name] {
+					t.see(violation{API: api, Version: version, Operation: o.name, What: "never asked"}, "")
+				}
+			}
+		}
+	}
+}
+
 func (t *tally) see(v violation, where string) {
 	if t.first == "" {
 		t.first = where
@@ -166,7 +184,10 @@ func (t *tally) print(out io.Writer) {
 			break
 		}
 		s := t.found[v]
-		fmt.Fprintf(out, "  %v\n      %d times, first in %s\n", v, s.times, s.first)
+		fmt.Fprintf(out, "  %v\n", v)
+		if s.first != "" {
+			fmt.Fprintf(out, "      %d times, first in %s\n", s.times, s.first)
+		}
 	}
 	if data, err := os.ReadFile(t.first); err == nil { // it is a folder if the record is not complete
 		fmt.Fprintf(out, "the first exchange with a violation, %s:\n%s\n", t.first, data[:min(len(data), shownBytes)])
