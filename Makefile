@@ -139,7 +139,7 @@ suite-mslive:
 suite-go:
 	COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 suite-quickstart:
-	env -u COMPAT_BIN dist/confab run --data memory: -- $(GO) run ./examples/quickstart
+	env -u COMPAT_BIN dist/confab run --data memory: $${COMPAT_RECORD:+--record $$COMPAT_RECORD/quickstart} -- $(GO) run ./examples/quickstart
 suite-matrix-java: need-java
 suite-matrix-%:
 	COMPAT_LANE=$(COMPAT_LANE) COMPAT_OUT=$(RESULTS) compat/matrix/$*/run
