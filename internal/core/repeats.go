@@ -239,7 +239,7 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		}
 		if !ok {
 			t = &RecentSends{owner: r}
-			r.threads.Add(thread, t)
+			r.threads.Add(strings.Clone(thread), t) // it may be part of a longer string
 			r.size += t.size()
 		}
 		insert(&s.Recent, thread, t)

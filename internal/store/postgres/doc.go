@@ -39,6 +39,10 @@
 //	core.Assign, in this process, under those locks
 //	new heads; heads; the other tables; new users; COMMIT
 //
+// The first one also reads the newest messages of threads that get a send with a fingerprint, if
+// this process does not know them or another process has written to the thread before. If it turns
+// out under the lock that another process has written since, a third round trip reads them.
+//
 // Rows are locked in this order, so that two batches never deadlock:
 //
 //  1. existing heads, by id
