@@ -105,7 +105,7 @@ type UpdateParticipant struct {
 
 // UpdateParticipant changes the display name, the share-history time and the role ids of a
 // participant. The caller must be a participant. It fails with 404 if the user is not a participant,
-// and with 403 if the caller would show itself more of the history. It writes no message, and live
+// and with 403 if the caller would show itself more of the history, or another user less of it. It writes no message, and live
 // clients are not told. Unverified: all of this, because neither a recording nor a released SDK
 // has the operation (docs/contract/api-versions.md §10).
 func (s *Service) UpdateParticipant(ctx context.Context, caller, thread string, cmd UpdateParticipant) error {
@@ -148,6 +148,9 @@ func decideUpdate(t *Thread, caller string, cmd UpdateParticipant, limits Limits
 	}
 	if m.User == caller && m.VisibleFrom() < old.VisibleFrom() {
 		return nil, Forbid("shows itself more of the history")
+	}
+	if m.User != caller && m.VisibleFrom() > old.VisibleFrom() { // who could not undo it
+		return nil, Forbid("hides some of the history from another user")
 	}
 	c := changeOf(t)
 	if m.DisplayName == old.DisplayName && m.ShareHistory == old.ShareHistory && slices.Equal(m.RoleIDs, old.RoleIDs) {

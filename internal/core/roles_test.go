@@ -18,7 +18,7 @@ func TestUpdateParticipant(t *testing.T) {
 		ann, bob := h.user(t), h.user(t)
 		thread := h.thread(t, ann)
 		h.add(t, ann, thread, core.NewParticipant{
-			User: communication.ParseRawID(bob), DisplayName: "Bob", Metadata: map[string]string{"k": "v"}, RoleIDs: []string{"host", "guide"},
+			User: communication.ParseRawID(bob), DisplayName: "Bob", ShareHistory: 9000, Metadata: map[string]string{"k": "v"}, RoleIDs: []string{"host", "guide"},
 		})
 		want := func(when string, want core.Member) {
 			t.Helper()
@@ -34,7 +34,7 @@ func TestUpdateParticipant(t *testing.T) {
 			cmd.User = communication.ParseRawID(bob)
 			return h.UpdateParticipant(t.Context(), caller, thread, cmd)
 		}
-		want("added", core.Member{DisplayName: "Bob", RoleIDs: []string{"host", "guide"}})
+		want("added", core.Member{DisplayName: "Bob", ShareHistory: 9000, RoleIDs: []string{"host", "guide"}})
 		name, late := "Robert", int64(5000)
 		for what, cmd := range map[string]core.UpdateParticipant{"name": {DisplayName: &name}, "nothing": {}, "time": {ShareHistory: &late}} {
 			if err := update(ann, cmd); err != nil {
@@ -44,6 +44,15 @@ func TestUpdateParticipant(t *testing.T) {
 		want("updated", core.Member{DisplayName: name, ShareHistory: late, RoleIDs: []string{"host", "guide"}})
 		early := late - 1
 		wantError(t, "its own history", update(bob, core.UpdateParticipant{ShareHistory: &early}), core.Forbidden, noPermission)
+		later := late + 1
+		wantError(t, "the history of another", update(ann, core.UpdateParticipant{ShareHistory: &later}), core.Forbidden, noPermission)
+		want("refused", core.Member{DisplayName: name, ShareHistory: late, RoleIDs: []string{"host", "guide"}})
+		if err := update(bob, core.UpdateParticipant{ShareHistory: &later}); err != nil {
+			t.Fatal("its own history: ", err)
+		}
+		if err := update(ann, core.UpdateParticipant{ShareHistory: &late}); err != nil {
+			t.Fatal("back: ", err)
+		}
 		wantError(t, "a role that is too long", update(ann, core.UpdateParticipant{RoleIDs: []string{strings.Repeat("x", 101)}}), core.BadRequest, "The roleIds[0] field has 101 characters")
 		wantError(t, "a role with NUL", update(ann, core.UpdateParticipant{RoleIDs: []string{"a\x00b"}}), core.BadRequest, "The roleIds[0] field must not contain")
 		if err := update(bob, core.UpdateParticipant{RoleIDs: []string{}}); err != nil {
