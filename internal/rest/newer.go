@@ -22,25 +22,26 @@ type warned struct {
 	names map[string]bool
 }
 
-// first reports whether it is called for the first time with this name. It returns false for all
-// further names after maxWarned of them, so that a client cannot fill the memory or the log.
-func (w *warned) first(name string) bool {
+// add notes a name and returns the number of names noted. It returns 0 if the name was noted before,
+// and for all further names after maxWarned of them, so that a client cannot fill the memory or the
+// log.
+func (w *warned) add(name string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.names[name] || len(w.names) == maxWarned {
-		return false
+		return 0
 	}
 	if w.names == nil {
 		w.names = map[string]bool{}
 	}
 	w.names[name] = true
-	return true
+	return len(w.names)
 }
 
 // parseVersion returns the api-version with the given name. If the name is newer than all known
 // versions and Options.NewerVersions is set, it returns the newest known one, so that an SDK of
-// tomorrow works (docs/contract/api-versions.md §7); it logs one warning for each name and makes
-// the response have the header confab-api-version. ok is false if the version is not supported.
+// tomorrow works (docs/contract/api-versions.md §7); it makes the response have the header
+// confab-api-version. ok is false if the version is not supported.
 func (h *Handler) parseVersion(req *request, name string) (v apiver.Version, ok bool) {
 	versions := req.api.versions
 	if v, ok := versions.Parse(name); ok || !h.newerVersions || !versions.Newer(name) {
@@ -48,11 +49,26 @@ func (h *Handler) parseVersion(req *request, name string) (v apiver.Version, ok 
 	}
 	v = versions.Newest()
 	req.answeredAs = string(v)
-	if h.warned.first(name) {
-		h.log.Warn("a client asks for an api-version that this server does not know yet: it is answered as the newest one",
-			"api_version", name, "answered_as", v, "user_agent", logged(req.UserAgent()))
-	}
 	return v, true
+}
+
+// warnOfNewer logs a warning, one for each name, if the request is answered at another api-version
+// than its client asked for. Call it for an authenticated request only: the number of warnings is
+// limited, and a stranger who invents names must not use them up.
+func (h *Handler) warnOfNewer(req *request) {
+	if req.answeredAs == "" {
+		return
+	}
+	name := req.query.Get("api-version")
+	number := h.warned.add(name)
+	if number > 0 {
+		h.log.Warn("a client asks for an api-version that this server does not know yet: it is answered as the newest one",
+			"api_version", name, "answered_as", req.answeredAs, "user_agent", logged(req.UserAgent()))
+	}
+	if number == maxWarned {
+		h.log.Warn("clients have asked for many api-versions that this server does not know: no further warning will name one until the server is started again",
+			"api_versions", maxWarned)
+	}
 }
 
 // unsupported returns the refusal of a request whose api-version is not supported, or at whose
@@ -60,7 +76,8 @@ func (h *Handler) parseVersion(req *request, name string) (v apiver.Version, ok 
 func (h *Handler) unsupported(req *request, name string) error {
 	message := fmt.Sprintf("The HTTP resource that matches the request URI '%s%s' does not support the API version '%s'.",
 		h.baseURL(req), clip.Text(req.URL.EscapedPath(), maxEcho), clip.Text(name, maxEcho))
-	if versions := req.api.versions; !h.newerVersions && versions.Newer(name) {
+	versions := req.api.versions
+	if helps := req.path.route(req.Method, versions.Newest()) != nil; helps && !h.newerVersions && versions.Newer(name) {
 		message += fmt.Sprintf(" It is newer than all that this server knows; with the setting %s the server answers it as %s.", newerSetting, versions.Newest())
 	}
 	return &core.Error{Code: codeBadVersion, Target: "api-version", Message: message}

@@ -73,15 +73,66 @@ func TestWarningsOfNewerVersionsAreBounded(t *testing.T) {
 	var w warned
 	first := 0
 	for i := range 3 * maxWarned {
-		if w.first(fmt.Sprint(i)) {
+		if w.add(fmt.Sprint(i)) > 0 {
 			first++
 		}
-		if w.first(fmt.Sprint(i)) {
+		if w.add(fmt.Sprint(i)) > 0 {
 			t.Fatalf("two warnings for name %d", i)
 		}
 	}
 	if first != maxWarned || len(w.names) != maxWarned {
 		t.Errorf("%d warnings and %d names, want %d", first, len(w.names), maxWarned)
+	}
+}
+
+// TestWarningsOfNewerVersionsNeedAToken checks that requests without a token use up none of the
+// warnings, that a path which the newest version lacks is no reason for one, and that the last
+// warning is followed by a line that says so.
+func TestWarningsOfNewerVersionsNeedAToken(t *testing.T) {
+	var log bytes.Buffer
+	f := newFixture(t, func(o *Options) {
+		o.NewerVersions, o.Logger = true, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	_, bearer := f.user(t, token.Chat)
+	send := func(method, path, authorization string, number, want int) {
+		t.Helper()
+		req := httptest.NewRequest(method, fmt.Sprintf("%s?api-version=2031-01-01-preview%d", path, number), nil)
+		req.Header.Set("Authorization", authorization)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Fatalf("%s %s: %d %s, want %d", method, path, w.Code, w.Body, want)
+		}
+	}
+	for i := range maxWarned {
+		send(http.MethodGet, "/chat/threads", "", i, 401)
+	}
+	send(http.MethodPost, "/chat/threads/"+threadOfNobody+"/participants/:update", "Bearer "+bearer, 0, 400)
+	if log.Len() > 0 {
+		t.Errorf("a warning for a request that was refused:\n%s", log.String())
+	}
+	for i := range maxWarned + 3 {
+		send(http.MethodGet, "/chat/threads", "Bearer "+bearer, 100+i, 200)
+		warnings, last := strings.Count(log.String(), "answered_as="), strings.Count(log.String(), "no further warning")
+		if want := min(i+1, maxWarned); warnings != want || (last == 1) != (want == maxWarned) {
+			t.Fatalf("%d warnings and %d last lines after %d names:\n%s", warnings, last, i+1, log.String())
+		}
+	}
+}
+
+const threadOfNobody = "19:uni01_abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnop@thread.v2"
+
+// TestSettingIsNamedWhereItHelps asks at a newer version for an operation that the newest known one
+// does not have.
+func TestSettingIsNamedWhereItHelps(t *testing.T) {
+	f := newFixture(t, nil)
+	for path, want := range map[string]bool{"": true, "/messages": true, "/participants/:update": false, "/members": false} {
+		method := map[bool]string{true: http.MethodGet, false: http.MethodPost}[want]
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, httptest.NewRequest(method, "/chat/threads/"+threadOfNobody+path+"?api-version=2031-01-01", nil))
+		if named := strings.Contains(w.Body.String(), newerSetting); w.Code != 400 || named != want {
+			t.Errorf("%s: %d %s; want the setting: %v", path, w.Code, w.Body, want)
+		}
 	}
 }
 
@@ -94,6 +145,10 @@ func TestTwoVersionsInOneQuery(t *testing.T) {
 		"api-version=2021-09-07&api-version=2021-03-07": "AmbiguousApiVersion",
 		"api-version=2021-09-07&API-VERSION=x":          "AmbiguousApiVersion",
 		"api-version=x&api-version=x":                   "UnsupportedApiVersion",
+		"api-version=&api-version=2021-09-07":           "AmbiguousApiVersion",
+		"api-version=2021-09-07&api-version=":           "AmbiguousApiVersion",
+		"api-version=&api-version=":                     "ApiVersionUnspecified",
+		"api-version=":                                  "ApiVersionUnspecified",
 	} {
 		req := httptest.NewRequest(http.MethodGet, "/chat/threads?"+query, nil)
 		req.Header.Set("Authorization", "Bearer "+bearer)

@@ -291,14 +291,14 @@ func (h *Handler) findRoute(req *request) error {
 		return core.Invalid("query", "The query string is malformed.")
 	}
 	name := req.query.Get("api-version")
-	if name == "" {
-		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified."}
-	}
 	for _, other := range req.query["api-version"] {
 		if other != name {
 			return &core.Error{Code: codeAmbiguousVersion, Target: "api-version", Message: "The following API versions were requested: " +
 				clip.Text(strings.Join(req.query["api-version"], ", "), maxEcho) + ". At most one may be specified."}
 		}
+	}
+	if name == "" {
+		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified."}
 	}
 	if v, ok := h.parseVersion(req, name); ok {
 		req.version, req.route = v, req.path.route(req.Method, v)

@@ -371,6 +371,7 @@ func (h *Handler) handle(req *request) (response, error) {
 	if err := req.api.authenticate(h, req); err != nil {
 		return response{}, err
 	}
+	h.warnOfNewer(req)
 	if err := req.readIDs(); err != nil {
 		return response{}, err
 	}
