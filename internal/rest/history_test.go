@@ -18,30 +18,67 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// TestFeaturesAreThoseOfHistory checks that every feature that a route, a format or a wire field
-// names has a row in the history of package apiver, and that each row is named by one of them.
+// TestFeaturesAreThoseOfHistory checks that every feature that a route, a format, a header, a wire
+// field or a constant names has a row in the history of package apiver, that the row is one of the
+// same API, and that each row is named by one of them.
 func TestFeaturesAreThoseOfHistory(t *testing.T) {
-	rows := map[string]bool{} // whether something names the row
+	rows := map[*apiver.List]map[string]bool{} // whether something names the row
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
+		rows[list] = map[string]bool{}
 		for _, f := range list.Features() {
-			rows[string(f)] = false
+			rows[list][string(f)] = false
 		}
 	}
-	name := func(where, feature string) {
-		if _, ok := rows[feature]; !ok && feature != "" {
-			t.Errorf("%s names the feature %q, which has no row", where, feature)
+	name := func(where string, list *apiver.List, feature string) {
+		if feature == string(always) {
+			return
 		}
+		if _, ok := rows[list][feature]; !ok {
+			t.Errorf("%s names the feature %q, which has no row in the history of its API", where, feature)
+			return
+		}
+		rows[list][feature] = true
 	}
 	for _, r := range routes {
-		name(r.method+" "+r.path, string(r.in))
+		name(r.method+" "+r.path, r.api.versions, string(r.in))
 	}
 	for _, a := range []*api{chat, identity, entra} {
 		for _, e := range a.envelopes {
-			name("envelope", string(e.in))
+			name("an envelope", a.versions, string(e.in))
 		}
 	}
-	for _, pattern := range []string{"*.go", "wire/*.go"} {
-		files, err := filepath.Glob(pattern)
+	for _, h := range idempotencyHeaders {
+		name("the header "+h.name, apiver.Chat, string(h.in))
+	}
+	found := 0
+	for file, f := range parsedFiles(t, ".", "wire") {
+		list := apiver.Chat
+		if file == "wire/identity.go" {
+			list = apiver.Identity
+		}
+		for _, feature := range featuresIn(t, f) {
+			found++
+			name(file, list, feature)
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d features of fields and constants were found", found)
+	}
+	for _, features := range rows {
+		for row, named := range features {
+			if !named {
+				t.Errorf("nothing names the feature %q", row)
+			}
+		}
+	}
+}
+
+// parsedFiles returns the parsed Go files of packages, without tests, by their paths.
+func parsedFiles(t *testing.T, folders ...string) map[string]*ast.File {
+	t.Helper()
+	parsed := map[string]*ast.File{}
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal("no files", err)
 		}
@@ -53,29 +90,229 @@ func TestFeaturesAreThoseOfHistory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ast.Inspect(f, func(n ast.Node) bool {
-				text, ok := n.(*ast.BasicLit)
-				if !ok || text.Kind != token.STRING {
-					return true
-				}
-				s, err := strconv.Unquote(text.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if feature, ok := reflect.StructTag(s).Lookup("in"); ok {
-					name(file, feature)
-					s = feature
-				}
-				if _, ok := rows[s]; ok {
-					rows[s] = true
-				}
-				return true
-			})
+			parsed[filepath.ToSlash(file)] = f
 		}
 	}
-	for row, named := range rows {
-		if !named {
-			t.Errorf("nothing names the feature %q", row)
+	return parsed
+}
+
+// featuresIn returns the features that the in tags of fields, and the constants of type
+// apiver.Feature, of a file name. Other texts that are equal to the name of a feature do not count.
+func featuresIn(t *testing.T, f *ast.File) (features []string) {
+	t.Helper()
+	unquoted := func(literal *ast.BasicLit) string {
+		s, err := strconv.Unquote(literal.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			if n.Tag == nil {
+				break
+			}
+			if feature, ok := reflect.StructTag(unquoted(n.Tag)).Lookup("in"); ok {
+				features = append(features, feature)
+			}
+		case *ast.ValueSpec:
+			if of, ok := n.Type.(*ast.SelectorExpr); !ok || of.Sel.Name != "Feature" {
+				break
+			}
+			for _, v := range n.Values {
+				if literal, ok := v.(*ast.BasicLit); ok {
+					features = append(features, unquoted(literal))
+				}
+			}
+		}
+		return true
+	})
+	return features
+}
+
+func TestFeaturesInAreFound(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
+import "github.com/confab-chat/confab/internal/apiver"
+const a apiver.Feature = "a constant"
+const b = "a text"
+type c struct {
+	D string `+"`json:\"d\" in:\"a field\"`"+`
+	E string `+"`json:\"roles\"`"+`
+}
+func g() { log("roles", "in", `+"`in:\"roles\"`"+`) }
+`, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := featuresIn(t, f), []string{"a constant", "a field"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// versionUsers lists the declarations of packages rest and wire that may depend on the api-version
+// of a request: those that read it from the query, those that pick the route, the format and the
+// header by it, and those that pass it to package wire. The tables name features. No handler of a
+// route is here, because handlers must not depend on versions.
+var versionUsers = map[string][]string{
+	".": {
+		"request", "parameters", "Handler.findRoute", "Handler.parseVersion", "Handler.warnOfNewer", "Handler.unsupported", // read it
+		"route", "path.route", "path.versions", "pathsOf", "api", "chat", "identity", "entra", "always",
+		"envelope", "request.envelope", "hiddenThreads", "Handler.refuse", // errors
+		"idempotencyHeaders", "request.idempotencyHeader", "Handler.write",
+		"request.versionParameter",                                   // in links
+		"Handler.decode", "Handler.decodeOptional", "Handler.handle", // to package wire
+	},
+	"wire": {"planKey", "planOf", "compile", "codecOf", "Decode", "Encode"},
+}
+
+// TestHandlersDoNotKnowVersions checks that only the declarations in versionUsers touch the
+// api-version of a request, the list of versions, a feature or the query parameter, whatever they do
+// with it.
+func TestHandlersDoNotKnowVersions(t *testing.T) {
+	handlers := map[string]bool{}
+	for file, f := range parsedFiles(t, ".") {
+		if file != "routes.go" {
+			continue
+		}
+		ast.Inspect(f, func(n ast.Node) bool { // (*Handler).createThread
+			if of, ok := n.(*ast.SelectorExpr); ok {
+				if in, ok := of.X.(*ast.ParenExpr); ok && isHandler(in.X) {
+					handlers["Handler."+of.Sel.Name] = true
+				}
+			}
+			return true
+		})
+	}
+	if !handlers["Handler.createThread"] || len(handlers) < 20 {
+		t.Errorf("only %d handlers were found", len(handlers))
+	}
+	for folder, allowed := range versionUsers {
+		used := map[string]bool{}
+		for file, f := range parsedFiles(t, folder) {
+			for _, who := range versionUsersIn(f) {
+				used[who] = true
+				if !slices.Contains(allowed, who) {
+					t.Errorf("%s: %s depends on api-versions: name a feature in a table or in the tag of a field instead", file, who)
+				}
+			}
+		}
+		for _, who := range allowed {
+			if !used[who] {
+				t.Errorf("%s does not depend on api-versions: take it off the list", who)
+			}
+			if handlers[who] {
+				t.Errorf("%s handles a route", who)
+			}
+		}
+	}
+}
+
+func isHandler(x ast.Expr) bool {
+	star, ok := x.(*ast.StarExpr)
+	if !ok {
+		return false
+	}
+	name, ok := star.X.(*ast.Ident)
+	return ok && name.Name == "Handler"
+}
+
+// versionUsersIn returns the names of the declarations of a file that touch what belongs to
+// api-versions, such as "Handler.findRoute".
+func versionUsersIn(f *ast.File) (names []string) {
+	touches := func(n ast.Node) (found bool) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				found = found || slices.Contains([]string{"version", "versions", "in", "answeredAs"}, n.Sel.Name)
+			case *ast.Ident:
+				found = found || n.Name == "apiver"
+			case *ast.BasicLit:
+				s, err := strconv.Unquote(n.Value)
+				found = found || err == nil && strings.Trim(strings.ToLower(s), "?&=") == "api-version"
+			}
+			return !found
+		})
+		return found
+	}
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				of := d.Recv.List[0].Type
+				if star, ok := of.(*ast.StarExpr); ok {
+					of = star.X
+				}
+				name = fmt.Sprint(of) + "." + name
+			}
+			if touches(d) {
+				names = append(names, name)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				if !touches(spec) {
+					continue
+				}
+				switch spec := spec.(type) {
+				case *ast.ImportSpec:
+					names = append(names, "import "+spec.Path.Value) // under another name
+				case *ast.TypeSpec:
+					names = append(names, spec.Name.Name)
+				case *ast.ValueSpec:
+					for _, name := range spec.Names {
+						names = append(names, name.Name)
+					}
+				}
+			}
+		}
+	}
+	for _, spec := range f.Imports {
+		if spec.Name != nil && strings.HasSuffix(spec.Path.Value, `/apiver"`) {
+			names = append(names, "import "+spec.Name.Name)
+		}
+	}
+	return names
+}
+
+func TestVersionUsersAreFound(t *testing.T) {
+	const handler = "package x\nfunc (h *Handler) send(req *request) { "
+	for _, code := range []string{
+		`if strings.HasPrefix(string(req.version), "2021") {}`,
+		`v := req.version; if v < other {}`,
+		`if slices.Contains(old, req.version) {}`,
+		`if old[req.version] {}`,
+		`if apiver.Feature("roles").Has(v) {}`,
+		`if f.Has(req.version) { return }`,
+		`f := func() bool { return req.version < other }; f()`,
+		`v, _ := req.api.versions.Parse(name)`,
+		`if req.query.Get("api-version") < other {}`,
+		`if req.query.Get("API-Version") < other {}`,
+		`if req.route.in == "roles" {}`,
+		`if req.answeredAs != "" {}`,
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), "x.go", handler+code+" }", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := versionUsersIn(f); !slices.Equal(got, []string{"Handler.send"}) {
+			t.Errorf("%s: found %q", code, got)
+		}
+	}
+	for source, want := range map[string][]string{
+		`import av "github.com/confab-chat/confab/internal/apiver"`: {"import av"},
+		`import . "github.com/confab-chat/confab/internal/apiver"`:  {"import ."},
+		`import "github.com/confab-chat/confab/internal/apiver"`:    nil,
+		`var a, b = apiver.Chat, apiver.Identity`:                   {"a", "b"},
+		`type v struct { v apiver.Version }`:                        {"v"},
+		`func f() { log("in", "version", m.Version) }`:              nil,
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\n"+source, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := versionUsersIn(f); !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, want %q", source, got, want)
 		}
 	}
 }
