@@ -147,13 +147,14 @@ var (
 	ofThem     = regexp.MustCompile(`\b(\d+) of the chat releases\b`) // in the lane check
 	notRunHere = regexp.MustCompile(`\bnot (?:yet )?run\b`)
 	language   = regexp.MustCompile(`\b(?:JavaScript|Python|Java)\b`)
+	allFrom    = regexp.MustCompile(`\bof (chat|identity)(?: all)? from (\S+) on\b`)
 	apiDate    = regexp.MustCompile(`\b20\d\d-\d\d-\d\d(?:-preview\d*)?\b`)
 )
 
 // TestDocumentsAgreeWithReleases reads every sentence of README and docs that names an SDK or an
 // api-version. A release must be in compat/releases.json, a number of releases must be that of
-// the list, a sentence about SDKs that are not run must name none of the list, and an
-// api-version must be one that the server has.
+// the list, a sentence that says what is not run must name no language of the list, an
+// api-version must be one that the server has, and all of them from one on begin with the oldest.
 func TestDocumentsAgreeWithReleases(t *testing.T) {
 	rows := readReleases(t)
 	has := map[string]bool{}    // "python chat 1.2.0"
@@ -217,8 +218,15 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 					t.Errorf("%s: %q says %s, and the lane check of compat/releases.json has %d", page, s, m[0], checked)
 				}
 			}
-			if notRunHere.MatchString(s) && strings.Contains(s, "SDK") && language.MatchString(s) {
+			if notRunHere.MatchString(s) && language.MatchString(s) {
 				t.Errorf("%s: %q: compat/releases.json runs every release of that language", page, s)
+			}
+			for _, m := range allFrom.FindAllStringSubmatch(s, -1) {
+				found++
+				oldest := map[string]*apiver.List{"chat": apiver.Chat, "identity": apiver.Identity}[m[1]].Versions()[0]
+				if m[2] != string(oldest) {
+					t.Errorf("%s: %q says %q, and the oldest api-version that the server has is %s", page, s, m[0], oldest)
+				}
 			}
 			for _, v := range apiDate.FindAllString(s, -1) {
 				if !strings.Contains(s, "api-version") {
@@ -244,11 +252,17 @@ func sameWire(sentence string) bool {
 }
 
 // sentences returns the sentences of a page. A row of a table and an item of a list begin a new one.
+// A row is one sentence as a whole, because its first cell says what the others are about.
 func sentences(page string) []string {
 	var all []string
 	page = regexp.MustCompile(`\n([|#*-])`).ReplaceAllString(page, "\n\n$1")
 	for block := range strings.SplitSeq(page, "\n\n") {
-		all = append(all, regexp.MustCompile(`[.:;] `).Split(strings.Join(strings.Fields(block), " "), -1)...)
+		text := strings.Join(strings.Fields(block), " ")
+		if strings.HasPrefix(text, "|") {
+			all = append(all, text)
+			continue
+		}
+		all = append(all, regexp.MustCompile(`[.:;] `).Split(text, -1)...)
 	}
 	return all
 }
