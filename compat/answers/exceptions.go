@@ -82,6 +82,11 @@ func contractSchemas() map[string]any {
 			"type": "object", "required": []any{"Code"}, "additionalProperties": false,
 			"properties": map[string]any{"Code": text, "Message": text, "InnerErrors": none},
 		},
+		// chat.md §7.1: a 400 has InnerErrors.
+		"flat 400": map[string]any{
+			"type": "object", "required": []any{"Code", "InnerErrors"}, "additionalProperties": false,
+			"properties": map[string]any{"Code": text, "Message": text, "InnerErrors": none},
+		},
 	}
 }
 
@@ -122,32 +127,137 @@ func lettersOfReceipts(version, method, inFile string) otherPath {
 	}
 }
 
-// stricter names members that are always there although the file does not require them, because a
-// client of that time reads them.
-var stricter = []struct {
-	file, definition string
+// strictRow says what an answer always or never has although the files leave it open, because a client of that time
+// reads it, or because this server never has it.
+type strictRow struct {
+	folder, from, to string   // of the files, and their first and last version; to is empty for all later ones
+	definitions      []string // the names that the definition has in these files
 	required         []any
-	words            map[string][]any // all values of a member
+	unless           map[string][]any // required holds for all but the objects with one of these values
+	forbidden        []string
+	words            map[string][]any  // all values of a member
+	forms            map[string]string // the form of a date
 	because          string
-}{
-	{"chat/2020-09-21-preview2", "ChatMessage", []any{"id", "type", "priority", "version", "content", "createdOn", "senderId"},
-		map[string][]any{"type": {"Text", "RichText/Html", "ThreadActivity/AddMember", "ThreadActivity/DeleteMember", "ThreadActivity/TopicUpdate"}},
-		"recorded; the file requires nothing (chat.md §8)"},
-	{"chat/2020-09-21-preview2", "ChatMessagesCollection", []any{"value"}, nil, "recorded"},
-	{"chat/2020-09-21-preview2", "ChatThread", []any{"id", "topic", "createdOn", "createdBy", "members"}, nil, "recorded (chat.md §8)"},
-	{"chat/2020-09-21-preview2", "ChatThreadInfo", []any{"id", "topic", "isDeleted"}, nil, "recorded (chat.md §8)"},
-	{"chat/2020-09-21-preview2", "ChatThreadsInfoCollection", []any{"value"}, nil, "recorded"},
-	{"chat/2020-09-21-preview2", "ChatThreadMember", []any{"id", "shareHistoryTime"}, nil, "recorded (chat.md §8)"},
-	{"chat/2020-09-21-preview2", "ChatThreadMembersCollection", []any{"value"}, nil, "as the other lists"},
-	{"chat/2020-09-21-preview2", "IndividualStatusResponse", []any{"id", "statusCode", "type"}, map[string][]any{"type": {"Thread", "ThreadMember"}}, "recorded (chat.md §8)"},
-	{"chat/2020-09-21-preview2", "MultiStatusResponse", []any{"multipleStatus"}, nil, "recorded"},
-	{"chat/2020-09-21-preview2", "ReadReceipt", []any{"senderId", "chatMessageId", "readOn"}, nil, "recorded"},
-	{"chat/2020-09-21-preview2", "ReadReceiptsCollection", []any{"value"}, nil, "recorded"},
-	{"chat/2020-09-21-preview2", "SendChatMessageResult", []any{"id"}, nil, "as at all later versions"},
-	{"common/2021-03-07", "CommunicationIdentifierModel", []any{"rawId"}, nil, "recorded, and .NET fails without it (identity.md §7)"},
-	{"common/2022-07-13", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
-	{"common/2023-11-15", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
-	{"common/2025-06-30", "CommunicationIdentifierModel", []any{"rawId"}, nil, "as above"},
+}
+
+const (
+	preview2 = "2020-09-21-preview2"
+	preview3 = "2020-11-01-preview3"
+	preview4 = "2021-01-27-preview4"
+)
+
+// systemTypes are the types of messages that no user has sent.
+var systemTypes = map[string][]any{"type": {"topicUpdated", "participantAdded", "participantRemoved"}}
+
+var stricter = []strictRow{
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatMessage"}, required: []any{"id", "type", "priority", "version", "content", "createdOn", "senderId"},
+		words:   map[string][]any{"type": {"Text", "RichText/Html", "ThreadActivity/AddMember", "ThreadActivity/DeleteMember", "ThreadActivity/TopicUpdate"}},
+		because: "recorded; the file requires nothing (chat.md §8)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatMessage"}, required: []any{"senderDisplayName"},
+		unless:  map[string][]any{"type": {"ThreadActivity/AddMember", "ThreadActivity/DeleteMember", "ThreadActivity/TopicUpdate"}},
+		because: "recorded, empty if the sender gave none (chat.md §4.1)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatMessagesCollection"}, required: []any{"value"}, because: "recorded"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatThread"}, required: []any{"id", "topic", "createdOn", "createdBy", "members"}, because: "recorded (chat.md §8)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatThreadInfo"}, required: []any{"id", "topic", "isDeleted"}, because: "recorded (chat.md §8)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatThreadsInfoCollection"}, required: []any{"value"}, because: "recorded"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatThreadMember"}, required: []any{"id", "shareHistoryTime"}, because: "recorded (chat.md §8)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ChatThreadMembersCollection"}, required: []any{"value"}, because: "as the other lists"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"IndividualStatusResponse"}, required: []any{"id", "statusCode", "type"},
+		words: map[string][]any{"type": {"Thread", "ThreadMember"}}, because: "recorded (chat.md §8)"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"MultiStatusResponse"}, required: []any{"multipleStatus"}, because: "recorded"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ReadReceipt"}, required: []any{"senderId", "chatMessageId", "readOn"}, because: "recorded"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"ReadReceiptsCollection"}, required: []any{"value"}, because: "recorded"},
+	{folder: "chat", from: preview2, to: preview2, definitions: []string{"SendChatMessageResult"}, required: []any{"id"}, because: "as at all later versions"},
+
+	{folder: "chat", from: preview3, definitions: []string{"CreateChatThreadResult"}, required: []any{"chatThread"}, because: "a 201 has made a thread (chat.md §3.1)"},
+	{folder: "chat", from: preview2, definitions: []string{"ChatThreadItem", "ChatThreadInfo"}, required: []any{"lastMessageReceivedOn"},
+		because: "it is the time of the creation at first (chat.md §3.2)"},
+	{folder: "chat", from: preview3, definitions: []string{"ChatParticipant"}, required: []any{"shareHistoryTime"}, because: "recorded: 1970 if nobody gave one (chat.md §0)"},
+	{folder: "chat", from: preview3, definitions: []string{"ChatMessage"}, required: []any{"content"}, because: "recorded, of deleted messages too (chat.md §0)"},
+	{folder: "chat", from: preview3, to: preview3, definitions: []string{"ChatMessage"}, required: []any{"senderId", "senderDisplayName"}, unless: systemTypes,
+		because: "recorded, the name empty if the sender gave none (chat.md §4.1)"},
+	{folder: "chat", from: preview4, definitions: []string{"ChatMessage"}, required: []any{"senderCommunicationIdentifier", "senderDisplayName"}, unless: systemTypes,
+		because: "as above"},
+	{folder: "chat", from: "2024-03-15-preview", definitions: []string{"ChatThreadProperties"}, required: []any{"retentionPolicy"},
+		because: "always there at versions that know it (chat.md §3.6)"},
+	{folder: "chat", from: "2024-06-05-preview", to: "2024-06-05-preview", definitions: []string{"ChatThreadProperties"}, forbidden: []string{"messagingPolicy"},
+		because: "this server has no such policy"},
+	{folder: "chat", from: "2024-06-05-preview", to: "2024-06-05-preview", definitions: []string{"ChatMessage"}, forbidden: []string{"policyViolation"},
+		because: "nothing here censors messages"},
+
+	{folder: "common", from: "2021-03-07", definitions: []string{"CommunicationIdentifierModel"}, required: []any{"rawId"}, because: "recorded, and .NET fails without it (identity.md §7)"},
+	{folder: "common", from: "2022-07-13", definitions: []string{"CommunicationIdentifierModel"}, required: []any{"kind"},
+		because: "the files call it required in responses (identity.md §7)"},
+
+	{folder: "identity", from: "2020-07-20-preview2", definitions: []string{"CommunicationIdentityToken", "CommunicationIdentityAccessToken"}, required: []any{"expiresOn"},
+		forms: map[string]string{"expiresOn": `^[^.]*(\.\d{0,6}[1-9])?\+00:00$`}, because: "rule 9 of identity.md §1"},
+}
+
+// unservedRow has operations that the server refuses, or refuses without something that tests do not have.
+type unservedRow struct {
+	api     string
+	path    *regexp.Regexp
+	status  int
+	always  bool // it never carries them out
+	because string
+}
+
+// unserved are the operations for which -every takes a refusal.
+var unserved = []unservedRow{
+	{"chat", regexp.MustCompile(`/images\b`), 501, true, "it stores no images"},
+	{"identity", regexp.MustCompile(`/assignments\b`), 501, true, "it has no tenants of Microsoft"},
+	{"identity", regexp.MustCompile(`/:exchangeAccessToken$`), 401, false, "it needs a token of Microsoft Entra ID, or of an issuer that the server trusts"},
+}
+
+// codesBeforeOperation are the codes of refusals of requests whose operation the file does not have.
+var codesBeforeOperation = []string{"UnsupportedApiVersion", "MethodNotAllowed"}
+
+// faultNames are the names of operations in rules for faults (docs/testing.md).
+var faultNames = map[string]string{
+	"POST /chat/threads":                                      "create thread",
+	"GET /chat/threads":                                       "list threads",
+	"GET /chat/threads/{}":                                    "get thread",
+	"PATCH /chat/threads/{}":                                  "update thread",
+	"DELETE /chat/threads/{}":                                 "delete thread",
+	"POST /chat/threads/{}/messages":                          "send message",
+	"GET /chat/threads/{}/messages":                           "list messages",
+	"GET /chat/threads/{}/messages/{}":                        "get message",
+	"PATCH /chat/threads/{}/messages/{}":                      "update message",
+	"DELETE /chat/threads/{}/messages/{}":                     "delete message",
+	"GET /chat/threads/{}/participants":                       "list participants",
+	"POST /chat/threads/{}/participants/:add":                 "add participants",
+	"POST /chat/threads/{}/participants/:update":              "update participant",
+	"POST /chat/threads/{}/participants/:remove":              "remove participant",
+	"DELETE /chat/threads/{}/participants/{}":                 "remove participant",
+	"GET /chat/threads/{}/members":                            "list participants",
+	"POST /chat/threads/{}/members":                           "add participants",
+	"DELETE /chat/threads/{}/members/{}":                      "remove participant",
+	"POST /chat/threads/{}/readReceipts":                      "send read receipt",
+	"GET /chat/threads/{}/readReceipts":                       "list read receipts",
+	"POST /chat/threads/{}/readreceipts":                      "send read receipt",
+	"GET /chat/threads/{}/readreceipts":                       "list read receipts",
+	"POST /chat/threads/{}/typing":                            "send typing notification",
+	"POST /chat/threads/{}/images":                            "upload image",
+	"DELETE /chat/threads/{}/images/{}":                       "delete image",
+	"GET /chat/threads/{}/images/{}/view/{}":                  "get image",
+	"POST /identities":                                        "create user",
+	"GET /identities/{}":                                      "get user",
+	"PATCH /identities/{}":                                    "revoke tokens",
+	"DELETE /identities/{}":                                   "delete user",
+	"POST /identities/{}/token":                               "issue token",
+	"POST /identities/{}/:issueAccessToken":                   "issue token",
+	"POST /identities/{}/:revokeAccessTokens":                 "revoke tokens",
+	"POST /teamsUser/:exchangeAccessToken":                    "exchange token",
+	"POST /access/entra/:exchangeAccessToken":                 "exchange token",
+	"POST /access/teamsExtension/:exchangeAccessToken":        "exchange token",
+	"GET /access/entra/assignments":                           "list assignments",
+	"PATCH /access/entra/assignments":                         "update assignments",
+	"GET /access/entra/assignments/{}":                        "get assignment",
+	"PUT /access/entra/assignments/{}":                        "put assignment",
+	"DELETE /access/entra/assignments/{}":                     "delete assignment",
+	"GET /access/teamsExtension/tenants/{}/assignments/{}":    "get assignment",
+	"PUT /access/teamsExtension/tenants/{}/assignments/{}":    "put assignment",
+	"DELETE /access/teamsExtension/tenants/{}/assignments/{}": "delete assignment",
 }
 
 // otherBodies are bodies that the file does not have.
@@ -183,8 +293,21 @@ func (x exception) matches(v violation) bool {
 }
 
 var exceptions = []exception{
+	noMessage("POST /chat/threads/{chatThreadId}/readReceipts", 404, "read receipt refused"),
+	noMessage("POST /chat/threads/{chatThreadId}/readreceipts", 404, "read receipt refused"),
+	noMessage("POST /chat/threads", 400, "create with over 200 participants"),
+	noMessage("DELETE /chat/threads/{chatThreadId}", 400, "malformed thread id"),
 	{
-		name: "refusal without a message", api: "chat", what: regexp.MustCompile(`^at "/error": missing property 'message'$`),
-		because: "the files require it, and the real service leaves it out where there is none (chat.md §7.1)",
+		name: "unknown thread without a recorded message", api: "chat", versions: []string{preview2}, operation: "GET /chat/threads/{chatThreadId}", status: 404,
+		what: regexp.MustCompile(`^the recorded envelope has no Message$`), because: "recorded (chat.md §7.2)",
 	},
+}
+
+// noMessage returns the row for a refusal without a message. The files require one, but the real service leaves it out
+// in the cases of chat.md §7.2.
+func noMessage(operation string, status int, which string) exception {
+	return exception{
+		name: "refusal without a message: " + which, api: "chat", operation: operation, status: status,
+		what: regexp.MustCompile(`^at "(/error)?": missing property 'message'$`), because: "chat.md §7.2: " + which,
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -20,7 +21,7 @@ import (
 type judge struct {
 	specs  *specs
 	needed map[string]int  // exceptions, by name
-	asked  map[string]bool // operations: API, version and name
+	asked  map[string]bool // operations that were carried out, or refused as unserved says: API, version and name
 	words  *message.Printer
 }
 
@@ -51,18 +52,30 @@ func (v violation) String() string {
 	if v.Status != 0 {
 		status = fmt.Sprintf(", status %d", v.Status)
 	}
+	if v.API == "" {
+		return fmt.Sprintf("%s%s: %s", v.Operation, status, v.What)
+	}
 	return fmt.Sprintf("%s %s, %s%s: %s", v.API, v.Version, v.Operation, status, v.What)
 }
 
-// exchange judges one exchange. faults are the statuses that the test has ordered from the server.
-func (j *judge) exchange(e exchange, faults map[int]bool) verdict {
+// exchange judges one exchange. o has the faults that the test has ordered from the server until then, and loses the
+// one that this exchange is; nil has none.
+func (j *judge) exchange(e exchange, o *orders) verdict {
 	segments := split(e.Request.Path)
 	api := apiOf(segments)
 	if why := outside(e, api, segments); why != "" {
-		return verdict{outside: why}
+		v := verdict{outside: why}
+		if isFault(e.Response.Status) && e.Response.Status != 0 && !o.take("open event stream", e.Response.Status) {
+			v.violations = []violation{{Operation: e.Request.Method + " " + pattern(segments), Status: e.Response.Status, What: notOrdered}}
+		}
+		return v
 	}
-	v := verdict{api: api, version: j.version(api, e)}
+	version, wrong := j.version(api, e)
+	v := verdict{api: api, version: version}
 	a := &answer{judge: j, verdict: &v, exchange: e, body: e.Response.Body, status: e.Response.Status, operation: e.Request.Method + " of an unknown path"}
+	if wrong != "" {
+		a.violates(wrong)
+	}
 	if e.Response.BodyCut {
 		a.violates("the record has only a part of the body")
 		return v
@@ -70,12 +83,24 @@ func (j *judge) exchange(e exchange, faults map[int]bool) verdict {
 	if s := j.specs.byVersion[api][v.version]; s != nil {
 		if o := j.find(s, api, v.version, e.Request.Method, segments); o != nil {
 			a.op, a.operation = o, o.name
-			j.asked[api+" "+v.version+" "+o.name] = true
 		}
 	}
+	if a.status == 0 || a.status >= http.StatusBadRequest {
+		a.ordered = o.take(a.faultName(), a.status)
+	}
+	u := a.unserved()
+	if a.op != nil && (a.status >= 200 && a.status < 300 || u != nil && a.status == u.status) {
+		j.asked[api+" "+v.version+" "+a.op.name] = true
+	}
 	switch {
+	case a.status == 0 && a.ordered:
+		v.outside = "no answer: the test had the connection closed"
+	case a.status == 0:
+		a.violates("no answer, and no test ordered that: did the server crash?")
 	case a.status >= http.StatusBadRequest:
-		a.judgeError(faults)
+		a.judgeError(u)
+	case u != nil && u.always:
+		a.violates("it was carried out, but this server never does that: " + u.because)
 	case a.op == nil && v.version == "":
 		a.violates(fmt.Sprintf("an answer to the api-version %q, of which there is no file", e.param("api-version")))
 	case a.op == nil:
@@ -104,8 +129,6 @@ func apiOf(segments []string) string {
 // outside returns why the OpenAPI files do not speak of an exchange, or "".
 func outside(e exchange, api string, segments []string) string {
 	switch {
-	case e.Response.Status == 0:
-		return "no answer: the test had the connection closed"
 	case len(segments) == 0:
 		return "the page of GET /"
 	case segments[0] == "dev":
@@ -118,22 +141,38 @@ func outside(e exchange, api string, segments []string) string {
 	return ""
 }
 
-// version returns the version whose file counts for an exchange, or "".
-func (j *judge) version(api string, e exchange) string {
-	name := e.param("api-version")
-	if newest := e.header("Confab-Api-Version"); newest != "" {
-		j.need("a later api-version")
-		name = newest
-	}
+// version returns the version whose file counts for an exchange, or "", and what is wrong with the header that names
+// another one.
+func (j *judge) version(api string, e exchange) (name, wrong string) {
+	name = e.param("api-version")
 	if is, ok := aliases[api+" "+name]; ok {
 		j.need("another name of an api-version")
 		name = is
 	}
-	if j.specs.byVersion[api][name] == nil {
-		return ""
+	known := j.specs.byVersion[api]
+	if answeredAs := e.header("Confab-Api-Version"); answeredAs != "" {
+		newest := slices.Max(slices.Collect(maps.Keys(known)))
+		switch {
+		case known[name] != nil || !versionName.MatchString(name) || dateOf(name) <= dateOf(newest):
+			wrong = fmt.Sprintf("the header confab-api-version answers as %q a client that asked for %q, which is not later than all versions", answeredAs, name)
+		case answeredAs != newest:
+			wrong = fmt.Sprintf("the header confab-api-version is %q, and the newest version is %q", answeredAs, newest)
+		default:
+			j.need("a later api-version")
+			name = newest
+		}
 	}
-	return name
+	if known[name] == nil {
+		name = ""
+	}
+	return name, wrong
 }
+
+// versionName is the form of names of api-versions (docs/contract/api-versions.md §7).
+var versionName = regexp.MustCompile(`^\d{4}-\d\d-\d\d(-preview\d*)?$`)
+
+// dateOf returns the date in the name of an api-version.
+func dateOf(version string) string { return version[:len("2006-01-02")] }
 
 // find returns the operation of a request, also under the path that an exception names.
 func (j *judge) find(s *spec, api, version, method string, segments []string) *operation {
@@ -163,7 +202,38 @@ type answer struct {
 	op        *operation // nil if the file has none
 	operation string     // its name
 	status    int
+	ordered   bool // the test has ordered the status
 	body      json.RawMessage
+}
+
+// faultName returns the name that rules for faults have for the operation, or "".
+func (a *answer) faultName() string {
+	if a.op == nil {
+		return ""
+	}
+	return faultNames[a.op.shape()]
+}
+
+// unserved returns the row for an operation that the server refuses as a rule, or nil.
+func (a *answer) unserved() *unservedRow {
+	if a.op == nil {
+		return nil
+	}
+	for i, u := range unserved {
+		if u.api == a.verdict.api && u.path.MatchString(a.op.shape()) {
+			return &unserved[i]
+		}
+	}
+	return nil
+}
+
+// notOrdered is the violation of a fault of the server.
+const notOrdered = "a fault of the server, which no test has ordered"
+
+// isFault reports whether a status says that the server has failed or is busy. Such a status is right only if a test
+// has ordered it, although the files have some of them.
+func isFault(status int) bool {
+	return status == 0 || status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 }
 
 func (a *answer) violates(what string) {
@@ -205,38 +275,57 @@ func (a *answer) judgeSuccess() {
 	}
 }
 
-// judgeError judges a refusal: its status, its code and its envelope.
-func (a *answer) judgeError(faults map[int]bool) {
+// judgeError judges a refusal: its status, its code and its envelope. u is the row of unserved for the operation, or nil.
+func (a *answer) judgeError(u *unservedRow) {
 	inFile := false
 	if a.op != nil {
 		_, inFile = a.op.responses[strconv.Itoa(a.status)]
 	}
 	row, inContract := errorTable[a.status]
 	switch {
-	case inFile:
+	case inFile, a.ordered, isFault(a.status):
 	case inContract:
 		a.judge.need(fmt.Sprintf("status %d of the contract", a.status))
-	case faults[a.status]:
-		a.judge.need("a status that the test ordered")
 	default:
 		a.violates("neither the file nor the contract's error table has the status")
 	}
-	if a.op == nil && !slices.Contains(row.beforeOperation, a.status) && !faults[a.status] {
+	switch {
+	case a.ordered:
+		a.judge.need("a status that the test ordered")
+	case isFault(a.status):
+		a.violates(notOrdered)
+	case a.op == nil && !slices.Contains(row.beforeOperation, a.status):
 		a.violates("the file has no such operation, and this is not how the contract refuses one")
+	case a.op != nil && (a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotImplemented && (u == nil || u.status != a.status)):
+		a.violates(unknownHere)
+	case a.op != nil && a.op.params() == 0 && a.status == http.StatusNotFound:
+		a.violates("the path names nothing that can be missing")
 	}
-	if isEmpty(a.body) {
-		if a.status == http.StatusUnauthorized && a.verdict.api == "chat" {
-			a.judge.need("401 without a body")
+	if empty := a.verdict.api == "chat" && a.status == http.StatusUnauthorized; empty != isEmpty(a.body) {
+		if empty {
+			a.violates("the chat API sends a 401 without a body (chat.md §0)")
 		} else {
 			a.violates("the body is missing")
 		}
 		return
+	} else if empty {
+		a.judge.need("401 without a body")
+		return
 	}
 	code := a.envelope()
-	if inContract && code != "" && !slices.Contains(row.codes, code) && !faults[a.status] {
+	if a.ordered {
+		return
+	}
+	if inContract && code != "" && !slices.Contains(row.codes, code) {
 		a.violates(fmt.Sprintf("the contract's error table has no code %q for the status", code))
 	}
+	if a.op != nil && slices.Contains(codesBeforeOperation, code) {
+		a.violates(unknownHere)
+	}
 }
+
+// unknownHere is the violation of a refusal that is for operations which a version does not have.
+const unknownHere = "the file has the operation, and the server refuses it as unknown"
 
 // envelope checks the body of a refusal and returns its code. The body is that of the file, plus
 // the envelope of the version as the real service sends it, which says the same.
@@ -267,7 +356,11 @@ func (a *answer) envelope() (code string) {
 		a.violates("the envelope of the version is missing: " + x.key)
 		return textAt(body["error"], "code")
 	}
-	a.fits(base+x.schema, sent)
+	schema := base + x.schema
+	if x.key == "" && a.status == http.StatusBadRequest {
+		schema = base + "flat 400"
+	}
+	a.fits(schema, sent)
 	delete(body, x.key)
 	rest := encoded(body)
 	location := a.errorSchema()
@@ -278,11 +371,15 @@ func (a *answer) envelope() (code string) {
 	documented := body["error"]
 	if x.key == "" {
 		documented = rest
+		if textAt(rest, "message") == "" {
+			a.violates(`at "": missing property 'message'`) // the file does not require it
+		}
 	}
 	for member, other := range map[string]string{"Code": "code", "Message": "message"} {
 		got, want := textAt(sent, member), textAt(documented, other)
-		if x.key == "" && member == "Message" && got == "" {
-			continue // the real service sent none for a thread that it did not find (chat.md §7.2)
+		if x.key == "" && member == "Message" && got == "" && want != "" {
+			a.violates("the recorded envelope has no Message")
+			continue
 		}
 		if got != want {
 			a.violates(fmt.Sprintf("the two envelopes differ in %s", other))

@@ -30,10 +30,12 @@ func specsOf(t *testing.T) *specs {
 	return s
 }
 
-// differences are what the recordings of the real service have and the files do not. Recorders of
-// the Python suite have replaced whole lists by a word.
+// differences are what the recordings of the real service have and the judge refuses. Recorders of
+// the Python suite have replaced whole lists by a word. No recording has a kind, which the files call
+// required, and which this server always sends.
 var differences = []struct{ recording, what string }{
 	{"chat-py_2021-09-07_test_list_*", `at "/value": got string, want array`},
+	{"chat-js_2023-11-15-preview_*", `at "/createdByCommunicationIdentifier": missing property 'kind'`},
 }
 
 // TestRecordingsAreNoViolations judges what the real service was recorded to answer: a judge that
@@ -46,7 +48,7 @@ func TestRecordingsAreNoViolations(t *testing.T) {
 				v := j.exchange(e, nil)
 				if v.version == "" {
 					if _, err := os.Stat(filepath.Join(apiFolder, v.api, e.param("api-version")+".json")); errors.Is(err, fs.ErrNotExist) {
-						t.Skipf("api/ has no file of %s %s", v.api, e.param("api-version"))
+						t.Errorf("api/ has no file of %s %s", v.api, e.param("api-version"))
 					}
 				}
 				judged++
@@ -124,8 +126,8 @@ func samples(t *testing.T, j *judge) (all []answered) {
 	}
 	for _, s := range []struct{ method, path, version, body string }{
 		{"GET", "/chat/threads/x", "2025-03-15", `{"id":"x","topic":"t","createdOn":"2026-11-28T21:05:03Z","createdByCommunicationIdentifier":{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}},"metadata":{"a":"b"},"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":60}}`},
-		{"GET", "/chat/threads/x", "2025-03-15", `{"id":"x","topic":"t","createdOn":"2026-11-28T21:05:03Z","createdByCommunicationIdentifier":{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}},"retentionPolicy":{"kind":"none"}}`},
-		{"GET", "/chat/threads/x/messages/1", "2024-03-07", `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m","attachments":[]},"senderDisplayName":"","createdOn":"2026-11-28T21:05:03Z"}`},
+		{"GET", "/chat/threads/x", "2025-03-15", `{"id":"x","topic":"t","createdOn":"2026-11-28T21:05:03Z","createdByCommunicationIdentifier":{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}},"retentionPolicy":{"kind":"none"}}`},
+		{"GET", "/chat/threads/x/messages/1", "2024-03-07", `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m","attachments":[]},"senderDisplayName":"","createdOn":"2026-11-28T21:05:03Z","senderCommunicationIdentifier":{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}}`},
 		{"GET", "/chat/threads", "2021-09-07", `{"value":[{"id":"x","topic":"t","lastMessageReceivedOn":"2026-11-28T21:05:03Z"}],"nextLink":"https://x"}`},
 	} {
 		e := exchangeOf(t, s.method, s.path, s.version, 200, s.body)
@@ -341,51 +343,55 @@ func TestVersions(t *testing.T) {
 	const (
 		user    = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
 		kind    = `{"kind":"communicationUser","rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
-		teams   = `{"rawId":"28:orgid:a","microsoftTeamsApp":{"appId":"a","cloud":"public"}}`
+		teams   = `{"kind":"microsoftTeamsApp","rawId":"28:orgid:a","microsoftTeamsApp":{"appId":"a","cloud":"public"}}`
+		none    = `,"retentionPolicy":{"kind":"none"}`
 		date    = `"2026-11-28T21:05:03Z"`
 		refused = `"error":{"code":"Forbidden","message":"m"}`
 		wire    = `{"Code":"Forbidden","Message":"m","Details":[]}`
 	)
-	thread := func(more string) string {
-		return `{"id":"x","topic":"t","createdOn":` + date + `,"createdByCommunicationIdentifier":` + user + more + `}`
+	thread := func(person, more string) string {
+		return `{"id":"x","topic":"t","createdOn":` + date + `,"createdByCommunicationIdentifier":` + person + more + `}`
 	}
 	people := func(person, more string) string {
-		return `{"value":[{"communicationIdentifier":` + person + more + `}]}`
+		return `{"value":[{"communicationIdentifier":` + person + `,"shareHistoryTime":` + date + more + `}]}`
 	}
-	message := func(content, more string) string {
-		return `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m"` + content + `},"createdOn":` + date + more + `}`
+	message := func(person, content, more string) string {
+		return `{"id":"1","type":"text","sequenceId":"1","version":"1","content":{"message":"m"` + content + `},"senderDisplayName":"","createdOn":` + date + `,"senderCommunicationIdentifier":` + person + more + `}`
 	}
-	const threadPath, peoplePath, messagePath = "/chat/threads/19%3Aa%40thread.v2", "/chat/threads/x/participants", "/chat/threads/x/messages/1"
+	refusal := func(code string) string {
+		return fmt.Sprintf(`{"error":{"code":%[1]q,"message":"m"},"CommunicationError":{"Code":%[1]q,"Message":"m","Details":[]}}`, code)
+	}
+	const threadPath, peoplePath, messagesPath, messagePath = "/chat/threads/19%3Aa%40thread.v2", "/chat/threads/x/participants", "/chat/threads/x/messages", "/chat/threads/x/messages/1"
 	s := specsOf(t)
 	for _, c := range []struct {
 		what, method, path, version string
 		status                      int
 		body, want                  string // want is a pattern for the only violation, or empty for none
 	}{
-		{"metadata of a thread", "GET", threadPath, "2025-03-15", 200, thread(`,"metadata":{"a":"b"}`), ""},
-		{"metadata of a thread, too early", "GET", threadPath, "2024-03-07", 200, thread(`,"metadata":{"a":"b"}`), "additional properties 'metadata'"},
-		{"metadata that is no text", "GET", threadPath, "2025-03-15", 200, thread(`,"metadata":{"a":1}`), `at "/metadata/a": got number`},
+		{"metadata of a thread", "GET", threadPath, "2025-03-15", 200, thread(kind, none+`,"metadata":{"a":"b"}`), ""},
+		{"metadata of a thread, too early", "GET", threadPath, "2024-03-07", 200, thread(kind, `,"metadata":{"a":"b"}`), "additional properties 'metadata'"},
+		{"metadata that is no text", "GET", threadPath, "2025-03-15", 200, thread(kind, none+`,"metadata":{"a":1}`), `at "/metadata/a": got number`},
 		{"kind", "GET", peoplePath, "2023-11-07", 200, people(kind, ""), ""},
 		{"kind, too early", "GET", peoplePath, "2021-09-07", 200, people(kind, ""), "additional properties 'kind'"},
-		{"a kind of a later version", "GET", peoplePath, "2023-11-07", 200, people(teams, ""), "additional properties 'microsoftTeamsApp'"},
+		{"a kind of a later version", "GET", peoplePath, "2023-11-07", 200, people(teams, ""), "additional properties 'microsoftTeamsApp'|kind\": value must be one of"},
 		{"that kind", "GET", peoplePath, "2024-03-07", 200, people(teams, ""), ""},
 		{"roles of no version that is served here", "GET", peoplePath, "2021-09-07", 200, people(user, `,"roleIds":[]`), "additional properties 'roleIds'"},
-		{"string ids", "GET", peoplePath, "2020-11-01-preview3", 200, `{"value":[{"id":"8:acs:a_b"}]}`, ""},
-		{"string ids, too late", "GET", peoplePath, "2021-01-27-preview4", 200, `{"value":[{"id":"8:acs:a_b"}]}`, "additional properties 'id'|missing property 'communicationIdentifier'"},
-		{"attachments", "GET", messagePath, "2023-11-07", 200, message(`,"attachments":[]`, ""), ""},
-		{"attachments, too early", "GET", messagePath, "2021-09-07", 200, message(`,"attachments":[]`, ""), "additional properties 'attachments'"},
-		{"metadata of a message", "GET", messagePath, "2021-09-07", 200, message("", `,"metadata":{}`), ""},
-		{"metadata of a message, too early", "GET", messagePath, "2021-03-07", 200, message("", `,"metadata":{}`), "additional properties 'metadata'"},
-		{"policy without a kind", "GET", threadPath, "2025-03-15", 200, thread(`,"retentionPolicy":{}`), "missing propert(y|ies) 'kind'"},
-		{"days of no policy", "GET", threadPath, "2025-03-15", 200, thread(`,"retentionPolicy":{"kind":"none","deleteThreadAfterDays":60}`), "deleteThreadAfterDays|value must be 'threadCreationDate'"},
-		{"policy, too early", "GET", threadPath, "2024-03-07", 200, thread(`,"retentionPolicy":{"kind":"none"}`), "additional properties 'retentionPolicy'"},
-		{"fractions of a second", "GET", threadPath, "2025-03-15", 200, strings.Replace(thread(""), "03Z", "03.5Z", 1), "does not match pattern"},
+		{"string ids", "GET", peoplePath, "2020-11-01-preview3", 200, `{"value":[{"id":"8:acs:a_b","shareHistoryTime":"2026-11-28T21:05:03Z"}]}`, ""},
+		{"string ids, too late", "GET", peoplePath, "2021-01-27-preview4", 200, `{"value":[{"id":"8:acs:a_b","shareHistoryTime":"2026-11-28T21:05:03Z"}]}`, "additional properties 'id'|missing property 'communicationIdentifier'"},
+		{"attachments", "GET", messagePath, "2023-11-07", 200, message(kind, `,"attachments":[]`, ""), ""},
+		{"attachments, too early", "GET", messagePath, "2021-09-07", 200, message(user, `,"attachments":[]`, ""), "additional properties 'attachments'"},
+		{"metadata of a message", "GET", messagePath, "2021-09-07", 200, message(user, "", `,"metadata":{}`), ""},
+		{"metadata of a message, too early", "GET", messagePath, "2021-03-07", 200, message(user, "", `,"metadata":{}`), "additional properties 'metadata'"},
+		{"policy without a kind", "GET", threadPath, "2025-03-15", 200, thread(kind, `,"retentionPolicy":{}`), "missing propert(y|ies) 'kind'"},
+		{"days of no policy", "GET", threadPath, "2025-03-15", 200, thread(kind, `,"retentionPolicy":{"kind":"none","deleteThreadAfterDays":60}`), "deleteThreadAfterDays|value must be 'threadCreationDate'"},
+		{"policy, too early", "GET", threadPath, "2024-03-07", 200, thread(kind, `,"retentionPolicy":{"kind":"none"}`), "additional properties 'retentionPolicy'"},
+		{"fractions of a second", "GET", threadPath, "2025-03-15", 200, strings.Replace(thread(kind, none+""), "03Z", "03.5Z", 1), "does not match pattern"},
 		{"an operation that has gone", "DELETE", "/chat/threads/x/participants/y", "2021-09-07", 204, "", "no such operation"},
 		{"that operation", "DELETE", "/chat/threads/x/participants/y", "2020-11-01-preview3", 204, "", ""},
 		{"an operation that never was", "PUT", threadPath, "2021-09-07", 204, "", "no such operation"},
 		{"an operation refused", "PUT", threadPath, "2021-09-07", 405, `{"error":{"code":"MethodNotAllowed","message":"m"},"CommunicationError":{"Code":"MethodNotAllowed","Message":"m","Details":[]}}`, ""},
-		{"an operation refused as a fault of the server", "PUT", threadPath, "2021-09-07", 503, `{"error":{"code":"ServiceUnavailable","message":"m"},"CommunicationError":{"Code":"ServiceUnavailable","Message":"m","Details":[]}}`, "no such operation"},
-		{"an unknown version", "GET", threadPath, "1999-01-01", 200, thread(""), `api-version "1999-01-01", of which there is no file`},
+		{"an operation refused as a fault of the server", "PUT", threadPath, "2021-09-07", 503, refusal("ServiceUnavailable"), "fault of the server"},
+		{"an unknown version", "GET", threadPath, "1999-01-01", 200, thread(user, ""), `api-version "1999-01-01", of which there is no file`},
 		{"an unknown version refused", "GET", threadPath, "1999-01-01", 400, `{"error":{"code":"UnsupportedApiVersion","message":"m"},"CommunicationError":{"Code":"UnsupportedApiVersion","Message":"m","Details":[]}}`, ""},
 		{"another name of a version", "GET", peoplePath, "2021-09-27", 200, people(kind, ""), "additional properties 'kind'"},
 
@@ -402,7 +408,7 @@ func TestVersions(t *testing.T) {
 		{"both flat envelopes", "GET", threadPath, "2020-09-21-preview2", 404, `{"Code":"NotFound","code":"NotFound","message":"m"}`, ""},
 		{"flat messages that differ", "GET", threadPath, "2020-09-21-preview2", 404, `{"Code":"NotFound","Message":"n","code":"NotFound","message":"m"}`, "the two envelopes differ in message"},
 		{"flat envelopes of a malformed body", "GET", threadPath, "2020-09-21-preview2", 400, `{"Code":"BadRequest","Message":"m","InnerErrors":[],"code":"BadRequest","message":"m","target":"t"}`, ""},
-		{"the recorded flat envelope alone", "GET", threadPath, "2020-09-21-preview2", 404, `{"Code":"NotFound"}`, "the two envelopes differ in code"},
+		{"the recorded flat envelope alone", "GET", threadPath, "2020-09-21-preview2", 404, `{"Code":"NotFound"}`, "the two envelopes differ in code|missing property 'message'"},
 		{"the documented flat envelope alone", "GET", threadPath, "2020-09-21-preview2", 404, `{"code":"NotFound"}`, "envelope of the version is missing"},
 		{"a key in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","Message":"m","code":"Forbidden","message":"m","error":{}}`, "additional properties 'error'"},
 		{"a foreign member in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","Message":"m","Details":[],"code":"Forbidden","message":"m"}`, "additional properties 'Details'"},
@@ -411,7 +417,51 @@ func TestVersions(t *testing.T) {
 		{"receipts in other letters", "GET", "/chat/threads/x/readreceipts", "2021-09-07", 200, `{"value":[]}`, ""},
 		{"receipts in other letters of the first version", "GET", "/chat/threads/x/readReceipts", "2020-09-21-preview2", 200, `{"value":[]}`, ""},
 		{"other letters elsewhere", "GET", "/chat/threads/x/Messages", "2021-09-07", 200, `{"value":[]}`, "no such operation"},
-		{"no message", "GET", threadPath, "2021-09-07", 403, `{"error":{"code":"Forbidden"},"CommunicationError":{"Code":"Forbidden","Details":[]}}`, ""},
+		{"no message", "GET", threadPath, "2021-09-07", 403, `{"error":{"code":"Forbidden"},"CommunicationError":{"Code":"Forbidden","Details":[]}}`, "missing property 'message'"},
+		{"no message about a thread", "GET", threadPath, "2021-09-07", 404, `{"error":{"code":"NotFound"},"CommunicationError":{"Code":"NotFound","Details":[]}}`, "missing property 'message'"},
+		{"no message about a receipt", "POST", "/chat/threads/x/readReceipts", "2021-09-07", 404, `{"error":{"code":"NotFound"},"CommunicationError":{"Code":"NotFound","Details":[]}}`, ""},
+		{"no message about a receipt at the first version", "POST", "/chat/threads/x/readreceipts", "2020-09-21-preview2", 404, `{"Code":"NotFound","code":"NotFound"}`, ""},
+		{"no message about too many participants", "POST", "/chat/threads", "2021-09-07", 400, `{"error":{"code":"BadRequest"},"CommunicationError":{"Code":"BadRequest","Details":[]}}`, ""},
+		{"no message about a malformed thread id", "DELETE", "/chat/threads/x", "2021-09-07", 400, `{"error":{"code":"BadRequest"},"CommunicationError":{"Code":"BadRequest","Details":[]}}`, ""},
+		{"no message about a malformed message", "POST", "/chat/threads/x/messages", "2021-09-07", 400, `{"error":{"code":"BadRequest"},"CommunicationError":{"Code":"BadRequest","Details":[]}}`, "missing property 'message'"},
+		{"no message in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","code":"Forbidden"}`, "missing property 'message'"},
+		{"no recorded message in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","code":"Forbidden","message":"m"}`, "recorded envelope has no Message"},
+
+		// Operations that the file has.
+		{"an operation refused as one of another version", "GET", threadPath, "2021-09-07", 400, refusal("UnsupportedApiVersion"), "refuses it as unknown"},
+		{"an operation refused for its method", "GET", threadPath, "2021-09-07", 405, refusal("MethodNotAllowed"), "refuses it as unknown"},
+		{"an operation refused as not implemented", "POST", messagesPath, "2021-09-07", 501, refusal("NotImplemented"), "refuses it as unknown"},
+		{"an image refused as not implemented", "POST", "/chat/threads/x/images", "2024-06-05-preview", 501, refusal("NotImplemented"), ""},
+		{"an image taken", "POST", "/chat/threads/x/images", "2024-06-05-preview", 201, `{"id":"1"}`, "this server never does that"},
+		{"an assignment refused as not implemented", "GET", "/access/entra/assignments", "2025-03-02-preview", 501, `{"error":{"code":"NotImplemented","message":"m"}}`, ""},
+		{"a list not found", "GET", "/chat/threads", "2021-09-07", 404, refusal("NotFound"), "nothing that can be missing"},
+		{"a fault", "GET", threadPath, "2021-09-07", 500, refusal("InternalServerError"), "fault of the server"},
+		{"unavailable", "GET", threadPath, "2021-09-07", 503, refusal("ServiceUnavailable"), "fault of the server"},
+		{"too many requests", "GET", threadPath, "2021-09-07", 429, refusal("TooManyRequests"), "fault of the server"},
+		{"a fault of identity", "POST", "/identities", "2023-10-01", 500, `{"error":{"code":"InternalServerError","message":"m"}}`, "fault of the server"},
+		{"a crash", "GET", threadPath, "2021-09-07", 0, "", "did the server crash"},
+		{"a fault of live events", "GET", "/chat/events", "2021-09-07", 500, "", "fault of the server"},
+
+		// What is always or never there.
+		{"nothing created", "POST", "/chat/threads", "2021-09-07", 201, `{}`, "missing property 'chatThread'"},
+		{"a message without content", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `"content":{"message":"m"},`, "", 1), "missing property 'content'"},
+		{"a message without a sender", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `,"senderCommunicationIdentifier":`+user, "", 1), "missing property 'senderCommunicationIdentifier'|value must be one of"},
+		{"a message without the sender's name", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `"senderDisplayName":"",`, "", 1), "missing property 'senderDisplayName'|value must be one of"},
+		{"a message of the system", "GET", messagePath, "2021-09-07", 200, `{"id":"1","type":"topicUpdated","sequenceId":"1","version":"1","content":{"topic":"t","initiatorCommunicationIdentifier":` + user + `},"createdOn":` + date + `}`, ""},
+		{"a flat message", "GET", messagePath, "2020-09-21-preview2", 200, `{"id":"1","type":"Text","priority":"Normal","version":"1","content":"m","senderDisplayName":"","createdOn":` + date + `,"senderId":"8:acs:a_b"}`, ""},
+		{"a flat message without the sender's name", "GET", messagePath, "2020-09-21-preview2", 200, `{"id":"1","type":"Text","priority":"Normal","version":"1","content":"m","createdOn":` + date + `,"senderId":"8:acs:a_b"}`, "missing property 'senderDisplayName'|value must be one of"},
+		{"an identifier without a kind", "GET", peoplePath, "2023-11-07", 200, people(user, ""), "missing property 'kind'"},
+		{"a thread without a policy", "GET", threadPath, "2025-03-15", 200, thread(kind, ""), "missing property 'retentionPolicy'"},
+		{"a thread without a policy, earlier", "GET", threadPath, "2024-03-07", 200, thread(kind, ""), ""},
+		{"a list item without its newest message", "GET", "/chat/threads", "2021-09-07", 200, `{"value":[{"id":"x","topic":"t"}]}`, "missing property 'lastMessageReceivedOn'"},
+		{"a participant without a time", "GET", peoplePath, "2021-09-07", 200, `{"value":[{"communicationIdentifier":` + user + `}]}`, "missing property 'shareHistoryTime'"},
+		{"a policy of messages", "GET", threadPath, "2024-06-05-preview", 200, thread(kind, none+`,"messagingPolicy":{"textOnlyChat":true}`), "additional properties 'messagingPolicy'"},
+		{"a censored message", "GET", messagePath, "2024-06-05-preview", 200, message(kind, "", `,"policyViolation":{"state":"warning"}`), "additional properties 'policyViolation'"},
+		{"401 of chat with a body", "GET", threadPath, "2021-09-07", 401, refusal("Unauthorized"), "401 without a body"},
+		{"a flat 400 without inner errors", "GET", threadPath, "2020-09-21-preview2", 400, `{"Code":"BadRequest","Message":"m","code":"BadRequest","message":"m"}`, "missing property 'InnerErrors'"},
+		{"a token's end in another form", "POST", "/identities/x/:issueAccessToken", "2023-10-01", 200, `{"token":"t","expiresOn":"2026-11-28T21:05:03Z"}`, "does not match pattern"},
+		{"a token's end with a zero", "POST", "/identities/x/:issueAccessToken", "2023-10-01", 200, `{"token":"t","expiresOn":"2026-11-28T21:05:03.50+00:00"}`, "does not match pattern"},
+		{"a token's end", "POST", "/identities/x/:issueAccessToken", "2023-10-01", 200, `{"token":"t","expiresOn":"2026-11-28T21:05:03.5+00:00"}`, ""},
 		{"401 of chat", "GET", threadPath, "2021-09-07", 401, "", ""},
 		{"403 without a body", "GET", threadPath, "2021-09-07", 403, "", "body is missing"},
 		{"401 of identity without a body", "POST", "/identities", "2023-10-01", 401, "", "body is missing"},
@@ -432,31 +482,97 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestNewerVersion checks that the header that names the version of an answer decides.
+// TestNewerVersion checks that the header that names the version of an answer decides, and that it may name only the
+// newest, to a client that asked for a later one.
 func TestNewerVersion(t *testing.T) {
-	e := exchangeOf(t, "GET", "/chat/threads", "2031-01-01", 200, `{"value":[]}`)
 	j := newJudge(specsOf(t))
-	if v := j.exchange(e, nil); len(v.violations) != 1 {
-		t.Errorf("without the header: %v", v.violations)
-	}
-	e.Response.Headers = map[string]string{"confab-api-version": "2025-03-15"}
-	if v := j.exchange(e, nil); len(v.violations) != 0 || v.version != "2025-03-15" {
-		t.Errorf("with the header: %+v", v)
+	for _, c := range []struct {
+		asked, header, version string
+		violations             int
+	}{
+		{"2031-01-01", "2025-03-15", "2025-03-15", 0},
+		{"2031-01-01-preview2", "2025-03-15", "2025-03-15", 0},
+		{"2031-01-01", "", "", 1},
+		{"2031-01-01", "2024-03-07", "", 2}, // and there is no file
+		{"2021-09-07", "2025-03-15", "2021-09-07", 1},
+		{"2021-09-07", "2021-09-07", "2021-09-07", 1},
+		{"2021-09-27", "2025-03-15", "2021-09-07", 1}, // another name of a version
+		{"2021-09-08", "2025-03-15", "", 2},           // between versions
+		{"later", "2025-03-15", "", 2},
+	} {
+		e := exchangeOf(t, "GET", "/chat/threads", c.asked, 200, `{"value":[]}`)
+		e.Response.Headers = map[string]string{"confab-api-version": c.header}
+		if v := j.exchange(e, nil); len(v.violations) != c.violations || v.version != c.version {
+			t.Errorf("%+v: got %q, %v", c, v.version, v.violations)
+		}
 	}
 }
 
-// TestOrderedFaults checks that a status which the test has ordered is no violation, and only then.
+// TestOrderedFaults checks that a fault is no violation for the operation and as often as the test has ordered it, and
+// only then.
 func TestOrderedFaults(t *testing.T) {
-	refusal := exchangeOf(t, "GET", "/chat/threads", "2021-09-07", 502, `{"error":{"code":"BadGateway","message":"m"},"CommunicationError":{"Code":"BadGateway","Message":"m","Details":[]}}`)
-	order := exchangeOf(t, "POST", "/dev/faults", "", 200, `{}`)
-	order.Request.Body = json.RawMessage(`{"operation":"list threads","status":502}`)
+	refusal := func(status int, code string) exchange {
+		return exchangeOf(t, "GET", "/chat/threads", "2021-09-07", status, fmt.Sprintf(`{"error":{"code":%[1]q,"message":"m"},"CommunicationError":{"Code":%[1]q,"Message":"m","Details":[]}}`, code))
+	}
+	order := func(status int, body string) exchange {
+		e := exchangeOf(t, "POST", "/dev/faults", "", status, `{}`)
+		e.Request.Body = json.RawMessage(body)
+		return e
+	}
+	gateway, failed, dropped := refusal(502, "BadGateway"), refusal(500, "InternalServerError"), exchangeOf(t, "GET", "/chat/threads", "2021-09-07", 0, "")
 	for _, c := range []struct {
-		all  []recorded
+		what string
+		all  []exchange
 		want int
-	}{{[]recorded{{refusal, ""}}, 1}, {[]recorded{{order, ""}, {refusal, ""}}, 0}} {
-		v := newJudge(specsOf(t)).exchange(refusal, orderedStatuses(c.all))
-		if len(v.violations) != c.want {
-			t.Errorf("%d exchanges: %v", len(c.all), v.violations)
+	}{
+		{"none", []exchange{gateway}, 1},
+		{"one", []exchange{order(200, `{"operation":"list threads","status":502}`), gateway}, 0},
+		{"one of any operation", []exchange{order(200, `{"status":500}`), failed}, 0},
+		{"of another operation", []exchange{order(200, `{"operation":"send message","status":500}`), failed}, 1},
+		{"of another status", []exchange{order(200, `{"status":502}`), failed}, 1},
+		{"too late", []exchange{failed, order(200, `{"status":500}`)}, 1},
+		{"once too often", []exchange{order(200, `{"status":500,"times":2}`), failed, failed, failed}, 1},
+		{"always", []exchange{order(200, `{"status":500,"times":"always"}`), failed, failed, failed}, 0},
+		{"always, as a number", []exchange{order(200, `{"status":500,"times":-1}`), failed, failed}, 0},
+		{"cleared", []exchange{order(200, `{"status":500}`), exchangeOf(t, "DELETE", "/dev/faults", "", 204, ""), failed}, 1},
+		{"a refused order", []exchange{order(400, `{"status":500}`), failed}, 1},
+		{"a drop", []exchange{order(200, `{"drop":"after"}`), dropped}, 0},
+		{"a drop too many", []exchange{order(200, `{"drop":"after"}`), dropped, dropped}, 1},
+		{"a status in place of a drop", []exchange{order(200, `{"drop":"after"}`), failed}, 1},
+		{"a delay", []exchange{order(200, `{"delay":"1s"}`), dropped}, 1},
+	} {
+		j, o, violations := newJudge(specsOf(t)), &orders{}, 0
+		for _, e := range c.all {
+			o.see(e)
+			violations += len(j.exchange(e, o).violations)
+		}
+		if violations != c.want {
+			t.Errorf("%s: %d violations, want %d", c.what, violations, c.want)
+		}
+	}
+}
+
+// TestFaultNames checks that each operation of each file has the name that the documentation gives rules for faults.
+func TestFaultNames(t *testing.T) {
+	page, err := os.ReadFile("../../docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, versions := range specsOf(t).byVersion {
+		for version, one := range versions {
+			for _, o := range one.operations {
+				name := faultNames[o.shape()]
+				used[o.shape()] = true
+				if name == "" || !strings.Contains(string(page), "`"+name+"`") {
+					t.Errorf("%s, %s: the name %q is not in docs/testing.md", version, o.name, name)
+				}
+			}
+		}
+	}
+	for shape := range faultNames {
+		if !used[shape] {
+			t.Errorf("no file has %s", shape)
 		}
 	}
 }
@@ -484,25 +600,40 @@ func TestEveryVersionCompiles(t *testing.T) {
 	}
 }
 
-// TestEvery checks that -every finds the operations that no record has.
+// TestEvery checks that -every finds the operations that no record has carried out.
 func TestEvery(t *testing.T) {
 	tally := newTally(specsOf(t))
+	refused := func(status int, code string) recorded {
+		e := exchangeOf(t, "GET", "/chat/threads/x", "2024-03-07", status, fmt.Sprintf(`{"error":{"code":%[1]q,"message":"m"},"CommunicationError":{"Code":%[1]q,"Message":"m","Details":[]}}`, code))
+		return recorded{e, ""}
+	}
 	for _, r := range readRecordings(t) {
 		for _, e := range r.exchanges {
 			tally.add(recorded{e, r.name}, nil)
 		}
 	}
+	tally.add(refused(404, "NotFound"), nil)
+	tally.add(refused(403, "Forbidden"), nil)
+	tally.add(recorded{exchangeOf(t, "POST", "/chat/threads/x/images", "2024-06-05-preview", 501, refusedImage), ""}, nil)
+	tally.add(recorded{exchangeOf(t, "POST", "/teamsUser/:exchangeAccessToken", "2025-06-30", 401, `{"error":{"code":"InvalidAccessToken","message":"m"}}`), ""}, nil)
 	tally.requireEvery()
-	missing := func(operation string) bool {
-		return tally.found[violation{API: "chat", Version: "2021-09-07", Operation: operation, What: "never asked"}] != nil
-	}
-	if missing("POST /chat/threads") {
-		t.Errorf("%d answers judged, found %v", tally.judged, tally.found)
-	}
-	if tally.found[violation{API: "chat", Version: "2024-03-07", Operation: "POST /chat/threads", What: "never asked"}] == nil {
-		t.Error("2024-03-07 is not missing, although no recording has it")
+	for _, c := range []struct {
+		api, version, operation string
+		missing                 bool
+	}{
+		{"chat", "2021-09-07", "POST /chat/threads", false},
+		{"chat", "2024-03-07", "POST /chat/threads", true},
+		{"chat", "2024-03-07", "GET /chat/threads/{chatThreadId}", true}, // only refused
+		{"chat", "2024-06-05-preview", "POST /chat/threads/{chatThreadId}/images", false},
+		{"identity", "2025-06-30", "POST /teamsUser/:exchangeAccessToken", false},
+	} {
+		if got := tally.found[violation{API: c.api, Version: c.version, Operation: c.operation, What: neverDone}] != nil; got != c.missing {
+			t.Errorf("%+v: missing %v", c, got)
+		}
 	}
 }
+
+const refusedImage = `{"error":{"code":"NotImplemented","message":"m"},"CommunicationError":{"Code":"NotImplemented","Message":"m","Details":[]}}`
 
 // TestRun runs the program on records: good ones, an altered one, one that is not complete, and none.
 func TestRun(t *testing.T) {

@@ -14,7 +14,8 @@
 // It prints the number of answers by version, how often each exception was needed, the violations,
 // and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
 // finds nothing to judge.
-// With -every, it is a violation that an operation of a file was never asked.
+// With -every, it is a violation that an operation of a file was never carried out: a refusal counts only for those that
+// exceptions.go names.
 package main
 
 import (
@@ -41,7 +42,7 @@ func run(args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("answers", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	api := fs.String("api", "../../api", "`folder` with the OpenAPI files")
-	every := fs.Bool("every", false, "require an answer by each operation of each file")
+	every := fs.Bool("every", false, "require that each operation of each file was carried out")
 	fs.Usage = func() {
 		fmt.Fprintln(errs, "usage: answers [-api FOLDER] [-every] RECORD...\n\nJudges the answers in records that confab run --record has written.")
 		fs.PrintDefaults()
@@ -111,39 +112,44 @@ func (t *tally) folder(path string) error {
 		if s.incomplete != "" {
 			t.see(violation{What: "the record is not complete: " + s.incomplete}, s.path)
 		}
-		faults := orderedStatuses(s.exchanges)
+		o := &orders{}
 		for _, e := range s.exchanges {
-			t.add(e, faults)
+			o.see(e.exchange)
+			t.add(e, o)
 		}
 	}
 	return nil
 }
 
-func (t *tally) add(e recorded, faults map[int]bool) {
-	v := t.judge.exchange(e.exchange, faults)
+// add judges an exchange. o has the faults that were ordered until then.
+func (t *tally) add(e recorded, o *orders) {
+	v := t.judge.exchange(e.exchange, o)
 	if v.outside != "" {
 		t.outside[v.outside]++
-		return
+	} else {
+		t.judged++
+		t.versions[v.api][cmp.Or(v.version, "none or unknown")]++
 	}
-	t.judged++
-	t.versions[v.api][cmp.Or(v.version, "none or unknown")]++
 	for _, found := range v.violations {
 		t.see(found, e.file)
 	}
 }
 
-// requireEvery adds a violation for each operation of a file that no record has.
+// requireEvery adds a violation for each operation of a file that no record has carried out.
 func (t *tally) requireEvery() {
 	for api, versions := range t.judge.specs.byVersion {
 		for version, s := range versions {
 			for _, o := range s.operations {
 				if !t.judge.asked[api+" "+version+" "+o.name] {
-					t.see(violation{API: api, Version: version, Operation: o.name, What: "never asked"}, "")
+					t.see(violation{API: api, Version: version, Operation: o.name, What: neverDone}, "")
 				}
 			}
 		}
 	}
 }
+
+// neverDone is the violation of an operation that no record has.
+const neverDone = "never carried out"
 
 func (t *tally) see(v violation, where string) {
 	if t.first == "" {

@@ -113,19 +113,74 @@ func (s *specs) read(folder, file string) error {
 	}
 	definitions := c.all()
 	for _, x := range stricter {
-		if x.file != folder+"/"+version {
-			continue
-		}
-		def, ok := definitions[x.definition].(map[string]any)
-		if !ok {
-			return fmt.Errorf("no definition %s, which exceptions.go names", x.definition)
-		}
-		def["required"] = x.required
-		for member, words := range x.words {
-			def["properties"].(map[string]any)[member] = map[string]any{"enum": words}
+		if x.folder == folder && version >= x.from && (x.to == "" || version <= x.to) {
+			if err := x.apply(definitions); err != nil {
+				return err
+			}
 		}
 	}
 	return s.compiler.AddResource(location, map[string]any{"definitions": definitions, "answers": answers})
+}
+
+// apply makes definitions stricter.
+func (x *strictRow) apply(definitions map[string]any) error {
+	found := false
+	for _, name := range x.definitions {
+		def, ok := definitions[name].(map[string]any)
+		if !ok {
+			continue
+		}
+		found = true
+		properties := def["properties"].(map[string]any)
+		for _, member := range x.members() {
+			if properties[member] == nil {
+				return fmt.Errorf("%s has no member %s, which exceptions.go names", name, member)
+			}
+		}
+		if len(x.unless) == 0 {
+			def["required"] = union(def["required"], x.required)
+		} else {
+			others := map[string]any{}
+			for member, words := range x.unless {
+				others[member] = map[string]any{"enum": words}
+			}
+			def["anyOf"] = []any{map[string]any{"properties": others}, map[string]any{"required": x.required}}
+		}
+		for _, member := range x.forbidden {
+			delete(properties, member)
+		}
+		for member, words := range x.words {
+			properties[member] = map[string]any{"enum": words}
+		}
+		for member, form := range x.forms {
+			properties[member] = map[string]any{"type": "string", "format": "date-time", "pattern": form}
+		}
+	}
+	if !found {
+		return fmt.Errorf("no definition %s, which exceptions.go names", strings.Join(x.definitions, " or "))
+	}
+	return nil
+}
+
+// members returns all members that a row names.
+func (x *strictRow) members() []string {
+	all := slices.Concat(x.forbidden, slices.Collect(maps.Keys(x.words)), slices.Collect(maps.Keys(x.forms)), slices.Collect(maps.Keys(x.unless)))
+	for _, member := range x.required {
+		all = append(all, member.(string))
+	}
+	return all
+}
+
+// union returns the members of a list that may be nil and those of another one, without repeats: JSON Schema allows none.
+func union(list any, more []any) []any {
+	all, _ := list.([]any)
+	all = slices.Clone(all)
+	for _, member := range more {
+		if !slices.Contains(all, member) {
+			all = append(all, member)
+		}
+	}
+	return all
 }
 
 func newOperation(method, path string) *operation {
@@ -137,6 +192,18 @@ func newOperation(method, path string) *operation {
 		o.segments = append(o.segments, segment)
 	}
 	return o
+}
+
+// shape returns the method and the path with {} in place of parameters.
+func (o *operation) shape() string {
+	shape := o.method + " "
+	for _, s := range o.segments {
+		if s == "" {
+			s = "{}"
+		}
+		shape += "/" + s
+	}
+	return shape
 }
 
 func (o *operation) params() (n int) {

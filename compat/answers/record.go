@@ -87,19 +87,59 @@ func readRecord(path string) ([]exchange, error) {
 	return d.Exchanges, nil
 }
 
-// orderedStatuses returns the statuses that a test has ordered by rules for faults. They may be any.
-func orderedStatuses(all []recorded) map[int]bool {
-	ordered := map[int]bool{}
-	for _, e := range all {
-		if e.Request.Method != "POST" || e.Request.Path != "/dev/faults" || e.Response.Status >= 300 {
-			continue
+// orders are the faults that tests have ordered from one start of a server and that have not happened yet.
+type orders struct{ left []order }
+
+// order is a rule for faults (docs/testing.md).
+type order struct {
+	operation string // empty: any
+	status    int    // 0: a drop
+	times     int    // negative: always
+}
+
+// see notes what an exchange orders or clears.
+func (o *orders) see(e exchange) {
+	if e.Request.Path != "/dev/faults" || e.Response.Status < 200 || e.Response.Status >= 300 {
+		return
+	}
+	switch e.Request.Method {
+	case "DELETE":
+		o.left = nil
+	case "POST":
+		var rule struct {
+			Operation, Drop string
+			Status          int
+			Times           any
 		}
-		var rule struct{ Status int }
-		if json.Unmarshal(e.Request.Body, &rule) == nil && rule.Status != 0 {
-			ordered[rule.Status] = true
+		if json.Unmarshal(e.Request.Body, &rule) != nil || rule.Status == 0 && rule.Drop == "" {
+			return
+		}
+		times := 1
+		switch n := rule.Times.(type) {
+		case string:
+			times = -1 // "always"
+		case float64:
+			if n != 0 {
+				times = int(n)
+			}
+		}
+		o.left = append(o.left, order{rule.Operation, rule.Status, times})
+	}
+}
+
+// take reports whether a status of an operation was ordered, 0 for no answer, and takes it off the order.
+func (o *orders) take(operation string, status int) bool {
+	if o == nil {
+		return false
+	}
+	for i := range o.left {
+		x := &o.left[i]
+		if x.times != 0 && x.status == status && (x.operation == "" || x.operation == operation) {
+			x.times--
+			return true
 		}
 	}
-	return ordered
+	return false
 }
 
 // isEmpty reports whether a body is missing.
