@@ -114,11 +114,12 @@ compat: need-python build
 	$(MAKE) answers RESULTS=$(RESULTS)
 
 # Judges every answer that the tests of compat got, by the OpenAPI files (compat/answers). Before that, ask sends requests for
-# each operation at each version: some versions are spoken by no release.
+# each operation at each version: some versions are spoken by no release. Each suite of ANSWERED must have a record.
+answers: ANSWERED ?= $(SUITES)
 answers: build
-	cd compat/answers && $(GO) test -count=1 ./... && $(GO) build -o $(CURDIR)/dist/ask ./ask
-	cd compat/answers && $(CURDIR)/dist/confab run --data memory: --record $(CURDIR)/$(RESULTS)/record/ask -- $(CURDIR)/dist/ask
-	cd compat/answers && $(GO) run . -every $(CURDIR)/$(RESULTS)/record
+	cd compat/answers && $(GO) test -count=1 ./...
+	GO=$(GO) COMPAT_BIN=dist/confab COMPAT_RECORD=$(RESULTS)/record compat/answers/ask/run
+	cd compat/answers && $(GO) run . -every -suites "$(ANSWERED) ask" $(CURDIR)/$(RESULTS)/record
 
 # Every release of Microsoft's SDKs that the registries have (compat/releases.json), two languages at a time. It writes
 # the releases that make check does not run into docs/compatibility.md.
@@ -127,7 +128,7 @@ compat-all: export COMPAT_ONLY =
 compat-all: need-python build
 	rm -rf dist/compat-all && mkdir -p dist/compat-all
 	@$(MAKE) $(TWO) $(MATRIX:%=suite-matrix-%) COMPAT_LANE=all RESULTS=dist/compat-all
-	$(MAKE) answers RESULTS=dist/compat-all
+	$(MAKE) answers RESULTS=dist/compat-all ANSWERED="$(MATRIX:%=matrix-%)"
 	scripts/compatibility --all dist/compat-all
 
 # Two jobs, unless a make above this one already says how many there are.

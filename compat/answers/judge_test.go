@@ -635,6 +635,35 @@ func TestEvery(t *testing.T) {
 
 const refusedImage = `{"error":{"code":"NotImplemented","message":"m"},"CommunicationError":{"Code":"NotImplemented","Message":"m","Details":[]}}`
 
+// TestSuites checks that -suites finds the suites that have no record.
+func TestSuites(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"python/1/1.json": `{"exchanges":[{"request":{"method":"GET","path":"/chat/threads","query":{"api-version":"2021-09-07"}},"response":{"status":200,"body":{"value":[]}}}]}`,
+		"go/1/notes.txt":  "no exchange",
+	} {
+		file := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for suites, want := range map[string][]string{"": nil, "python": nil, "python go mslive": {"suite go has no record", "suite mslive has no record"}} {
+		var out, errs strings.Builder
+		code := run([]string{"-api", apiFolder, "-suites", suites, folder}, &out, &errs)
+		if (code == 0) != (want == nil) || strings.Count(out.String(), "has no record") != len(want) {
+			t.Errorf("%q: exit code %d\n%s%s", suites, code, out.String(), errs.String())
+		}
+		for _, text := range want {
+			if !strings.Contains(out.String(), text) {
+				t.Errorf("%q: the output lacks %q:\n%s", suites, text, out.String())
+			}
+		}
+	}
+}
+
 // TestRun runs the program on records: good ones, an altered one, one that is not complete, and none.
 func TestRun(t *testing.T) {
 	const good = `{"name":"x","exchanges":[{"request":{"method":"GET","path":"/chat/threads","query":{"api-version":"2021-09-07"},"headers":{},"body":null},"response":{"status":200,"headers":{},"body":{"value":[]}}}]}`

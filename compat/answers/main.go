@@ -9,13 +9,13 @@
 //
 // exceptions.go has all that is accepted beside that, with the reasons.
 //
-//	answers [-api FOLDER] [-every] RECORD...
+//	answers [-api FOLDER] [-every] [-suites NAMES] RECORD...
 //
 // It prints the number of answers by version, how often each exception was needed, the violations,
 // and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
 // finds nothing to judge.
 // With -every, it is a violation that an operation of a file was never carried out: a refusal counts only for those that
-// exceptions.go names.
+// exceptions.go names. With -suites, it is one that a suite has no record.
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -43,8 +44,9 @@ func run(args []string, out, errs io.Writer) int {
 	fs.SetOutput(errs)
 	api := fs.String("api", "../../api", "`folder` with the OpenAPI files")
 	every := fs.Bool("every", false, "require that each operation of each file was carried out")
+	suites := fs.String("suites", "", "`names` of suites, separated by blanks: each must have exchanges in the folder of its name in each RECORD")
 	fs.Usage = func() {
-		fmt.Fprintln(errs, "usage: answers [-api FOLDER] [-every] RECORD...\n\nJudges the answers in records that confab run --record has written.")
+		fmt.Fprintln(errs, "usage: answers [-api FOLDER] [-every] [-suites NAMES] RECORD...\n\nJudges the answers in records that confab run --record has written.")
 		fs.PrintDefaults()
 	}
 	if err := fs.Parse(args); err != nil || fs.NArg() == 0 {
@@ -64,6 +66,7 @@ func run(args []string, out, errs io.Writer) int {
 			fmt.Fprintln(errs, "answers:", err)
 			return 2
 		}
+		t.requireSuites(folder, strings.Fields(*suites))
 	}
 	if *every {
 		t.requireEvery()
@@ -132,6 +135,17 @@ func (t *tally) add(e recorded, o *orders) {
 	}
 	for _, found := range v.violations {
 		t.see(found, e.file)
+	}
+}
+
+// requireSuites adds a violation for each suite that has no exchange in its folder below a record: its runner does not
+// record, or no longer does.
+func (t *tally) requireSuites(folder string, suites []string) {
+	for _, suite := range suites {
+		starts, err := readRecords(filepath.Join(folder, suite))
+		if err != nil || !slices.ContainsFunc(starts, func(s start) bool { return len(s.exchanges) > 0 }) {
+			t.see(violation{What: fmt.Sprintf("the suite %s has no record in %s: does its runner pass --record?", suite, folder)}, "")
+		}
 	}
 }
 
