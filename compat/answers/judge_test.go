@@ -519,6 +519,7 @@ func TestOrderedFaults(t *testing.T) {
 		e.Request.Body = json.RawMessage(body)
 		return e
 	}
+	specs := specsOf(t)
 	gateway, failed, dropped := refusal(502, "BadGateway"), refusal(500, "InternalServerError"), exchangeOf(t, "GET", "/chat/threads", "2021-09-07", 0, "")
 	for _, c := range []struct {
 		what string
@@ -541,7 +542,7 @@ func TestOrderedFaults(t *testing.T) {
 		{"a status in place of a drop", []exchange{order(200, `{"drop":"after"}`), failed}, 1},
 		{"a delay", []exchange{order(200, `{"delay":"1s"}`), dropped}, 1},
 	} {
-		j, o, violations := newJudge(specsOf(t)), &orders{}, 0
+		j, o, violations := newJudge(specs), &orders{}, 0
 		for _, e := range c.all {
 			o.see(e)
 			violations += len(j.exchange(e, o).violations)
