@@ -327,10 +327,10 @@ func carve[T any](from *[]T, rows []T) []T {
 // number fills the ids, sequences, event numbers and times of a change to a thread, and updates
 // the state. It returns the resulting moves of the thread in its users' lists of threads.
 func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
-	minute, before := MinuteOf(head.LastMessageOn), head.LastSequence
+	minute, before := MinuteOf(head.LastMessageOn), head.Counters
 	a.assignProperties(c, head)
 	a.assignMessages(c, head)
-	a.Recent[c.Thread].noteSends(c, before, head.LastSequence, a.at)
+	a.Recent[c.Thread].noteSends(c, &before, &head.Counters, a.at)
 	a.dropSuperseded(c.DropSuperseded)
 	if c.Receipt != nil {
 		a.assignReceipt(c)

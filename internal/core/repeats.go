@@ -103,11 +103,20 @@ type RecentSend struct {
 
 // RecentSends has the messages with fingerprints among the newest messages of a thread.
 type RecentSends struct {
-	through uint64 // the sequence of the last message of the thread that was looked at
+	through uint64 // Head.LastSequence when the thread was last looked at, or 0
+	lastID  int64  // Head.LastID then
 	others  bool   // when it was last looked up, another server had added messages
-	latest  int64  // time of the latest lookup
+	latest  int64  // time of the last lookup
 	sends   []RecentSend
 	owner   *Recent
+}
+
+// tooOld reports whether a message that was created on createdOn is outside of the window at the
+// time at. Nothing is known of the age of a message that is further in the future than the window is
+// long: the clock was wrong when the message was created. It counts as too old.
+func tooOld(createdOn, at int64) bool {
+	age := at - createdOn
+	return age > repeatWindow || age < -repeatWindow
 }
 
 // find returns the id of the first message that a try of the same call has added. It returns 0 if
@@ -116,7 +125,7 @@ type RecentSends struct {
 func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
 	for i := range r.sends {
 		s := &r.sends[i]
-		if s.Fingerprint.call() != f.call() || at-s.CreatedOn > repeatWindow {
+		if s.Fingerprint.call() != f.call() || tooOld(s.CreatedOn, at) {
 			continue
 		}
 		if s.Fingerprint != f {
@@ -137,7 +146,7 @@ func (r *RecentSends) add(s RecentSend, at int64) {
 		switch was := &r.sends[i]; {
 		case was.ID == s.ID:
 			return
-		case at-was.CreatedOn > repeatWindow:
+		case tooOld(was.CreatedOn, at):
 			replace, oldest = i, 0
 		case was.ID < oldest && len(r.sends) == MaxRecentSends:
 			replace, oldest = i, was.ID
@@ -165,15 +174,21 @@ func (a *assigner) repeated(c *Change) int64 {
 	return r.find(c.Messages[0].Fingerprint, a.at)
 }
 
+// isAt reports whether r was last looked at when the thread had these counters. The id tells two
+// messages with one sequence apart: a message that another server did not receive before it took over,
+// and the message that was added there instead.
+func (r *RecentSends) isAt(c *Counters) bool {
+	return r.through == c.LastSequence && (r.through == 0 || r.lastID == c.LastID)
+}
+
 // noteSends adds the messages of an applied change to r, which has the recent sends of the
-// change's thread. before is the last sequence of the thread before the change, and through is
-// that after it. If r lacks earlier messages, noteSends does nothing: the next lookup finds these
-// too.
-func (r *RecentSends) noteSends(c *Change, before, through uint64, at int64) {
-	if r == nil || r.through != before {
+// change's thread. before has the counters of the thread before the change, and after those after
+// it. If r lacks earlier messages, noteSends does nothing: the next lookup finds these too.
+func (r *RecentSends) noteSends(c *Change, before, after *Counters, at int64) {
+	if r == nil || !r.isAt(before) {
 		return
 	}
-	r.through = through
+	r.through, r.lastID = after.LastSequence, after.LastID
 	for i := range c.Messages {
 		if m := &c.Messages[i]; !m.Fingerprint.IsZero() {
 			r.add(RecentSend{m.ID, m.CreatedOn, m.Fingerprint}, at)
@@ -246,19 +261,22 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		if !needed {
 			continue
 		}
-		t.latest = max(t.latest, at)
+		t.latest = at
 		head := s.Heads[thread]
 		if head == nil {
 			head = &Head{} // an earlier change of the batch may create the thread
 		}
-		if t.through > head.LastSequence { // an older state of the store was restored
+		// An older state of the store was restored, or messages were lost with a server.
+		if t.through > head.LastSequence || t.through == head.LastSequence && !t.isAt(&head.Counters) {
 			t.through, t.sends = 0, t.sends[:0]
 		}
 		switch {
-		case t.through == head.LastSequence:
+		case t.isAt(&head.Counters):
 			t.others = false
-		case at-head.LastMessageOn > repeatWindow: // no message is recent enough
-			t.others, t.through = false, head.LastSequence
+		// No message is recent enough. A time in the future tells nothing: messages that were created
+		// after the clock was set back do not lower it.
+		case at-head.LastMessageOn > repeatWindow:
+			t.others, t.through, t.lastID = false, head.LastSequence, head.LastID
 		default:
 			queries = append(queries, RecentQuery{thread, t.through, at - repeatWindow})
 		}
@@ -272,7 +290,8 @@ func (r *Recent) Learn(s *BatchState, q RecentQuery, found []RecentSend, at int6
 	for _, m := range found {
 		t.add(m, at)
 	}
-	t.others, t.through = t.through != 0, s.Heads[q.Thread].LastSequence
+	head := s.Heads[q.Thread]
+	t.others, t.through, t.lastID = t.through != 0, head.LastSequence, head.LastID
 }
 
 // Forget forgets the threads of a batch that was not written, or of which that is not known.
@@ -287,7 +306,7 @@ func (r *Recent) Forget(s *BatchState) {
 func (r *Recent) evict(at int64) {
 	for {
 		_, t, ok := r.threads.GetOldest()
-		if !ok || r.size <= maxRecent && at-t.latest <= repeatWindow {
+		if !ok || r.size <= maxRecent && !tooOld(t.latest, at) {
 			return
 		}
 		r.threads.RemoveOldest()

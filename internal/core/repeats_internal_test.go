@@ -180,10 +180,49 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("in an older state: %+v after %+v", o, q)
 	}
+	// The message that was added last was lost with a server, and another one has its sequence.
+	head.LastID++
+	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
+		t.Errorf("after a message in place of the last one: %+v after %+v", o, q)
+	}
 	// The last message is long ago, so there is nothing to look for.
 	head.LastMessageOn, head.LastSequence = noon-repeatWindow-1, 50
 	if o, q := apply(Fingerprint{4}); o.Status != Applied || len(q) != 0 {
 		t.Errorf("after a long time: %+v after %+v", o, q)
+	}
+}
+
+// TestRecentAfterWrongClock sends while the clock is an hour ahead, and sets it right. Sends with the
+// wrong time must count as too old: they are no tries of later ones, and make room for these.
+func TestRecentAfterWrongClock(t *testing.T) {
+	const ahead = noon + 60*MillisPerMinute
+	r := NewRecent()
+	use := func(id string, at int64) *RecentSends {
+		s := batchOf(map[string]*Head{id: {ID: id, Revision: 1}}, Fingerprint{1})
+		if q := r.Load(s, at); len(q) != 0 {
+			t.Fatalf("queries %+v for a thread without messages", q)
+		}
+		return s.Recent[id]
+	}
+	sends := use(thread1, ahead)
+	for i := range MaxRecentSends {
+		sends.add(RecentSend{ahead + int64(i), ahead, Fingerprint{1}}, ahead)
+	}
+	if id := sends.find(Fingerprint{1}, ahead); id != ahead {
+		t.Errorf("while the clock is ahead, the first try is %d, want %d", id, ahead)
+	}
+	if id := sends.find(Fingerprint{1}, noon); id != 0 {
+		t.Errorf("after it was set right, a send an hour later is taken for the first try: %d", id)
+	}
+	for i := range 2 {
+		sends.add(RecentSend{ahead + MaxRecentSends + int64(i), noon, Fingerprint{2}}, noon)
+	}
+	if id := sends.find(Fingerprint{2}, noon); id != ahead+MaxRecentSends {
+		t.Errorf("the first try is %d, want %d", id, ahead+MaxRecentSends)
+	}
+	use("another thread", noon)
+	if r.threads.Contains(thread1) {
+		t.Error("a thread that was used at the wrong time is held")
 	}
 }
 

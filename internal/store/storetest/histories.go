@@ -227,11 +227,11 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 }
 
 // repeats reports whether a request is another try of a call that has added a message in the last
-// five minutes: one with the same fingerprint, if no request with the same first half had another
+// five minutes, or will have in the next five: one with the same fingerprint, if no request with the same first half had another
 // second half.
 func (th *modelThread) repeats(at int64, f core.Fingerprint) (found bool) {
 	for _, r := range th.requests {
-		if at-r.at > 5*60*1000 || !bytes.Equal(r.fingerprint[:8], f[:8]) {
+		if max(at-r.at, r.at-at) > 5*60*1000 || !bytes.Equal(r.fingerprint[:8], f[:8]) {
 			continue
 		}
 		if r.fingerprint != f {
