@@ -67,6 +67,9 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 		case f == refused:
 			return nil, fmt.Errorf("apply %d changes: %w", len(b.Changes), err)
 		}
+		if f == lost {
+			s.links.Add(1)
+		}
 		s.log.Warn("store: a batch was not committed", "try", try, "error", err)
 		if pause(ctx, try) != nil || time.Now().After(plan.giveUp) {
 			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrUnavailable, err)
@@ -94,6 +97,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 
 	w := &s.writers[core.LaneOf(b.Changes[0].Key, lanes)]
 	w.batch++
+	s.recall(w)
 	tx := transaction{conn: conn, state: core.NewBatchState(b)}
 	tx.state.DayShift = shift
 	committed := false

@@ -246,6 +246,39 @@ func TestFailedBatchIsNoTry(t *testing.T) {
 	}
 }
 
+// TestLostMessagesAreNoTry takes the last message of a thread away and cuts the connections, as a
+// failover to a standby that lags does. Other messages are then added in its place. The next try of
+// the lost send must add its message. With one other message the thread is as long as before.
+func TestLostMessagesAreNoTry(t *testing.T) {
+	for others := range 4 {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			url := emptyDatabase(t)
+			c, through := behindCutter(t, url)
+			s, other := open(t, through), open(t, url)
+			defer s.Close()
+			defer other.Close()
+			mustApply(t, s, core.Applied, newThread("t"))
+			mustApply(t, s, core.Applied, tried("t", "before"))
+			mustApply(t, s, core.Applied, tried("t", "lost"))
+			c.cutAll()
+			execute(t, url, `DELETE FROM messages WHERE content = 'lost';
+				UPDATE heads SET last_sequence = last_sequence - 1, last_id = last_id - 1, last_event = last_event - 1;
+				DELETE FROM events USING heads WHERE events.thread = heads.id AND events.number > heads.last_event`)
+			want := "topic before"
+			for n := range others {
+				content := fmt.Sprint("other", n)
+				mustApply(t, other, core.Applied, tried("t", content))
+				want += " " + content
+			}
+			mustApply(t, s, core.Applied, tried("t", "lost"))
+			mustApply(t, other, core.Replayed, tried("t", "lost"))
+			if got := fmt.Sprint(contents(t, s, "t")); got != "["+want+" lost]" {
+				t.Errorf("the thread holds %s, want %s lost", got, want)
+			}
+		})
+	}
+}
+
 // TestCutConnections cuts the connections to PostgreSQL at random while messages are sent. Each
 // acknowledged message must be stored exactly once, and no refused message may be stored.
 func TestCutConnections(t *testing.T) {

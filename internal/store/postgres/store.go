@@ -56,6 +56,7 @@ type Store struct {
 	swept    atomic.Int64 // epoch milliseconds of the last sweepLog
 	unused   unusedNumbers
 	purging  purging
+	links    atomic.Int64 // the number of connections made and lost; see writer.recall
 }
 
 var _ core.Shared = (*Store)(nil)
@@ -69,6 +70,7 @@ type writer struct {
 	id     string // a random name of the process, and the number of the lane
 	batch  int64  // number of the last attempt to commit a batch
 	recent *core.Recent
+	links  int64 // Store.links when recent was empty
 }
 
 // timeouts has the timeouts of the phases of a batch and of reads. Tests use shorter ones.
@@ -120,6 +122,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	s := &Store{log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
 	config.AfterConnect = func(context.Context, *pgx.Conn) error {
 		s.unused.clear()
+		s.links.Add(1)
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
