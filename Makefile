@@ -93,8 +93,9 @@ damage:
 simulate:
 	$(GO) test -count=1 -timeout 20m -run '^TestSimulation$$' ./internal/gateway -seeds 2000
 
-# Plants defects in copies of the tree, and checks that simulate finds each.
-plant:
+# Plants defects in copies of the tree, and checks that a judge finds each: the simulation, the exchanges, the
+# recordings, compat/answers or an SDK.
+plant: need-python
 	GO=$(GO) ./scripts/plant
 
 fuzz:
