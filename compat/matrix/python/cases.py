@@ -310,6 +310,8 @@ def send_lost(on):
         on.sdk.send(thread, "Where do we eat?")
     except AzureError as error:
         assert not isinstance(error, HttpResponseError), repr(error)
+    else:
+        raise AssertionError("the first answer was not lost")
     on.sdk.send(thread, "Where do we eat?")
     same([text_of(one) for one in texts(on, thread)], ["Where do we eat?"] * 2)
 
@@ -498,6 +500,7 @@ def send_receipt(on):
     thread = on.thread(alice, bob)
     sent = on.sdk.send(thread, "hello")
     on.sdk.wait(on.their(bob, thread).send_read_receipt(sent))
+    same([id_of(one.sender) for one in on.sdk.items(thread.list_read_receipts())], [bob.id])
 
 
 @case("list read receipts", "one page")
