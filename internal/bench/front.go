@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -179,6 +180,9 @@ func (f *front) send(client *http.Client, thread, body string) error {
 	}
 	req.Header.Set("Authorization", "Bearer "+f.bearer)
 	req.Header.Set("Content-Type", "application/json")
+	var id [16]byte
+	rand.Read(id[:])
+	req.Header.Set("X-Ms-Client-Request-Id", fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])) // as SDKs do
 	res, err := client.Do(req)
 	if err != nil {
 		return err

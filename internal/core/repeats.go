@@ -88,10 +88,10 @@ const (
 	MaxRecentSends = 512
 )
 
-// maxRecent is the greatest size of a Recent, in messages of 32 bytes. A thread counts as
-// recentThreadSize messages more.
+// maxRecent is the greatest size of a Recent, in messages of 32 bytes: 32 MiB. A thread counts as
+// recentThreadSize messages more. So a Recent holds 2,000 threads with MaxRecentSends messages each.
 const (
-	maxRecent        = 1 << 17
+	maxRecent        = 1 << 20
 	recentThreadSize = 8
 )
 
@@ -197,9 +197,10 @@ func (r *RecentSends) noteSends(c *Change, before, after *Counters, at int64) {
 }
 
 // Recent holds the recent sends of threads for an engine, so that most batches need not read them
-// from the store. It is not safe for concurrent use. An engine calls Load for each batch, before
-// Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget if the
-// batch is not written.
+// from the store. Its size is at most maxRecent between batches, but for what the last batch needed. It
+// is not safe for concurrent use. For each batch an engine may call Expected, and calls Load before
+// Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget if the batch
+// is not written.
 type Recent struct {
 	threads *simplelru.LRU[string, *RecentSends]
 	size    int // of all, in messages
@@ -245,7 +246,7 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 	if r.threads.Len() == 0 && len(s.Reads.Recent) == 0 {
 		return nil
 	}
-	r.evict(at)
+	r.evict(s, at)
 	for thread := range s.Reads.Threads {
 		t, ok := r.threads.Get(thread)
 		_, needed := s.Reads.Recent[thread]
@@ -292,6 +293,7 @@ func (r *Recent) Learn(s *BatchState, q RecentQuery, found []RecentSend, at int6
 	}
 	head := s.Heads[q.Thread]
 	t.others, t.through, t.lastID = t.through != 0, head.LastSequence, head.LastID
+	r.evict(s, at)
 }
 
 // Forget forgets the threads of a batch that was not written, or of which that is not known.
@@ -302,11 +304,12 @@ func (r *Recent) Forget(s *BatchState) {
 }
 
 // evict removes the threads that were used longest ago, while they hold no recent message or r is
-// too large.
-func (r *Recent) evict(at int64) {
+// too large. It keeps the threads of the batch of s, which were used last. So r is larger than
+// maxRecent only while that batch needs it, or by the messages that a batch has sent.
+func (r *Recent) evict(s *BatchState, at int64) {
 	for {
-		_, t, ok := r.threads.GetOldest()
-		if !ok || r.size <= maxRecent && !tooOld(t.latest, at) {
+		thread, t, ok := r.threads.GetOldest()
+		if !ok || s.Recent[thread] != nil || r.size <= maxRecent && !tooOld(t.latest, at) {
 			return
 		}
 		r.threads.RemoveOldest()

@@ -118,8 +118,25 @@ func TestRecentIsBounded(t *testing.T) {
 			t.Fatalf("a Recent of %d messages, want at most %d", r.size, most)
 		}
 	}
-	for n := range 2000 {
+	for n := range 2200 {
 		use(fmt.Sprint("busy ", n), noon, all)
+	}
+	heads := map[string]*Head{}
+	for n := range 50 {
+		id := fmt.Sprint("of one batch ", n)
+		heads[id] = &Head{ID: id, Revision: 1, Counters: Counters{LastSequence: uint64(len(all)), LastMessageOn: noon}}
+	}
+	s := batchOf(heads, Fingerprint{1})
+	for _, q := range r.Load(s, noon) {
+		r.Learn(s, q, all, noon)
+		if most := maxRecent + MaxRecentSends; r.size > most {
+			t.Fatalf("within a batch, a Recent of %d messages, want at most %d", r.size, most)
+		}
+	}
+	for id := range heads {
+		if !r.threads.Contains(id) {
+			t.Errorf("the thread %s of the batch is not held", id)
+		}
 	}
 	if n := r.threads.Len(); n < 100 || n > maxRecent/MaxRecentSends {
 		t.Errorf("%d busy threads are held, want 100 to %d", n, maxRecent/MaxRecentSends)
