@@ -11,6 +11,10 @@ import (
 // (docs/contract/identity.md §3.1).
 const maxCustomID = 256
 
+// customIDPause is how long UserByCustomID waits before it looks again for the user that another
+// call has created.
+const customIDPause = 5 * time.Millisecond
+
 // ErrCustomIDTaken is the reason for which Assign refuses a change that gives a user a custom id
 // that another user has.
 var ErrCustomIDTaken = errors.New("another user has the custom id")
@@ -43,8 +47,12 @@ func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, er
 		if err != nil {
 			return User{}, fmt.Errorf("look up a custom id: %w", err)
 		}
-		if u.State == UserLive {
+		switch u.State {
+		case UserLive:
 			return u, nil
+		case UserUnknown:
+		default: // only a server from before custom ids leaves one with a user that it deletes
+			return User{}, fmt.Errorf("user %s is deleted and still has its custom id: an older server of this database has deleted it; clear users.custom_id of that row", u.ID)
 		}
 		u, err = s.createUser(ctx, customID)
 		// If another call was first, its user is durable now, and can be read when that call
@@ -52,8 +60,13 @@ func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, er
 		if !errors.Is(err, ErrCustomIDTaken) {
 			return u, err
 		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			return User{}, ErrBusy
+		}
+		select {
+		case <-ctx.Done():
+			return User{}, ErrBusy
+		case <-time.After(customIDPause):
 		}
 	}
 }

@@ -108,6 +108,23 @@ func TestCustomIDEndsWithItsUser(t *testing.T) {
 	}
 }
 
+// heldByDeleted is a store in which a deleted user has every custom id, as servers from before custom
+// ids leave it.
+type heldByDeleted struct{ core.Store }
+
+func (heldByDeleted) UserByCustomID(_ context.Context, customID string) (core.User, error) {
+	return core.User{ID: "8:acs:gone", State: core.UserDeleting, CustomID: customID}, nil
+}
+
+// TestCustomIDOfDeletedUser asks for a custom id that a deleted user still has. The error must name
+// the user, so that an operator can mend the row.
+func TestCustomIDOfDeletedUser(t *testing.T) {
+	h := newHouse(t, nil, func(s core.Store) core.Store { return heldByDeleted{s} })
+	if u, err := h.UserByCustomID(t.Context(), "staff/7"); err == nil || !strings.Contains(err.Error(), "8:acs:gone") {
+		t.Errorf("user %+v, %v; want an error that names the deleted user", u, err)
+	}
+}
+
 // TestCustomIDIsChecked gives bad custom ids, and the longest good one.
 func TestCustomIDIsChecked(t *testing.T) {
 	h := newHouse(t, nil, nil)
