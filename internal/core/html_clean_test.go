@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -136,9 +137,19 @@ func TestHTMLTags(t *testing.T) {
 			t.Errorf("%s and %d times %s, cleaned and sent again: %v", c.in, c.most, c.part, err)
 		}
 		err := core.CheckHTML(in+c.part, len(in)+100)
-		if tags := !strings.HasPrefix(c.part, "<!"); tags != (err != nil && strings.Contains(err.Error(), "more than 25000 HTML tags")) {
+		if tags := !strings.HasPrefix(c.part, "<!"); tags != (err != nil && strings.Contains(err.Error(), fmt.Sprintf("more than %d HTML tags", core.MaxHTMLTags))) {
 			t.Errorf("%s and %d times %s: %v", c.in, c.most+1, c.part, err)
 		}
+	}
+}
+
+// TestDefaultSizeHasFewTags cleans a message of the default size with as many tags as it can have: of
+// each <a> the result has an end tag, too, so that the result is as long as it may be.
+func TestDefaultSizeHasFewTags(t *testing.T) {
+	const size = 64 << 10
+	in := strings.Repeat("<a>", size/7) + strings.Repeat("<x>", (size-3*(size/7))/3)
+	if err := core.CheckHTML(in, size); err != nil {
+		t.Error(err)
 	}
 }
 
