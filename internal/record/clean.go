@@ -131,7 +131,7 @@ func cleanBody(data []byte) json.RawMessage {
 	return quote(cleanText(text))
 }
 
-// cleanValue copies the next JSON value. If secret is set, a string becomes sanitized.
+// cleanValue copies the next JSON value. If secret is set, all strings in it become sanitized.
 func cleanValue(in *json.Decoder, out *bytes.Buffer, secret bool) error {
 	t, err := in.Token()
 	if err != nil {
@@ -139,7 +139,7 @@ func cleanValue(in *json.Decoder, out *bytes.Buffer, secret bool) error {
 	}
 	switch t := t.(type) {
 	case json.Delim:
-		return cleanInside(in, out, t)
+		return cleanInside(in, out, t, secret)
 	case string:
 		if secret && t != "" {
 			t = sanitized
@@ -159,25 +159,26 @@ func cleanValue(in *json.Decoder, out *bytes.Buffer, secret bool) error {
 	return nil
 }
 
-// cleanInside copies the rest of an array or an object, of which open was read.
-func cleanInside(in *json.Decoder, out *bytes.Buffer, open json.Delim) error {
+// cleanInside copies the rest of an array or an object, of which open was read. secret is as in
+// cleanValue.
+func cleanInside(in *json.Decoder, out *bytes.Buffer, open json.Delim, secret bool) error {
 	out.WriteString(open.String())
 	for first := true; in.More(); first = false {
 		if !first {
 			out.WriteByte(',')
 		}
-		secret := false
+		hide := secret
 		if open == '{' {
 			t, err := in.Token()
 			if err != nil {
 				return err
 			}
 			name := t.(string) // the decoder accepts no other key
-			secret = isSecret(name)
+			hide = secret || isSecret(name)
 			out.Write(quote(cleanText(name)))
 			out.WriteByte(':')
 		}
-		if err := cleanValue(in, out, secret); err != nil {
+		if err := cleanValue(in, out, hide); err != nil {
 			return err
 		}
 	}
