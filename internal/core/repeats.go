@@ -18,7 +18,7 @@ import (
 // The first half is from a hash of the caller and the id, the second from a hash of these and of
 // the command. A program may set the id itself and use it for many calls; then the second halves
 // differ. The hash of the command includes the id, so that nobody can find the content of a deleted
-// message by hashing guesses.
+// message by hashing guesses, unless they have the id, from an access log or a recording.
 //
 // It is zero for a request without such an id and for a request with an idempotency token.
 type Fingerprint [16]byte
