@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -20,6 +21,9 @@ var migrations embed.FS
 
 // versions is the name of the table in which goose records the migrations that were applied.
 const versions = "schema_versions"
+
+// lockNotAvailable is PostgreSQL's error code for a statement that lock_timeout has ended.
+const lockNotAvailable = "55P03"
 
 // migrate applies the migrations that are missing. It fails with ErrNewer if the tables have a
 // later version than the last embedded migration.
@@ -45,7 +49,11 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	if current > newest {
 		return newer(current, newest)
 	}
-	if _, err := p.Up(ctx); err != nil {
+	_, err = p.Up(ctx)
+	if locked := new(pgconn.PgError); errors.As(err, &locked) && locked.Code == lockNotAvailable {
+		return fmt.Errorf("migrate the tables from version %d to %d: another session, such as pg_dump, has kept a lock on them for 10 seconds: start again when it has ended: %w", current, newest, err)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate the tables from version %d to %d: %w", current, newest, err)
 	}
 	return nil

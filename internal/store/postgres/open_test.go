@@ -44,6 +44,26 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
+// TestMigrationWaitsForNoLock migrates tables on which another session, such as pg_dump, has a
+// lock. The migration must give up with an error that says so, because all queries of servers
+// that still run wait behind it. When the session has ended, the migration succeeds.
+func TestMigrationWaitsForNoLock(t *testing.T) {
+	t.Parallel()
+	url := emptyDatabase(t)
+	open(t, url).Close()
+	execute(t, url, `DELETE FROM schema_versions WHERE version_id = 12; ALTER TABLE messages DROP COLUMN fingerprint`)
+	dump := dial(t, url)
+	defer dump.Close(context.Background())
+	if _, err := dump.Exec(context.Background(), `BEGIN; LOCK TABLE messages IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(context.Background(), url, Options{}); err == nil || !strings.Contains(err.Error(), "such as pg_dump") {
+		t.Errorf("error %v, want one that names the lock", err)
+	}
+	dump.Close(context.Background())
+	open(t, url).Close()
+}
+
 // TestOpenTogether opens an empty database with several stores at the same time. The tables
 // must be created once, and all stores must have the same resource.
 func TestOpenTogether(t *testing.T) {

@@ -1,5 +1,9 @@
 -- +goose Up
 
+-- Servers of an earlier version may still run. While a migration waits for a lock, their queries
+-- wait behind it: give up after some time.
+SET LOCAL lock_timeout = '10s';
+
 -- The app's own id of a user, and when the last access token was issued to the user, in epoch
 -- milliseconds. A server of an earlier version that is still running does not erase them when
 -- it deletes a user: it must be stopped.
