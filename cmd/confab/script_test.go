@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -31,6 +32,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
 )
 
 func TestMain(m *testing.M) {
@@ -59,6 +61,18 @@ func child() {
 		}
 	case "call": // METHOD PATH [BODY]: asks the server, with the token in TOKEN if there is one
 		os.Exit(call(os.Args[2], os.Args[3], strings.Join(os.Args[4:], " ")))
+	case "token": // prints a token of a new user
+		ids, err := identity.NewClientFromConnectionString(os.Getenv("CONFAB_CONNECTION_STRING"), nil)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		ann, err := ids.CreateUserAndToken(context.Background(), []identity.Scope{identity.ScopeChat}, nil)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(ann.Token.Token)
 	case "distrust": // shakes hands with the server, and does not trust it
 		address := strings.Replace(os.Getenv("CONFAB_ENDPOINT"), "https://localhost", "127.0.0.1", 1)
 		if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
