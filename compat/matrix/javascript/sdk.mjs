@@ -230,11 +230,11 @@ function load(folder, alias) {
 }
 
 // checked returns a result. The oldest releases return some refusals instead of throwing them, so that an app has to look at the
-// status of the answer: checked throws these.
+// status of the answer: checked throws these, with the mark returned.
 function checked(result) {
   const { status: statusCode, parsedBody, bodyAsText } = result?._response ?? {};
   if (!(statusCode >= 400)) return result;
-  throw Object.assign(new Error(parsedBody?.message || bodyAsText), { statusCode });
+  throw Object.assign(new Error(parsedBody?.message || bodyAsText), { statusCode, returned: true });
 }
 
 async function pages(iterator) {
