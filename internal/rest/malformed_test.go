@@ -289,7 +289,8 @@ func (m *malformer) valid(s schema) any {
 var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`, "priority": `"High"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
-	"attachments": `[]`,
+	"attachments":      `[]`,
+	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later one would hide messages from another participant
 }
 
 func (m *malformer) fill(s string) string {

@@ -85,8 +85,11 @@ func TestInterruptedIdleStream(t *testing.T) {
 		writing.Go(func() { c.Write([]byte("slow")) })
 		synctest.Wait()
 		c.Interrupt()
-		if want := time.Now().Add(hijack.Goodbye); !busy.deadline.Equal(want) {
-			t.Errorf("a running write has the deadline %v, want %v", busy.deadline, want)
+		c.mu.Lock() // Write sets the deadline with it, too
+		got := busy.deadline
+		c.mu.Unlock()
+		if want := time.Now().Add(hijack.Goodbye); !got.Equal(want) {
+			t.Errorf("a running write has the deadline %v, want %v", got, want)
 		}
 		writing.Wait()
 	})
