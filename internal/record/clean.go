@@ -160,7 +160,7 @@ func cleanValue(in *json.Decoder, out *bytes.Buffer, secret bool) error {
 }
 
 // cleanInside copies the rest of an array or an object, of which open was read. secret is as in
-// cleanValue.
+// cleanValue, but the time at which a token ends is no secret.
 func cleanInside(in *json.Decoder, out *bytes.Buffer, open json.Delim, secret bool) error {
 	out.WriteString(open.String())
 	for first := true; in.More(); first = false {
@@ -174,7 +174,7 @@ func cleanInside(in *json.Decoder, out *bytes.Buffer, open json.Delim, secret bo
 				return err
 			}
 			name := t.(string) // the decoder accepts no other key
-			hide = secret || isSecret(name)
+			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn") // of an accessToken
 			out.Write(quote(cleanText(name)))
 			out.WriteByte(':')
 		}
