@@ -11,11 +11,11 @@ import (
 // stays below it.
 const MaxHTMLGrowth = 5
 
-// MaxHTMLTags is the greatest number of tags in an HTML message, together with the end tags that
-// cleaning adds and the tags that it removes. A tag costs cleaning as much time as dozens of
-// bytes of text. A message of the default size, 64 KiB, cannot have so many: a
-// tag has three bytes at least, and 7 of the result with an end tag that cleaning adds.
-const MaxHTMLTags = 32_000
+// MaxHTMLTags is the greatest number of tags and attributes in an HTML message, together with the end tags that
+// cleaning adds and what it removes. A tag costs cleaning as much time as dozens of bytes of text.
+// A message of the default size, 64 KiB, cannot have so many: an attribute has two bytes at least,
+// a tag three, and seven of the result with an end tag that cleaning adds.
+const MaxHTMLTags = 40_000
 
 // cleanHTML returns an HTML message without everything that htmlElements does not allow
 // (docs/contract/chat.md §4.1). It fails with a BadRequest if cleaning leaves only white space,
@@ -143,7 +143,7 @@ func cleanHTML(s string, images bool, limit int) (cleaned string, err error) {
 	}
 	c.end(0, true)
 	if c.tags > MaxHTMLTags {
-		return "", Invalid("content", "The content field has more than %d HTML tags, or would have after missing end tags are added.", MaxHTMLTags)
+		return "", Invalid("content", "The content field has more than %d HTML tags and attributes, or would have after missing end tags are added.", MaxHTMLTags)
 	}
 	if !c.fits("") {
 		return "", Invalid("content", "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
@@ -167,7 +167,7 @@ type cleaner struct {
 	images  bool
 	limit   int // most bytes of the result
 	over    bool
-	tags    int // tags that were read, and end tags that were added
+	tags    int // tags and attributes that were read, and end tags that were added
 	nesting
 }
 
@@ -331,6 +331,9 @@ func (c *cleaner) tag(name int) {
 			break
 		}
 		var a htmlSpelling
+		if c.tags++; c.tags > MaxHTMLTags {
+			return
+		}
 		if a, i = readAttribute(in, i); i == len(in) {
 			c.remove(len(in))
 			return

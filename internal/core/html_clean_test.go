@@ -126,6 +126,7 @@ func TestHTMLTags(t *testing.T) {
 		{"", "<b></b>", core.MaxHTMLTags / 2},
 		{"<div><div>", "<br/>", core.MaxHTMLTags - 4},
 		{"", "<form>", core.MaxHTMLTags},
+		{"", `<b dir="ltr"></b>`, core.MaxHTMLTags / 3},
 		{"<p>", "</i>", core.MaxHTMLTags - 1},
 		{"x", "<!-- a comment -->", core.MaxHTMLTags + 1},
 	} {
