@@ -173,7 +173,7 @@ func cleanInside(in *json.Decoder, out *bytes.Buffer, open json.Delim, secret bo
 			if err != nil {
 				return err
 			}
-			name := t.(string) // the decoder accepts no other key
+			name := t.(string)                                                       // the decoder accepts no other key
 			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn") // of an accessToken
 			out.Write(quote(cleanText(name)))
 			out.WriteByte(':')
