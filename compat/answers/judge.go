@@ -126,7 +126,7 @@ func apiOf(segments []string) string {
 	return ""
 }
 
-// outside returns why the OpenAPI files do not speak of an exchange, or "".
+// outside returns the reason why the OpenAPI files do not describe an exchange, or "" if they do.
 func outside(e exchange, api string, segments []string) string {
 	switch {
 	case len(segments) == 0:

@@ -199,7 +199,8 @@ func (a *assigner) assign(c *Change) Outcome {
 	if a.taken(c) {
 		return Outcome{Status: Refused, Err: ErrCustomIDTaken}
 	}
-	// Not before: a caller who has left the thread meanwhile gets no answer to an earlier try.
+	// Look for an earlier try only after the stale check: a caller who has left the thread
+	// meanwhile must be refused, and not get the id of the earlier message.
 	if id := a.repeated(c); id != 0 {
 		return Outcome{Status: Replayed, Change: c, MessageID: id}
 	}

@@ -90,8 +90,8 @@ type SendMessage struct {
 	SenderDisplayName string
 	Metadata          map[string]string
 	Token             string // idempotency token; may be empty
-	// RequestID is the request's x-ms-client-request-id. An id that is no UUID is ignored, and any
-	// id if there is a Token.
+	// RequestID is the request's x-ms-client-request-id. It is ignored if it is not a UUID, or if
+	// the request has a Token.
 	RequestID string
 }
 

@@ -296,7 +296,8 @@ func (r *Recent) Learn(s *BatchState, q RecentQuery, found []RecentSend, at int6
 	r.evict(s, at)
 }
 
-// Forget forgets the threads of a batch that was not written, or of which that is not known.
+// Forget removes the threads of a batch from r. The engine calls it if the batch was not written,
+// or if it does not know whether the batch was written.
 func (r *Recent) Forget(s *BatchState) {
 	for thread := range s.Recent {
 		r.threads.Remove(thread)
