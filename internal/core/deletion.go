@@ -336,7 +336,7 @@ func (s *Service) threadsOf(ctx context.Context, user, after string) ([]string, 
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return s.changeUser(ctx, u.ID, nil, func(now *User) error {
+	return s.changeUser(ctx, u.ID, nil, nil, func(now *User) error {
 		if now.State != UserDeleting { // finished by another server
 			return nil
 		}

@@ -42,6 +42,9 @@ type Options struct {
 	// EventsKept is the number of days for which Sweep keeps the event log. Values below
 	// MinEventsKept or above MaxEventsKept are replaced by these. Zero: DefaultEventsKept.
 	EventsKept int
+	// AuditKept is the number of days for which Sweep keeps audit rows. Values below
+	// MinAuditKept or above MaxAuditKept are replaced by these. Zero: DefaultAuditKept.
+	AuditKept int
 	// ThreadCache is the greatest size of all cached threads, in bytes. Zero:
 	// DefaultThreadCache.
 	ThreadCache int
@@ -79,6 +82,9 @@ type Service struct {
 	eventsKept     uint32    // days
 	trimmed        time.Time // when Sweep called Store.Trim last; only Sweep uses it
 	endpointsSwept time.Time // when Sweep deleted old endpoints last; only Sweep uses it
+
+	auditKept time.Duration
+	audits    audits // guards itself
 
 	shared      bool // other processes write to the store as well
 	stopRefresh context.CancelFunc
@@ -126,6 +132,8 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	s.released = map[string]struct{}{}
 	s.issued.at = map[string]int64{}
 	s.eventsKept = uint32(min(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept), MaxEventsKept))
+	s.auditKept = 24 * time.Hour * time.Duration(min(max(cmp.Or(o.AuditKept, DefaultAuditKept), MinAuditKept), MaxAuditKept))
+	s.audits.init()
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
 	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -138,7 +146,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 }
 
 // closeTime is the longest time for which Close waits for the store to take the times of issued
-// tokens.
+// tokens and the number of refused attempts.
 const closeTime = time.Second
 
 // Close stops the Service. It waits until the queued changes are committed, and refuses later
@@ -147,6 +155,7 @@ func (s *Service) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	_ = s.storeIssued(ctx) // of little use, so a server that stops does not wait longer for it
+	_ = s.storeCounted(ctx, true)
 	s.stopRefresh()
 	s.refreshing.Wait()
 	s.commits.close()

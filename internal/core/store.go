@@ -135,13 +135,23 @@ type Store interface {
 	// milliseconds.
 	ExpireEndpoints(ctx context.Context, before int64) error
 
+	// AuditPage returns a page of the audit rows, the newest first. It reads at most AuditLooked
+	// rows.
+	AuditPage(ctx context.Context, q AuditQuery) (AuditPage, error)
+
+	// TrimAudit deletes the audit rows from before the given time, in epoch milliseconds. Of the
+	// rows with Refused, it also deletes the oldest ones until all of them together have at most
+	// refused bytes.
+	TrimAudit(ctx context.Context, before int64, refused int) error
+
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
 
 	// SetKey replaces the access key with index 0 or 1 by key if the serial of the stored key
 	// is key.Serial - 1; otherwise the stored key stays. It returns the key that is stored
-	// afterwards, when it is durable.
-	SetKey(ctx context.Context, index int, key AccessKeyRow) (AccessKeyRow, error)
+	// afterwards, when it is durable. If key was stored, it also writes the audit rows, in the
+	// same batch. The rows have keys; see Service.Stamp.
+	SetKey(ctx context.Context, index int, key AccessKeyRow, audit ...Audit) (AccessKeyRow, error)
 
 	// Close waits for running calls and closes the store. No method may be called after it.
 	Close() error
@@ -325,6 +335,9 @@ type Change struct {
 	Purge        bool        // marks the thread as deleted and deletes its messages, receipts and send tokens
 	Events       []Event
 	PutUsers     []User // users to insert or replace
+	// Audits are audit rows to insert or replace; see Service.Stamp. A change that writes other
+	// rows too writes all or none.
+	Audits []Audit
 
 	// Superseded are versions of rewritten messages to insert or replace. Assign sets them,
 	// for rewrites with Keep and for deletions.
@@ -378,12 +391,15 @@ func (c *Change) size() int {
 	for i := range c.PutUsers {
 		n += len(c.PutUsers[i].CustomID)
 	}
+	for i := range c.Audits {
+		n += c.Audits[i].size()
+	}
 	return n + 128*(len(c.Events)+len(c.ReadUsers)+len(c.PutUsers)+len(c.DropReceipts)+len(c.DropSuperseded))
 }
 
 // empty reports whether the change writes no row.
 func (c *Change) empty() bool {
-	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.DropSuperseded)+len(c.PutUsers) == 0 && c.Receipt == nil
+	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.DropSuperseded)+len(c.PutUsers)+len(c.Audits) == 0 && c.Receipt == nil
 }
 
 // Rewrite is the new content of a message's row.

@@ -22,10 +22,11 @@ const (
 	SweepEndpoints                   // old endpoints of clients
 	SweepSuperseded                  // superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
+	SweepAudit                       // old audit rows, and the number of refused attempts that have none
 	sweepKinds
 )
 
-var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded", "tokens"}
+var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded", "tokens", "audit"}
 
 // String returns the name of the kind, such as "retention".
 func (k SweepKind) String() string { return sweepNames[k] }
@@ -69,9 +70,9 @@ const (
 
 // Sweep does the background work of the Service. It deletes threads that have expired by their
 // retention policies, erases the data of deleted users whose grace is over, and finishes the
-// deletion of large threads. It also deletes old days of the event log, old endpoints, and
-// superseded versions of messages that nobody may read any more, and stores when tokens were
-// issued.
+// deletion of large threads. It also deletes old days of the event log, old endpoints, old audit
+// rows, and superseded versions of messages that nobody may read any more, and stores when tokens
+// were issued.
 //
 // Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user
 // fails, Sweep continues with the next one and tries the failed one again after a pause, which
@@ -120,6 +121,8 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 		return time.Time{}, s.sweepEndpoints(ctx)
 	case SweepTokens:
 		return time.Time{}, s.storeIssued(ctx)
+	case SweepAudit:
+		return time.Time{}, s.sweepAudit(ctx)
 	default:
 		return s.sweepSuperseded(ctx)
 	}

@@ -6,12 +6,13 @@ import (
 )
 
 // Record is one row of an export: a Resource, User, Head, ThreadMember, ThreadMessage,
-// ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt or Event. It is the same for every
-// engine.
+// ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt, Event or Audit. It is the same for
+// every engine.
 //
 // The kinds of records come in this order. Within a kind, records ascend by key, with ids
 // compared byte by byte: users and heads by id; rows of a thread by the thread and then by
-// user, by sequence, by message id and sequence, or by caller and token; events by position.
+// user, by sequence, by message id and sequence, or by caller and token; events by position;
+// audit rows by Refused, time and number.
 // Positions in an export are 1, 2, 3 and so on, because the positions of a store are only valid
 // in its epoch. Rows that an engine can derive from other rows are left out: the users' lists
 // of threads, the indexes of messages, and the list of users in deletion.
@@ -56,6 +57,7 @@ func (ThreadAnswer) record()     {}
 func (SentToken) record()        {}
 func (ThreadReceipt) record()    {}
 func (Event) record()            {}
+func (Audit) record()            {}
 
 // Exporter is a store that can export its rows.
 type Exporter interface {
@@ -110,6 +112,9 @@ type Counts struct {
 	Events   uint64 `json:"events"`
 	// Superseded is left out of the JSON if it is 0, as in exports of formats before 4.
 	Superseded uint64 `json:"superseded,omitempty"`
+	// Audit is the number of audit rows. It is left out of the JSON if it is 0, as in exports of
+	// formats before 6.
+	Audit uint64 `json:"audit,omitempty"`
 }
 
 // Add increments the count of the record's kind.
@@ -133,10 +138,12 @@ func (c *Counts) Add(r Record) {
 		c.Receipts++
 	case Event:
 		c.Events++
+	case Audit:
+		c.Audit++
 	}
 }
 
 // Rows returns the sum of all counts.
 func (c Counts) Rows() uint64 {
-	return c.Users + c.Threads + c.Members + c.Messages + c.Superseded + c.Answers + c.Tokens + c.Receipts + c.Events
+	return c.Users + c.Threads + c.Members + c.Messages + c.Superseded + c.Answers + c.Tokens + c.Receipts + c.Events + c.Audit
 }

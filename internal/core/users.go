@@ -81,16 +81,20 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	return us, nil
 }
 
-// CreateUser creates a user with a new id (docs/contract/identity.md §3.1).
-func (s *Service) CreateUser(ctx context.Context) (User, error) { return s.createUser(ctx, "") }
+// CreateUser creates a user with a new id (docs/contract/identity.md §3.1). It writes the audit
+// rows in the same batch. A row without a Target gets the id of the user as its Target.
+func (s *Service) CreateUser(ctx context.Context, audit ...Audit) (User, error) {
+	return s.createUser(ctx, "", audit...)
+}
 
 // createUser creates a user with a new id and this custom id, which may be empty. It fails with
 // ErrCustomIDTaken if another user has the custom id.
-func (s *Service) createUser(ctx context.Context, customID string) (User, error) {
+func (s *Service) createUser(ctx context.Context, customID string, audit ...Audit) (User, error) {
 	u := User{State: UserLive, Generation: 1, CustomID: customID}
 	u.ID = s.resource.UserID(newUserPart(s.random, s.now().UnixMilli()))
+	audit = s.stampAll(audit, u.ID)
 	_, err := s.change(ctx, func(Rows) (*Change, error) {
-		return &Change{Key: u.ID, ReadUsers: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
+		return &Change{Key: u.ID, ReadUsers: []User{{ID: u.ID}}, PutUsers: []User{u}, Audits: audit}, nil
 	})
 	if err != nil {
 		return User{}, err
@@ -122,7 +126,7 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	if err == nil || !s.adopt || !s.resource.Owns(id) {
 		return u, err
 	}
-	err = s.changeUser(ctx, id, nil, func(row *User) error {
+	err = s.changeUser(ctx, id, nil, nil, func(row *User) error {
 		if row.State == UserUnknown {
 			*row = adopted(id)
 		}
@@ -143,18 +147,19 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 func adopted(id string) User { return User{ID: id, State: UserLive, Generation: 1} }
 
 // RevokeTokens invalidates all access tokens that were issued to the user so far
-// (docs/contract/identity.md §3.3).
-func (s *Service) RevokeTokens(ctx context.Context, id string) error {
-	return s.changeLiveUser(ctx, id, TokensRevoked, func(u *User) { u.Generation++ })
+// (docs/contract/identity.md §3.3). It writes the audit rows in the same batch; if it fails, it
+// writes none.
+func (s *Service) RevokeTokens(ctx context.Context, id string, audit ...Audit) error {
+	return s.changeLiveUser(ctx, id, TokensRevoked, audit, func(u *User) { u.Generation++ })
 }
 
 // DeleteUser begins a user's deletion by setting the state UserDeleting
 // (docs/contract/identity.md §3.4). From then on the user's tokens may only be used to leave
 // threads, and to delete threads that the user has created or is alone in. After the grace,
 // Sweep erases the user's data. The custom id, and the time of the last token, are erased at
-// once.
-func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	return s.changeLiveUser(ctx, id, UserRemoved, func(u *User) {
+// once. It writes the audit rows in the same batch; if it fails, it writes none.
+func (s *Service) DeleteUser(ctx context.Context, id string, audit ...Audit) error {
+	return s.changeLiveUser(ctx, id, UserRemoved, audit, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 		u.CustomID, u.TokenIssuedAt = "", 0
 	})
@@ -165,16 +170,16 @@ func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
-// changeLiveUser applies edit to a live user's row and commits it with an event of this kind,
-// which says that the user's tokens have ended. It fails with 401 IdentityNotOwned if the user
+// changeLiveUser applies edit to a live user's row and commits it with the audit rows and an event
+// of this kind, which says that the user's tokens have ended. It fails with 401 IdentityNotOwned if the user
 // is not live. With Options.Adopt it first creates a user whose id belongs to this resource and
 // is unknown.
-func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, edit func(*User)) error {
+func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, audit []Audit, edit func(*User)) error {
 	if !s.resource.Owns(id) {
 		return errNotOwned
 	}
 	ended := Event{Kind: kind, Actor: id}
-	return s.changeUser(ctx, id, []Event{ended}, func(u *User) error {
+	return s.changeUser(ctx, id, []Event{ended}, s.stampAll(audit, id), func(u *User) error {
 		if s.adopt && u.State == UserUnknown {
 			*u = adopted(id)
 		}
@@ -186,10 +191,10 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind,
 	})
 }
 
-// changeUser applies edit to a user's row and commits the result together with events. edit may
-// be called several times. If edit returns an error or does not change the row, nothing is
+// changeUser applies edit to a user's row and commits the result together with events and audit
+// rows. edit may be called several times. If edit returns an error or does not change the row, nothing is
 // written.
-func (s *Service) changeUser(ctx context.Context, id string, events []Event, edit func(*User) error) error {
+func (s *Service) changeUser(ctx context.Context, id string, events []Event, audit []Audit, edit func(*User) error) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
 		if err != nil {
@@ -199,7 +204,7 @@ func (s *Service) changeUser(ctx context.Context, id string, events []Event, edi
 		u := us[id]
 		err = edit(&u)
 		if err == nil && u != us[id] {
-			c.PutUsers, c.Events = []User{u}, events
+			c.PutUsers, c.Events, c.Audits = []User{u}, events, audit
 		}
 		return c, err
 	})

@@ -75,6 +75,8 @@ func decode(kind string, line []byte) (core.Record, error) {
 		})
 	case "event":
 		return read(line, decodeEvent)
+	case "audit":
+		return read(line, decodeAudit)
 	}
 	return nil, fmt.Errorf("lines of kind %q are not known", kind)
 }
@@ -138,6 +140,14 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 		misplaced = fmt.Errorf("thread %q does not go with event %q", l.Thread, l.Event)
 	}
 	return e, errors.Join(misplaced, sortKey{ids: []string{owner}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
+}
+
+func decodeAudit(l *auditLine) (core.Record, error) {
+	a := core.Audit{
+		AuditKey: core.AuditKey{At: l.At, Number: l.Number}, Refused: l.Refused, Who: l.Who, Kind: l.SignedIn, Role: l.Role,
+		From: l.From, Operation: l.Operation, Target: l.Target, Outcome: l.Outcome, Status: l.Status, RequestID: l.Request, Attempts: l.Attempts,
+	}
+	return a, errors.Join(atLeast(1, "at", l.At), atLeast(0, "number", signed(l.Number)), atLeast(0, "status", int64(l.Status)), atLeast(0, "attempts", signed(l.Attempts)))
 }
 
 // onlyLive fails if a user who is not live has a custom id.

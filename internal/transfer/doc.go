@@ -12,9 +12,9 @@ import "github.com/confab-chat/confab/internal/core"
 // Format is the version of the export format that a Writer writes. A Reader reads this version
 // and all earlier ones. Format 2 added the times of events and the events of users, format 3 the
 // metadata and the retention policy with which a member left, format 4 the superseded versions
-// of messages, and format 5 the custom ids of users, the times of their last tokens, the role ids
-// of participants, and the fingerprints of messages.
-const Format = 5
+// of messages, format 5 the custom ids of users, the times of their last tokens, the role ids of
+// participants, and the fingerprints of messages, and format 6 the audit rows.
+const Format = 6
 
 // sumEvery is the number of rows between two checksum lines. The checksums detect an
 // altered file early and show roughly where it was altered.

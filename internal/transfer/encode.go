@@ -58,8 +58,18 @@ func encode(r core.Record) (any, error) {
 		return eventLine{
 			"event", r.Position, r.Day, t.text(r.Thread), r.Number, word(&t, r.Kind, core.ParseEventKind), r.MessageID, r.Version, t.text(r.Actor), r.At,
 		}, t.err(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
+	case core.Audit:
+		return encodeAudit(r, &t), t.err("audit row " + r.AuditKey.String())
 	}
 	return nil, fmt.Errorf("records of type %T have no line", r)
+}
+
+func encodeAudit(a core.Audit, t *checker) auditLine {
+	return auditLine{
+		Kind: "audit", At: a.At, Number: a.Number, Refused: a.Refused, Who: t.text(a.Who), SignedIn: t.text(a.Kind), Role: t.text(a.Role),
+		From: t.text(a.From), Operation: t.text(a.Operation), Target: t.text(a.Target), Outcome: t.text(a.Outcome), Status: a.Status,
+		Request: t.text(a.RequestID), Attempts: a.Attempts,
+	}
 }
 
 func encodeMember(r core.ThreadMember, t *checker) memberLine {

@@ -97,6 +97,23 @@ type receiptLine struct {
 	ReadOn  int64  `json:"readOn"`
 }
 
+type auditLine struct {
+	Kind      string `json:"kind"`
+	At        int64  `json:"at"`
+	Number    uint64 `json:"number"`
+	Refused   bool   `json:"refused,omitempty"`
+	Who       string `json:"who,omitempty"`
+	SignedIn  string `json:"signedIn"` // how the caller has signed in
+	Role      string `json:"role,omitempty"`
+	From      string `json:"from,omitempty"`
+	Operation string `json:"operation"`
+	Target    string `json:"target,omitempty"`
+	Outcome   string `json:"outcome"`
+	Status    int32  `json:"status,omitempty"`
+	Request   string `json:"request,omitempty"`
+	Attempts  uint64 `json:"attempts,omitempty"`
+}
+
 type eventLine struct {
 	Kind     string `json:"kind"`
 	Position uint64 `json:"position"`

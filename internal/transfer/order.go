@@ -20,6 +20,7 @@ const (
 	rankToken
 	rankReceipt
 	rankEvent
+	rankAudit
 )
 
 // sortKey determines the position of a record in an export: first by the kind, then by the ids
@@ -57,6 +58,12 @@ func sortKeyOf(r core.Record) sortKey {
 		return sortKey{rank: rankReceipt, ids: []string{r.Thread, r.User}}
 	case core.Event:
 		return sortKey{rank: rankEvent, number: r.Position}
+	case core.Audit:
+		refused := "0"
+		if r.Refused {
+			refused = "1"
+		}
+		return sortKey{rank: rankAudit, ids: []string{refused}, number: uint64(r.At), second: r.Number}
 	}
 	return sortKey{}
 }

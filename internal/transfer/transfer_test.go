@@ -86,6 +86,14 @@ var golden = []core.Record{
 	event(5, core.ReceiptReceived, t0+2), event(6, core.ThreadUpdated, t0+1), event(7, core.ParticipantsAdded, t0), event(8, core.ParticipantsRemoved, t0+9),
 	event(9, core.ThreadDeleted, 0),
 	core.Event{Day: 19138, Number: 10, Position: 10, Kind: core.TokensRevoked, Version: t0 + 10, Actor: ann, At: t0 + 10},
+	core.Audit{
+		AuditKey: core.AuditKey{At: t0 + 10, Number: 1 << 62}, Who: "uid 1000", Kind: core.AuditSocket, Role: "operator", From: "socket",
+		Operation: "end tokens", Target: ann, Outcome: core.AuditDone, Status: 200, RequestID: "GZ3T.0",
+	},
+	core.Audit{
+		AuditKey: core.AuditKey{At: t0, Number: 7}, Refused: true, Kind: core.AuditNobody, From: "192.0.2.1", Operation: "unknown", Target: funny, Outcome: "bad-secret", Status: 401,
+	},
+	core.Audit{AuditKey: core.AuditKey{At: t0, Number: 8}, Refused: true, Kind: core.AuditNobody, Operation: core.AuditMany, Outcome: "refused", Attempts: 900},
 }
 
 func event(n uint64, kind core.EventKind, message int64) core.Event {
@@ -125,7 +133,7 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 // TestGolden checks that the export format has not changed: a Writer must write the golden
 // records as the bytes of the golden file, and a Reader must read the records from that file.
 func TestGolden(t *testing.T) {
-	name := filepath.Join("testdata", "format5.jsonl")
+	name := filepath.Join("testdata", "format6.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
 	if *update {
 		if err := os.WriteFile(name, got, 0o644); err != nil {
@@ -146,15 +154,16 @@ func TestGolden(t *testing.T) {
 	if diff := cmp.Diff(golden, records); diff != "" {
 		t.Errorf("the golden file reads otherwise (-want +got):\n%s", diff)
 	}
-	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Superseded: 3, Answers: 2, Tokens: 1, Receipts: 1, Events: 10}); s.Rows != rows {
+	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Superseded: 3, Answers: 2, Tokens: 1, Receipts: 1, Events: 10, Audit: 3}); s.Rows != rows {
 		t.Errorf("rows %+v, want %+v", s.Rows, rows)
 	}
 }
 
-// TestReadsOlderFormats reads the golden files of earlier formats. Before format 5 users have no
-// custom ids and no times of tokens, participants no role ids, and messages no fingerprints. Before
-// format 4 there are no superseded messages. Before format 3 members who have left have no metadata and no retention
-// policy. In format 1 events have no time and users have no events.
+// TestReadsOlderFormats reads the golden files of earlier formats. Before format 6 there are no
+// audit rows. Before format 5 users have no custom ids and no times of tokens, participants no role
+// ids, and messages no fingerprints. Before format 4 there are no superseded messages. Before
+// format 3 members who have left have no metadata and no retention policy. In format 1 events have
+// no time and users have no events.
 func TestReadsOlderFormats(t *testing.T) {
 	for format := 1; format < Format; format++ {
 		file, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("format%d.jsonl", format)))
@@ -172,14 +181,22 @@ func TestReadsOlderFormats(t *testing.T) {
 				if row.Left != nil && format < 3 {
 					row.Left = &core.Left{On: row.Left.On, Sequence: row.Left.Sequence, Topic: row.Left.Topic}
 				}
-				row.RoleIDs = nil
+				if format < 5 {
+					row.RoleIDs = nil
+				}
 				r = row
 			case core.User:
-				row.CustomID, row.TokenIssuedAt = "", 0
+				if format < 5 {
+					row.CustomID, row.TokenIssuedAt = "", 0
+				}
 				r = row
 			case core.ThreadMessage:
-				row.Fingerprint = core.Fingerprint{}
+				if format < 5 {
+					row.Fingerprint = core.Fingerprint{}
+				}
 				r = row
+			case core.Audit:
+				continue
 			case core.ThreadSuperseded:
 				if format < 4 {
 					continue
@@ -337,6 +354,8 @@ func TestReaderRefuses(t *testing.T) {
 		{"an event's thread with a NUL", []core.Record{resource, core.Event{Thread: "\x00", Number: 1, Position: 1, Kind: core.ThreadCreated}}, "line 3: an id holds a NUL"},
 		{"a thread's event without a thread", []core.Record{resource, core.Event{Number: 1, Position: 1, Kind: core.ThreadCreated, Actor: ann}}, `line 3: thread "" does not go with event "threadCreated"`},
 		{"a user's event with a thread", []core.Record{resource, core.Event{Thread: a, Number: 1, Position: 1, Kind: core.TokensRevoked, Actor: ann}}, "line 3: thread "},
+		{"audit rows out of order", []core.Record{resource, core.Audit{AuditKey: core.AuditKey{At: 2}}, core.Audit{AuditKey: core.AuditKey{At: 1, Number: 9}}}, "line 4: the line stands"},
+		{"an audit row without a time", []core.Record{resource, core.Audit{}}, "line 3: at is out of range"},
 		{"a gap between events", []core.Record{resource, event(1, core.ThreadCreated, 0), event(3, core.ThreadCreated, 0)}, "line 4: the event has position 3 instead of 2"},
 	} {
 		got, _, err := readAll(write(t, Options{Keys: true}, tc.records))
@@ -348,7 +367,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"an empty file", "", "line 1: the file is cut off"},
 		{"another file", "hello\n", "line 1: this is not an export of Confab"},
 		{"other JSON", "{\"confab\":\"backup\",\"format\":1}\n", "line 1: this is not an export"},
-		{"a newer format", "{\"confab\":\"export\",\"format\":6,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 6"},
+		{"a newer format", "{\"confab\":\"export\",\"format\":7,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 7"},
 		{"no format", "{\"confab\":\"export\"}\n", "line 1: there is no format 0"},
 		{"not UTF-8", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n\xff\n", "line 2: the line is not UTF-8 text"},
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},

@@ -197,6 +197,7 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	for i := range c.Events {
 		w.putEvent(&c.Events[i])
 	}
+	w.audits(c.Audits)
 	if c.Thread == "" {
 		return
 	}

@@ -104,6 +104,7 @@ func newTallies(floor uint64) *tallies {
 			fromFloor(e, floor)
 		}),
 		tallyOf("endpoints", endpoints, 2, nil),
+		tallyOf("audit rows", audits, 1, nil),
 	}
 	return all
 }

@@ -31,7 +31,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 func counts(c Census) core.Counts {
 	return core.Counts{
 		Users: c.Rows("users"), Threads: c.Rows("threads"), Members: c.Rows("members"), Messages: c.Rows("messages"),
-		Superseded: c.Rows("superseded messages"), Answers: c.Rows("answers"), Tokens: c.Rows("tokens"), Receipts: c.Rows("receipts"), Events: c.Rows("events"),
+		Superseded: c.Rows("superseded messages"), Answers: c.Rows("answers"), Tokens: c.Rows("tokens"), Receipts: c.Rows("receipts"), Events: c.Rows("events"), Audit: c.Rows("audit rows"),
 	}
 }
 
@@ -60,7 +60,7 @@ func check(ctx context.Context, r pebble.Reader, report func(fault string) error
 		c.schema = schema
 	}
 	c.tallies = newTallies(c.floor.Position)
-	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints, c.others} {
+	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints, c.audits, c.others} {
 		if err := step(); err != nil {
 			return Census{}, err
 		}
@@ -610,6 +610,11 @@ func (c *checker) endpoints() error {
 		}
 		return nil
 	})
+}
+
+// audits reports audit rows that cannot be read. They refer to no other row.
+func (c *checker) audits() error {
+	return eachRow(c, audits, func([]byte, core.Audit) error { return nil })
 }
 
 // others reports keys whose first letter is that of no kind of row. For each such letter it

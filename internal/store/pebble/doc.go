@@ -27,6 +27,7 @@
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position, time, check
 //	o       day(4) position(8)                the thread and number of the event at this position
+//	w       refused(1) time(8) number(8)      an audit row: who did what from where, and the outcome; refused is 0 or 1
 //	n       user 0 endpoint                   a client of the user: the cursor it has answered up to, and when it was last seen
 //
 // A store records its schema number. Open upgrades an older schema and refuses a

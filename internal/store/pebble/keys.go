@@ -32,6 +32,7 @@ const (
 	kindEvent        = 'e'
 	kindPosition     = 'o'
 	kindEndpoint     = 'n'
+	kindAudit        = 'w'
 )
 
 // These variables describe the kinds of rows whose keys have fields. Rows with keys that start
@@ -54,6 +55,7 @@ var (
 	events       = kind[core.Event]{kindEvent, row.Event}
 	positions    = kind[core.Event]{kindPosition, row.Position}
 	endpoints    = kind[core.Endpoint]{kindEndpoint, row.Endpoint}
+	audits       = kind[core.Audit]{kindAudit, row.Audit}
 )
 
 // kind reads and writes the rows of one kind. T is a struct with the fields of the key and of

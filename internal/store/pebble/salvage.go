@@ -459,6 +459,8 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 		_, err = sent.parse(key, value)
 	case kindReceipt:
 		_, err = receipts.parse(key, value)
+	case kindAudit:
+		_, err = audits.parse(key, value)
 	case kindEvent:
 		var e core.Event
 		if e, err = events.parse(key, value); err == nil && e.Thread != "" {

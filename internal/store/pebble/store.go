@@ -22,8 +22,8 @@ import (
 
 // layout is the version of the format of keys. Version 2 added keys that begin with x, the
 // index of threads by expiry time. Version 3 added s and v, superseded messages and their
-// index.
-const layout = 3
+// index. Version 4 added w, audit rows.
+const layout = 4
 
 // schema is the version of keys and row formats that this binary writes. Open refuses a store
 // with a greater schema, which a newer Confab wrote, and upgrades one with a smaller schema.
@@ -454,8 +454,9 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 }
 
 // SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.
-// It returns the key that is stored afterwards, when it is durable.
-func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) (core.AccessKeyRow, error) {
+// It returns the key that is stored afterwards, when it is durable. It writes the audit rows
+// together with the key.
+func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow, audit ...core.Audit) (core.AccessKeyRow, error) {
 	s.keys.Lock()
 	defer s.keys.Unlock()
 	stored, _, err := value(s.db, keyKey(index), row.AccessKey)
@@ -465,7 +466,10 @@ func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) (core.
 	if stored.Serial != k.Serial-1 {
 		return stored, nil
 	}
-	if err := s.set(keyKey(index), row.AccessKey.Encode(nil, &k)); err != nil {
+	w := writer{batch: s.db.NewBatch()}
+	w.batch.Set(keyKey(index), row.AccessKey.Encode(nil, &k), nil)
+	w.audits(audit)
+	if err := s.commit(w.batch); err != nil {
 		return core.AccessKeyRow{}, fmt.Errorf("write access key %d: %w", index, err)
 	}
 	return k, nil

@@ -106,6 +106,7 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 			}
 			return e, err
 		}},
+		recordsOf(audits),
 	}
 }
 
@@ -115,7 +116,7 @@ const importBatch = 4 << 20
 // contents has the letters of the kinds of rows of which a new store has none.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint,
+	kindReceipt, kindList, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint, kindAudit,
 }
 
 // Import writes the records of an export into the store, which must be empty; see
@@ -275,6 +276,8 @@ func (im *importer) put(record core.Record) error {
 		return im.requireHead(r.Thread)
 	case core.Event:
 		return im.event(r)
+	case core.Audit:
+		audits.put(&im.writer, &r)
 	default:
 		return fmt.Errorf("records of type %T are not known", record)
 	}

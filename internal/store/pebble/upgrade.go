@@ -12,8 +12,8 @@ import (
 const upgradeBatch = 1024
 
 // upgrade upgrades a store from the older schema from to this binary's. Schema 2 added the
-// index of threads by expiry time. Later schemas only added row formats: upgrade rewrites no
-// row, but older binaries must refuse the store because they cannot read new rows.
+// index of threads by expiry time. Later schemas only added row formats and kinds of rows: upgrade
+// rewrites no row, but older binaries must refuse the store because they cannot read new rows.
 //
 // It writes the number of the new schema last, so that this number is durable only if all other
 // rows are. If the process ends earlier, the next Open repeats the upgrade.

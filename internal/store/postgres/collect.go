@@ -25,6 +25,7 @@ type rows struct {
 	lists    map[core.ListMove]bool // whether to insert the entry or to delete it
 	purged   map[string]bool        // ids of the purged threads
 	events   []core.Event
+	audits   map[core.AuditKey]core.Audit
 }
 
 // rowsOf collects the rows that the applied changes write. Heads are sorted by id and
@@ -33,7 +34,7 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
 		rewrites: map[core.MessageKey]core.ThreadMessage{}, kept: map[core.SupersededKey]core.ThreadSuperseded{}, members: map[core.ReceiptKey]core.ThreadMember{},
 		receipts: map[core.ReceiptKey]core.ThreadReceipt{}, sent: map[core.SendKey]core.SentToken{},
-		lists: map[core.ListMove]bool{}, purged: map[string]bool{},
+		lists: map[core.ListMove]bool{}, purged: map[string]bool{}, audits: map[core.AuditKey]core.Audit{},
 	}
 	heads, users := map[string]bool{}, map[string]bool{}
 	for _, o := range outcomes {
@@ -42,6 +43,9 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 		}
 		for _, u := range o.Change.PutUsers {
 			users[u.ID] = true
+		}
+		for _, a := range o.Change.Audits {
+			r.audits[a.AuditKey] = a
 		}
 		if o.Change.Thread != "" {
 			heads[o.Change.Thread] = true
@@ -68,9 +72,9 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	return r
 }
 
-// empty reports whether the batch writes nothing. It looks only at heads and users, because
-// every applied change writes one of these.
-func (r *rows) empty() bool { return len(r.heads) == 0 && len(r.users) == 0 }
+// empty reports whether the batch writes nothing. It looks only at heads, users and audit rows,
+// because every applied change writes one of these.
+func (r *rows) empty() bool { return len(r.heads)+len(r.users)+len(r.audits) == 0 }
 
 // change adds the rows that an applied change writes to its thread.
 func (r *rows) change(c *core.Change) {

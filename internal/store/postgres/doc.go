@@ -23,6 +23,7 @@
 //	users         user                          state, deletion time, token generation
 //	user_threads  user, minute, thread          the user's list of threads by activity
 //	endpoints     user, id                      the cursor up to which a client has answered, and when it was last seen
+//	audit         refused, time, number         who did what through the operator's API; refused attempts are apart
 //	access_keys   index                         the two keys
 //	meta          name                          resource and epoch
 //	writers       process and lane              the number of its last batch

@@ -239,14 +239,16 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 // SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.
 // It returns the key that is stored afterwards, when it is durable. After a lost connection it
 // tries again; if the first try was committed, the second one finds k stored. The error wraps
-// core.ErrUnknown if no try was answered and one may have reached the database.
-func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (stored core.AccessKeyRow, err error) {
+// core.ErrUnknown if no try was answered and one may have reached the database. It writes the audit
+// rows in the same transaction, if k is stored.
+func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow, audit ...core.Audit) (stored core.AccessKeyRow, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.patience)
 	defer cancel()
 	sent := false
 	err = s.retry(ctx, "write an access key", func() error {
 		err := s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
 			b.Queue(`UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`, index, int64(k.Serial), k.Secret)
+			queueKeyAudit(b, index, k, audit)
 			b.Queue(`SELECT serial, secret FROM access_keys WHERE index = $1`, index).QueryRow(func(row pgx.Row) error {
 				return row.Scan(&stored.Serial, &stored.Secret)
 			})

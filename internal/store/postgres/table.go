@@ -26,6 +26,7 @@ var (
 	lists    = newTable("user_threads", row.ListEntry)
 
 	endpoints = newTable("endpoints", row.Endpoint)
+	audits    = newTable("audit", row.Audit)
 )
 
 // These variables describe tables of a thread's rows for queries that do not select the column

@@ -36,6 +36,7 @@ var exports = []records{
 	members, unpurged(messages), unpurged(kept), answers, unpurged(sent), unpurged(receipts),
 	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`,
 		replaceColumn(replaceColumn(replaceColumn(events.list, "position", "place"), "number", "CASE thread WHEN '' THEN place ELSE number END"), "batch_check", "0"), numbered)},
+	audits,
 }
 
 // queried is a table that is exported by the query sql instead of its own.
@@ -107,11 +108,11 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
-// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event, a batch
-// or an endpoint.
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event, a batch,
+// an endpoint or an audit row.
 func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	var used bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches) OR EXISTS (SELECT FROM endpoints)`).Scan(&used)
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches) OR EXISTS (SELECT FROM endpoints) OR EXISTS (SELECT FROM audit)`).Scan(&used)
 	if err == nil && used {
 		err = fmt.Errorf("the database is %w: an import needs an empty one", core.ErrNotEmpty)
 	}

@@ -83,17 +83,23 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return f
 }
 
-// boolean returns a field of a bool. It is stored as a uvarint, 0 or 1, in a value, and as a
-// boolean in PostgreSQL.
+// boolean returns a field of a bool. It is stored as a byte, 0 or 1, in a value and in a key, and
+// as a boolean in PostgreSQL.
 func boolean[T any](name string, at func(*T) *bool) Field[T] {
+	put := func(b []byte, row *T) []byte {
+		if *at(row) {
+			return append(b, 1)
+		}
+		return append(b, 0)
+	}
 	return Field[T]{
-		put: func(b []byte, row *T) []byte {
-			if *at(row) {
-				return append(b, 1)
-			}
-			return append(b, 0)
+		put:    put,
+		get:    func(r *reader, row *T) { *at(row) = r.unsigned() != 0 },
+		putKey: put,
+		getKey: func(key []byte, row *T) []byte {
+			*at(row) = key[0] != 0
+			return key[1:]
 		},
-		get: func(r *reader, row *T) { *at(row) = r.unsigned() != 0 },
 		Columns: []Column[T]{column(name, "boolean",
 			func(row *T) bool { return *at(row) },
 			func(row *T) any { return at(row) })},

@@ -386,6 +386,25 @@ var (
 		text("thread", func(r *core.ThreadReceipt) *string { return &r.Thread }))
 )
 
+// Audit is the schema of a row that says what an operator did. Rows of refused attempts are apart
+// from the others, so that the oldest of them can be deleted.
+var Audit = newKind("audit row",
+	keys(
+		boolean("refused", func(a *core.Audit) *bool { return &a.Refused }),
+		signed("at", func(a *core.Audit) *int64 { return &a.At }),
+		unsigned("number", func(a *core.Audit) *uint64 { return &a.Number })),
+	text("who", func(a *core.Audit) *string { return &a.Who }),
+	text("kind", func(a *core.Audit) *string { return &a.Kind }),
+	text("role", func(a *core.Audit) *string { return &a.Role }),
+	text("client", func(a *core.Audit) *string { return &a.From }),
+	text("operation", func(a *core.Audit) *string { return &a.Operation }),
+	text("target", func(a *core.Audit) *string { return &a.Target }),
+	text("outcome", func(a *core.Audit) *string { return &a.Outcome }),
+	unsigned("status", func(a *core.Audit) *int32 { return &a.Status }),
+	text("request", func(a *core.Audit) *string { return &a.RequestID }),
+	unsigned("attempts", func(a *core.Audit) *uint64 { return &a.Attempts }),
+)
+
 // These kinds are stored by the embedded engine only.
 var (
 	// Position maps the position of an event to its thread and number.
@@ -436,7 +455,7 @@ func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,
 		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
-		ThreadSuperseded.format, SupersededAt.format, CustomID.format,
+		ThreadSuperseded.format, SupersededAt.format, CustomID.format, Audit.format,
 	} {
 		n += uint64(newest - 1)
 	}
