@@ -52,9 +52,9 @@ func rounds(t *testing.T, variable string, few int) int {
 // ack is an operation that the store acknowledged before a crash, so its result must be there
 // after the crash. A message is found by its content, without the number of edits at the end.
 type ack struct {
-	op      string // send, edit, delete, receipt, add, remove or keep
+	op      string // send, edit, delete, receipt, add, remove, keep, audit or end
 	thread  string
-	content string // of a send: round/sender/count; of add and remove: the guest; of keep: round/sender
+	content string // of a send and an audit row: round/sender/count; of add, remove and end: the user; of keep: round/sender
 	id      int64  // of the message
 	edits   int    // number of edits of the message or of the retention policy, including this one
 }
@@ -71,8 +71,8 @@ func parseAck(line string) (a ack, ok bool) {
 func (a ack) text() string { return fmt.Sprintf("%s#%d", a.content, a.edits) }
 
 // crashLoad runs all senders until stop is closed or an operation fails. They send,
-// edit and delete messages, send receipts, add and remove a guest, and change retention
-// policies. It calls acked for each operation that succeeds.
+// edit and delete messages, send receipts, add and remove a guest, change retention policies, and
+// write audit rows, some in the batch of a change. It calls acked for each operation that succeeds.
 func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) error {
 	ctx := context.Background()
 	service, err := core.New(ctx, s, new(local.Bus), core.Options{})
@@ -148,6 +148,13 @@ func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
 	home := c.threads[c.number%len(c.threads)] // the thread that the guest is added to
 	a := c.last
 	switch n % 8 {
+	case 2:
+		a = ack{op: "audit", thread: home, content: fmt.Sprintf("%d/%d/%d", c.round, c.number, n)}
+		if n%16 == 2 {
+			return a, c.service.Audit(ctx, core.Audit{Kind: core.AuditSocket, Operation: a.op, Target: a.content, Outcome: core.AuditDone})
+		}
+		a.op, a.content = "end", c.user
+		return a, c.service.RevokeTokens(ctx, c.user, core.Audit{Kind: core.AuditSocket, Operation: a.op, Outcome: core.AuditDone})
 	case 3:
 		a.op, a.edits = "edit", a.edits+1
 		text := a.text()
@@ -226,6 +233,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 			receipts[a.thread+" "+sender] = max(receipts[a.thread+" "+sender], a.id)
 		case "keep":
 			policies[a.thread] = a
+		case "audit", "end": // see verifyAudit
 		default:
 			guests[a.content] = kept{ack: a}
 		}
@@ -234,6 +242,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	for _, a := range acks {
 		threads[a.thread] = true
 	}
+	verifyAudit(t, s, acks)
 	found := 0
 	ahead := map[string]int{} // number of unacknowledged operations in the store, by sender
 	senders := map[string]string{}
@@ -333,6 +342,51 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 		}
 	default:
 		t.Fatalf("%s: retention policy of %d days after %d acknowledged changes", thread, head.RetentionDays, policy.edits)
+	}
+}
+
+// verifyAudit verifies that each acknowledged audit row is in the store once, and that each row
+// that was written together with a change of a user is there if and only if the change is.
+func verifyAudit(t *testing.T, s core.Store, acks []ack) {
+	t.Helper()
+	rows, ends := map[string]int{}, map[string]uint64{} // by target
+	for q := (core.AuditQuery{Limit: 1000}); ; {
+		page, err := s.AuditPage(context.Background(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page.Rows {
+			if r.Operation == "end" {
+				ends[r.Target]++
+			} else if rows[r.Target]++; rows[r.Target] > 1 {
+				t.Fatalf("the audit row of %s is there twice", r.Target)
+			}
+		}
+		if q.Before = page.Next; q.Before == (core.AuditKey{}) {
+			break
+		}
+	}
+	acked := map[string]uint64{}
+	for _, a := range acks {
+		switch a.op {
+		case "audit":
+			if rows[a.content] != 1 {
+				t.Fatalf("the acknowledged audit row of %s is lost", a.content)
+			}
+		case "end":
+			acked[a.content]++
+		}
+	}
+	for user, n := range acked {
+		if ends[user] < n {
+			t.Fatalf("%s: %d audit rows of %d acknowledged changes", user, ends[user], n)
+		}
+	}
+	for user, n := range ends {
+		us, err := s.Users(context.Background(), []string{user})
+		if err != nil || len(us) != 1 || us[0].Generation != 1+n {
+			t.Fatalf("%d audit rows of changes of a user: %+v, %v", n, us, err)
+		}
 	}
 }
 
@@ -551,6 +605,9 @@ func verifyLog(t *testing.T, s core.Store) {
 			t.Fatalf("position %d after %d", e.Position, last)
 		}
 		last = e.Position
+		if e.Kind.OfUser() {
+			continue
+		}
 		switch e.Kind {
 		case core.ThreadCreated:
 			moves[e.Thread] += 2 // its two system messages

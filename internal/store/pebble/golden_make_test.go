@@ -19,7 +19,7 @@ import (
 )
 
 // This file makes the golden stores: stores of each schema, kept in testdata, that later
-// versions must be able to open. It compiles with the code of schema 9 and later ones;
+// versions must be able to open. It compiles with the code of schema 10 and later ones;
 // testdata/store-schema2/README.md says how to run it in an older revision.
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
@@ -79,6 +79,14 @@ func (g *golden) add(caller, thread string, p core.NewParticipant) {
 	g.t.Helper()
 	_, err := g.AddParticipants(context.Background(), caller, thread, []core.NewParticipant{p})
 	g.ok(err)
+}
+
+// audit returns an audit row with a fixed key.
+func (g *golden) audit(n uint64, operation, target string) core.Audit {
+	return core.Audit{
+		AuditKey: core.AuditKey{At: g.now.UnixMilli(), Number: n}, Who: "uid 1000", Kind: core.AuditSocket, Role: "operator", From: "socket",
+		Operation: operation, Target: target, Outcome: core.AuditDone, Status: 200, RequestID: "GZ3T.0",
+	}
 }
 
 func (g *golden) text(caller, thread, content string) int64 {
@@ -146,8 +154,12 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(g.SendReceipt(ctx, bob, lunch, g.text(ann, lunch, "you are back")))
 	bread := "<b>bread</b>"
 	g.ok(g.UpdateMessage(ctx, ann, lunch, page, core.UpdateMessage{Content: &bread})) // carol left with the soup
-	g.ok(g.RevokeTokens(ctx, ann))
-	g.ok(g.DeleteUser(ctx, dave))
+	g.ok(g.RevokeTokens(ctx, ann, g.audit(1, "end tokens", "")))
+	g.ok(g.DeleteUser(ctx, dave, g.audit(2, "delete user", "")))
+	refused := g.audit(3, "unknown", "GET /admin/v1/secrets")
+	refused.Refused, refused.Who, refused.Kind, refused.Role, refused.From = true, "", core.AuditNobody, "", "192.0.2.1"
+	refused.Outcome, refused.Status = "bad-secret", 401
+	g.ok(g.Audit(ctx, refused))
 	g.now = g.now.Add(time.Minute)
 	_, err = g.Sweep(ctx)
 	g.ok(err)
@@ -161,7 +173,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.send(bob, lunch, core.SendMessage{Kind: core.Text, Content: "and bread", Token: "send-3"})
 	g.send(bob, lunch, core.SendMessage{Kind: core.Text, Content: "and water", RequestID: "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11"})
 	g.ok(g.SendReceipt(ctx, ann, lunch, page))
-	g.ok(g.DeleteUser(ctx, eve))
+	g.ok(g.DeleteUser(ctx, eve, g.audit(4, "delete user", "")))
 	g.Close()
 	g.ok(s.Close())
 }

@@ -58,7 +58,11 @@ var (
 	goldenNamed    = core.User{ID: goldenUser, State: core.UserLive, Generation: 2, CustomID: "staff/ünal", TokenIssuedAt: 1653551999999}
 	goldenReceipt  = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
 	goldenEndpoint = core.Endpoint{User: goldenUser, ID: "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11", At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999}
-	goldenKey      = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
+	goldenAudit    = core.Audit{
+		AuditKey: core.AuditKey{At: 1653551999999, Number: 7<<32 + 1}, Refused: true, Who: "uid 1000", Kind: core.AuditSocket, Role: "operator", From: "socket",
+		Operation: "rotate key", Target: "primary", Outcome: "configured", Status: 409, RequestID: "GZ3T.0", Attempts: 3,
+	}
+	goldenKey = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
 
 // goldenRows has one row of each kind: its key and value, the function that decodes the value,
@@ -103,6 +107,9 @@ var goldenRows = []struct {
 	{"endpoint", endpoints.key(nil, &goldenEndpoint), endpoints.schema.Encode(nil, &goldenEndpoint), func(v []byte) (any, error) {
 		return endpoints.schema.Decode(v, core.Endpoint{User: goldenEndpoint.User, ID: goldenEndpoint.ID})
 	}, goldenEndpoint},
+	{"audit", audits.key(nil, &goldenAudit), audits.schema.Encode(nil, &goldenAudit), func(v []byte) (any, error) {
+		return audits.schema.Decode(v, core.Audit{AuditKey: goldenAudit.AuditKey, Refused: true})
+	}, goldenAudit},
 	{"position", positionKey(nil, goldenEvent.Day, 900), encodePosition(nil, &goldenEvent), func(v []byte) (any, error) {
 		thread, number, err := decodePosition(v)
 		return fmt.Sprint(thread, " ", number), err

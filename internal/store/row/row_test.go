@@ -112,6 +112,10 @@ var samples = []sample{
 	of(Endpoint, "endpoint", 2, core.Endpoint{
 		At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999, Answered: []uint64{902, 1 << 40}, Owner: "b1", Open: true,
 	}),
+	of(Audit, "audit", 1, core.Audit{
+		Who: "uid 1000", Kind: core.AuditSocket, Role: "operator", From: "socket", Operation: "rotate key", Target: "primary",
+		Outcome: "configured", Status: 409, RequestID: "GZ3T.0", Attempts: 3,
+	}),
 	of(ListEntry, "list-entry", 1, core.ListMove{}),
 	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
 	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),

@@ -515,6 +515,7 @@ type view struct {
 	Messages   []core.MessagesPage
 	Message    []core.Message
 	Receipts   [][]core.Receipt
+	Audit      []core.Audit
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
 }
 
@@ -554,6 +555,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 		v.Message = append(v.Message, message(t, s, id, at))
 		v.Messages = append(v.Messages, messages(t, s, core.MessagesQuery{Thread: id, Limit: 10}))
 	}
+	v.Audit = auditRows(t, s, core.AuditQuery{Limit: 100})
 	v.List = listOf(t, s, who, 100)
 	v.Ones = listOf(t, s, who, 1)
 	return v
@@ -593,7 +595,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		}
 	}
 	first := send(a, 1, ann, "", "durable")
-	apply(t, s, start, putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), create(c, "", ann), first)
+	apply(t, s, start, auditing(auditRow(start, 1)), putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), create(c, "", ann), first)
 	late := start + 5*60_000 // another minute, so that the thread moves in the lists
 	threads := []string{a, b, c, born}
 	before := look(t, s, ann, threads, late)
@@ -617,6 +619,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		{Key: c, Thread: c, Revision: 1, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}},
 		create(born, "", ann),
 		putUser(live, deleting),
+		auditing(auditRow(late, 2), refusedRow(late, 3, 10)),
 	} {
 		lane := core.LaneOf(c.Key, s.Lanes())
 		byLane[lane] = append(byLane[lane], c)
@@ -632,7 +635,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		})
 	}
 	wg.Go(func() {
-		if _, err := s.SetKey(context.Background(), 0, core.AccessKeyRow{Serial: 2, Secret: []byte("not durable, and longer than 32 bytes")}); err != nil {
+		if _, err := s.SetKey(context.Background(), 0, core.AccessKeyRow{Serial: 2, Secret: []byte("not durable, and longer than 32 bytes")}, auditRow(late, 4)); err != nil {
 			t.Errorf("set a key: %v", err)
 		}
 	})
@@ -649,6 +652,9 @@ func testBlockedSync(t *testing.T, e Engine) {
 	}
 	if after.Message[0].ID != late || after.User != deleting || after.Custom != (core.User{}) || len(after.Deleting) != 1 || len(after.Expiring) != 1 || len(after.Events) != len(before.Events)+5 {
 		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that expire, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Expiring), len(after.Events))
+	}
+	if len(before.Audit) != 1 || len(after.Audit) != 4 {
+		t.Errorf("%d audit rows before, and %d once durable, want 1 and 4", len(before.Audit), len(after.Audit))
 	}
 	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.IDs) != 4 || len(after.Ones) != 4 {
 		t.Errorf("once durable: receipts %+v, key %d, lists of %d and %d", after.Receipts[0], after.Resource.Keys[0].Serial, len(after.List), len(after.Ones))

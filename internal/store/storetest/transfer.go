@@ -34,6 +34,9 @@ func testTransfer(t *testing.T, e Engine) {
 		m := &model{threads: map[string]*modelThread{}, users: map[string]core.User{}}
 		at := m.run(rt, from, start, rapid.IntRange(0, 20).Draw(rt, "batches"))
 
+		for n := range rapid.IntRange(0, 4).Draw(rt, "audit rows") {
+			apply(rt, from, at, auditing(auditRow(start-int64(n), n), refusedRow(start-int64(n), n+10, n)))
+		}
 		records := Records(rt, from)
 		to := e.Open(t)
 		if err := to.(core.Importer).Import(context.Background(), Reading(records)); err != nil {
@@ -69,7 +72,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 	a, ann := thread(1), user(1)
 	u := core.User{ID: ann, State: core.UserDeleting, Generation: 3, DeletedAt: start}
-	apply(t, from, start, create(a, "key", ann), send(a, 1, ann, "token", "one"), putUser(core.User{ID: ann}, u))
+	apply(t, from, start, auditing(auditRow(start, 1), refusedRow(start, 2, 3)), create(a, "key", ann), send(a, 1, ann, "token", "one"), putUser(core.User{ID: ann}, u))
 	records := Records(t, from)
 
 	ctx := context.Background()
@@ -99,6 +102,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 	mustEqual(t, "messages after broken imports", messages(t, to, core.MessagesQuery{Thread: a, Limit: 10}), core.MessagesPage{})
 	mustEqualRecords(t, Records(t, to), []core.Record{Initial})
+	mustEqual(t, "audit rows after broken imports", auditRows(t, to, core.AuditQuery{Limit: 10}), []core.Audit(nil))
 	to = e.Reopen(t, to)
 	defer func() { closeStore(t, to) }()
 
@@ -206,6 +210,7 @@ func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 		a.user(id)
 	}
 	a.add("superseded messages", superseded(t, s, 97), nil)
+	a.add("audit rows", auditRows(t, s, core.AuditQuery{Limit: 97}), nil)
 	deleting, err := s.Deleting(context.Background())
 	a.add("users in deletion", deleting, err)
 	expiring, err := s.Expiring(context.Background(), 1000)
