@@ -77,6 +77,7 @@ type Config struct {
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
 	EventsKept      int           // days
+	AuditKept       int           // days
 	ShutdownDelay   time.Duration // between SIGTERM and the end of the listeners; 0: none
 	ShutdownTimeout time.Duration
 

@@ -99,7 +99,7 @@ func TestDefaults(t *testing.T) {
 		CORSOrigins:  []string{"all"},
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7,
+		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, AuditKept: 400,
 		ShutdownDelay: 5 * time.Second, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
@@ -231,6 +231,7 @@ cloud: gcch
 limits: azure
 deletion-grace: 1h
 events-kept: 30
+audit-kept: 3650d
 access-log: errors
 html-images: off
 newer-api-versions: newest
@@ -261,7 +262,7 @@ record: bug
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors, RepeatSends: RepeatsByToken,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
-		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
+		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, AuditKept: 3650, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
 		NewerVersions: true,
 		ResourceID:    "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Limits: limits.Azure,
 		MaxContent: 128 << 10, MaxParticipants: 500, AnswerMemory: 128 << 20,
@@ -357,6 +358,10 @@ func TestRefused(t *testing.T) {
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events of a duration", flag("--events-kept=48h"), []Error{{"events-kept", "flag --events-kept", `"48h" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
+		{"audit rows of no day", flag("--audit-kept=0d"), []Error{{"audit-kept", "flag --audit-kept", `"0d" is not an allowed number of days`, "write a whole number from 1d to 3650d, with the letter d"}}},
+		{"audit rows of eleven years", flag("--audit-kept=4015d"), []Error{{"audit-kept", "flag --audit-kept", `"4015d" is not an allowed number of days`, "write a whole number from 1d to 3650d, with the letter d"}}},
+		{"audit rows without a unit", flag("--audit-kept=400"), []Error{{"audit-kept", "flag --audit-kept", `"400" is not an allowed number of days`, "write a whole number from 1d to 3650d, with the letter d"}}},
+		{"audit rows of hours", flag("--audit-kept=48h"), []Error{{"audit-kept", "flag --audit-kept", `"48h" is not an allowed number of days`, "write a whole number from 1d to 3650d, with the letter d"}}},
 		{"negative delay", flag("--shutdown-delay=-5s"), []Error{{"shutdown-delay", "flag --shutdown-delay", `"-5s" is not an allowed duration`, "write 0, or a number with a unit: 500ms, 5s, 1m"}}},
 		{"negative grace", flag("--deletion-grace=-1s"), []Error{{"deletion-grace", "flag --deletion-grace", `"-1s" is not an allowed duration`, "write 0, or a number with a unit: 500ms, 30s, 2m"}}},
 		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},

@@ -78,6 +78,8 @@ var Settings = []Setting{
 		Help: "time after a user's deletion in which its tokens may still leave threads, and delete those that it created or is alone in; 0: none"},
 	{Name: "events-kept", Default: "7", Value: "days", InFolder: true, set: setEventsKept,
 		Help: "days for which the event log is kept; a client that was away for longer cannot resume"},
+	{Name: "audit-kept", Default: "400d", Value: "days", InFolder: true, set: setAuditKept,
+		Help: "days for which it is kept who did what through the operator's API, as in 400d; refused attempts are also limited to 64 MiB"},
 	{Name: "log-level", Default: "info", Value: "level", InFolder: true, set: setLogLevel,
 		Help: "debug, info, warn or error"},
 	{Name: "log-format", Default: "auto", Value: "format", InFolder: true, set: setLogFormat,

@@ -313,6 +313,14 @@ func setEventsKept(c *Config, v value) (err error) {
 	return nil
 }
 
+func setAuditKept(c *Config, v value) (err error) {
+	days, ok := strings.CutSuffix(v.text, "d")
+	if c.AuditKept, err = strconv.Atoi(days); !ok || err != nil || c.AuditKept < core.MinAuditKept || c.AuditKept > core.MaxAuditKept {
+		return bad(v, "is not an allowed number of days", fmt.Sprintf("write a whole number from %dd to %dd, with the letter d", core.MinAuditKept, core.MaxAuditKept))
+	}
+	return nil
+}
+
 func setPublicEndpoint(c *Config, v value) error {
 	if v.text == "" {
 		return nil

@@ -295,7 +295,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
-		EventsKept: o.Config.EventsKept, HTMLImagesOff: !o.Config.HTMLImages,
+		EventsKept: o.Config.EventsKept, AuditKept: o.Config.AuditKept, HTMLImagesOff: !o.Config.HTMLImages,
 		RepeatsByToken: o.Config.RepeatSends == config.RepeatsByToken,
 	})
 	if err == nil {
