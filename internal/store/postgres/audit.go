@@ -29,13 +29,13 @@ func queueKeyAudit(b *pgx.Batch, index int, k core.AccessKeyRow, rows []core.Aud
 	}
 }
 
-// lookedSQL selects the newest $3 audit rows before the key $1, $2.
-const lookedSQL = `FROM audit WHERE (at, number) < ($1::bigint, $2::bigint) ORDER BY at DESC, number DESC LIMIT $3`
+// beforeSQL selects the audit rows before the key $1, $2, the newest first.
+const beforeSQL = `FROM audit WHERE (at, number) < ($1::bigint, $2::bigint) ORDER BY at DESC, number DESC`
 
-// auditSQL selects, among the rows of lookedSQL, the first $4 with the given texts.
-var auditSQL = fmt.Sprintf(`SELECT %s FROM (SELECT * %s) looked
+// auditSQL selects, among the first $3 rows of beforeSQL, the first $4 with the given texts.
+var auditSQL = fmt.Sprintf(`SELECT %s FROM (SELECT * %s LIMIT $3) looked
 	WHERE $5 IN ('', operation) AND $6 IN ('', who) AND $7 IN ('', target) AND $8 IN ('', outcome)
-	ORDER BY at DESC, number DESC LIMIT $4`, audits.list, lookedSQL)
+	ORDER BY at DESC, number DESC LIMIT $4`, audits.list, beforeSQL)
 
 // AuditPage returns a page of the audit rows, the newest first; see core.Store.
 func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.AuditPage, err error) {
@@ -45,7 +45,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 		page, end = core.AuditPage{}, nil
 		b.Queue(auditSQL, before.At, int64(before.Number), core.AuditLooked, q.Limit, q.Operation, q.Who, q.Target, q.Outcome).
 			Query(collect(&page.Rows, audits.rowTo))
-		b.Queue(`SELECT at, number `+lookedSQL+` OFFSET $3 - 1`, before.At, int64(before.Number), core.AuditLooked).
+		b.Queue(`SELECT at, number `+beforeSQL+` OFFSET $3 - 1 LIMIT 1`, before.At, int64(before.Number), core.AuditLooked).
 			Query(collect(&end, pgx.RowToStructByPos[core.AuditKey]))
 	})
 	switch n := len(page.Rows); {
@@ -67,7 +67,7 @@ const auditBytes = `64 + octet_length(who) + octet_length(kind) + octet_length(r
 const trimRefusedSQL = `DELETE FROM audit WHERE refused AND (at, number) <= (
 		SELECT at, number FROM (
 			SELECT at, number, sum(` + auditBytes + `) OVER (ORDER BY at DESC, number DESC) AS total FROM audit WHERE refused
-		) sums WHERE total > $1 ORDER BY at DESC, number DESC LIMIT 1)`
+		) sums WHERE total > $1::bigint ORDER BY at DESC, number DESC LIMIT 1)`
 
 // TrimAudit deletes the audit rows from before the given time, and the oldest ones of refused
 // attempts beyond the given number of bytes; see core.Store.

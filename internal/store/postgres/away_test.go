@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,7 +137,8 @@ func TestRenew(t *testing.T) {
 }
 
 // TestUnknownKey lets the database stop answering when a key is replaced. SetKey must return
-// core.ErrUnknown, because the key may have been written.
+// core.ErrUnknown, because the key may have been written. Called again, it must find the key and
+// leave one audit row.
 func TestUnknownKey(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
@@ -155,15 +157,20 @@ func TestUnknownKey(t *testing.T) {
 		return !silent.Load(), false
 	})
 	key := core.AccessKeyRow{Serial: r.Keys[0].Serial + 1, Secret: bytes.Repeat([]byte("k"), 64)}
-	if _, err := s.SetKey(t.Context(), 0, key); !errors.Is(err, core.ErrUnknown) {
+	row := core.Audit{AuditKey: core.AuditKey{At: 1, Number: 1}, Kind: core.AuditSocket, Operation: "rotate key"}
+	if _, err := s.SetKey(t.Context(), 0, key, row); !errors.Is(err, core.ErrUnknown) {
 		t.Errorf("set a key: %v, want core.ErrUnknown", err)
 	}
 	c.cut.Store(nil)
 	c.cutAll()
 	eventually(t, func() error { _, err := s.Resource(t.Context()); return err })
 	// A second call with the same key must find out that the first one wrote it.
-	stored, err := s.SetKey(t.Context(), 0, key)
+	stored, err := s.SetKey(t.Context(), 0, key, row)
 	if err != nil || !stored.Equal(key) {
 		t.Errorf("set it again: serial %d, %v", stored.Serial, err)
+	}
+	page, err := s.AuditPage(t.Context(), core.AuditQuery{Limit: 10})
+	if err != nil || !slices.Equal(page.Rows, []core.Audit{row}) {
+		t.Errorf("audit rows: %+v, %v; want %+v", page.Rows, err, row)
 	}
 }
