@@ -56,7 +56,8 @@ type Store interface {
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
 	// Threads returns a page of the threads that the user is or was in, including deleted
-	// threads, with the latest activity first.
+	// threads, with the latest activity first. The entries have what q.Expand asks for, read at
+	// the same moment.
 	Threads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error)
 
 	// ThreadsOf returns up to limit ids, in ascending order, of the threads in the
@@ -250,7 +251,12 @@ type ThreadsQuery struct {
 	Before ThreadsCursor // only entries before this one; zero: from the newest
 	Since  int64         // only threads with activity at this time or later, epoch milliseconds
 	Limit  int           // most entries; 1 or more
+	Expand Expand
 }
+
+// Expand says what the entries of a user's list of threads have besides the thread's own
+// properties.
+type Expand struct{ LastMessage, Unread bool }
 
 // ThreadsCursor identifies an entry of a user's list of threads, which is ordered
 // by the time of the last activity, then by thread id.
@@ -266,6 +272,20 @@ type ThreadEntry struct {
 	Topic         string
 	DeletedOn     int64
 	LastMessageOn int64
+	ExpiresOn     int64 // by the retention policy; 0: never
+
+	// LastMessage is the preview of the newest message that the user may see (see Preview), or
+	// nil if there is none or Expand does not ask for it. For a user who is in the thread, it is
+	// the one with the greatest id, so an edit of an earlier message does not replace it; only
+	// the newest RecentMessages are looked at. For a user who has left, it is the first of the
+	// messages that Store.Messages returns to that user.
+	LastMessage *Message
+
+	// Unread points to the number of messages that are unread for the user (see Message.UnreadBy) and
+	// have greater ids than that of the user's read receipt. Counting stops at MaxUnread, and
+	// after the newest RecentMessages. It is 0 for a user who has left, because that user can no
+	// longer send a receipt. It is nil if Expand does not ask for it.
+	Unread *int
 }
 
 // ThreadsPage is the result of Store.Threads. Next is the value of Before for the

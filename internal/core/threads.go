@@ -414,9 +414,23 @@ func purge(t *Thread, actor string) *Change {
 // (docs/contract/chat.md §3.2). Deleted threads are marked. Threads that the caller has left
 // are shown as they were when the caller left.
 func (s *Service) ListThreads(ctx context.Context, caller string, before ThreadsCursor, since int64, limit int) (ThreadsPage, error) {
-	page, err := s.store.Threads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
+	return s.ExpandThreads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
+}
+
+// ExpandThreads returns what ListThreads returns for q.User, with what q.Expand asks for
+// (docs/contract/chat.md §3.8). Threads that were deleted or have expired have no messages.
+func (s *Service) ExpandThreads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error) {
+	page, err := s.store.Threads(ctx, q)
 	if err != nil {
-		return page, fmt.Errorf("list threads of %s: %w", caller, err)
+		return page, fmt.Errorf("list threads of %s: %w", q.User, err)
+	}
+	now := s.now().UnixMilli()
+	for i := range page.Threads {
+		if e := &page.Threads[i]; e.DeletedOn != 0 || e.ExpiresOn != 0 && e.ExpiresOn <= now {
+			if e.LastMessage = nil; e.Unread != nil {
+				e.Unread = new(int)
+			}
+		}
 	}
 	return page, nil
 }

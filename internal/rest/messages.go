@@ -105,17 +105,21 @@ func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, 
 func cutJSON(page *core.MessagesPage) {
 	bytes := 0
 	for i := range page.Messages {
-		m := &page.Messages[i]
-		bytes += wire.StringSize(m.Content) + wire.StringSize(m.SenderDisplayName)
-		for k, v := range m.Metadata {
-			bytes += wire.StringSize(k) + wire.StringSize(v)
-		}
-		for _, p := range m.Participants {
-			bytes += wire.StringSize(p.User) + wire.StringSize(p.DisplayName)
-		}
-		if bytes > core.PageBytes && i > 0 {
+		if bytes += messageSize(&page.Messages[i]); bytes > core.PageBytes && i > 0 {
 			page.Messages, page.Next = page.Messages[:i], page.Messages[i-1].Sequence
 			return
 		}
 	}
+}
+
+// messageSize returns the size of a message's texts as JSON, in bytes.
+func messageSize(m *core.Message) int {
+	bytes := wire.StringSize(m.Content) + wire.StringSize(m.SenderDisplayName)
+	for k, v := range m.Metadata {
+		bytes += wire.StringSize(k) + wire.StringSize(v)
+	}
+	for _, p := range m.Participants {
+		bytes += wire.StringSize(p.User) + wire.StringSize(p.DisplayName)
+	}
+	return bytes
 }

@@ -122,6 +122,44 @@ var memberDefinitions = map[string]any{
 	"UpdateChatThreadRequest":     wire.UpdateChatThreadRequest{},
 }
 
+// extensions lists the fields that are Confab's own, by the definition that they are added to
+// (docs/contract/chat.md §3.8). No OpenAPI file has them.
+var extensions = map[string][]string{
+	"ChatThreadInfo": {"lastMessage", "unread"}, // ChatThreadItem in the previews of 2020
+	"ChatThreadItem": {"lastMessage", "unread"},
+}
+
+// extraParameters lists the query parameters that this server reads although no OpenAPI file has
+// them: that of the links to next pages (docs/contract/chat.md §3.2), and Confab's own (§3.8).
+var extraParameters = []string{"expand", "syncState"}
+
+// TestQueryParametersAreThoseOfTheOpenAPIFiles checks that the server reads the query parameters
+// of the OpenAPI files for chat, and no others but those of extraParameters.
+func TestQueryParametersAreThoseOfTheOpenAPIFiles(t *testing.T) {
+	want := slices.Clone(extraParameters)
+	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
+		for _, methods := range s.Paths {
+			for _, operation := range methods {
+				for _, p := range operation.Parameters {
+					if p.In == "query" && slices.Contains(extraParameters, p.Name) {
+						t.Errorf("the OpenAPI file has the parameter %s", p.Name)
+					}
+					if p.In == "query" && fam == chat && !slices.Contains(want, p.Name) {
+						want = append(want, p.Name)
+					}
+				}
+			}
+		}
+	})
+	want = append(want, "api-version") // in the files by reference
+	got := slices.Clone(parameters)
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
+		t.Errorf("query parameters (-files +server):\n%s", diff)
+	}
+}
+
 type swagger struct {
 	Paths map[string]map[string]struct {
 		Responses  map[string]any
@@ -227,7 +265,9 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 				t.Errorf("wire has no %s", name)
 				continue
 			}
-			if diff := cmp.Diff(slices.Sorted(maps.Keys(def.Properties)), fieldsAt(reflect.TypeOf(in), v)); diff != "" {
+			want := slices.AppendSeq(slices.Clone(extensions[name]), maps.Keys(def.Properties))
+			slices.Sort(want)
+			if diff := cmp.Diff(want, fieldsAt(reflect.TypeOf(in), v)); diff != "" {
 				t.Errorf("properties of %s (-file +wire):\n%s", name, diff)
 			}
 			for _, field := range required(reflect.TypeOf(in), v) {

@@ -53,28 +53,67 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 }
 
 // threadsPage reads the query parameters of a list of threads (docs/contract/chat.md §3.2): the
-// entry before which the page begins, the earliest time, and the page size. If there is a
-// syncState, which contains the first two, it ignores startTime.
-func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
-	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
-		return before, 0, 0, err
+// entry before which the page begins, the earliest time, the page size, and what the threads are
+// expanded with. If there is a syncState, which contains the first two, it ignores startTime.
+func (req *request) threadsPage() (q core.ThreadsQuery, err error) {
+	q.User = req.caller
+	if q.Limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
+		return q, err
+	}
+	if q.Expand, err = req.expand(); err != nil {
+		return q, err
 	}
 	if !req.query.Has("syncState") {
-		since, err = req.startTime()
-		return before, since, limit, err
+		q.Since, err = req.startTime()
+		return q, err
 	}
 	c, ok := parseThreadsCursor(req.caller, req.query.Get("syncState"))
 	if !ok {
-		return before, 0, 0, errCursor
+		return q, errCursor
 	}
-	return c.before, c.since, limit, nil
+	q.Before, q.Since = c.before, c.since
+	return q, nil
+}
+
+// expand reads the parameter expand, Confab's own: words separated by commas, which say what a
+// list of threads has besides the contract's members (docs/contract/chat.md §3.8). It fails for
+// any other word.
+func (req *request) expand() (e core.Expand, err error) {
+	for _, list := range req.query["expand"] {
+		for word := range strings.SplitSeq(list, ",") {
+			switch strings.TrimSpace(word) {
+			case "lastMessage":
+				e.LastMessage = true
+			case "unread":
+				e.Unread = true
+			default:
+				return e, core.Invalid("expand", "Value for expand (%s) is not valid. It must be lastMessage, unread, or both, separated by a comma.", clip.Text(word, maxEcho))
+			}
+		}
+	}
+	return e, nil
+}
+
+// expandParameter returns the parameter expand of the request for a link, or "" if the request has
+// none.
+func (req *request) expandParameter() string {
+	e, _ := req.expand() // threadsPage has refused a request for which it fails
+	switch e {
+	case core.Expand{LastMessage: true}:
+		return "&expand=lastMessage"
+	case core.Expand{Unread: true}:
+		return "&expand=unread"
+	case core.Expand{LastMessage: true, Unread: true}:
+		return "&expand=lastMessage,unread"
+	}
+	return ""
 }
 
 // nextThreadsLink returns the link to the page of threads after the entry last. As was
 // recorded, the link has maxPageSize only if the request had it.
 func (h *Handler) nextThreadsLink(req *request, last core.ThreadsCursor, since int64) string {
 	c := threadsCursor{before: last, since: since}
-	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.versionParameter()
+	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.expandParameter() + req.versionParameter()
 }
 
 // skipPage reads maxPageSize and skip, the query parameters of lists of participants and

@@ -276,8 +276,8 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 }
 
 // parameters are the query parameters of all routes. Their names match in any letter case, as
-// they do in ASP.NET (docs/contract/chat.md §1).
-var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState"}
+// they do in ASP.NET (docs/contract/chat.md §1). expand is Confab's own (§3.8).
+var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState", "expand"}
 
 // findRoute sets the request's query, api-version and route. It fails if the path does not have the
 // method at all or not at the api-version, or if the query has two different api-versions

@@ -78,18 +78,51 @@ func (h *Handler) listThreads(req *request) (any, error) {
 // pageOfThreads returns the threads of the page that a request asks for, and the link to the next
 // page, or "" if there is none.
 func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next string, err error) {
-	before, since, limit, err := req.threadsPage()
+	q, err := req.threadsPage()
 	if err != nil {
 		return nil, "", err
 	}
-	page, err := h.core.ListThreads(req.Context(), req.caller, before, since, limit)
+	most := int64(smallPage) // memory that is reserved for the rows, and for the JSON
+	if q.Expand.LastMessage && int64(q.Limit)*previewRow > most {
+		most = int64(q.Limit) * previewRow
+		if err := h.reserve(req, most); err != nil {
+			return nil, "", err
+		}
+	}
+	page, err := h.core.ExpandThreads(req.Context(), q)
 	if err != nil {
 		return nil, "", err
+	}
+	if q.Expand.LastMessage {
+		cutThreads(&page, int(most))
 	}
 	if page.Next != (core.ThreadsCursor{}) {
-		next = h.nextThreadsLink(req, page.Next, since)
+		next = h.nextThreadsLink(req, page.Next, q.Since)
 	}
 	return page.Threads, next, nil
+}
+
+// previewRow is the greatest size of the texts of a thread in a list with last messages, in bytes:
+// the topic, and the content and the name of a sender, or the participants of a system message.
+const previewRow = 4 << 10
+
+// cutThreads shortens a page so that its texts have at most the given number of bytes as JSON,
+// where a character may take six times as many bytes as in the store. The page keeps at least its
+// first thread.
+func cutThreads(page *core.ThreadsPage, most int) {
+	bytes := 0
+	for i := range page.Threads {
+		e := &page.Threads[i]
+		bytes += wire.StringSize(e.Topic)
+		if e.LastMessage != nil {
+			bytes += messageSize(e.LastMessage)
+		}
+		if bytes > most && i > 0 {
+			last := &page.Threads[i-1]
+			page.Threads, page.Next = page.Threads[:i], core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+			return
+		}
+	}
 }
 
 func (h *Handler) getThread(req *request) (any, error) {

@@ -76,12 +76,16 @@ type ThreadInfosCollection struct {
 	NextLink string       `json:"nextLink,omitzero"`
 }
 
-// ThreadInfo is a thread in the caller's list.
+// ThreadInfo is a thread in the caller's list. LastMessage and Unread are Confab's own
+// (docs/contract/chat.md §3.8).
 type ThreadInfo struct {
 	ID                    string `json:"id"`
 	Topic                 string `json:"topic"`
 	IsDeleted             bool   `json:"isDeleted"`
 	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
+
+	LastMessage *PlainMessage `json:"lastMessage,omitzero"`
+	Unread      *int32        `json:"unread,omitzero"`
 }
 
 // SendPlainMessageRequest is the body of POST .../messages. The message is a text.
@@ -213,7 +217,10 @@ func ThreadWithMembersFromCore(t core.ThreadProperties, ms []core.Member) *Threa
 func ThreadInfosFromCore(ts []core.ThreadEntry) []ThreadInfo {
 	page := make([]ThreadInfo, len(ts))
 	for i, t := range ts {
-		page[i] = ThreadInfo{ID: t.Thread, Topic: t.Topic, IsDeleted: t.DeletedOn != 0, LastMessageReceivedOn: Time(t.LastMessageOn)}
+		page[i] = ThreadInfo{ID: t.Thread, Topic: t.Topic, IsDeleted: t.DeletedOn != 0, LastMessageReceivedOn: Time(t.LastMessageOn), Unread: count(t.Unread)}
+		if t.LastMessage != nil {
+			page[i].LastMessage = PlainMessageFromCore(t.Thread, t.LastMessage)
+		}
 	}
 	return page
 }

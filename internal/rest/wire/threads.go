@@ -55,12 +55,15 @@ type ChatThreadsItemCollection struct {
 }
 
 // ChatThreadItem is a thread in the caller's list. Its fields are in the recorded order
-// (docs/contract/chat.md §3.2).
+// (docs/contract/chat.md §3.2). LastMessage and Unread are Confab's own (§3.8).
 type ChatThreadItem struct {
 	ID                    string `json:"id"`
 	Topic                 string `json:"topic"`
 	DeletedOn             Time   `json:"deletedOn,omitzero"`
 	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
+
+	LastMessage *ChatMessage `json:"lastMessage,omitzero"`
+	Unread      *int32       `json:"unread,omitzero"`
 }
 
 // ChatRetentionPolicy is a retention policy of any kind (docs/contract/chat.md §3.6). Only
@@ -137,13 +140,26 @@ func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	}
 }
 
-// ThreadsFromCore converts entries of a user's thread list to their JSON form.
+// ThreadsFromCore converts entries of a user's thread list to their JSON form. The results share
+// memory with the messages of ts.
 func ThreadsFromCore(ts []core.ThreadEntry) []ChatThreadItem {
 	page := make([]ChatThreadItem, len(ts))
 	for i, t := range ts {
 		page[i] = ChatThreadItem{
-			ID: t.Thread, Topic: t.Topic, DeletedOn: Time(t.DeletedOn), LastMessageReceivedOn: Time(t.LastMessageOn),
+			ID: t.Thread, Topic: t.Topic, DeletedOn: Time(t.DeletedOn), LastMessageReceivedOn: Time(t.LastMessageOn), Unread: count(t.Unread),
+		}
+		if t.LastMessage != nil {
+			page[i].LastMessage = MessageFromCore(t.LastMessage)
 		}
 	}
 	return page
+}
+
+// count converts a number that may be absent to its JSON form.
+func count(n *int) *int32 {
+	if n == nil {
+		return nil
+	}
+	short := int32(*n)
+	return &short
 }

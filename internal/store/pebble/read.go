@@ -101,6 +101,14 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		})
 		return page, stats, err
 	}
+	stats, err = fillPage(snap, q, &page)
+	return page, stats, err
+}
+
+// fillPage adds to the page the messages that q selects for page.Member, newest first, and sets
+// page.Next. If page.Member is nil, it adds all messages that q selects. It returns statistics of
+// the keys that it read.
+func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (stats pebble.IteratorStats, err error) {
 	if m := page.Member; m != nil {
 		q.Since = max(q.Since, m.VisibleFrom())
 		if m.Left != nil && (q.Before == 0 || q.Before > m.Left.Sequence) {
@@ -111,15 +119,15 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	if q.Before > 0 {
 		bounds.UpperBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
 	}
-	it, err := snap.NewIter(bounds)
+	it, err := r.NewIter(bounds)
 	if err != nil {
-		return page, stats, err
+		return stats, err
 	}
 	defer func() { err = errors.Join(err, closed(it)) }()
-	old := versions{r: snap, member: page.Member, thread: q.Thread}
+	old := versions{r: r, member: page.Member, thread: q.Thread}
 	defer func() { err = errors.Join(err, old.close()) }()
 	if err := old.open(q.Before); err != nil {
-		return page, stats, err
+		return stats, err
 	}
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
 	for ok := it.Last(); ; {
@@ -128,7 +136,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			floor = number(it.Key())
 		}
 		if err := old.find(floor); err != nil {
-			return page, stats, err
+			return stats, err
 		}
 		if !ok && old.at == 0 {
 			break
@@ -136,7 +144,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		older := old.at > floor
 		m, size, err := old.or(older, it)
 		if err != nil {
-			return page, stats, err
+			return stats, err
 		}
 		if bytes += size; bytes > most && len(page.Messages) > 0 {
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
@@ -160,7 +168,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			ok = it.Prev()
 		}
 	}
-	return page, it.Stats(), nil
+	return it.Stats(), nil
 }
 
 // Receipts returns a thread's read receipts in the order of the times of reading, together with

@@ -65,6 +65,10 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 		last := page.Threads[q.Limit-1]
 		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
+	if q.Expand != (core.Expand{}) {
+		read, err := expand(snap, q, page.Threads)
+		return page, keys + read, err
+	}
 	return page, keys, nil
 }
 
@@ -105,7 +109,9 @@ func listEntry(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, er
 	if err != nil || v.Member == nil {
 		return core.ThreadEntry{}, false, err
 	}
-	e := core.ThreadEntry{Thread: thread, Topic: v.Head.Topic, DeletedOn: v.Head.DeletedOn, LastMessageOn: v.Head.LastMessageOn}
+	e := core.ThreadEntry{
+		Thread: thread, Topic: v.Head.Topic, DeletedOn: v.Head.DeletedOn, LastMessageOn: v.Head.LastMessageOn, ExpiresOn: v.Head.ExpiresOn(),
+	}
 	if left := v.Member.Left; left != nil {
 		e.Topic, e.LastMessageOn = left.Topic, left.On
 	}

@@ -83,13 +83,14 @@ func (k *Kind[T]) Fill(value []byte, row *T) error {
 }
 
 // FillFirst is Fill for the first n fields of the value. It does not look at the rest, which may
-// be damaged.
+// be damaged. Texts among the fields are copied one by one, without the rest of the value.
 func (k *Kind[T]) FillFirst(n int, value []byte, row *T) error {
 	var r reader
 	format, err := r.open(k.Name, value, k.format)
 	if err != nil {
 		return err
 	}
+	r.apart = true
 	for i := range k.Fields[:n] {
 		if f := &k.Fields[i]; f.since <= format {
 			f.get(&r, row)

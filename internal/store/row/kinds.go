@@ -248,6 +248,10 @@ var (
 // which request. Kind.FillFirst reads them without the texts that follow.
 var MessageHeader = len(messageFirst) + 1
 
+// MessageSender is the number of the first fields up to the sender, so also those that say when
+// the message was edited or deleted.
+var MessageSender = MessageHeader + 3
+
 // Message is the schema of the row of a message.
 var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),

@@ -16,9 +16,10 @@ var (
 // reader decodes the fields of a value, one after another. After the first error, bad is true
 // and every read returns zero.
 type reader struct {
-	b    []byte
-	copy string // the rest of the value at the first text; all texts are substrings of it
-	bad  bool
+	b     []byte
+	copy  string // the rest of the value at the first text; all texts are substrings of it
+	apart bool   // each text is a copy of its own, because the rest is not read
+	bad   bool
 }
 
 // open starts reading a value and returns its format. It fails with ErrNewer if the format is
@@ -81,6 +82,11 @@ func (r *reader) text() string {
 	n := r.count()
 	if n == 0 {
 		return ""
+	}
+	if r.apart {
+		s := string(r.b[:n])
+		r.b = r.b[n:]
+		return s
 	}
 	if r.copy == "" {
 		r.copy = string(r.b)

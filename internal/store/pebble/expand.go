@@ -1,0 +1,139 @@
+package pebble
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// expander adds to the entries of a user's list of threads what q.Expand asks for.
+type expander struct {
+	r    pebble.Reader
+	q    core.ThreadsQuery
+	keys int // that were read, for tests
+
+	// Both iterators span all threads, because a new one for each thread would cost more than its
+	// keys. They are moved from greater to smaller keys.
+	ids, messages *pebble.Iterator
+	key           []byte // buffer
+}
+
+// expand sets LastMessage and Unread of the entries, and returns the number of keys that it read.
+// It reads three keys of each thread, and two for each message that it looks at.
+func expand(r pebble.Reader, q core.ThreadsQuery, entries []core.ThreadEntry) (keys int, err error) {
+	x := &expander{r: r, q: q}
+	if x.ids, err = r.NewIter(kindRange(kindID)); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, closed(x.ids)) }()
+	if x.messages, err = r.NewIter(kindRange(kindMessage)); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, closed(x.messages)) }()
+	for i := range entries {
+		if err := x.entry(&entries[i]); err != nil {
+			return x.keys, err
+		}
+	}
+	return x.keys, nil
+}
+
+func (x *expander) entry(e *core.ThreadEntry) error {
+	if x.q.Expand.Unread {
+		e.Unread = new(int)
+	}
+	if e.DeletedOn != 0 {
+		return nil
+	}
+	x.keys += 2
+	v, err := view(x.r, e.Thread, x.q.User)
+	if err != nil || v.Member == nil {
+		return err
+	}
+	if v.Member.Left != nil {
+		return x.asLeft(e, v)
+	}
+	return x.present(e, v.Member)
+}
+
+// asLeft sets the last message that a user who has left may read, which is usually that of its
+// removal.
+func (x *expander) asLeft(e *core.ThreadEntry, v core.View) error {
+	if !x.q.Expand.LastMessage {
+		return nil
+	}
+	page := core.MessagesPage{View: v}
+	stats, err := fillPage(x.r, core.MessagesQuery{Thread: e.Thread, Reader: x.q.User, Limit: 1}, &page)
+	x.keys += int(stats.InternalStats.PointCount)
+	if err == nil && len(page.Messages) > 0 {
+		e.LastMessage = page.Messages[0].Preview()
+	}
+	return err
+}
+
+// present reads the messages of a thread from the greatest id down, until it has found the last
+// one that the member sees and has counted the unread ones.
+func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
+	read := core.ThreadReceipt{Thread: e.Thread, Receipt: core.Receipt{User: me.User}}
+	counting, seeking := x.q.Expand.Unread, x.q.Expand.LastMessage
+	if counting {
+		x.keys++
+		if _, err := receipts.fill(x.r, &read); err != nil {
+			return err
+		}
+	}
+	bounds := prefixRange(kindID, part(e.Thread))
+	x.key = x.key[:0] // the messages iterator is not near a message of this thread
+	ok := x.ids.SeekLT(bounds.UpperBound)
+	for looked := 0; ok && bytes.HasPrefix(x.ids.Key(), bounds.LowerBound) && looked < core.RecentMessages; looked++ {
+		at, err := ids.decode(x.ids.Key(), x.ids.Value())
+		if err != nil {
+			return err
+		}
+		counting = counting && at.ID > read.MessageID && *e.Unread < core.MaxUnread
+		if !counting && !seeking {
+			break
+		}
+		if err := x.find(&at); err != nil {
+			return err
+		}
+		m := core.Message{Sequence: at.Sequence}
+		if err := row.Message.FillFirst(row.MessageSender, x.messages.Value(), &m); err != nil {
+			return err
+		}
+		if counting && m.UnreadBy(me) {
+			*e.Unread++
+		}
+		if seeking && me.Sees(&m) {
+			if m, err = row.Message.Decode(x.messages.Value(), core.Message{Sequence: at.Sequence}); err != nil {
+				return err
+			}
+			e.LastMessage, seeking = m.Preview(), false
+		}
+		ok = x.ids.Prev()
+	}
+	return x.ids.Error()
+}
+
+// find moves the messages iterator to the row of a message. It tries the row before the present
+// one first, where the message is if neither was edited. It fails with row.ErrDamaged if there is
+// no such row.
+func (x *expander) find(m *core.ThreadMessage) error {
+	x.keys += 2
+	near := len(x.key) > 0
+	x.key = messages.key(x.key[:0], m)
+	if near && x.messages.Prev() && bytes.Equal(x.messages.Key(), x.key) {
+		return nil
+	}
+	x.key = append(x.key, 0) // the least key behind that of m
+	found := x.messages.SeekLT(x.key)
+	x.key = x.key[:len(x.key)-1]
+	if !found || !bytes.Equal(x.messages.Key(), x.key) {
+		return errors.Join(row.ErrDamaged, x.messages.Error())
+	}
+	return nil
+}
