@@ -278,7 +278,7 @@ func FuzzThreadsCursor(f *testing.F) {
 // page are within bounds, or that the error names the parameter.
 func FuzzPages(f *testing.F) {
 	for _, s := range []string{"", "maxPageSize=2&skip=2", "maxPageSize=999999999999&skip=99999999999999", "skip=-1", "startTime=2021-09-07T21:44:01.5%2B01:00",
-		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1"} {
+		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1", "expand=lastMessage,unread", "expand=,"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
@@ -289,7 +289,7 @@ func FuzzPages(f *testing.F) {
 		q := &request{query: values, thread: "19:a@thread.v2", caller: "8:acs:a_b"}
 		skip, limit, err1 := q.skipPage()
 		messages, err2 := q.messagesPage()
-		_, since, size, err3 := q.threadsPage()
+		threads, err3 := q.threadsPage()
 		for _, err := range []error{err1, err2, err3} {
 			var refusal *core.Error
 			if err != nil && (!errors.As(err, &refusal) || !values.Has(refusal.Target)) {
@@ -302,8 +302,8 @@ func FuzzPages(f *testing.F) {
 		if err2 == nil && (messages.Limit < 1 || messages.Limit > core.MaxMessagesPage || messages.Since < 0) {
 			t.Errorf("%q gives %+v", query, messages)
 		}
-		if err3 == nil && (size < 1 || size > maxPageSize || since < 0) {
-			t.Errorf("%q gives size %d from %d", query, size, since)
+		if err3 == nil && (threads.Limit < 1 || threads.Limit > maxPageSize || threads.Since < 0) {
+			t.Errorf("%q gives %+v", query, threads)
 		}
 	})
 }

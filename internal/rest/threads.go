@@ -85,7 +85,12 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	most := int64(smallPage) // memory that is reserved for the rows, and for the JSON
 	if q.Expand.LastMessage && int64(q.Limit)*previewRow > most {
 		most = int64(q.Limit) * previewRow
-		if err := h.reserve(req, most); err != nil {
+		err := h.reserve(req, most)
+		if err == errNoMemory { // a short page needs hardly any
+			q.Limit, most = smallPage/previewRow, smallPage
+			err = h.reserve(req, most)
+		}
+		if err != nil {
 			return nil, "", err
 		}
 	}

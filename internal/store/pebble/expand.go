@@ -90,6 +90,7 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 	x.key = x.key[:0] // the messages iterator is not near a message of this thread
 	ok := x.ids.SeekLT(bounds.UpperBound)
 	for looked := 0; ok && bytes.HasPrefix(x.ids.Key(), bounds.LowerBound) && looked < core.RecentMessages; looked++ {
+		x.keys++
 		at, err := ids.decode(x.ids.Key(), x.ids.Value())
 		if err != nil {
 			return err
@@ -123,7 +124,7 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 // one first, where the message is if neither was edited. It fails with row.ErrDamaged if there is
 // no such row.
 func (x *expander) find(m *core.ThreadMessage) error {
-	x.keys += 2
+	x.keys++
 	near := len(x.key) > 0
 	x.key = messages.key(x.key[:0], m)
 	if near && x.messages.Prev() && bytes.Equal(x.messages.Key(), x.key) {

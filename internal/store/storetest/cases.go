@@ -517,6 +517,7 @@ type view struct {
 	Receipts   [][]core.Receipt
 	Audit      []core.Audit
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
+	Expanded   []core.ThreadEntry // the list with last messages and unread counts
 }
 
 // customID is the custom id that look looks up.
@@ -558,6 +559,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	v.Audit = auditRows(t, s, core.AuditQuery{Limit: 100})
 	v.List = listOf(t, s, who, 100)
 	v.Ones = listOf(t, s, who, 1)
+	v.Expanded = expanded(t, s, who)
 	return v
 }
 

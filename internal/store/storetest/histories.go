@@ -81,6 +81,7 @@ func testHistories(t *testing.T, e Engine) {
 			}
 		}
 		m.compare(rt, s)
+		expanded(rt, s, user(1))
 		checkRows(rt, s)
 		closeStore(t, s)
 	})

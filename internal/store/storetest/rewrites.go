@@ -195,7 +195,7 @@ func testLeaving(t *testing.T, e Engine) {
 		}
 		return page.Threads
 	}
-	entry := core.ThreadEntry{Thread: a, Topic: "topic of " + a, LastMessageOn: start + 200_000}
+	entry := core.ThreadEntry{Thread: a, Topic: "topic of " + a, LastMessageOn: start + 200_000, ExpiresOn: got.ExpiresOn()}
 	mustEqual(t, "the list of who stayed", list(ann), []core.ThreadEntry{entry})
 	entry.LastMessageOn = start + 90_000
 	mustEqual(t, "the list of who left, frozen", list(bob), []core.ThreadEntry{entry})

@@ -65,6 +65,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("leaving and coming back", func(t *testing.T) { testLeaving(t, e) })
 	t.Run("purge", func(t *testing.T) { testPurge(t, e) })
 	t.Run("list of threads", func(t *testing.T) { testThreads(t, e) })
+	t.Run("expanded list of threads", func(t *testing.T) { testExpand(t, e) })
+	t.Run("bounds of an expanded list of threads", func(t *testing.T) { testExpandBounds(t, e) })
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
 	t.Run("list of users", func(t *testing.T) { testUserList(t, e) })
 	t.Run("custom ids", func(t *testing.T) { testCustomIDs(t, e) })
