@@ -87,22 +87,24 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 		}
 	}
 	bounds := prefixRange(kindID, part(e.Thread))
+	at := core.ThreadMessage{Thread: e.Thread} // these two are filled again for each message
+	var m core.Message
 	x.key = x.key[:0] // the messages iterator is not near a message of this thread
 	ok := x.ids.SeekLT(bounds.UpperBound)
 	for looked := 0; ok && bytes.HasPrefix(x.ids.Key(), bounds.LowerBound) && looked < core.RecentMessages; looked++ {
 		x.keys++
-		at, err := ids.decode(x.ids.Key(), x.ids.Value())
-		if err != nil {
-			return err
-		}
+		at.ID = int64(number(x.ids.Key()))
 		counting = counting && at.ID > read.MessageID && *e.Unread < core.MaxUnread
 		if !counting && !seeking {
 			break
 		}
+		if err := ids.schema.Fill(x.ids.Value(), &at); err != nil {
+			return err
+		}
 		if err := x.find(&at); err != nil {
 			return err
 		}
-		m := core.Message{Sequence: at.Sequence}
+		m = core.Message{Sequence: at.Sequence}
 		if err := row.Message.FillFirst(row.MessageSender, x.messages.Value(), &m); err != nil {
 			return err
 		}
@@ -110,7 +112,8 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 			*e.Unread++
 		}
 		if seeking && me.Sees(&m) {
-			if m, err = row.Message.Decode(x.messages.Value(), core.Message{Sequence: at.Sequence}); err != nil {
+			m = core.Message{Sequence: at.Sequence}
+			if err := row.Message.Fill(x.messages.Value(), &m); err != nil {
 				return err
 			}
 			e.LastMessage, seeking = m.Preview(), false

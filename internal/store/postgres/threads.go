@@ -78,6 +78,11 @@ CROSS JOIN LATERAL (
 	) counted
 ) unread`, core.RecentMessages, core.MaxUnread)
 
+// inOrderSQL makes the planner read the messages in the order of an index, so that the LIMITs bound
+// what is read. It would otherwise rather sort all messages of a thread, because it does not know
+// how many there are. Just-in-time compilation would take longer than the query.
+const inOrderSQL = `SELECT set_config(name, 'off', true) FROM unnest('{enable_sort,enable_bitmapscan,enable_seqscan,jit}'::text[]) AS settings (name)`
+
 // shortened returns a list of columns of a message for a preview: without metadata and
 // fingerprint, and with as many characters of the content as the preview may have bytes.
 func shortened(list string) string {
@@ -124,7 +129,7 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	var found []core.ThreadEntry
 	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
 		if q.Expand != (core.Expand{}) {
-			b.Queue(`SET LOCAL jit = off`) // the planner overestimates the rows, and compiling takes longer than the query
+			b.Queue(inOrderSQL)
 		}
 		b.Queue(threadsSQL[q.Expand], q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread).
 			Query(collect(&found, scanEntry))
