@@ -87,7 +87,7 @@ const inOrderSQL = `SELECT set_config(name, 'off', true) FROM unnest('{enable_so
 // fingerprint, and with as many characters of the content as the preview may have bytes.
 func shortened(list string) string {
 	return strings.NewReplacer(
-		"NULL::bytea AS fingerprint", "NULL::bytea AS fingerprint",
+		"NULL::bytea AS fingerprint", "NULL::bytea AS fingerprint", // of keptList: stays
 		"fingerprint", "NULL::bytea AS fingerprint",
 		"metadata", "NULL::bytea AS metadata",
 		"content", fmt.Sprintf("left(content, %d) AS content", core.MaxPreview),

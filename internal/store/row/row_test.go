@@ -360,13 +360,21 @@ func TestFingerprintColumn(t *testing.T) {
 	}
 }
 
-// TestMessageHeader reads the first fields of a message whose texts are damaged.
+// TestMessageHeader reads the first fields of a message whose later fields are damaged.
 func TestMessageHeader(t *testing.T) {
 	want := core.Message{ID: 1653551972669, Version: 1653551972700, Kind: core.Text, CreatedOn: 1653551972668, Fingerprint: core.Fingerprint{0: 1, 15: 16}}
 	value := Message.Encode(nil, &want)
 	var got core.Message
 	if err := Message.FillFirst(MessageHeader, value[:len(value)-3], &got); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("the header reads as %+v, %v; want %+v", got, err, want)
+	}
+	// Up to the sender, the row has a text, which must be read although what follows is damaged.
+	want.DeletedOn, want.Sender = 5, "8:acs:ann"
+	long := want
+	long.Content = "not read"
+	value, got = Message.Encode(nil, &long), core.Message{}
+	if err := Message.FillFirst(MessageSender, value[:len(value)-3], &got); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("the fields up to the sender read as %+v, %v; want %+v", got, err, want)
 	}
 }
 
