@@ -59,7 +59,7 @@ func (p *pool) take(t testing.TB) string {
 	if n := len(p.free) - 1; n >= 0 {
 		name := p.free[n]
 		p.free = p.free[:n]
-		execute(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM endpoints; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
+		execute(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM endpoints; DELETE FROM audit; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
 			DELETE FROM messages; DELETE FROM superseded; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events;
 			DELETE FROM batches; DELETE FROM log; DELETE FROM runs; UPDATE log_floor SET position = 0, batch_check = 0`)
 		return name
