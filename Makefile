@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
+.PHONY: web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -19,7 +19,7 @@ quick: lint race
 
 # All that CI runs, under 40 minutes. What mostly waits, for the network or for processes of
 # its own, runs beside what keeps a processor busy.
-check: quick vulncheck
+check: quick vulncheck web-check web-size
 	$(MAKE) -j3 --output-sync=target compat busy # two suites of compat beside busy
 	./scripts/postgres -- true # installs it
 	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
@@ -168,6 +168,18 @@ browser: need-python need-chromium build
 # README in a new account of this machine, from the clone to the first message: only root can make one.
 newcomer:
 	compat/docs/newcomer
+
+# The chat page and the console, from TypeScript into web/dist, which is committed: `go run` needs no Node.
+web-build: need-python
+	web/build
+
+# Their types, and that web/dist has the bytes to which their sources build.
+web-check: need-python
+	web/check
+
+# What a browser loads of each page, in bytes of gzip, against their bars.
+web-size:
+	web/size
 
 # Every block of Go, Python and shell in README and docs.
 pages: need-python

@@ -2,6 +2,9 @@ module github.com/confab-chat/confab
 
 go 1.26.0
 
+// Packages of npm: some bring Go files of their own.
+ignore ./web/node_modules
+
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0
 	github.com/anishathalye/porcupine v1.3.1
