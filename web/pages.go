@@ -1,0 +1,149 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Pages serves the files of one page over HTTP, compressed where the client accepts it. All
+// methods may be called concurrently.
+type Pages struct {
+	files func() map[string]*file
+}
+
+// file is a file with what a response needs.
+type file struct {
+	kind          string // Content-Type
+	plain, packed []byte // packed is nil if gzip makes the file no smaller
+}
+
+// NewPages returns a Pages for the files that Chat or Console returns. It compresses them at the
+// first request, once for all clients.
+func NewPages(files fs.FS) *Pages {
+	return &Pages{files: sync.OnceValue(func() map[string]*file { return load(files) })}
+}
+
+// Index writes the page itself. policy is its Content-Security-Policy.
+func (p *Pages) Index(w http.ResponseWriter, r *http.Request, policy string) {
+	w.Header().Set("Content-Security-Policy", policy)
+	// The page names its assets by their hashes, so an old page would ask a new server for
+	// assets that it does not have.
+	p.write(w, r, "index.html", "no-cache")
+}
+
+// Asset writes the file at the path of the request, such as /assets/chat/index-CENxniN8.css. A
+// browser may keep it for ever, because its name contains a hash of its content. Asset answers
+// 404 if there is no such file.
+func (p *Pages) Asset(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	if !strings.HasPrefix(name, "assets/") {
+		name = ""
+	}
+	p.write(w, r, name, "public, max-age=31536000, immutable")
+}
+
+// Licenses writes the licenses of the packages in the page's scripts, as text.
+func (p *Pages) Licenses(w http.ResponseWriter, r *http.Request) {
+	p.write(w, r, "licenses.md", "no-cache")
+}
+
+// write writes a file with the value caching for Cache-Control. It answers 404 if there is no
+// such file, and 405 to all methods but GET and HEAD.
+func (p *Pages) write(w http.ResponseWriter, r *http.Request, name, caching string) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	f := p.files()[name]
+	switch {
+	case f == nil:
+		w.Header().Set("Cache-Control", "no-store") // another version of the server may have the file
+		http.Error(w, "this page has no such file", http.StatusNotFound)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "the file can only be read", http.StatusMethodNotAllowed)
+		return
+	}
+	body := f.plain
+	if f.packed != nil && acceptsGzip(r) {
+		body = f.packed
+		w.Header().Set("Content-Encoding", "gzip")
+	}
+	for name, value := range map[string]string{
+		"Content-Type": f.kind, "Content-Length": strconv.Itoa(len(body)), "Cache-Control": caching,
+		"Vary": "Accept, Accept-Encoding, Origin", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
+	} {
+		w.Header().Set(name, value)
+	}
+	w.Write(body)
+}
+
+// load reads and compresses all files. The key of the map is the file's path.
+func load(files fs.FS) map[string]*file {
+	all := map[string]*file{}
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		plain, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		all[name] = &file{kind: kindOf(name), plain: plain, packed: pack(plain)}
+		return nil
+	})
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	return all
+}
+
+// kinds are the types of the files that a build can make. The system's table is not used,
+// because it differs between systems, and a browser refuses a script of the wrong type.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".md": "text/plain; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
+}
+
+func kindOf(name string) string {
+	if kind := kinds[path.Ext(name)]; kind != "" {
+		return kind
+	}
+	return "application/octet-stream"
+}
+
+// pack returns the text compressed by gzip, or nil if that saves nothing.
+func pack(plain []byte) []byte {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		panic(err) // a wrong level
+	}
+	z.Write(plain) // a bytes.Buffer takes everything
+	z.Close()
+	if b.Len() >= len(plain) {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// acceptsGzip reports whether the client names gzip as an encoding that it accepts, and does not
+// refuse it with q=0.
+func acceptsGzip(r *http.Request) bool {
+	for _, line := range r.Header.Values("Accept-Encoding") {
+		for part := range strings.SplitSeq(line, ",") {
+			name, parameters, _ := strings.Cut(part, ";")
+			if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+				continue
+			}
+			key, weight, _ := strings.Cut(strings.TrimSpace(parameters), "=")
+			q, err := strconv.ParseFloat(strings.TrimSpace(weight), 64)
+			return !(strings.EqualFold(strings.TrimSpace(key), "q") && err == nil && q == 0)
+		}
+	}
+	return false
+}
