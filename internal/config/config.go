@@ -48,6 +48,9 @@ type Config struct {
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
 	CORSOrigins     []string // origins of web pages that may use the API, AnyOrigin or LoopbackOrigins
 
+	Web         Web    // the listeners that serve the chat page
+	WebTokenURL string // from which the chat page gets its user's token, or empty
+
 	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
 
 	ResourceID string              // GUID of the Azure resource whose user ids the server accepts, or empty
@@ -98,6 +101,21 @@ const (
 	AnyOrigin       = "all"
 	LoopbackOrigins = "loopback" // pages of this machine, on any port
 )
+
+// Web says which listeners serve the chat page.
+type Web string
+
+const (
+	WebAuto Web = "auto" // ListenHTTP of a development server
+	WebOn   Web = "on"   // Listen and ListenHTTP
+	WebOff  Web = "off"
+)
+
+// ChatPage reports whether a listener serves the chat page: Listen if https is set, and
+// ListenHTTP otherwise.
+func (c Config) ChatPage(https bool) bool {
+	return c.Web == WebOn || c.Web == WebAuto && c.Dev && !https
+}
 
 // PublicKey reports whether the server uses a well-known access key of development servers,
 // so that everybody who can connect to it is its administrator.

@@ -193,6 +193,9 @@ func (l *loader) checkCombinations(c Config) {
 	if c.Record != "" && !c.Dev && l.in.Only == nil {
 		l.fail(Error{Setting: "record", Origin: c.Origin("record"), Problem: "a record holds what users write, so only a development server makes one", Next: "add --dev, or use --access-log, which has a line for each request"})
 	}
+	if c.WebTokenURL != "" && l.in.Only == nil && !c.ChatPage(true) && (c.ListenHTTP == "" || !c.ChatPage(false)) {
+		l.fail(Error{Setting: "web-token-url", Origin: c.Origin("web-token-url"), Problem: "it is for the chat page, which no listener serves", Next: "add --web on"})
+	}
 	if !c.PublicKey() {
 		return
 	}

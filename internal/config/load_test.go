@@ -96,7 +96,7 @@ var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.Equa
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessAll, HTMLImages: true, RepeatSends: RepeatsByRequestID,
-		CORSOrigins:  []string{"all"},
+		CORSOrigins: []string{"all"}, Web: WebAuto,
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
 		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, AuditKept: 400,
@@ -246,6 +246,8 @@ listen-admin: 127.0.0.1:0
 admin-reads-messages: false
 pprof: true
 record: bug
+web: on
+web-token-url: https://App.example.com/chat-token?app=1
 `,
 		env:   []string{"CONFAB_CONFIG=confab.yaml", "CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--shutdown-delay=2m", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
@@ -258,7 +260,8 @@ record: bug
 	want := Config{
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0", ListenAdmin: "127.0.0.1:0", Pprof: true, Record: filepath.Join(dir, "bug"),
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
-		CORSOrigins:    []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
+		CORSOrigins: []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
+		Web:         WebOn, WebTokenURL: "https://App.example.com/chat-token?app=1",
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors, RepeatSends: RepeatsByToken,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
@@ -293,6 +296,7 @@ func TestForeignVariables(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	const tokenURL = "write an https URL, such as https://app.example.com/chat-token, or an http URL of this machine"
 	flag := func(words ...string) place { return place{flags: append([]string{"--dev"}, words...)} }
 	yaml := func(text string) place { return place{flags: []string{"--dev"}, yaml: text} }
 	env := func(pairs ...string) place { return place{flags: []string{"--dev"}, env: pairs} }
@@ -328,6 +332,16 @@ func TestRefused(t *testing.T) {
 		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it is set without tls-key", "set both, or none to use the local certificate"}}},
 		{"key without certificate", flag("--tls-key=k.pem"), []Error{{"tls-key", "flag --tls-key", "it is set without tls-cert", "set both, or none to use the local certificate"}}},
 		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
+		{"chat page somewhere", flag("--web=localhost"), []Error{{"web", "flag --web", `"localhost" does not say where the chat page is`, "write on, off or auto"}}},
+		{"tokens over plain http", flag("--web-token-url=http://app.example.com/token"), []Error{{"web-token-url", "flag --web-token-url", `"http://app.example.com/token" would send tokens over the network in plain http`, tokenURL}}},
+		{"tokens from a file", flag("--web-token-url=file:///token"), []Error{{"web-token-url", "flag --web-token-url", `"file:///token" is not the URL of a web server`, tokenURL}}},
+		{"tokens from an address of IPv6", flag("--web-token-url=http://[::1]:3000/token"), []Error{{"web-token-url", "flag --web-token-url", `"http://[::1]:3000/token" is not the URL of a web server`, tokenURL}}},
+		{"tokens from a host that ends a header", flag("--web-token-url=https://a;b/"), []Error{{"web-token-url", "flag --web-token-url", `"https://a;b/" is not the URL of a web server`, tokenURL}}},
+		{"tokens for a password", flag("--web-token-url=https://a:secret@app.example.com/"), []Error{{"web-token-url", "flag --web-token-url", "the URL has a user name, which everybody who opens the page could read", tokenURL}}},
+		{"tokens for a password in plain http", flag("--web-token-url=http://a:secret@app.example.com/"), []Error{{"web-token-url", "flag --web-token-url", `"http://a:xxxxx@app.example.com/" would send tokens over the network in plain http`, tokenURL}}},
+		{"tokens with a fragment", flag("--web-token-url=https://app.example.com/#x"), []Error{{"web-token-url", "flag --web-token-url", "the URL has a part after #, which no server gets", tokenURL}}},
+		{"tokens without a page", place{flags: []string{"--data=d", "--web-token-url=https://app.example.com/"}}, []Error{{"web-token-url", "flag --web-token-url", "it is for the chat page, which no listener serves", "add --web on"}}},
+		{"tokens without a listener of the page", flag("--listen-http=off", "--web-token-url=https://app.example.com/"), []Error{{"web-token-url", "flag --web-token-url", "it is for the chat page, which no listener serves", "add --web on"}}},
 		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
 		{"origin with path", flag("--cors-origins=https://a.example/x"), []Error{{"cors-origins", "flag --cors-origins", `"https://a.example/x" is not the origin of a web page`, corsNext}}},
 		{"origin with a mistyped scheme", flag("--cors-origins=htps://app.example.com"), []Error{{"cors-origins", "flag --cors-origins", `"htps://app.example.com" is not the origin of a web page`, corsNext}}},
@@ -440,7 +454,7 @@ func TestFoundFiles(t *testing.T) {
 		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
 		"tls-names": "evil.example", "tls-cert": "c.pem", "tls-key": "k.pem", "public-endpoint": "https://evil.example", "cors-origins": "https://evil.example",
 		"listen-admin": "localhost:4", "admin-reads-messages": "true", "pprof": "true", "trusted-proxies": "10.0.0.0/8",
-		"record": "r",
+		"record": "r", "web": "on", "web-token-url": "https://evil.example/token",
 	}
 	for _, s := range Settings {
 		text, ok := sample[s.Name]
@@ -457,6 +471,8 @@ func TestFoundFiles(t *testing.T) {
 			other = "--tls-key=k"
 		case "tls-key":
 			other = "--tls-cert=c"
+		case "web-token-url":
+			other = "--web=on"
 		default:
 			other = "--log-level=info"
 		}
@@ -555,6 +571,25 @@ func TestBodySize(t *testing.T) {
 		}
 		if got := int64(c.Sizes().Content); tt.settings["max-body-size"] == "" && got*6 > c.MaxBodySize {
 			t.Errorf("%v: content of %d bytes in a body of %d", tt.settings, got, c.MaxBodySize)
+		}
+	}
+}
+
+// TestChatPage checks which listeners serve the chat page.
+func TestChatPage(t *testing.T) {
+	for _, c := range []struct {
+		flags       []string
+		https, http bool
+	}{
+		{[]string{"--data=d"}, false, false},
+		{[]string{"--data=d", "--web=on"}, true, true},
+		{[]string{"--dev"}, false, true},
+		{[]string{"--dev", "--web=on", "--web-token-url=http://localhost:3000/token"}, true, true},
+		{[]string{"--dev", "--web=off"}, false, false},
+	} {
+		got, _, err := place{flags: c.flags}.load(t)
+		if err != nil || got.ChatPage(true) != c.https || got.ChatPage(false) != c.http {
+			t.Errorf("%v: https %v, http %v, %v; want %v and %v", c.flags, got.ChatPage(true), got.ChatPage(false), err, c.https, c.http)
 		}
 	}
 }

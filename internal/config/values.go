@@ -215,6 +215,39 @@ func setCORSOrigins(c *Config, v value) error {
 	return nil
 }
 
+func setWeb(c *Config, v value) error {
+	switch c.Web = Web(v.text); c.Web {
+	case WebAuto, WebOn, WebOff:
+		return nil
+	}
+	return bad(v, "does not say where the chat page is", "write on, off or auto")
+}
+
+// setWebTokenURL accepts no address of IPv6, because a Content-Security-Policy cannot name one.
+func setWebTokenURL(c *Config, v value) error {
+	if v.text == "" {
+		return nil
+	}
+	const write = "write an https URL, such as https://app.example.com/chat-token, or an http URL of this machine"
+	u, err := url.Parse(v.text)
+	if err != nil {
+		return problem{"it is not a URL", write} // err may repeat a password
+	}
+	_, valid := hosts.ParseHost(u.Host)
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http" || !valid || strings.HasPrefix(u.Host, "["):
+		return bad(value{text: u.Redacted()}, "is not the URL of a web server", write)
+	case u.Scheme == "http" && !hosts.Loopback(u.Host):
+		return bad(value{text: u.Redacted()}, "would send tokens over the network in plain http", write)
+	case u.User != nil:
+		return problem{"the URL has a user name, which everybody who opens the page could read", write}
+	case u.Fragment != "":
+		return problem{"the URL has a part after #, which no server gets", write}
+	}
+	c.WebTokenURL = u.String()
+	return nil
+}
+
 func setTLSCert(c *Config, v value) (err error) {
 	c.TLSCert, err = v.path()
 	return err
