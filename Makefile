@@ -209,7 +209,7 @@ postgres-store: need-cc
 # Servers in processes of their own, which are killed and paused, and the SDKs.
 postgres-servers: need-python build
 	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 TEST_ROTATION_ROUNDS=20 TEST_AWAY=5s,20s TEST_DATABASE_STOPS=3 $(GO) test -count=1 -v ./internal/server/failures
-	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
+	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves|TestTwoServersShareTheLobby)$$' -v ./internal/server
 	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 

@@ -182,6 +182,12 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[
 	return rows.Users(ids...)
 }
 
+// ThreadIDFor returns the id of the thread that CreateThread creates for a caller with an
+// idempotency token. The thread need not exist.
+func (s *Service) ThreadIDFor(caller, token string) string {
+	return threadIDFor(s.resource.ID, caller, token)
+}
+
 // decideCreate returns the change that creates a thread. users has the rows of the caller and
 // of the participants of this resource; other participants are refused. If adopt is set,
 // unknown participants of this resource are created. decideCreate fails with 401 unless the

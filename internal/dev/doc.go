@@ -1,5 +1,6 @@
 // Package dev implements the features that only a development server has: a clock that
-// tests can move forward, and faults that make requests fail or wait.
+// tests can move forward, faults that make requests fail or wait, and joining the chat as a
+// visitor of the chat page ([People]).
 //
 // Tests reach the [Clock] and the [Faults] of a server through the paths /dev/clock and
 // /dev/faults of `confab serve --dev` and `confab run`, which [New] serves. Tests in Go

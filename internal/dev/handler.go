@@ -11,6 +11,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Options struct {
 	// Names lists the host names of the server, in addition to localhost and IP addresses. A
 	// name may begin with "*.", which stands for any one label.
 	Names  []string
+	People People       // nil: there are no /dev/join and /dev/token
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -52,6 +54,9 @@ func New(o Options) http.Handler {
 		{"faults", "GET", h.listFaults},
 		{"faults", "POST", h.addFault},
 		{"faults", "DELETE", h.clearFaults},
+	}
+	if o.People != nil {
+		h.routes = append(h.routes, route{"join", "POST", h.join}, route{"token", "POST", h.renew})
 	}
 	return h
 }
@@ -78,6 +83,9 @@ func (r *httpError) Error() string { return r.message }
 func errorf(status int, format string, args ...any) error {
 	return &httpError{status, fmt.Sprintf(format, args...)}
 }
+
+// Refuse returns an error of People that is answered with a status and a message.
+func Refuse(status int, message string) error { return &httpError{status, message} }
 
 // ServeHTTP handles one request. An error response is JSON with a code and a message.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -130,11 +138,22 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 		methods = append(methods, d.method)
 	}
 	if methods == nil {
-		return 0, nil, errorf(http.StatusNotFound, "there is nothing at this path: the development server has /dev/clock and /dev/faults")
+		return 0, nil, errorf(http.StatusNotFound, "there is nothing at this path: the development server has %s", h.paths())
 	}
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
 	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
+}
+
+// paths returns the paths of all routes, for a message.
+func (h *handler) paths() string {
+	var all []string
+	for _, d := range h.routes {
+		if path := Prefix + d.path; !slices.Contains(all, path) {
+			all = append(all, path)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // checkOrigin fails for a request that a web page of another origin may have sent.

@@ -46,12 +46,12 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	return text, expires, err
 }
 
-// devHandler returns the handler of /dev/clock and /dev/faults. It returns nil without --dev.
-func (s *Server) devHandler(c config.Config) http.Handler {
+// devHandler returns the handler of the paths below /dev/. It returns nil without --dev.
+func (s *Server) devHandler(c config.Config, visitors *people) http.Handler {
 	if s.clock == nil {
 		return nil
 	}
-	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), Logger: s.log})
+	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), People: visitors, Logger: s.log})
 }
 
 // ownNames returns the host names of the server: those in its settings, and the name of the

@@ -77,20 +77,21 @@ func listen(c config.Config) (ps ports, err error) {
 	if ps.https, err = listenPort("listen", c.Listen); err != nil {
 		return ps, err
 	}
-	if ps.http, err = listenPort("listen-http", c.ListenHTTP); err != nil {
+	if ps.http, err = listenOrFree(c, "listen-http", c.ListenHTTP); err != nil {
 		return ps, err
 	}
-	if ps.ops, err = listenOperator(c, "listen-ops", c.ListenOps); err != nil {
+	if ps.ops, err = listenOrFree(c, "listen-ops", c.ListenOps); err != nil {
 		return ps, err
 	}
-	ps.admin, err = listenOperator(c, "listen-admin", c.ListenAdmin)
+	ps.admin, err = listenOrFree(c, "listen-admin", c.ListenAdmin)
 	return ps, err
 }
 
-// listenOperator listens on a port for operators. If the port is in use, it listens on any free
-// port if the server is a development server and the user has not set the port: so a second
-// development server can run on the machine.
-func listenOperator(c config.Config, setting, address string) (port, error) {
+// listenOrFree listens on an address. If its port is in use, it listens on any free port if the
+// server is a development server and the user has not set the address: so a second development
+// server can run on the machine. Programs have the address of listen in their settings, so that
+// one does not change; those of the others are on the screen, and in env --json.
+func listenOrFree(c config.Config, setting, address string) (port, error) {
 	p, err := listenPort(setting, address)
 	var used *PortInUseError
 	if errors.As(err, &used) && c.Dev && !c.Explicit(setting) {

@@ -53,7 +53,9 @@ func (s *Server) cutLive() int {
 func faultOperations() []string { return append(rest.Operations(), limits.LiveOperations()...) }
 
 // Operations returns the names of all operations that a record for Options.Access can have.
-func Operations() []string { return append(faultOperations(), "probe", "welcome page", "dev") }
+func Operations() []string {
+	return append(faultOperations(), "probe", "welcome page", "chat page", "dev")
+}
 
 // liveHandler returns a handler that serves the requests of the live protocols and GET /, and
 // passes other requests to next.

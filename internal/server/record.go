@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/confab-chat/confab/internal/record"
 )
@@ -16,8 +17,10 @@ func (s *Server) recordTo(o Options, next http.Handler) (http.Handler, error) {
 	s.recorder, err = record.New(record.Options{
 		Folder: o.Config.Record, Source: "Confab " + o.Version, Now: o.Now, Logger: s.log,
 		// The paths and bodies of the live protocols hold secrets, and their connections last for
-		// hours. The page of GET / is the same for everybody.
-		Bare: func(path string) bool { return path == "/" || isEvents(path) || s.trouter.Handles(path) },
+		// hours. The pages for browsers are the same for everybody.
+		Bare: func(path string) bool {
+			return path == "/" || strings.HasPrefix(path, threadPages) || strings.HasPrefix(path, chatAssets) || isEvents(path) || s.trouter.Handles(path)
+		},
 		Path: withoutSecrets,
 	})
 	if err != nil {

@@ -90,6 +90,8 @@ type Info struct {
 	Endpoint      string // URL for clients: the public endpoint if one is set, else LocalEndpoint
 	LocalEndpoint string // https URL on this machine
 	HTTP          string // plain http URL, or empty if off
+	Chat          string // URL of the chat page, or empty if off
+	Console       string // URL of the operator's console, with a code that signs in, or empty if off
 	Ops           string // URL of metrics and health checks, or empty if off
 
 	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
@@ -214,6 +216,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.info.LocalEndpoint = ports.https.url("https")
 	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
 	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
+	s.info.Chat = chatURL(o.Config, s.info)
 	handler, err := s.handler(o)
 	if err != nil {
 		return nil, err
@@ -455,17 +458,22 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	public := s.liveHandler(o, tokens, limiter, access, api)
-	devHandler := s.devHandler(o.Config)
+	var visitors *people
+	if o.Config.Dev {
+		visitors = &people{s: s}
+	}
+	devHandler := s.devHandler(o.Config, visitors)
 	if devHandler != nil {
 		devHandler = s.recorded("dev", o.Now, access, devHandler)
 	}
-	return s.forwarded(o.Config, s.guardPages(o.Config, o.Now, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	page := s.recorded("chat page", o.Now, access, s.newChatPage(o, visitors))
+	return s.forwarded(o.Config, s.guardPages(o.Config, o.Now, withChatPage(o.Config, page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
 			return
 		}
 		public.ServeHTTP(w, r)
-	}))), nil
+	})))), nil
 }
 
 // Limits of an HTTP/2 connection. A stream that the client has reset counts until its handler

@@ -36,7 +36,9 @@ var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 <body>
 <main>
 <h1>Confab</h1>
-{{if .Dev}}<p>A development server for chat runs here. Programs with an Azure Communication Services SDK reach it at:</p>
+{{if .Dev}}<p>A development server for chat runs here.{{if .Chat}} Chat in this browser: choose a name; a second tab is a second person.</p>
+<p><a href="{{.Chat}}">{{.Chat}}</a></p>
+<p>{{else}} {{end}}Programs with an Azure Communication Services SDK reach it at:</p>
 <pre>{{.Endpoint}}</pre>
 <h2>What to run next</h2>
 {{if not .Memory}}<p>Any program, with the endpoint, the access key and the certificates of this server in its environment:</p>
@@ -70,6 +72,7 @@ type welcomeData struct {
 	Dev, Memory bool
 	Endpoint    string // as Info.Endpoint, for a development server
 	Public      string // the public endpoint, or empty: the server's own address may be an internal one
+	Chat        string // as Info.Chat
 	CAFile      string
 	Style       template.CSS
 	Command     func(name string) string
@@ -79,7 +82,7 @@ type welcomeData struct {
 func (s *Server) welcome(o Options) http.Handler {
 	policy := welcomePolicy()
 	data := welcomeData{
-		Dev: o.Config.Dev, Memory: s.info.Memory, Endpoint: s.info.Endpoint, Public: o.Config.PublicEndpoint, CAFile: s.info.CAFile,
+		Dev: o.Config.Dev, Memory: s.info.Memory, Endpoint: s.info.Endpoint, Public: o.Config.PublicEndpoint, Chat: s.info.Chat, CAFile: s.info.CAFile,
 		Style: welcomeStyle, Command: o.command(),
 	}
 	page := sync.OnceValue(func() []byte {

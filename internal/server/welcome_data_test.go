@@ -16,7 +16,7 @@ func TestWelcomeHoldsNoSecret(t *testing.T) {
 		}
 		names = append(names, f.Name)
 	}
-	if want := []string{"Dev", "Memory", "Endpoint", "Public", "CAFile", "Style", "Command"}; !slices.Equal(names, want) {
+	if want := []string{"Dev", "Memory", "Endpoint", "Public", "Chat", "CAFile", "Style", "Command"}; !slices.Equal(names, want) {
 		t.Errorf("the page can show %q, want %q", names, want)
 	}
 }

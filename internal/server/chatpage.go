@@ -1,0 +1,163 @@
+package server
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/hosts"
+	"github.com/confab-chat/confab/web"
+)
+
+// Paths of the chat page.
+const (
+	threadPages  = "/t/" // before the id of a thread to open
+	chatAssets   = "/assets/chat/"
+	chatConfig   = "/web/config.json"
+	chatLicenses = "/web/licenses.md"
+)
+
+// chatPage serves the chat page.
+type chatPage struct {
+	config config.Config
+	people *people // with --dev, or nil
+	pages  *web.Pages
+	told   chatFacts
+}
+
+// chatFacts is what the chat page learns from the server, at chatConfig. Everybody who can reach
+// the server may read it, so it holds no secret.
+type chatFacts struct {
+	Dev        bool    `json:"dev"` // there are /dev/join and /dev/token
+	Version    string  `json:"version"`
+	Endpoint   string  `json:"endpoint"`   // for SDKs, without a slash at the end
+	TokenURL   *string `json:"tokenUrl"`   // from which the page gets the token of its user, or null
+	MaxContent int     `json:"maxContent"` // bytes of a message's content
+	HTMLImages bool    `json:"htmlImages"` // the server keeps images in HTML messages
+	Lobby      *string `json:"lobby"`      // id of the thread that everybody joins; null before the first
+}
+
+// chatURL returns the address at which a browser on this machine, or at the public endpoint,
+// opens the chat page: on plain http if that listener serves it to this machine, since a browser
+// asks nothing about certificates there. It returns "" if no listener serves the page.
+func chatURL(c config.Config, i Info) string {
+	switch {
+	case c.ChatPage(false) && i.HTTP != "" && c.Dev:
+		return i.HTTP
+	case c.ChatPage(true):
+		return i.Endpoint
+	}
+	return ""
+}
+
+// withChatPage returns a handler that passes requests for the chat page, on the listeners that
+// the setting web selects, to page, and other requests to next.
+func withChatPage(c config.Config, page, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.ChatPage(r.TLS != nil) && isChatPage(r) { // only listen has TLS
+			page.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isChatPage reports whether a request is for the chat page or one of its files.
+func isChatPage(r *http.Request) bool {
+	switch path := r.URL.Path; {
+	case path == "/" || strings.HasPrefix(path, threadPages) && len(path) > len(threadPages):
+		return (r.Method == http.MethodGet || r.Method == http.MethodHead) && wantsHTML(r)
+	default:
+		return strings.HasPrefix(path, chatAssets) || path == chatConfig || path == chatLicenses
+	}
+}
+
+// newChatPage returns the chat page. people is nil without --dev.
+func (s *Server) newChatPage(o Options, people *people) *chatPage {
+	p := &chatPage{config: o.Config, people: people, pages: web.NewPages(web.Chat())}
+	p.told = chatFacts{
+		Dev: o.Config.Dev, Version: o.Version, Endpoint: o.Config.PublicEndpoint,
+		MaxContent: cmp.Or(o.Config.Sizes().Content, core.MaxContent), HTMLImages: o.Config.HTMLImages,
+	}
+	if o.Config.Dev {
+		p.told.Endpoint = s.info.Endpoint
+	}
+	if o.Config.WebTokenURL != "" {
+		p.told.TokenURL = &o.Config.WebTokenURL
+	}
+	return p
+}
+
+// ServeHTTP serves a request for which isChatPage is true.
+func (p *chatPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gateway.LimitBody(w, r)
+	switch path := r.URL.Path; {
+	case path == chatConfig:
+		p.serveFacts(w, r)
+	case path == chatLicenses:
+		p.pages.Licenses(w, r)
+	case strings.HasPrefix(path, chatAssets):
+		p.pages.Asset(w, r)
+	default:
+		p.pages.Index(w, r, p.policy(r))
+	}
+}
+
+// serveFacts answers GET /web/config.json.
+func (p *chatPage) serveFacts(w http.ResponseWriter, r *http.Request) {
+	for name, value := range map[string]string{
+		"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Origin", "Cross-Origin-Resource-Policy": "same-origin",
+	} {
+		w.Header().Set(name, value)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "the file can only be read", http.StatusMethodNotAllowed)
+		return
+	}
+	told := p.told
+	if told.Endpoint == "" { // the server's own address may be an internal one
+		told.Endpoint = hosts.Base(r)
+	}
+	if p.people != nil {
+		// Without an answer of the store, the page learns the Lobby when it joins.
+		if lobby, err := p.people.lobbyNow(r.Context()); err == nil && lobby != "" {
+			told.Lobby = &lobby
+		}
+	}
+	body, err := json.Marshal(told)
+	if err != nil { // impossible: all fields can be encoded
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Write(append(body, '\n'))
+}
+
+// policy returns the Content-Security-Policy of the page. It runs only the page's own scripts,
+// since the page shows what strangers wrote, and sends requests only to this server and to the
+// application that gives out tokens.
+func (p *chatPage) policy(r *http.Request) string {
+	images := "'self' data:"
+	if p.config.HTMLImages {
+		images += " https:"
+	}
+	connect := "'self'"
+	// Not every browser takes 'self' for a WebSocket too.
+	if host, ok := hosts.ParseHost(hosts.Of(r)); ok && !strings.HasPrefix(host, "[") { // a policy cannot name IPv6
+		connect += " ws://" + host + " wss://" + host
+	}
+	// The clients of live events go to the public endpoint, wherever the page is from.
+	if u, err := url.Parse(p.config.PublicEndpoint); err == nil && u.Host != "" && !strings.HasPrefix(u.Host, "[") {
+		connect += " " + u.Scheme + "://" + u.Host + " " + strings.Replace(u.Scheme, "http", "ws", 1) + "://" + u.Host
+	}
+	if u, err := url.Parse(p.config.WebTokenURL); err == nil && u.Host != "" {
+		connect += " " + u.Scheme + "://" + u.Host
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src " + images + "; connect-src " + connect +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
