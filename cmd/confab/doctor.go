@@ -164,7 +164,7 @@ func portFindings(cfg config.Config) []finding {
 		switch {
 		case err == nil:
 			free = append(free, p.address)
-		case errors.Is(err, syscall.EADDRINUSE) && (p.setting == "listen-ops" || p.setting == "listen-admin") && cfg.Dev && !cfg.Explicit(p.setting):
+		case errors.Is(err, syscall.EADDRINUSE) && p.setting != "listen" && cfg.Dev && !cfg.Explicit(p.setting):
 			free = append(free, "a free port instead of "+p.address+", which is in use")
 		case errors.Is(err, syscall.EADDRINUSE) && errors.As(portInUse(&server.PortInUseError{Setting: p.setting, Address: p.address, Err: err}, cfg), &what):
 			all = append(all, finding{"ports", broken, what.what, what.next})

@@ -33,6 +33,8 @@ type running struct {
 	Endpoint         string    `json:"endpoint"`      // for clients
 	LocalEndpoint    string    `json:"localEndpoint"` // the listener's own address
 	HTTP             string    `json:"http,omitempty"`
+	Chat             string    `json:"chat,omitempty"`    // URL of the chat page
+	Console          string    `json:"console,omitempty"` // URL of the operator's console
 	Ops              string    `json:"ops,omitempty"`
 	AdminSocket      string    `json:"adminSocket,omitempty"` // of the operator's API
 	Admin            string    `json:"admin,omitempty"`       // address of the operator's API, or empty
@@ -49,7 +51,7 @@ type running struct {
 func newRunning(i server.Info, started time.Time) running {
 	r := running{
 		PID: i.PID, Version: buildVersion(), Started: started.UTC().Truncate(time.Second), Dev: i.Dev,
-		Endpoint: i.Endpoint, LocalEndpoint: i.LocalEndpoint, HTTP: i.HTTP, Ops: i.Ops, Data: i.Data,
+		Endpoint: i.Endpoint, LocalEndpoint: i.LocalEndpoint, HTTP: i.HTTP, Chat: i.Chat, Console: withoutCode(i.Console), Ops: i.Ops, Data: i.Data,
 		AdminSocket: i.AdminSocket, Admin: i.Admin, AdminSecret: i.AdminSecret,
 		CAFile: i.CAFile, BundleFile: i.BundleFile, TrustStoreFile: i.TrustStoreFile, CertFile: i.CertFile,
 	}
@@ -57,6 +59,15 @@ func newRunning(i server.Info, started time.Time) running {
 		r.Data = config.Memory
 	}
 	return r.withKey(i.AccessKey)
+}
+
+// withoutCode returns the URL of the operator's console without the code that signs in. The code
+// is for the terminal alone: whoever reads a log or the output of `confab env` must not get it.
+func withoutCode(console string) string {
+	if i := strings.IndexAny(console, "?#"); i >= 0 {
+		return console[:i]
+	}
+	return console
 }
 
 // client returns the description of the server for clientenv.

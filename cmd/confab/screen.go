@@ -65,6 +65,12 @@ func (f facts) log(l *slog.Logger) {
 	if f.HTTP != "" {
 		l.Info("http", "url", f.HTTP)
 	}
+	if f.Chat != "" {
+		l.Info("chat page", "url", f.Chat)
+	}
+	if f.Console != "" {
+		l.Info("console", "url", withoutCode(f.Console))
+	}
 	if f.Ops != "" {
 		l.Info("ops", "url", f.Ops)
 	}
@@ -161,7 +167,14 @@ func (f facts) screen(on tty.Screen) string {
 	if f.Memory {
 		data = "in memory"
 	}
-	noted := [][]string{{"Endpoint", f.Endpoint, "for the SDKs"}, {"Data", data, f.state()}}
+	var noted [][]string
+	if f.Chat != "" {
+		noted = append(noted, []string{"Chat", f.Chat, "choose a name; a second tab is a second person"})
+	}
+	if f.Console != "" {
+		noted = append(noted, []string{"Console", f.Console, "every request, live, and why"})
+	}
+	noted = append(noted, []string{"Endpoint", f.Endpoint, "for the SDKs"}, []string{"Data", data, f.state()})
 	if f.Memory && f.CAFile != "" { // no other command names the file
 		noted = append(noted, []string{"Trust", f.CAFile, "for clients, while it runs"})
 	}

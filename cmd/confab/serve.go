@@ -342,10 +342,10 @@ func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
-	// The other server probably uses the default ports too, so the remedy changes all of
-	// them.
+	// The other server probably uses the same ports. Those that no setting names give way by
+	// themselves, but for listen.
 	flags := []string{"--listen localhost:0"}
-	if cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
+	if cfg.Explicit("listen-http") && cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")
 	}
 	flags = append(flags, "--data memory:")

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -82,7 +84,7 @@ func TestScreen(t *testing.T) {
 	t.Setenv("SHELL", "/bin/bash")
 	f := facts{
 		Info: server.Info{
-			Endpoint: "https://localhost:8443", HTTP: "http://localhost:8080", Data: "/home/a/.local/share/confab/dev",
+			Endpoint: "https://localhost:8443", HTTP: "http://localhost:8080", Chat: "http://localhost:8080", Data: "/home/a/.local/share/confab/dev",
 			DataState: "empty", NewCA: true, Dev: true, AccessKey: "a2V5",
 		},
 		cfg:     load(t, map[string]string{"dev": "true", "data": "/home/a/.local/share/confab/dev", "listen-http": "localhost:8080"}),
@@ -93,6 +95,7 @@ func TestScreen(t *testing.T) {
 	pad := strings.Repeat(" ", len(" run -- python start-chat.py")-len(`eval "$( env)"`))
 	want := `Confab 0.1.0, development server. Ctrl-C stops it; your data stays.
 
+  Chat      http://localhost:8080      choose a name; a second tab is a second person
   Endpoint  https://localhost:8443     for the SDKs
   Data      ~/.local/share/confab/dev  empty, new certificate authority made
   Key       a2V5
@@ -112,7 +115,7 @@ Ready in 84 ms.
 
 	// The second case is a server in memory that has keys of the user and listens for other
 	// machines.
-	f.Memory, f.Data = true, "memory:"
+	f.Memory, f.Data, f.Chat, f.Console = true, "memory:", "", "http://localhost:8082/?code=c0de"
 	f.data = " --data memory:"
 	cfg, err := config.Load(config.Input{
 		Defaults: map[string]string{"dev": "true", "data": "memory:", "listen": "0.0.0.0:8443", "limits": "off"},
@@ -126,8 +129,9 @@ Ready in 84 ms.
 	f.cfg = cfg
 	want = `Confab 0.1.0, development server. Ctrl-C stops it; its data is lost then.
 
-  Endpoint  https://localhost:8443  for the SDKs
-  Data      in memory               nothing is kept
+  Console   http://localhost:8082/?code=c0de  every request, live, and why
+  Endpoint  https://localhost:8443            for the SDKs
+  Data      in memory                         nothing is kept
   Key       a2V5
   Connect   endpoint=https://localhost:8443/;accesskey=a2V5
 
@@ -151,6 +155,26 @@ Ready in 84 ms.
 	}
 	if last := "\nThe secondary access key is public knowledge: development only. Listening on this machine alone."; !strings.Contains(f.screen(tty.Screen{}), last) {
 		t.Errorf("got\n%s\nwant %q in it", f.screen(tty.Screen{}), last)
+	}
+}
+
+// TestCodesStayOnTheScreen checks that the code in the address of the console, which signs in
+// whoever has it, is neither in the log nor in what the commands learn about the server.
+func TestCodesStayOnTheScreen(t *testing.T) {
+	f := facts{
+		Info: server.Info{Chat: "http://localhost:8080", Console: "http://localhost:8082/?code=c0de", Dev: true},
+		cfg:  load(t, map[string]string{"dev": "true", "data": "memory:"}),
+	}
+	var b bytes.Buffer
+	f.log(slog.New(slog.NewTextHandler(&b, nil)))
+	text, err := json.Marshal(newRunning(f.Info, time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, got := range map[string]string{"the log": b.String(), "server.json": string(text)} {
+		if strings.Contains(got, "c0de") || !strings.Contains(got, "http://localhost:8082/") || !strings.Contains(got, "http://localhost:8080") {
+			t.Errorf("%s has the code, or not the addresses:\n%s", what, got)
+		}
 	}
 }
 
