@@ -4,6 +4,13 @@
 //	confab run -- go run ./examples/tokenserver
 //	curl -X POST -u ann:secret http://localhost:8090/token
 //
+// For Confab's chat page (docs/web.md) it also does what a web application does: it keeps who has
+// signed in, by a cookie, and gives the page the token of that person. CHAT_PAGE is the page's
+// address. Open http://localhost:8090 in a browser, and sign in.
+//
+//	confab serve --dev --web-token-url http://localhost:8090/chat-token
+//	CHAT_PAGE=http://localhost:8080 confab run -- go run ./examples/tokenserver
+//
 // The access key stays on this server. A browser or a phone gets a token for its own user. The
 // token expires within hours; the browser or phone then requests another one.
 package main
@@ -11,6 +18,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +27,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +45,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	s, err := newServer(os.Getenv("CONFAB_CONNECTION_STRING"))
+	s, err := newServer(os.Getenv("CONFAB_CONNECTION_STRING"), os.Getenv("CHAT_PAGE"))
 	if err != nil {
 		return err
 	}
@@ -65,11 +74,14 @@ type server struct {
 	identities *identity.Client
 	passwords  map[string]string // example only: a real server stores password hashes
 
-	mu    sync.Mutex // guards users
-	users map[string]communication.Identifier
+	chatPage string // scheme and host of Confab's chat page, or empty
+
+	mu       sync.Mutex // guards the fields below
+	users    map[string]communication.Identifier
+	sessions map[string]string // names of people by the value of their cookie; a real server lets sessions end
 }
 
-func newServer(connection string) (*server, error) {
+func newServer(connection, chatPage string) (*server, error) {
 	ids, err := identity.NewClientFromConnectionString(connection, nil)
 	if err != nil {
 		return nil, err
@@ -78,27 +90,85 @@ func newServer(connection string) (*server, error) {
 		identities: ids,
 		passwords:  map[string]string{"ann": "secret", "bob": "secret"},
 		users:      map[string]communication.Identifier{}, // a real server uses a database, because it must keep the ids
+		sessions:   map[string]string{},
+		chatPage:   strings.TrimRight(chatPage, "/"),
 	}
 	s.HandleFunc("POST /token", s.token)
+	if chatPage != "" {
+		s.HandleFunc("GET /{$}", s.signIn)
+		s.HandleFunc("GET /chat-token", s.chatToken)
+	}
 	return s, nil
 }
 
 // answer is the response to a client that signed in. It contains everything that the client needs
 // to chat.
 type answer struct {
-	Endpoint  string    `json:"endpoint"`
-	User      string    `json:"user"`
-	Token     string    `json:"token"`
-	ExpiresOn time.Time `json:"expiresOn"`
+	Endpoint    string    `json:"endpoint"`
+	User        string    `json:"user"`
+	DisplayName string    `json:"displayName"`
+	Token       string    `json:"token"`
+	ExpiresOn   time.Time `json:"expiresOn"`
 }
 
 func (s *server) token(w http.ResponseWriter, r *http.Request) {
+	if name, ok := s.known(w, r); ok {
+		s.answer(w, r, name)
+	}
+}
+
+// known returns the name of the person whose name and password the request has. If they are
+// wrong, it answers the request, and ok is false.
+func (s *server) known(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
 	name, password, _ := r.BasicAuth()
 	if want, known := s.passwords[name]; !known || password != want {
 		w.Header().Set("WWW-Authenticate", `Basic realm="chat"`)
 		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return "", false
+	}
+	return name, true
+}
+
+// sessionCookie is the name of the cookie by which the server knows a browser again.
+const sessionCookie = "session"
+
+// signIn asks a browser for name and password, sets the cookie, and sends the browser to the chat
+// page.
+func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
+	name, ok := s.known(w, r)
+	if !ok {
 		return
 	}
+	session := rand.Text()
+	s.mu.Lock()
+	s.sessions[session] = name
+	s.mu.Unlock()
+	// A real server is on https and adds Secure.
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: session, Path: "/chat-token", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.Redirect(w, r, s.chatPage, http.StatusSeeOther)
+}
+
+// chatToken answers the chat page, which a browser lets read the answer, and send the cookie,
+// because the headers name the page's origin. Pages of other origins get no answer that they can
+// read.
+func (s *server) chatToken(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", s.chatPage)
+	w.Header().Set("Access-Control-Allow-Credentials", "true")
+	var name string
+	if cookie, err := r.Cookie(sessionCookie); err == nil {
+		s.mu.Lock()
+		name = s.sessions[cookie.Value]
+		s.mu.Unlock()
+	}
+	if name == "" {
+		http.Error(w, "sign in first", http.StatusUnauthorized)
+		return
+	}
+	s.answer(w, r, name)
+}
+
+// answer issues a token for the chat user of a person.
+func (s *server) answer(w http.ResponseWriter, r *http.Request, name string) {
 	user, err := s.user(r.Context(), name)
 	if err != nil {
 		s.fail(w, err)
@@ -111,7 +181,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	json.NewEncoder(w).Encode(answer{s.identities.Endpoint(), user.RawID(), token.Token, token.ExpiresOn})
+	json.NewEncoder(w).Encode(answer{s.identities.Endpoint(), user.RawID(), name, token.Token, token.ExpiresOn})
 }
 
 // user returns the chat user of the person with the given name, and creates it the first time. The

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { os.Exit(chattest.Main(m)) }
 // that the token expires.
 func TestTokens(t *testing.T) {
 	s := chattest.Shared(t)
-	tokens, err := newServer(s.ConnectionString())
+	tokens, err := newServer(s.ConnectionString(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,5 +63,50 @@ func TestTokens(t *testing.T) {
 	s.Clock.Advance(61 * time.Minute)
 	if _, err := client.CreateThread(t.Context(), "t", nil); err == nil {
 		t.Error("a token of an hour was accepted after 61 minutes")
+	}
+}
+
+// TestChatPage signs in as a browser does and asks for a token as the chat page does: with the
+// cookie, which only the page's own origin can use.
+func TestChatPage(t *testing.T) {
+	s := chattest.Shared(t)
+	tokens, err := newServer(s.ConnectionString(), "http://localhost:8080/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path, password string, cookies ...*http.Cookie) *http.Response {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+		if password != "" {
+			r.SetBasicAuth("ann", password)
+		}
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		tokens.ServeHTTP(w, r)
+		return w.Result()
+	}
+	if got := ask("/", "wrong"); got.StatusCode != http.StatusUnauthorized || len(got.Cookies()) != 0 {
+		t.Errorf("a wrong password: %s with %d cookies", got.Status, len(got.Cookies()))
+	}
+	in := ask("/", "secret")
+	if in.StatusCode != http.StatusSeeOther || in.Header.Get("Location") != "http://localhost:8080" || len(in.Cookies()) != 1 {
+		t.Fatalf("signing in: %s, headers %v", in.Status, in.Header)
+	}
+	if got := ask("/chat-token", ""); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a cookie: %s", got.Status)
+	}
+	if got := ask("/chat-token", "", &http.Cookie{Name: sessionCookie, Value: "x"}); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("with another cookie: %s", got.Status)
+	}
+	got := ask("/chat-token", "", in.Cookies()...)
+	var a answer
+	if err := json.NewDecoder(got.Body).Decode(&a); err != nil || got.StatusCode != http.StatusOK || a.DisplayName != "ann" {
+		t.Fatalf("%s %+v %v", got.Status, a, err)
+	}
+	if got.Header.Get("Access-Control-Allow-Origin") != "http://localhost:8080" || got.Header.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("the headers are %v", got.Header)
+	}
+	if _, err := communication.NewTokenCredential(a.Token); err != nil {
+		t.Error(err)
 	}
 }
