@@ -1,15 +1,14 @@
 package record
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/internal/exchange"
 )
 
 // entry is one exchange that is on its way to its file.
@@ -20,21 +19,11 @@ type entry struct {
 	method, path string // the path is escaped and without secrets
 	query        url.Values
 	header       http.Header
-	in           captured
-
-	status int // 0: the server closed the connection without a response
-	answer http.Header
-	out    captured
+	copy         *exchange.Copy // its status is 0 if the server closed the connection without a response
 
 	began time.Time
 	took  time.Duration
 	held  int64 // of Recorder.held
-}
-
-// captured is a copy of a body, or of its beginning.
-type captured struct {
-	data []byte
-	cut  bool // bytes are missing
 }
 
 // Handler returns a handler that passes requests to next and records them with their responses.
@@ -46,20 +35,27 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 			return
 		}
 		e := r.begin(q)
-		out := &writer{ResponseWriter: w, recorder: r, entry: e}
-		in := *q // net/http must find its own Body in the original request
-		if !e.bare && q.Body != nil {
-			in.Body = &body{q.Body, r, e}
-		}
-		returned := false
-		defer func() { // also if next panics with http.ErrAbortHandler
-			if returned && e.status == 0 {
-				out.begin(http.StatusOK)
+		finished := false
+		finish := func() { // hands the exchange to the writer, once
+			if !finished {
+				finished = true
+				e.took = r.o.Now().Sub(e.began)
+				r.add(e)
 			}
-			out.finish()
-		}()
-		next.ServeHTTP(out, &in)
-		returned = true
+		}
+		copied, out, in := exchange.Begin(w, q, exchange.Options{
+			Bare: e.bare,
+			Room: func(body *exchange.Body, n int) int { return r.room(e, body, n) },
+			Answered: func() {
+				if e.bare { // it is complete
+					finish()
+				}
+			},
+		})
+		e.copy = copied
+		defer finish() // also if next panics with http.ErrAbortHandler
+		next.ServeHTTP(out, in)
+		copied.End(out)
 	})
 }
 
@@ -73,100 +69,21 @@ func (r *Recorder) begin(q *http.Request) *entry {
 	if r.o.Path != nil {
 		e.path = r.o.Path(e.path)
 	}
-	e.path = cleanText(e.path)
+	e.path = exchange.Text(e.path)
 	e.header.Set("Host", q.Host)
 	return e
 }
 
-// capture appends bytes of a body to its copy, up to the bounds of the recorder.
-func (r *Recorder) capture(e *entry, c *captured, b []byte) {
-	n := int64(min(len(b), r.bounds.body-len(c.data)))
-	if n > 0 && r.held.Add(n) > r.bounds.held {
-		r.held.Add(-n)
+// room returns how many of n further bytes of a body the bounds of the recorder let it copy.
+func (r *Recorder) room(e *entry, body *exchange.Body, n int) int {
+	n = min(n, r.bounds.body-len(body.Data))
+	if n > 0 && r.held.Add(int64(n)) > r.bounds.held {
+		r.held.Add(-int64(n))
 		n = 0
 	}
-	e.held += n
-	c.data = append(c.data, b[:n]...)
-	c.cut = c.cut || n < int64(len(b))
+	e.held += int64(n)
+	return n
 }
-
-// body is the body of a request. It copies what the handler reads.
-type body struct {
-	io.ReadCloser
-	recorder *Recorder
-	entry    *entry
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.recorder.capture(b.entry, &b.entry.in, p[:n])
-	return n, err
-}
-
-// writer is the http.ResponseWriter of a request that is recorded.
-type writer struct {
-	http.ResponseWriter
-	recorder *Recorder
-	entry    *entry
-	finished bool
-}
-
-// begin notes the status and the header. A bare exchange is then complete.
-func (w *writer) begin(status int) {
-	e := w.entry
-	if e.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
-		return
-	}
-	e.status, e.answer = status, w.Header().Clone()
-	if e.bare {
-		w.finish()
-	}
-}
-
-// finish hands the exchange to the recorder, once.
-func (w *writer) finish() {
-	if !w.finished {
-		w.finished = true
-		w.entry.took = w.recorder.o.Now().Sub(w.entry.began)
-		w.recorder.add(w.entry)
-	}
-}
-
-func (w *writer) WriteHeader(status int) {
-	w.begin(status)
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *writer) Write(b []byte) (int, error) {
-	w.begin(http.StatusOK)
-	if !w.entry.bare {
-		w.recorder.capture(w.entry, &w.entry.out, b)
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-// FlushError implements the Flush of http.ResponseController. The first flush sends the header.
-func (w *writer) FlushError() error {
-	w.begin(http.StatusOK)
-	return http.NewResponseController(w.ResponseWriter).Flush()
-}
-
-// Hijack implements http.Hijacker. The handler then writes the response itself: one that takes
-// the connection switches protocols if it was asked to, and else sends an event stream.
-func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil {
-		status := http.StatusOK
-		if w.entry.header.Get("Upgrade") != "" {
-			status = http.StatusSwitchingProtocols
-		}
-		w.begin(status)
-	}
-	return conn, buffered, err
-}
-
-// Unwrap returns the wrapped writer. http.ResponseController calls it.
-func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Parts of file names.
 var (
@@ -192,5 +109,5 @@ func (e *entry) fileName() string {
 			words = append(words, "id")
 		}
 	}
-	return strings.Join(append(words, fmt.Sprintf("%03d.json", e.status)), "-")
+	return strings.Join(append(words, fmt.Sprintf("%03d.json", e.copy.Status)), "-")
 }

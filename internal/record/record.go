@@ -4,7 +4,7 @@
 // [New] makes a folder for one start of a server. [Recorder.Handler] copies what passes through a
 // handler, and one goroutine writes a file for each exchange, in the form of the recordings of the
 // real service in internal/rest/testdata/recordings. Tokens, keys and signatures are replaced by
-// the word "sanitized" (clean.go).
+// the word "sanitized" (package exchange).
 //
 // Everything has a bound (type bounds). A request waits only for a moment for a slow disk. What
 // is then missing is counted, logged, and noted in the file incomplete.txt.
@@ -25,6 +25,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/confab-chat/confab/internal/exchange"
 )
 
 // Incomplete is the name of the file in a folder of a record that says why exchanges are missing.
@@ -274,10 +276,10 @@ func sizeText(n int64) string { return strconv.FormatInt(n>>20, 10) + " MiB" }
 type document struct {
 	Name      string     `json:"name"`
 	Source    string     `json:"source"`
-	Exchanges []exchange `json:"exchanges"`
+	Exchanges []recorded `json:"exchanges"`
 }
 
-type exchange struct {
+type recorded struct {
 	Time         time.Time `json:"time"` // when the request arrived
 	Milliseconds float64   `json:"milliseconds"`
 	Request      request   `json:"request"`
@@ -302,16 +304,17 @@ type response struct {
 
 // encode returns the content of the file of an exchange.
 func (r *Recorder) encode(e *entry) []byte {
-	d := document{Name: fmt.Sprintf("%06d %s %s", e.number, e.method, e.path), Source: r.o.Source, Exchanges: []exchange{{
+	in, out := &e.copy.In, &e.copy.Out
+	d := document{Name: fmt.Sprintf("%06d %s %s", e.number, e.method, e.path), Source: r.o.Source, Exchanges: []recorded{{
 		Time: e.began.UTC(), Milliseconds: float64(e.took.Microseconds()) / 1000,
-		Request:  request{e.method, e.path, cleanQuery(e.query, e.bare), cleanHeaders(e.header), cleanBody(e.in.data), e.in.cut},
-		Response: response{e.status, cleanHeaders(e.answer), cleanBody(e.out.data), e.out.cut},
+		Request:  request{e.method, e.path, exchange.Query(e.query, e.bare), exchange.Headers(e.header), exchange.JSON(in.Data), in.Cut},
+		Response: response{e.copy.Status, exchange.Headers(e.copy.Answer), exchange.JSON(out.Data), out.Cut},
 	}}}
 	var b bytes.Buffer
-	out := json.NewEncoder(&b)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", " ")
-	if err := out.Encode(d); err != nil { // impossible: cleanBody returns JSON
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(d); err != nil { // impossible: exchange.JSON returns JSON
 		panic(err)
 	}
 	return b.Bytes()

@@ -1,4 +1,4 @@
-package record
+package exchange
 
 import "testing"
 
@@ -9,7 +9,7 @@ func TestSecretMembersAreHiddenWhole(t *testing.T) {
 		`{"password":{"old":"a","new":{"b":"c"}}}`:                              `{"password":{"old":"sanitized","new":{"b":"sanitized"}}}`,
 		`{"accessToken":{"token":"a","expiresOn":"2026-11-28T00:00:00+00:00"}}`: `{"accessToken":{"token":"sanitized","expiresOn":"2026-11-28T00:00:00+00:00"}}`,
 	} {
-		if got := string(cleanBody([]byte(in))); got != want {
+		if got := string(JSON([]byte(in))); got != want {
 			t.Errorf("%s is recorded as %s, want %s", in, got, want)
 		}
 	}

@@ -1,0 +1,59 @@
+package exchange
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestOrdinaryTextStays checks that texts which only look a little like secrets are recorded.
+func TestOrdinaryTextStays(t *testing.T) {
+	for _, text := range []string{
+		"the bearer of news", "a token of thanks", "eyJ is how tokens begin", "https://x/messages?syncState=abc&startTime=1%2F1&api-version=2021-09-07",
+		"8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426", "<div>test</div>", "줄바꿈\n😀",
+	} {
+		in, err := json.Marshal(map[string]string{"content": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]string
+		if err := json.Unmarshal(JSON(in), &got); err != nil || got["content"] != text {
+			t.Errorf("%q became %q (%v)", text, got["content"], err)
+		}
+	}
+}
+
+// FuzzJSON checks that every body becomes valid JSON, that JSON keeps its shape, and that no
+// token stays.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{"", "null", `{"a":[1,"eyJab.cd.ef",{"token":"x"}]}`, "\xef\xbb\xbf{}", `{"token":"`, "\xff", `{"a":1}{"b":2}`, "-0.0e1"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		out := JSON(in)
+		if !json.Valid(out) {
+			t.Fatalf("%q became %q", in, out)
+		}
+		if jwt.Match(out) {
+			t.Errorf("%q became %q, with a token", in, out)
+		}
+		in = bytes.TrimPrefix(in, []byte("\xef\xbb\xbf"))
+		if json.Valid(in) && shape(in) != shape(out) {
+			t.Errorf("%q became %q", in, out)
+		}
+	})
+}
+
+// shape returns the kinds of the tokens of JSON, in order.
+func shape(data []byte) string {
+	var b strings.Builder
+	for d := json.NewDecoder(bytes.NewReader(data)); ; {
+		t, err := d.Token()
+		if err != nil {
+			return b.String()
+		}
+		fmt.Fprintf(&b, "%T ", t)
+	}
+}

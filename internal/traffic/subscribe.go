@@ -1,0 +1,106 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrTooMany means that MaxSubscriptions readers follow the log already.
+var ErrTooMany = errors.New("too many readers follow the requests")
+
+// Bounds of a subscription: at most batch requests at a time, and at most one batch in each pace. So
+// a reader costs little, however many requests there are.
+const (
+	batch = 200
+	pace  = 100 * time.Millisecond
+)
+
+// Subscription follows a log. Only one goroutine may use it. Close it at the end.
+type Subscription struct {
+	log    *Log
+	filter Filter
+	next   uint64        // the number of the next request
+	wake   chan struct{} // of capacity 1
+	last   time.Time     // of the last batch
+}
+
+// Subscribe returns a subscription to the requests that match the filter and have a number greater
+// than after. If after is 0, it begins with the next request. It fails with ErrTooMany.
+func (l *Log) Subscribe(f Filter, after uint64) (*Subscription, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.following) >= MaxSubscriptions {
+		return nil, ErrTooMany
+	}
+	s := &Subscription{log: l, filter: f, next: l.next, wake: make(chan struct{}, 1)}
+	if after != 0 {
+		s.next = min(after+1, l.next)
+	}
+	l.following[s] = true
+	return s, nil
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	delete(s.log.following, s)
+}
+
+// Next waits for requests and returns those that have come since the last call, oldest first. A reader
+// that is too slow, or requests that come too fast, lose the oldest of them: lost is their number. Of
+// these nobody looked whether they match the filter. Next fails if ctx is done.
+func (s *Subscription) Next(ctx context.Context) (requests []Request, lost uint64, err error) {
+	for {
+		if err := s.rest(ctx); err != nil {
+			return nil, 0, err
+		}
+		found, lost := s.read()
+		for _, e := range found {
+			if s.filter.matches(e) {
+				requests = append(requests, e.summary())
+			}
+		}
+		if len(requests) > 0 || lost > 0 {
+			return requests, lost, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		case <-s.wake:
+		}
+	}
+}
+
+// rest waits until pace has passed since the last batch.
+func (s *Subscription) rest(ctx context.Context) error {
+	wait := pace - time.Since(s.last)
+	if s.last.IsZero() || wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// read returns the entries since the last call, and the number of those that are left out: because
+// the log does not keep them any more, or because there are more than batch.
+func (s *Subscription) read() (found []*entry, lost uint64) {
+	found = s.log.since(s.next)
+	if len(found) == 0 {
+		return nil, 0
+	}
+	s.last = time.Now()
+	if len(found) > batch {
+		found = found[len(found)-batch:]
+	}
+	lost = found[0].seq - s.next
+	s.next = found[len(found)-1].seq + 1
+	return found, lost
+}
