@@ -15,6 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/internal/tty"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // facts is the information about a server that `confab serve` prints or logs once the
@@ -269,8 +270,8 @@ func accessLine(r rest.Record, on tty.Screen) string {
 	}
 	cells = append(cells, tty.Pad(tty.Cut(tty.Clean(r.Thread), threadColumns), threadColumns))
 	note := tty.Clean(r.Note)
-	if r.Reason != "" && r.Reason != r.Note {
-		note = strings.TrimLeft(note+" ("+tty.Clean(r.Reason)+")", " ")
+	if !r.Why.IsZero() {
+		note = tty.Clean(why.Of(r.Why).String())
 	}
 	return on.Row(accessIndent, note, cells...)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Bounds of a lane: a queue of changes with the goroutine that commits them. If the queue is
@@ -95,7 +97,7 @@ func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error
 	p.until, _ = ctx.Deadline()
 	l := c.lanes[LaneOf(change.Key, len(c.lanes))]
 	if !l.put(p) {
-		return nil, ErrBusy
+		return nil, ErrBusy.Because(why.Busy, "problem", "the queue of changes is full")
 	}
 	select {
 	case <-p.done:
@@ -283,10 +285,10 @@ func (o *Outcome) happening(e *Event) *Happening {
 // written, and SDKs repeat a request after a 503, so a message could be stored twice.
 func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {
-		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}
+		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Why: why.Because(why.DiskFull), Cause: err}
 	}
 	if errors.Is(err, ErrUnavailable) {
-		return &Error{Code: Unavailable, Message: ErrBusy.Message, Cause: err}
+		return &Error{Code: Unavailable, Message: ErrBusy.Message, Why: why.Because(why.StoreAway), Cause: err}
 	}
 	return err
 }

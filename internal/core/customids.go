@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // maxCustomID is the greatest length of a custom id, in characters
@@ -24,11 +26,12 @@ var ErrCustomIDTaken = errors.New("another user has the custom id")
 func CheckCustomID(id string) error {
 	const field = "customId"
 	if id == "" {
-		return &Error{Code: Validation, Target: field, Message: "The customId field must not be empty."}
+		return &Error{Code: Validation, Target: field, Message: "The customId field must not be empty.",
+			Why: why.Because(why.InvalidField, "field", field, "problem", "The customId field must not be empty.")}
 	}
 	var invalid *Error
 	if errors.As(checkText(field, id, maxCustomID), &invalid) {
-		return &Error{Code: Validation, Target: field, Message: invalid.Message}
+		return &Error{Code: Validation, Target: field, Message: invalid.Message, Why: invalid.Why}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -204,11 +205,11 @@ func TestParticipant(t *testing.T) {
 		{"stranger to a deleted one", deleted, eve, errThreadNotFound},
 	} {
 		m, err := participant(c.thread, c.caller)
-		if err != c.want || (err == nil) != (m != nil && m.User == c.caller) {
+		if !errors.Is(err, c.want) || (err == nil) != (m != nil && m.User == c.caller) {
 			t.Errorf("%s: %+v, %v; want error %v", c.name, m, err, c.want)
 		}
 		_, err = decideSend(c.thread, c.caller, SendMessage{Content: "x", Kind: Text}, Fingerprint{}, func() (string, error) { return "x", nil })
-		if err != c.want {
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: send fails with %v, want %v", c.name, err, c.want)
 		}
 	}

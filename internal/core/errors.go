@@ -1,6 +1,10 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/confab-chat/confab/internal/why"
+)
 
 // Code names the reason for a refusal. Package rest maps each Code to an HTTP status.
 type Code string
@@ -17,13 +21,16 @@ const (
 )
 
 // Error is the refusal of an operation. Code, Message and Target may be sent to a client.
-// Reason and Cause are for the log only.
+// Reason, Why and Cause are for the log only.
 type Error struct {
 	Code    Code
 	Message string
 	Target  string // the name of the invalid field; may be empty
 	Reason  string // why the caller may not do this, such as "not a participant"; may be empty
-	Cause   error  // may be nil
+	Why     why.Cause
+	Cause   error // may be nil
+
+	of *Error // the error of which Because made a copy, or nil
 }
 
 // Error returns a text for logs. It includes the cause and must not be sent to a client.
@@ -47,35 +54,69 @@ func (e *Error) Error() string {
 // Unwrap returns the error that caused the refusal, or nil.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Forbid returns a copy of ErrForbidden with a reason, which is shown only in the log.
-func Forbid(reason string) *Error {
+// Is reports whether the error is target with another Why.
+func (e *Error) Is(target error) bool { return e.of != nil && error(e.of) == target }
+
+// Because returns a copy of the error with another Why. facts are as in why.Because. For errors.Is the
+// copy is the error.
+func (e *Error) Because(code why.Code, facts ...string) *Error {
+	of := e.of
+	if of == nil {
+		of = e
+	}
+	other := *e
+	other.Why, other.of = why.Because(code, facts...), of
+	return &other
+}
+
+// Forbid returns a copy of ErrForbidden with a reason and a cause, which are shown only in the log.
+func Forbid(reason string, cause why.Cause) *Error {
 	e := *ErrForbidden
-	e.Reason = reason
+	e.Reason, e.Why = reason, cause
 	return &e
 }
 
 // Invalid returns a BadRequest error whose Target is the invalid field.
 func Invalid(target, format string, args ...any) *Error {
-	return &Error{Code: BadRequest, Target: target, Message: fmt.Sprintf(format, args...)}
+	e := &Error{Code: BadRequest, Target: target, Message: fmt.Sprintf(format, args...)}
+	e.Why = why.Because(why.InvalidField, "field", target, "problem", e.Message)
+	return e
 }
+
+// tooLarge returns the BadRequest of Invalid for a field that has more of a unit than the limit.
+// setting is what may raise the limit, or "".
+func tooLarge(target string, has, limit int, unit, setting, format string, args ...any) *Error {
+	return Invalid(target, format, args...).Because(why.TooLarge,
+		"field", target, "has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
+}
+
+// tooMany returns the BadRequest of Invalid for a request after which there would be more of a unit
+// than the limit. setting is as in tooLarge.
+func tooMany(target string, has, limit int, unit, setting, format string, args ...any) *Error {
+	return Invalid(target, format, args...).Because(why.TooMany,
+		"has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
+}
+
+// profile is the setting that raises limits of a profile, as sentences show it.
+const profile = "another profile of --limits"
 
 // Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
 var (
-	ErrBusy                = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
-	ErrForbidden           = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
-	errNotParticipant      = Forbid("not a participant")
-	errNotSender           = Forbid("not the sender of the message")
-	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found."}
-	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message}                  // the caller was never in it; see Service.exists
-	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found."}  // Unverified: only its status is guessed in the contract.
-	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found."} // Unverified: no recording has it.
-	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted"}
-	errLeaving             = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in"}
-	errNotOwned            = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
+	ErrBusy                = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request.", Why: why.Because(why.Busy, "problem", "the request found no moment within its time")} // Unverified: an example, never recorded.
+	ErrForbidden           = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation.", Why: why.Because(why.NotParticipant)}
+	errNotParticipant      = Forbid("not a participant", why.Because(why.NeverParticipant))
+	errNotSender           = Forbid("not the sender of the message", why.Because(why.NotTheSender))
+	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found.", Why: why.Because(why.ThreadDeleted)}
+	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}                       // the caller was never in it; see Service.exists
+	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: only its status is guessed in the contract.
+	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found.", Why: why.Because(why.UnknownParticipant)} // Unverified: no recording has it.
+	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted", Why: why.Because(why.UserDeleted)}
+	errLeaving             = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in", Why: why.Because(why.UserLeaving)}
+	errNotOwned            = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource.", Why: why.Because(why.IdentityNotOwned)}
 )
 
 // InvalidIdentifier returns a BadRequest error for a malformed user id (docs/contract/chat.md
 // §7.2).
 func InvalidIdentifier(id string) *Error {
-	return &Error{Code: BadRequest, Target: "communicationIdentifier", Message: fmt.Sprintf("Identifier format is invalid (%s).", id)}
+	return Invalid("communicationIdentifier", "Identifier format is invalid (%s).", id)
 }

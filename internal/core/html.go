@@ -3,6 +3,8 @@ package core
 import (
 	"cmp"
 	"strings"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // MaxHTMLGrowth bounds how much cleaning makes an HTML message longer: the cleaned text has at
@@ -28,7 +30,7 @@ func (s *Service) cleanHTML(content string) (string, error) {
 		return "", err
 	}
 	if cleaned != content && strings.TrimSpace(cleaned) == "" {
-		return "", Invalid("content", "The content field has no HTML that is allowed in a message.")
+		return "", Invalid("content", "The content field has no HTML that is allowed in a message.").Because(why.NoHTML)
 	}
 	return cleaned, nil
 }
@@ -143,10 +145,10 @@ func cleanHTML(s string, images bool, limit int) (cleaned string, err error) {
 	}
 	c.end(0, true)
 	if c.tags > MaxHTMLTags {
-		return "", Invalid("content", "The content field has more than %d HTML tags and attributes, or would have after missing end tags are added.", MaxHTMLTags)
+		return "", tooLarge("content", c.tags, MaxHTMLTags, "HTML tags and attributes", "", "The content field has more than %d HTML tags and attributes, or would have after missing end tags are added.", MaxHTMLTags)
 	}
 	if !c.fits("") {
-		return "", Invalid("content", "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
+		return "", tooLarge("content", limit+1, limit, "bytes or more after it was cleaned", profile, "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
 	}
 	if !c.changed {
 		return s, nil

@@ -1,6 +1,8 @@
 package core
 
-import "cmp"
+import (
+	"cmp"
+)
 
 // Limits are the greatest sizes that the service accepts. If a field is zero, the service's own
 // bound for it applies, which holds with every profile. A zero Receipts sets no limit.
@@ -46,7 +48,7 @@ const (
 // checkPerRequest returns a BadRequest if a request names too many participants.
 func (l Limits) checkPerRequest(n int) error {
 	if limit := cmp.Or(l.PerRequest, maxPerRequest); n > limit {
-		return Invalid("participants", "%d participants are too many for one request: at most %d are allowed.", n, limit)
+		return tooMany("participants", n, limit, "participants in one request", profile, "%d participants are too many for one request: at most %d are allowed.", n, limit)
 	}
 	return nil
 }
@@ -62,7 +64,7 @@ func (l Limits) checkPerRequest(n int) error {
 func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	limit := cmp.Or(l.Participants, DefaultParticipants)
 	if n := len(t.Participants()) + len(joining); n > limit {
-		return Invalid("participants", "%d participants are too many for one thread: at most %d are allowed.", n, limit)
+		return tooMany("participants", n, limit, "participants in the thread", profile, "%d participants are too many for one thread: at most %d are allowed.", n, limit)
 	}
 	before := 0
 	for i := range t.Members {
@@ -78,7 +80,7 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 		size += m.growth()
 	}
 	if most := 2 * max(limit, DefaultParticipants); rows > most && rows > len(t.Members) {
-		return Invalid("participants", "%d users who are or were participants are too many for one thread: at most %d are allowed.", rows, most)
+		return tooMany("participants", rows, most, "users who are or were in the thread", "", "%d users who are or were participants are too many for one thread: at most %d are allowed.", rows, most)
 	}
 	if size > maxRoster && (size > before || rows > len(t.Members)) {
 		return rosterTooLarge(size)
@@ -103,7 +105,7 @@ func (l Limits) checkRosterSize(t *Thread, m *Member) error {
 }
 
 func rosterTooLarge(size int) error {
-	return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all, with those who left; at most %d are allowed.", size, maxRoster)
+	return tooMany("participants", size, maxRoster, "bytes of names and metadata of participants", "", "The names and metadata of the thread's participants have %d bytes in all, with those who left; at most %d are allowed.", size, maxRoster)
 }
 
 // keepsMetadata reports whether the row of a member who leaves a thread may keep the member's
@@ -124,7 +126,7 @@ func keepsMetadata(t *Thread, m *Member) bool {
 func (l Limits) checkContent(content string) error {
 	limit := cmp.Or(l.Content, MaxContent)
 	if len(content) > limit {
-		return Invalid("content", "The content field has %d bytes; at most %d are allowed.", len(content), limit)
+		return tooLarge("content", len(content), limit, "bytes", profile, "The content field has %d bytes; at most %d are allowed.", len(content), limit)
 	}
 	return checkText("content", content, limit)
 }
@@ -140,10 +142,10 @@ func (l Limits) checkMetadata(field string, m map[string]string) error {
 func (l Limits) checkPatched(field string, old, m map[string]string) error {
 	limit := cmp.Or(l.Metadata, maxMetadata)
 	if n := len(m); n > maxMetadataKeys && n > len(old) {
-		return Invalid(field, "The %s field has %d keys; at most %d are allowed.", field, n, maxMetadataKeys)
+		return tooLarge(field, n, maxMetadataKeys, "keys", "", "The %s field has %d keys; at most %d are allowed.", field, n, maxMetadataKeys)
 	}
 	if size := sizeOf(m); size > limit && size > sizeOf(old) {
-		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
+		return tooLarge(field, size, limit, "bytes in all", profile, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
 	}
 	for k, v := range m {
 		if err := cmp.Or(checkText(field, k, len(k)), checkText(field, v, len(v))); err != nil {

@@ -5,6 +5,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // MessageKind is a message's type. The numbers are stored and never reused.
@@ -222,7 +225,7 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 // (docs/contract/chat.md §4.1).
 func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() (string, error), limits Limits) (*Change, error) {
 	if m.DeletedOn != 0 {
-		return nil, errMessageNotFound
+		return nil, errMessageNotFound.Because(why.MessageDeleted, "at", why.Time(time.UnixMilli(m.DeletedOn)))
 	}
 	edited := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	if cmd.Content != nil {
@@ -289,7 +292,7 @@ func tombstone(m Message) Rewrite {
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
 	return s.changeMessage(ctx, caller, thread, id, errMessageNotFound, func(t *Thread, m Message) (*Change, error) {
 		if m.Sender != caller {
-			return nil, errNotSender
+			return nil, errNotSender.Because(why.NotTheSender, "sender", cmp.Or(why.User(m.Sender), "the server"))
 		}
 		return decide(t, m)
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -134,7 +135,7 @@ func (cmd *UpdateParticipant) check() error {
 func decideUpdate(t *Thread, caller string, cmd UpdateParticipant, limits Limits, now int64) (*Change, error) {
 	old := t.Member(cmd.User.RawID())
 	if old == nil || !old.Present() {
-		return nil, errParticipantNotFound
+		return nil, errParticipantNotFound.Because(why.UnknownParticipant, "who", why.User(cmd.User.RawID()))
 	}
 	m := *old
 	if cmd.DisplayName != nil {
@@ -147,10 +148,10 @@ func decideUpdate(t *Thread, caller string, cmd UpdateParticipant, limits Limits
 		m.RoleIDs = slices.Clone(cmd.RoleIDs)
 	}
 	if m.User == caller && m.VisibleFrom() < old.VisibleFrom() {
-		return nil, Forbid("shows itself more of the history")
+		return nil, Forbid("shows itself more of the history", why.Because(why.HistoryOwn))
 	}
 	if m.User != caller && m.VisibleFrom() > old.VisibleFrom() { // who could not undo it
-		return nil, Forbid("hides some of the history from another user")
+		return nil, Forbid("hides some of the history from another user", why.Because(why.HistoryOther, "who", why.User(m.User)))
 	}
 	c := changeOf(t)
 	if m.DisplayName == old.DisplayName && m.ShareHistory == old.ShareHistory && slices.Equal(m.RoleIDs, old.RoleIDs) {

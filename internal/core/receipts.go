@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // errReceiptRefused is the 404 error for a receipt of a message that the caller cannot see. It
 // has no message text, like the recorded answers (docs/contract/chat.md §4.3).
-var errReceiptRefused = &Error{Code: NotFound}
+var errReceiptRefused = &Error{Code: NotFound, Why: why.Because(why.UnknownMessage)}
 
 // SendReceipt stores that the caller has read the messages up to the given id
 // (docs/contract/chat.md §4.3). It does nothing if the stored receipt is for a later message.

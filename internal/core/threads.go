@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -113,7 +115,7 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 // malformed. Unverified: the limits, because the contract names none.
 func checkRoleIDs(field string, ids []string) error {
 	if len(ids) > maxRoleIDs {
-		return Invalid(field, "The %s field has %d entries; at most %d are allowed.", field, len(ids), maxRoleIDs)
+		return tooLarge(field, len(ids), maxRoleIDs, "entries", "", "The %s field has %d entries; at most %d are allowed.", field, len(ids), maxRoleIDs)
 	}
 	for i, id := range ids {
 		entry := fmt.Sprintf("%s[%d]", field, i)
@@ -165,7 +167,7 @@ func checkText(field, s string, limit int) error {
 		return Invalid(field, "The %s field must not contain the NUL character.", field)
 	}
 	if n := utf8.RuneCountInString(s); n > limit {
-		return Invalid(field, "The %s field has %d characters; at most %d are allowed.", field, n, limit)
+		return tooLarge(field, n, limit, "characters", "", "The %s field has %d characters; at most %d are allowed.", field, n, limit)
 	}
 	return nil
 }
@@ -456,8 +458,11 @@ func participant(t *Thread, caller string) (*Member, error) {
 
 // participates fails with 403 unless the member is in the thread now.
 func participates(m *Member) error {
-	if m == nil || !m.Present() {
+	switch {
+	case m == nil || !m.Present() && m.Left == nil:
 		return errNotParticipant
+	case !m.Present(): // Departure finds out who removed it
+		return errNotParticipant.Because(why.NotParticipant, "event", strconv.FormatUint(m.LastEvent(), 10))
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"github.com/confab-chat/confab/internal/why"
+)
 
 // Record describes one request of a live protocol for the access log. It holds no
 // secrets: no query string, token, sid or content.
@@ -13,8 +17,10 @@ type Record struct {
 	Status    int    // HTTP status; 101 for a WebSocket
 	Operation string // such as "open event stream"
 	User      string
-	Note      string // why the request was refused, or why the connection ended
-	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
+	Note      string    // why the request was refused, or why the connection ended
+	Reason    string    // why the caller was refused, as in requests.Refusal; the client is not told
+	Why       why.Cause // the same as a row of the table of package why; zero if the request was not refused
+	Ended     bool      // a live connection has ended: the record is of no request
 	UserAgent string
 	Client    string // address of the client, without a port
 	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id

@@ -50,6 +50,11 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
+// Wait returns RetryAfter as sentences show it: in whole seconds, rounded up.
+func (r Refusal) Wait() string {
+	return ((r.RetryAfter + time.Second - 1) / time.Second * time.Second).String()
+}
+
 // New returns a Limiter for the profile. now returns the current time.
 func New(p Profile, now func() time.Time) *Limiter {
 	l := &Limiter{now: now, start: now(), byName: map[string][]*limit{}, seed: maphash.MakeSeed()}

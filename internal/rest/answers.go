@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // DefaultAnswerMemory is the default of Options.AnswerMemory, in bytes.
@@ -135,7 +136,7 @@ type reserved struct {
 }
 
 // errNoMemory is the error for a request whose answer got no memory within answerWait.
-var errNoMemory error = &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message}
+var errNoMemory error = &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Why: why.Because(why.NoMemory)}
 
 // reserve reserves memory for making an answer whose rows and whose JSON have up to n bytes each
 // and, if n is larger than smallPage, for sending it. It first gives back what the request had

@@ -13,6 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/signature"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -21,7 +22,8 @@ import (
 // other one.
 func (req *request) authorization() (string, error) {
 	if len(req.Header.Values("Authorization")) > 1 {
-		return "", &core.Error{Code: req.api.invalidBody, Target: "Authorization", Message: "The request has more than one Authorization header."}
+		return "", &core.Error{Code: req.api.invalidBody, Target: "Authorization", Message: "The request has more than one Authorization header.",
+			Why: why.Because(why.TwoCredentials, "header", "Authorization")}
 	}
 	return req.Header.Get("Authorization"), nil
 }
@@ -40,11 +42,11 @@ func (h *Handler) authenticateUser(req *request) error {
 	}
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return &core.Error{Code: core.Unauthorized, Message: "no bearer token", Reason: "no bearer token"}
+		return &core.Error{Code: core.Unauthorized, Message: "no bearer token", Reason: "no bearer token", Why: why.Because(why.NoToken, "has", missing(header))}
 	}
 	claims, err := h.tokens.Verify(req.Context(), strings.TrimSpace(text))
 	if errors.Is(err, token.ErrInvalid) {
-		return &core.Error{Code: core.Unauthorized, Message: "token refused", Reason: "token: " + token.ReasonOf(err)}
+		return &core.Error{Code: core.Unauthorized, Message: "token refused", Reason: "token: " + token.ReasonOf(err), Why: token.CauseOf(err)}
 	}
 	if err != nil {
 		return unavailable(err)
@@ -54,25 +56,34 @@ func (h *Handler) authenticateUser(req *request) error {
 		return errUserDeleted
 	}
 	if !claims.Scopes.Any(req.route.scopes) {
-		return core.Forbid(token.MissingScope(claims.Scopes, req.route.scopes))
+		return core.Forbid(token.MissingScope(claims.Scopes, req.route.scopes),
+			why.Because(why.Scope, "has", claims.Scopes.List("and"), "needs", req.route.scopes.List("or")))
 	}
 	return nil
+}
+
+// missing says what a header Authorization without a bearer token is, for a sentence.
+func missing(header string) string {
+	if header == "" {
+		return "missing, not"
+	}
+	return "not"
 }
 
 // errUserDeleted is the error for a request with the token of a deleted user. Such a
 // token is valid only for removing that user from threads, and for deleting threads that
 // the user has created or is alone in.
-var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted}
+var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted, Why: why.Because(why.UserDeleted)}
 
 // errDenied is the error for an identity request that is not signed with an access key.
 // The real service was recorded to send it for a missing signature and for a scheme
 // other than HMAC-SHA256. Unverified: that it sends the same error for a wrong
 // signature or date (docs/contract/identity.md §4.5).
-var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
+var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider.", Why: why.Because(why.NotSigned, "problem", "it has no valid signature")}
 
 // errKeyReplaced is the error for an identity request whose access key was replaced after the
 // request's signature was verified.
-var errKeyReplaced = &core.Error{Code: codeDenied, Message: errDenied.Message, Reason: "signature: the key was replaced meanwhile"}
+var errKeyReplaced = &core.Error{Code: codeDenied, Message: errDenied.Message, Reason: "signature: the key was replaced meanwhile", Why: why.Because(why.KeyReplaced)}
 
 // authenticateKey verifies the HMAC signature of an identity request and sets req.key to the
 // access key that made it. Only then does it read the request body and compare it with the hash
@@ -216,7 +227,7 @@ func denied(err error) error {
 	e.Cause = err
 	var refused *signature.Error
 	if errors.As(err, &refused) {
-		e.Reason = "signature: " + refused.Detail()
+		e.Reason, e.Why = "signature: "+refused.Detail(), refused.Why
 		if refused.Reason == signature.BadContentHash {
 			e.Message = "Request 'x-ms-content-sha256' differs from generated content hash."
 		}

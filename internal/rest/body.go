@@ -14,6 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/rest/wire"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // setBodyDeadline sets the deadline for reading the request body. The deadline is
@@ -72,9 +73,10 @@ func (h *Handler) readBody(req *request) error {
 	case int64(len(body)) > limit:
 		return h.tooLarge(req)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &core.Error{Code: codeTimeout, Target: "request body", Message: "The request body did not arrive within " + h.bodyTimeout.String() + "."}
+		return &core.Error{Code: codeTimeout, Target: "request body", Message: "The request body did not arrive within " + h.bodyTimeout.String() + ".",
+			Why: why.Because(why.SlowBody, "limit", h.bodyTimeout.String())}
 	case err != nil:
-		return core.Invalid("request body", "The request body ended early.")
+		return core.Invalid("request body", "The request body ended early.").Because(why.BodyEnded)
 	}
 	if req.ContentLength != 0 {
 		http.NewResponseController(req.w).SetReadDeadline(time.Time{})
@@ -92,7 +94,15 @@ func (h *Handler) readBody(req *request) error {
 func (h *Handler) tooLarge(req *request) error {
 	limit := h.maxBodyOf(req)
 	io.CopyN(io.Discard, req.Body, 4*limit)
+	has, setting := "more", "--max-body-size"
+	if req.ContentLength > limit {
+		has = strconv.FormatInt(req.ContentLength, 10)
+	}
+	if limit < h.maxBody {
+		setting = ""
+	}
 	return &core.Error{Code: codeTooLarge, Target: "request body",
+		Why:     why.Because(why.TooLarge, "field", "request body", "has", has, "unit", "bytes", "limit", strconv.FormatInt(limit, 10), "setting", setting),
 		Message: "The request body is larger than the limit of " + strconv.FormatInt(limit, 10) + " bytes."}
 }
 
@@ -127,10 +137,11 @@ func (h *Handler) readText(req *request) ([]byte, error) {
 	}
 	if message := inbound.RefusedCoding(req.Header); message != "" {
 		req.w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
-		return nil, &core.Error{Code: codeMediaType, Target: "Content-Encoding", Message: message}
+		return nil, &core.Error{Code: codeMediaType, Target: "Content-Encoding", Message: message, Why: why.Because(why.MediaType, "problem", message)}
 	}
 	if !isJSON(req.Header.Get("Content-Type")) {
-		return nil, &core.Error{Code: codeMediaType, Target: "Content-Type", Message: "The Content-Type must be application/json."}
+		const message = "The Content-Type must be application/json."
+		return nil, &core.Error{Code: codeMediaType, Target: "Content-Type", Message: message, Why: why.Because(why.MediaType, "problem", message)}
 	}
 	return inbound.JSON(req.body), nil
 }

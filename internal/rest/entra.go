@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
@@ -20,5 +19,5 @@ func (h *Handler) exchangeEntraToken(*request) (any, error) { return nil, errBad
 
 // noAssignments refuses the operations that let users of a Microsoft tenant into the resource.
 func (h *Handler) noAssignments(*request) (any, error) {
-	return nil, &core.Error{Code: codeNotImplemented, Message: "This server has no Microsoft tenant, so it keeps no assignments. Create a user for each account instead, with its own customId."}
+	return nil, notServed("This server has no Microsoft tenant, so it keeps no assignments. Create a user for each account instead, with its own customId.")
 }

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/confab-chat/confab/internal/apiver"
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // The error codes that this package uses beside those of package core.
@@ -58,10 +61,15 @@ var statuses = map[core.Code]int{
 // because the client may repeat it. The cause appears in the log but not in the
 // response.
 func unavailable(cause error) *core.Error {
-	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Cause: cause}
+	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Why: why.Because(why.StoreAway), Cause: cause}
 }
 
-var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
+var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error.", Why: why.Because(why.Internal)}
+
+// notServed returns the error for a 501: the server does not have the operation.
+func notServed(message string) error {
+	return &core.Error{Code: codeNotImplemented, Message: message, Why: why.Because(why.NotServed, "problem", message)}
+}
 
 // retryAfter is the shortest Retry-After of a 503. A request that got a 503 had no effect and may
 // be repeated. A 500 has no Retry-After, because the request may have been carried out.
@@ -72,7 +80,7 @@ const retryAfter = time.Second
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
 	if errors.Is(err, core.ErrUnknownThread) && hiddenThreads.Has(req.version) {
-		e = core.Forbid("no such thread")
+		e = core.Forbid("no such thread", e.Why)
 	}
 	status := cmp.Or(req.fault.Status, statuses[e.Code])
 	if status == 0 {
@@ -85,7 +93,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	if e.Code == core.Unavailable && req.fault.Status == 0 {
 		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
-	req.note, req.reason = e.Message, e.Reason
+	req.note, req.reason, req.why = e.Message, e.Reason, req.cause(e)
 	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
 		req.reason = e.Cause.Error() // such as what is wrong with the signature
 	}
@@ -99,6 +107,21 @@ func (h *Handler) refuse(req *request, err error) response {
 	resp.body = h.getBuffer()
 	*resp.body = req.envelope()(*resp.body, e)
 	return resp
+}
+
+// cause returns why the request was refused with e, with the facts that are known of every request.
+func (req *request) cause(e *core.Error) why.Cause {
+	if e == errInternal && req.Request.Context().Err() != nil {
+		return why.Because(why.HungUp)
+	}
+	facts := []string{"user", why.User(req.caller), "thread", why.Thread(req.thread), "method", clip.Text(req.Method, maxEcho)}
+	if req.message != 0 {
+		facts = append(facts, "message", strconv.FormatInt(req.message, 10))
+	}
+	if req.route != nil {
+		facts = append(facts, "operation", req.route.operation)
+	}
+	return e.Why.Also(facts...)
 }
 
 // logCause logs err, the cause of an error response with the given status. The level is error
@@ -130,7 +153,8 @@ func errorOf(a *api, err error) *core.Error {
 	}
 	var field *wire.Error
 	if errors.As(err, &field) {
-		return &core.Error{Code: a.invalidBody, Message: field.Error(), Target: field.Field()}
+		return &core.Error{Code: a.invalidBody, Message: field.Error(), Target: field.Field(),
+			Why: why.Because(why.InvalidField, "field", field.Field(), "problem", field.Error())}
 	}
 	return errInternal
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Fault is a rule that makes requests to a development server fail or wait, for testing
@@ -90,7 +92,8 @@ func (h *Handler) injectFault(req *request) error {
 		return nil
 	}
 	req.retryAfter = f.RetryAfter
-	return &core.Error{Code: faultCode(req.api, f.Status), Message: "The development server was told to answer this."}
+	return &core.Error{Code: faultCode(req.api, f.Status), Message: "The development server was told to answer this.",
+		Why: why.Because(why.Fault, "status", strconv.Itoa(f.Status))}
 }
 
 // faultCode returns the error code for a fault with the HTTP status: the code that this

@@ -2,7 +2,6 @@ package rest
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // The shortest and the longest lifetime of a token, in minutes
@@ -140,7 +140,7 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 }
 
 // errBadExchange is the refusal of an exchange of a token of Microsoft for a token of this server.
-var errBadExchange = &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
+var errBadExchange = &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid.", Why: why.Because(why.NoEntra)}
 
 // userID returns the user id in the request's path and sets req.caller to it, for the
 // access log. It accepts a malformed id; package core then refuses it like an id of
@@ -207,5 +207,7 @@ func parseScopes(names []string) (scopes token.Scopes, err error) {
 // validationError returns the error for a 400 of an identity route, about the field
 // target and with a formatted message.
 func validationError(target, format string, args ...any) error {
-	return &core.Error{Code: core.Validation, Target: target, Message: fmt.Sprintf(format, args...)}
+	e := core.Invalid(target, format, args...)
+	e.Code = core.Validation
+	return e
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Limiter applies rate limits. limits.Limiter implements it.
@@ -34,8 +35,14 @@ func (h *Handler) checkRate(req *request) error {
 	if ok {
 		return nil
 	}
+	return req.tooMany(why.RateLimit, refusal)
+}
+
+// tooMany returns the 429 for a request that exceeds a limit, and sets its Retry-After.
+func (req *request) tooMany(code why.Code, refusal limits.Refusal) error {
 	req.retryAfter = refusal.RetryAfter
-	return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
+	return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit),
+		Why: why.Because(code, "limit", refusal.Limit, "resets", refusal.Wait())}
 }
 
 // count adds the n bytes of a chat request's body to the bytes that the caller has written in
@@ -46,8 +53,7 @@ func (h *Handler) count(req *request, n int64) error {
 	}
 	refusal, ok := h.written.Allow(req.caller, n)
 	if !ok {
-		req.retryAfter = refusal.RetryAfter
-		return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
+		return req.tooMany(why.WrittenLimit, refusal)
 	}
 	req.counted = n
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // The default and the largest page size of lists of threads, participants and read
@@ -128,7 +129,7 @@ func (req *request) skipPage() (skip, limit int, err error) {
 	text := req.query.Get("skip")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, 0, core.Invalid("skip", "Value for skip (%s) is not valid. It must be 0 or more.", clip.Text(text, maxEcho))
+		return 0, 0, badParameter("skip", "Value for skip (%s) is not valid. It must be 0 or more.", clip.Text(text, maxEcho))
 	}
 	return int(min(n, math.MaxInt32)), limit, nil
 }
@@ -154,6 +155,12 @@ func (req *request) versionParameter() string {
 	return "&api-version=" + escapeQuery(req.query.Get("api-version"))
 }
 
+// badParameter returns the 400 for a parameter of the query.
+func badParameter(name, format string, args ...any) error {
+	e := core.Invalid(name, format, args...)
+	return e.Because(why.BadParameter, "parameter", name, "problem", e.Message)
+}
+
 // dotNetTime is the layout in which the real service writes the startTime of a link to
 // the next page: "1/1/1970 12:00:00 AM +00:00".
 const dotNetTime = "1/2/2006 3:04:05 PM -07:00"
@@ -171,7 +178,7 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 	text := req.query.Get("maxPageSize")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 1 {
-		return 0, core.Invalid("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip.Text(text, maxEcho), bound)
+		return 0, badParameter("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip.Text(text, maxEcho), bound)
 	}
 	return int(min(n, int64(bound))), nil
 }
@@ -189,7 +196,7 @@ func (req *request) startTime() (int64, error) {
 		t, err = wire.TimeOf(t2)
 	}
 	if err != nil {
-		return 0, core.Invalid("startTime", "Value for startTime (%s) is not valid. It %s.", clip.Text(text, maxEcho), err)
+		return 0, badParameter("startTime", "Value for startTime (%s) is not valid. It %s.", clip.Text(text, maxEcho), err)
 	}
 	return int64(t), nil
 }
@@ -198,7 +205,7 @@ func (req *request) startTime() (int64, error) {
 // is the position at which a list continues, with a checksum that detects the syncState
 // of another list and a truncated one. A client could forge one, but would see only
 // entries that it may read anyway.
-var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.")
+var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.").Because(why.BadCursor, "parameter", "syncState")
 
 // cursor is the position at which a list of messages continues, and the list's start
 // time.

@@ -11,6 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // route is one method and path at the api-versions that have a feature. Two routes may have the
@@ -249,7 +250,8 @@ func (h *Handler) findPath(req *request) error {
 			return nil
 		}
 	}
-	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
+	return &core.Error{Code: core.NotFound, Message: "The requested path was not found.",
+		Why: why.Because(why.UnknownPath, "path", clip.Text(req.URL.EscapedPath(), maxEcho))}
 }
 
 // readReceipts is the only path segment that matches in any letter case, because the service was
@@ -284,21 +286,24 @@ var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "sy
 // (docs/contract/api-versions.md §7). Unverified: the message about two api-versions.
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
-		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
+		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + ".",
+			Why: why.Because(why.Method, "allowed", req.path.allow)}
 	}
 	var err error
 	if req.query, err = inbound.Query(req.URL.RawQuery, parameters...); err != nil {
-		return core.Invalid("query", "The query string is malformed.")
+		return core.Invalid("query", "The query string is malformed.").Because(why.BadQuery)
 	}
 	name := req.query.Get("api-version")
 	for _, other := range req.query["api-version"] {
 		if other != name {
+			asked := clip.Text(strings.Join(req.query["api-version"], ", "), maxEcho)
 			return &core.Error{Code: codeAmbiguousVersion, Target: "api-version", Message: "The following API versions were requested: " +
-				clip.Text(strings.Join(req.query["api-version"], ", "), maxEcho) + ". At most one may be specified."}
+				asked + ". At most one may be specified.", Why: why.Because(why.TwoVersions, "asked", asked)}
 		}
 	}
 	if name == "" {
-		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified."}
+		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified.",
+			Why: why.Because(why.NoVersion, "newest", string(req.api.versions.Newest()))}
 	}
 	if v, ok := h.parseVersion(req, name); ok {
 		req.version, req.route = v, req.path.route(req.Method, v)
@@ -340,7 +345,7 @@ func splitPath(escaped string) ([]string, error) {
 		}
 		d, err := url.PathUnescape(s)
 		if err != nil {
-			return nil, core.Invalid("path", "The path has a malformed percent-encoding.")
+			return nil, core.Invalid("path", "The path has a malformed percent-encoding.").Because(why.BadPath, "problem", "a percent-encoding is not complete")
 		}
 		segments = append(segments, d)
 	}

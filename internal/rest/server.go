@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // The defaults of Options: the longest request body in bytes, and the longest time for
@@ -107,7 +109,7 @@ type Options struct {
 	Access func(Record)
 }
 
-// Record describes one request and its response for the access log. It holds no
+// Record describes one request and its response for the access log. Its texts hold no
 // secrets and nothing that users wrote: no query string, topic, name, message content, token
 // or key. Texts of the client have at most MaxLogged bytes.
 type Record struct {
@@ -118,13 +120,20 @@ type Record struct {
 	Status    int    // HTTP status; 0 if the client got no answer, as the note says
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
-	User      string // id of the caller; on identity routes, of the user in the path or the new user
-	Note      string // message of a refusal, or why the client got no answer
-	Reason    string // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
+	User      string    // id of the caller; on identity routes, of the user in the path or the new user
+	Note      string    // message of a refusal, or why the client got no answer
+	Reason    string    // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
+	Why       why.Cause // the same as a row of the table of package why, with facts; zero if the request was not refused
 	UserAgent string
 	Client    string // address of the client, without a port
 	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id
 	ClientID  string // the client's x-ms-client-request-id, or empty
+	Ended     bool   // a live connection has ended: the record is of no request
+
+	// Request and Answer are for the log of the newest requests, which copies from them what is no
+	// secret. They may be nil, and must not be used after the call that gets the Record.
+	Request *http.Request
+	Answer  http.Header
 }
 
 // MaxLogged is the greatest number of bytes of a client's text in a field of a Record.
@@ -242,7 +251,8 @@ type request struct {
 	location   string // URL of the new thread or message, for the Location header
 	note       string // Record.Note
 	reason     string // Record.Reason
-	unknown    bool   // nobody knows whether the operation was carried out: the client gets no answer
+	why        why.Cause
+	unknown    bool // nobody knows whether the operation was carried out: the client gets no answer
 }
 
 // Context returns the context of the operation: that of the http.Request, with the deadline
@@ -285,15 +295,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case req.fault.Drop != "":
 		defer panic(http.ErrAbortHandler) // the connection ends without a response
 		req.note = dropNotes[req.fault.Drop]
+		req.why = why.Because(why.Dropped, "problem", req.note)
 	case req.unknown:
 		// If nobody knows whether the operation was carried out, send no response and close the
 		// connection (over HTTP/2, the stream). SDKs repeat a request after any 5xx, which could
 		// carry it out twice, and any other response would be a guess.
 		defer panic(http.ErrAbortHandler)
 		req.note = "no answer: it is not known whether this was carried out"
+		req.why = why.Because(why.UnknownFate)
 	default:
 		if err := h.write(req, resp); err != nil {
 			req.note = fmt.Sprintf("no answer: the %d could not be written: %v", resp.status, err)
+			req.why = why.Because(why.NotWritten, "status", strconv.Itoa(resp.status), "problem", err.Error())
 			resp.status = 0
 		}
 	}
@@ -302,8 +315,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	record := Record{
 		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
-		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason),
+		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason), Why: req.why,
 		UserAgent: logged(r.UserAgent()), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
+		Request: r, Answer: w.Header(),
 	}
 	if req.route != nil {
 		record.Operation = req.route.operation

@@ -13,14 +13,18 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // accessOf returns a function that gets the record of each request. The function counts refused
-// requests in the metrics. It passes the records of the requests that LogRequests selects to
-// access, or to logAccess if access is nil.
+// requests in the metrics, finds out the facts of their reasons, and keeps all requests in s.traffic. It
+// passes the records of the requests that LogRequests selects to access, or to logAccess if access is
+// nil.
 func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	logs := s.logs(access)
 	return func(r rest.Record) {
+		s.explain(&r)
+		s.keep(r)
 		if r.Status == 0 || r.Status >= http.StatusBadRequest {
 			s.metrics.Refused(refusalReason(r))
 		}
@@ -59,6 +63,7 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("method", r.Method), slog.String("path", r.Path),
 		slog.String("thread", r.Thread), slog.String("user", r.User),
 		slog.String("note", r.Note), slog.String("reason", r.Reason),
+		slog.String("code", string(r.Why.Code)), slog.String("why", why.Of(r.Why).String()),
 		slog.String("client", r.Client), slog.String("agent", r.UserAgent),
 		slog.String("request", r.RequestID), slog.String("client_request", r.ClientID))
 }
@@ -72,7 +77,7 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 		defer func() {
 			record.Duration, record.Status = now().Sub(record.Time), out.status
 			if p := recover(); p != nil {
-				record.Status, record.Note = 0, "no answer"
+				record.Status, record.Note, record.Why = 0, "no answer", why.Because(why.NotWritten, "status", "of the request", "problem", "the handler ended the connection")
 				defer panic(p)
 			}
 			access(record)
@@ -94,6 +99,7 @@ func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 		Time: now, Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
 		UserAgent: logged(r.UserAgent()), Client: logged(hostOf(r.RemoteAddr)),
 		RequestID: id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
+		Request: r, Answer: w.Header(),
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 	s.trouter = trouter.New(trouter.Options{
 		Hub: s.hub, Tokens: tokens, Store: s.store, PublicEndpoint: o.Config.PublicEndpoint,
 		Polling: !s.info.Database || o.Config.Dev, // several servers may share a database; a development server is alone
-		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record,
+		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record, Opened: s.liveOpened,
 	})
 	probe := s.recorded("probe", o.Now, access, http.HandlerFunc(answerProbe))
 	welcome := s.recorded("welcome page", o.Now, access, s.welcome(o))
@@ -155,9 +155,18 @@ func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	if !strings.HasPrefix(r.Note, sse.Ended) {
 		s.metrics.Request(r.Operation, r.Status, r.Took)
 	}
-	access(rest.Record{
+	access(liveRecord(r))
+}
+
+// liveOpened keeps the request that has opened a socket of the official protocol. Its access record
+// comes when the socket ends.
+func (s *Server) liveOpened(r gateway.Record) { s.keep(liveRecord(r)) }
+
+// liveRecord returns the record of a request of a live protocol in the form of package rest.
+func liveRecord(r gateway.Record) rest.Record {
+	return rest.Record{
 		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,
-		User: r.User, Note: r.Note, Reason: r.Reason, UserAgent: r.UserAgent,
+		User: r.User, Note: r.Note, Reason: r.Reason, Why: r.Why, Ended: r.Ended, UserAgent: r.UserAgent,
 		Client: r.Client, RequestID: r.RequestID, ClientID: r.ClientID,
-	})
+	}
 }

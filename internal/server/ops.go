@@ -11,6 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/hosts"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // opsHandler serves metrics, health checks and, if the settings say so, profiles on the
@@ -41,6 +42,7 @@ func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler 
 			record := begin(w, r, now())
 			record.Status = http.StatusForbidden
 			record.Note = fmt.Sprintf("the host %q is not a name of this server: use localhost, an address, or a name from tls-names", clip.Text(r.Host, maxEcho))
+			record.Why = why.Because(why.UnknownHost, "host", quoted(r.Host))
 			http.Error(w, record.Note, record.Status)
 			record.Duration = now().Sub(record.Time)
 			s.access(record)

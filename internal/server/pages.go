@@ -12,6 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // pageGuard is the first handler of each listener. It decides which web pages may use the
@@ -52,7 +53,7 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// page: after a rebinding, that is the name of the page's owner.
 	for _, host := range []string{r.Host, hosts.Of(r)} {
 		if g.dev && !hosts.Known(host, g.names) {
-			g.refuse(w, r, fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
+			g.refuse(w, r, why.Because(why.UnknownHost, "host", quoted(host)), fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
 			return
 		}
 	}
@@ -61,10 +62,11 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if g.dev {
-			g.refuse(w, r, fmt.Sprintf("a page of the origin %q may not use this development server: serve the page from localhost, or give its origin with --cors-origins", clip.Text(origin, maxEcho)))
+			g.refuse(w, r, why.Because(why.UnknownOrigin, "origin", quoted(origin)), fmt.Sprintf("a page of the origin %q may not use this development server: serve the page from localhost, or give its origin with --cors-origins", clip.Text(origin, maxEcho)))
 			return
 		}
-		r.Header.Del("Origin") // so that no handler sends CORS headers
+		r.Header.Del("Origin")                             // so that no handler sends CORS headers
+		r.Header[leftOutOrigin] = []string{quoted(origin)} // for the log
 		break
 	}
 	g.next.ServeHTTP(w, r)
@@ -102,9 +104,16 @@ func own(origin string, r *http.Request) bool {
 	return false
 }
 
+// leftOutOrigin is the name under which a request keeps the origin that ServeHTTP has removed. net/http
+// gives no header of a client this name, because it is not in the canonical form.
+const leftOutOrigin = "left out origin"
+
+// quoted returns a host or an origin of a client as sentences show it.
+func quoted(text string) string { return fmt.Sprintf("%q", clip.Text(text, maxEcho)) }
+
 // refuse answers 403 with a message for the developer. The message also appears in the log and
 // in the browser's console.
-func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message string) {
+func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, cause why.Cause, message string) {
 	record := begin(w, r, g.now())
 	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": rest.StatusName(http.StatusForbidden), "message": message}})
 	if err != nil { // impossible: all texts can be encoded
@@ -116,6 +125,7 @@ func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message strin
 	w.WriteHeader(http.StatusForbidden)
 	w.Write(body)
 	record.Duration, record.Status, record.Note = g.now().Sub(record.Time), http.StatusForbidden, message
+	record.Why = cause
 	g.refused(record)
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/confab-chat/confab/internal/record"
 )
@@ -16,11 +15,7 @@ func (s *Server) recordTo(o Options, next http.Handler) (http.Handler, error) {
 	var err error
 	s.recorder, err = record.New(record.Options{
 		Folder: o.Config.Record, Source: "Confab " + o.Version, Now: o.Now, Logger: s.log,
-		// The paths and bodies of the live protocols hold secrets, and their connections last for
-		// hours. The pages for browsers are the same for everybody.
-		Bare: func(path string) bool {
-			return path == "/" || strings.HasPrefix(path, threadPages) || strings.HasPrefix(path, chatAssets) || isEvents(path) || s.trouter.Handles(path)
-		},
+		Bare: s.bare,
 		Path: withoutSecrets,
 	})
 	if err != nil {

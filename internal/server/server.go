@@ -37,6 +37,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/store/postgres"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/traffic"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -161,6 +162,8 @@ type Server struct {
 	clock     *dev.Clock         // with --dev, or nil
 	faults    *dev.Faults        // with --dev, or nil
 	recorder  *record.Recorder   // with --record, or nil
+	traffic   *traffic.Log       // the newest requests of clients
+	lookups   lookups
 
 	failed chan error    // of capacity 1: the error for which the server cannot continue
 	closed chan struct{} // closed by Close
@@ -178,7 +181,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
+	s := &Server{traffic: traffic.New(traffic.Options{Bodies: o.Config.Dev}), log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
 	if o.Config.Dev {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
@@ -467,13 +470,13 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		devHandler = s.recorded("dev", o.Now, access, devHandler)
 	}
 	page := s.recorded("chat page", o.Now, access, s.newChatPage(o, visitors))
-	return s.forwarded(o.Config, s.guardPages(o.Config, o.Now, withChatPage(o.Config, page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.forwarded(o.Config, s.copyBodies(s.guardPages(o.Config, o.Now, withChatPage(o.Config, page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
 			return
 		}
 		public.ServeHTTP(w, r)
-	})))), nil
+	}))))), nil
 }
 
 // Limits of an HTTP/2 connection. A stream that the client has reset counts until its handler

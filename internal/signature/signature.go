@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -92,12 +94,12 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 		return -1, err
 	}
 	date := r.Header(auth.date)
-	if err := checkDate(date, now); err != nil {
+	if err := checkDate(auth.date, date, now); err != nil {
 		return -1, err
 	}
 	contentHash := r.Header(contentHashHeader)
 	if len(contentHash) != base64.StdEncoding.EncodedLen(sha256.Size) { // no signature can be worth the work
-		return -1, refuse(BadContentHash, contentHashHeader+" is not the base64 of a SHA-256")
+		return -1, refuse(BadContentHash, why.Because(why.ContentHash, "problem", "the base64 of a SHA-256"), contentHashHeader+" is not the base64 of a SHA-256")
 	}
 
 	if i := signer(keys, auth.signature, r.spellings(auth, date, contentHash)); i >= 0 {
@@ -154,11 +156,21 @@ func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, 
 	if r.Others != nil && len(r.Host)+len(r.Target) <= maxTried {
 		for _, other := range r.Others() {
 			if signer(keys, auth.signature, r.messages(auth, date, contentHash, r.hostSpellings(other))) >= 0 {
-				return refuse(BadSignature, "the host %q was signed, and the request came for the host %s", other, hosts)
+				cause := why.Because(why.SignedHost, "other", fmt.Sprintf("%q", other), "host", hosts)
+				return refuse(BadSignature, cause, "the host %q was signed, and the request came for the host %s", other, hosts)
 			}
 		}
 	}
-	return refuse(BadSignature, "signature matches no key for the host %s", hosts)
+	cause := why.Because(why.WrongKey, "host", hosts, "signed", r.seen(auth, date, contentHash))
+	return refuse(BadSignature, cause, "signature matches no key for the host %s", hosts)
+}
+
+// seen returns the text that a client signs for the request as the server sees it, for a sentence. It
+// has no secret: the hash is that of the body.
+func (r Request) seen(auth authorization, date, contentHash string) string {
+	target := r
+	target.Target = clip.Text(r.Target, maxEcho)
+	return fmt.Sprintf("%q", target.messages(auth, clip.Text(date, maxEcho), contentHash, []string{clip.Text(r.Host, maxEcho)})[0])
 }
 
 // maxEcho is the most bytes of a Host header that an error repeats.
@@ -171,7 +183,7 @@ func (r Request) CheckBody(body []byte) error {
 	sum := sha256.Sum256(body)
 	want := base64.StdEncoding.EncodeToString(sum[:])
 	if subtle.ConstantTimeCompare([]byte(r.Header(contentHashHeader)), []byte(want)) == 0 {
-		return refuse(BadContentHash, contentHashHeader+" is not the hash of the body")
+		return refuse(BadContentHash, why.Because(why.ContentHash, "problem", "the hash of the body"), contentHashHeader+" is not the hash of the body")
 	}
 	return nil
 }
@@ -205,6 +217,7 @@ const (
 // more than the reason.
 type Error struct {
 	Reason Reason
+	Why    why.Cause // with the facts of the request; for the log only
 
 	detail string
 }
@@ -216,8 +229,13 @@ func (e *Error) Error() string { return "verify request signature: " + e.detail 
 // 16m0s behind the server's clock, more than 15m0s".
 func (e *Error) Detail() string { return e.detail }
 
-func refuse(reason Reason, format string, args ...any) error {
-	return &Error{Reason: reason, detail: fmt.Sprintf(format, args...)}
+func refuse(reason Reason, cause why.Cause, format string, args ...any) error {
+	return &Error{Reason: reason, Why: cause, detail: fmt.Sprintf(format, args...)}
+}
+
+// badHeader returns the error for an Authorization header that is malformed.
+func badHeader(problem string) error {
+	return refuse(BadHeader, why.Because(why.SignatureHeader, "problem", problem), "%s", problem)
 }
 
 // authorization holds the parts of an Authorization header.
@@ -234,9 +252,9 @@ func parseAuthorization(header string) (authorization, error) {
 	got, params, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(got, scheme) {
 		if header == "" {
-			return authorization{}, refuse(BadScheme, "no authorization header")
+			return authorization{}, refuse(BadScheme, why.Because(why.NotSigned, "problem", "it has no Authorization header"), "no authorization header")
 		}
-		return authorization{}, refuse(BadScheme, "authorization scheme is not "+scheme)
+		return authorization{}, refuse(BadScheme, why.Because(why.NotSigned, "problem", "the scheme of its Authorization header is not "+scheme), "authorization scheme is not "+scheme)
 	}
 	// The header has exactly two parameters. If there is another '&', it becomes part of the
 	// second value, which is then not valid base64.
@@ -244,7 +262,7 @@ func parseAuthorization(header string) (authorization, error) {
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
 	if !ok1 || !ok2 {
-		return authorization{}, refuse(BadHeader, "authorization is not SignedHeaders=...&Signature=...")
+		return authorization{}, badHeader("authorization is not SignedHeaders=...&Signature=...")
 	}
 
 	a := authorization{headers: strings.Split(strings.ToLower(signed), ";")}
@@ -256,8 +274,7 @@ func parseAuthorization(header string) (authorization, error) {
 	}
 	if len(a.headers) != 3 || a.date == "" ||
 		!slices.Contains(a.headers, hostHeader) || !slices.Contains(a.headers, contentHashHeader) {
-		return authorization{}, refuse(BadHeader,
-			"signed headers are not a date header, host and "+contentHashHeader)
+		return authorization{}, badHeader("signed headers are not a date header, host and " + contentHashHeader)
 	}
 
 	// Check the length and decode strictly, so that only one text is valid for each signature.
@@ -266,7 +283,7 @@ func parseAuthorization(header string) (authorization, error) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
 	}
 	if err != nil || len(a.signature) != sha256.Size {
-		return authorization{}, refuse(BadHeader, "signature is not the base64 of 32 bytes")
+		return authorization{}, badHeader("signature is not the base64 of 32 bytes")
 	}
 	return a, nil
 }
@@ -278,22 +295,24 @@ func cutParam(s, name string) (value string, ok bool) {
 	return value, ok && strings.EqualFold(got, name)
 }
 
-// checkDate fails with BadDate unless the date is within MaxSkew of now. It must have the
-// format http.TimeFormat, the only one that SDKs send.
-func checkDate(date string, now time.Time) error {
+// checkDate fails with BadDate unless the date, the value of a header, is within MaxSkew of now. It must
+// have the format http.TimeFormat, the only one that SDKs send.
+func checkDate(header, date string, now time.Time) error {
 	if date == "" {
-		return refuse(BadDate, "signed date header is missing")
+		return refuse(BadDate, why.Because(why.SignedDate, "header", header, "problem", "missing"), "signed date header is missing")
 	}
 	t, err := time.Parse(http.TimeFormat, date)
 	if err != nil {
-		return refuse(BadDate, "signed date is not of the form %q", http.TimeFormat)
+		return refuse(BadDate, why.Because(why.SignedDate, "header", header, "problem", "no HTTP date"), "signed date is not of the form %q", http.TimeFormat)
 	}
 	skew, side := now.Sub(t), "behind"
 	if skew < 0 {
 		skew, side = skew.Abs(), "ahead of"
 	}
 	if skew > MaxSkew {
-		return refuse(BadDate, "signed date is %v %s the server's clock, more than %v", skew.Round(time.Millisecond), side, MaxSkew)
+		cause := why.Because(why.ClockOff, "header", header, "by", skew.Round(time.Second).String(), "side", side,
+			"limit", MaxSkew.String(), "date", why.Time(t), "now", why.Time(now))
+		return refuse(BadDate, cause, "signed date is %v %s the server's clock, more than %v", skew.Round(time.Millisecond), side, MaxSkew)
 	}
 	return nil
 }

@@ -59,8 +59,11 @@ func (s Scopes) String() string {
 // MissingScope returns a text for the server's log that says which scopes a token has, and which
 // of the scopes it would need, such as "scope: needs chat or chat.join, has voip".
 func MissingScope(has, needs Scopes) string {
-	return "scope: needs " + strings.ReplaceAll(needs.String(), ",", " or ") + ", has " + strings.ReplaceAll(has.String(), ",", " and ")
+	return "scope: needs " + needs.List("or") + ", has " + has.List("and")
 }
+
+// List returns the names of the scopes with a word between them, such as "chat or chat.join".
+func (s Scopes) List(word string) string { return strings.ReplaceAll(s.String(), ",", " "+word+" ") }
 
 // parseScopes parses the claim acsScope of a token. It fails for an unknown scope name.
 func parseScopes(claim string) (s Scopes, err error) {

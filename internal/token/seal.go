@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // sealContext is the HKDF info with which the keys that sign sealed texts are derived from
@@ -50,7 +52,7 @@ func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) 
 		b = append(b, data...)
 		return base64.RawURLEncoding.EncodeToString(append(b, k.sign(purpose, b)...)), nil
 	}
-	return "", refuse(ReasonKey)
+	return "", refuse(ReasonKey, "key", c.Key)
 }
 
 // Unseal returns the claims and the data of a text that Seal returned for the same purpose. It
@@ -59,18 +61,18 @@ func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) 
 // check that the user was not deleted.
 func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	if len(text) > maxSealedText || strings.ContainsAny(text, "\r\n") { // the base64 decoder ignores line breaks
-		return Claims{}, nil, refuse(ReasonMalformed)
+		return Claims{}, nil, refuse(ReasonMalformed, "problem", "it was cut off or changed")
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) < 1+sealMAC || b[0] != sealVersion {
-		return Claims{}, nil, refuse(ReasonMalformed)
+		return Claims{}, nil, refuse(ReasonMalformed, "problem", "it was cut off or changed")
 	}
 	signed, mac := b[:len(b)-sealMAC], b[len(b)-sealMAC:]
 	r := fields{b: signed[1:]}
 	c := Claims{Key: string(r.field()), User: string(r.field()), Scopes: Scopes(r.byte()), Generation: r.uvarint()}
 	c.Expires = time.Unix(r.varint(), 0).UTC()
 	if r.bad {
-		return Claims{}, nil, refuse(ReasonMalformed)
+		return Claims{}, nil, refuse(ReasonMalformed, "problem", "it was cut off or changed")
 	}
 	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
 		// Another server has sealed the text with a key that it has just rotated. If the keys
@@ -85,11 +87,11 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 		case !hmac.Equal(mac, k.sign(purpose, signed)):
 			return Claims{}, nil, refuse(ReasonSignature)
 		case !a.now().Before(c.Expires):
-			return Claims{}, nil, refuse(ReasonExpired)
+			return Claims{}, nil, refuse(ReasonExpired, "user", why.User(c.User), "ago", a.now().Sub(c.Expires).Truncate(time.Second).String(), "at", why.Time(c.Expires))
 		}
 		return c, r.b, nil
 	}
-	return Claims{}, nil, refuse(ReasonKey)
+	return Claims{}, nil, refuse(ReasonKey, "key", plainKid(c.Key))
 }
 
 // sign returns the signature of the bytes b of a sealed text with this purpose.

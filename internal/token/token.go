@@ -24,6 +24,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -33,7 +34,10 @@ var ErrInvalid = errors.New("token is not valid")
 
 // Refusal says why a token or a sealed text is not valid. Reason is for the server's log and
 // must not be sent to a client. It contains no text that the client sent.
-type Refusal struct{ Reason string }
+type Refusal struct {
+	Reason string
+	Why    why.Cause // the same with the facts of the token, for the log only
+}
 
 // Error returns the text of ErrInvalid and the reason.
 func (r Refusal) Error() string { return ErrInvalid.Error() + ": " + r.Reason }
@@ -63,7 +67,23 @@ func ReasonOf(err error) string {
 	return ""
 }
 
-func refuse(reason string) error { return Refusal{Reason: reason} }
+// CauseOf returns the cause of the Refusal in err, or the zero Cause if err has none.
+func CauseOf(err error) why.Cause {
+	var r Refusal
+	errors.As(err, &r)
+	return r.Why
+}
+
+// codes are the codes of the reasons.
+var codes = map[string]why.Code{
+	ReasonMalformed: why.TokenMalformed, ReasonSignature: why.TokenSignature, ReasonKey: why.TokenKey, ReasonResource: why.TokenResource,
+	ReasonExpired: why.TokenExpired, ReasonRevoked: why.TokenRevoked, ReasonUserDeleted: why.UserDeleted, ReasonUserUnknown: why.UserUnknown,
+}
+
+// refuse returns a Refusal. facts are those of the reason's row in the table of package why.
+func refuse(reason string, facts ...string) error {
+	return Refusal{Reason: reason, Why: why.Because(codes[reason], facts...)}
+}
 
 // ErrKeyReplaced means that no token was issued, because the access key that signed the request
 // was replaced before the token was made.
@@ -312,7 +332,7 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 // its key is higher than that of the known key, Verify reads the access keys from the store.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > maxTokenLen {
-		return Claims{}, refuse(ReasonMalformed)
+		return Claims{}, refuse(ReasonMalformed, "problem", fmt.Sprintf("it has %d bytes, and tokens have at most %d", len(text), maxTokenLen))
 	}
 	sum := sha256.Sum256([]byte(text))
 	c, ok := a.verified.Get(sum)
@@ -331,10 +351,12 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		a.verified.Add(sum, c)
 	}
 	if late := a.now().Sub(c.Expires); late >= 0 {
-		return Claims{}, refuse(fmt.Sprintf("%s %v ago", ReasonExpired, late.Truncate(time.Second)))
+		ago := late.Truncate(time.Second).String()
+		return Claims{}, Refusal{fmt.Sprintf("%s %s ago", ReasonExpired, ago),
+			why.Because(why.TokenExpired, "user", why.User(c.User), "ago", ago, "at", why.Time(c.Expires))}
 	}
 	if !a.HasKey(c.Key) {
-		return Claims{}, refuse(ReasonKey)
+		return Claims{}, refuse(ReasonKey, "key", c.Key)
 	}
 	user, err := a.users.User(ctx, c.User)
 	if err == nil && user.Generation < c.Generation { // the row is older than the token
@@ -346,11 +368,11 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	c.Leaving = a.users.Leaving(user)
 	switch {
 	case user.State == core.UserUnknown:
-		return Claims{}, refuse(ReasonUserUnknown)
+		return Claims{}, refuse(ReasonUserUnknown, "user", why.User(c.User))
 	case user.State != core.UserLive && !c.Leaving:
-		return Claims{}, refuse(ReasonUserDeleted)
+		return Claims{}, refuse(ReasonUserDeleted, "user", why.User(c.User), "at", deletedAt(user))
 	case user.Generation != c.Generation:
-		return Claims{}, refuse(ReasonRevoked)
+		return Claims{}, refuse(ReasonRevoked, "user", why.User(c.User))
 	}
 	return c, nil
 }
@@ -362,11 +384,28 @@ func refusalOf(err error) error {
 	case errors.As(err, &r):
 		return r
 	case errors.Is(err, errNewerKey):
-		return refuse(ReasonKey)
+		return refuse(ReasonKey, "key", "of a newer number")
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
 		return refuse(ReasonSignature)
 	}
-	return refuse(ReasonMalformed)
+	return refuse(ReasonMalformed, "problem", "it is not a JWT of this server's form")
+}
+
+// deletedAt returns when a user was deleted as sentences show it, or "".
+func deletedAt(u core.User) string {
+	if u.DeletedAt == 0 {
+		return ""
+	}
+	return why.Time(time.UnixMilli(u.DeletedAt))
+}
+
+// plainKid returns the name of a key in a token, which anybody may have made, if it has the form of one.
+func plainKid(kid string) string {
+	name, serial, _ := strings.Cut(kid, "-")
+	if _, err := strconv.ParseUint(serial, 10, 64); err != nil || name != KeyName(0) && name != KeyName(1) {
+		return "of no known form"
+	}
+	return kid
 }
 
 // HasKey reports whether kid, a Claims.Key, names a current access key.
@@ -381,7 +420,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 	// The base64 decoder ignores line breaks. Refuse them, so that no other text is valid as the
 	// same token.
 	if strings.ContainsAny(text, "\r\n") {
-		return Claims{}, refuse(ReasonMalformed)
+		return Claims{}, refuse(ReasonMalformed, "problem", "it has line breaks")
 	}
 	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
@@ -393,7 +432,8 @@ func (a *Authority) parse(text string) (Claims, error) {
 				return nil, errNewerKey
 			}
 		}
-		return nil, refuse(ReasonKey)
+		kid, _ := t.Header["kid"].(string)
+		return nil, refuse(ReasonKey, "key", plainKid(kid))
 	})
 	if err != nil {
 		return Claims{}, err

@@ -125,14 +125,14 @@ const (
 	bug      = "This is a fault of the server: look in its log for the request's id, and report it."
 	again    = "Nothing was written: send the request again after the Retry-After of the answer."
 	addAgain = "Add it again, or use another user's token."
-	signWith = "Sign with one of the keys of this server's connection string (`confab env` prints it); a connection string of Azure has another key."
+	signWith = "Use the connection string of this server (`confab env` prints it); one of Azure has another key."
 )
 
 var table = []Group{
 	{"Tokens and keys", []Row{
-		{NoToken, "The request has no token: its Authorization header is[ {has}, not] Bearer and a token, as {operation} needs.",
-			"Send the header `Authorization: Bearer TOKEN` with a token from `confab token` or from the identity API.",
-			[]string{"has", "missing", "operation", "send message"}},
+		{NoToken, "The request has no token: its Authorization header is {has} `Bearer TOKEN`.",
+			"Send the header `Authorization: Bearer TOKEN`, as {operation} needs it, with a token from `confab token` or from the identity API.",
+			[]string{"has", "missing, not", "operation", "send message"}},
 		{TokenExpired, "The token[ of {user}] expired {ago} ago, at {at}.", newToken,
 			[]string{"user", "8:acs:..88f7", "ago", "5m0s", "at", "21:03:11 UTC on 2026-11-28"}},
 		{TokenRevoked, "The token[ of {user}] was revoked: all tokens of the user from before were ended.",
@@ -146,7 +146,7 @@ var table = []Group{
 		{TokenResource, "The token is of another resource: it was issued by another server or before the data of this one was replaced.",
 			newToken, nil},
 		{UserDeleted, "The user {user} was deleted[ at {at}].",
-			"Make a new user and issue a token for it; a deleted user does not come back.", []string{"user", "8:acs:..88f7"}},
+			"Make a new user and issue a token for it; a deleted user does not come back.", []string{"user", "8:acs:..88f7", "at", "21:03:11 UTC on 2026-11-28"}},
 		{UserUnknown, "The user {user} of the token does not exist in this server's data.",
 			"Make the user again and issue a new token: the data of the server is another one than when the token was issued.", []string{"user", "8:acs:..88f7"}},
 		{UserLeaving, "The user {user} was deleted, and its tokens may now only delete threads that it has created or is alone in, and remove it from threads.",
@@ -164,7 +164,7 @@ var table = []Group{
 		{ClockOff, "The header {header} is {by} {side} the clock of the server, and at most {limit} are allowed: it says {date}, and it is {now}.",
 			"Set the clock of the client, or that of the server (`timedatectl` shows whether it is kept in time).",
 			[]string{"header", "x-ms-date", "by", "16m0s", "side", "behind", "limit", "15m0s", "date", "20:47:11 UTC on 2026-11-28", "now", "21:03:11 UTC on 2026-11-28"}},
-		{WrongKey, "The request was signed with neither of the two access keys of this server, or the text that was signed is another one than the server saw for the host {host}: {signed}.",
+		{WrongKey, "The request is signed with neither access key of this server, or it signs another text than the server saw for the host {host}: {signed}.",
 			signWith, []string{"host", `"localhost:8443"`, "signed", `"POST\n/identities?api-version=2023-10-01\nSat, 28 Nov 2026 21:03:11 GMT;localhost:8443;47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="`}},
 		{SignedHost, "The key is right, but the host {other} was signed, and the request came for the host {host}: a proxy has changed the Host header.",
 			"Let the proxy pass the Host header on unchanged, or set --public-endpoint to the address that clients use.",
@@ -189,7 +189,7 @@ var table = []Group{
 			"Use the id that creating the thread has returned, at the server that made it.", []string{"user", "8:acs:..c2f1", "thread", "19:f00d.."}},
 		{ThreadDeleted, "The thread {thread} was deleted[ at {at}].", "Create a new thread; a deleted one does not come back.",
 			[]string{"thread", "19:f00d..", "at", "21:03:11 UTC on 2026-11-28"}},
-		{UnknownMessage, "The thread has no message {message} that {user} may see: it does not exist, or is from before the history that was shared, or from after the user left.",
+		{UnknownMessage, "The thread has no message[ {message}] that {user} may see: it does not exist, or is from before the history that was shared, or from after the user left.",
 			"Use an id from sending or listing messages of this thread.", []string{"message", "1798750991234", "user", "8:acs:..c2f1"}},
 		{MessageDeleted, "The message {message} was deleted at {at}.", "Send a new message.", []string{"message", "1798750991234", "at", "21:03:11 UTC on 2026-11-28"}},
 		{NotTheSender, "{user} did not send the message {message}: {sender} did, and only the sender may change it.",
@@ -203,9 +203,9 @@ var table = []Group{
 		{InvalidField, "The request's {field} is not valid: {problem}", "Send it as the sentence says.",
 			[]string{"field", "content", "problem", "The content field is required."}},
 		{TooLarge, "The {field} has {has} {unit}, and at most {limit} are allowed.", "Send less[, or raise the limit with {setting}].",
-			[]string{"field", "content", "has", "30000", "unit", "bytes", "limit", "28672", "setting", "--limits off"}},
+			[]string{"field", "content", "has", "30000", "unit", "bytes", "limit", "28672", "setting", "another profile of --limits"}},
 		{TooMany, "There would be {has} {unit}, and at most {limit} are allowed.", "Send fewer[, or raise the limit with {setting}].",
-			[]string{"has", "300", "unit", "participants", "limit", "250", "setting", "--limits off"}},
+			[]string{"has", "300", "unit", "participants", "limit", "250", "setting", "another profile of --limits"}},
 		{NoHTML, "Nothing of the content is HTML that is allowed in a message.", "Send text, or HTML with text in it; scripts, styles and frames are removed.", nil},
 		{BodyEnded, "The body ended before it was whole.", "Look at the network and proxies between; send the request again.", nil},
 		{SlowBody, "The body did not arrive within {limit}.", "Send it faster, or raise --body-timeout.", []string{"limit", "10s"}},
@@ -230,7 +230,7 @@ var table = []Group{
 		{NotServed, "This server does not have this operation: {problem}", "Do without it, as the sentence says.", []string{"problem", "This server stores no images. Send a link to the image instead."}},
 	}},
 	{"Limits", []Row{
-		{RateLimit, "{user} is over the limit {limit}: the next request is allowed in {resets}.", "Wait for the Retry-After of the answer, or send less often[; --limits {profile} sets the limits].",
+		{RateLimit, "{user} is over the limit {limit}: the next request is allowed in {resets}.", "Wait for the Retry-After of the answer, or send less often; the setting --limits has other profiles.",
 			[]string{"user", "8:acs:..c2f1", "limit", "send, update or delete message: 10 per 10 s in a thread", "resets", "4s"}},
 		{WrittenLimit, "{user} has written as much as one user may in an hour: {limit}; the next request is allowed in {resets}.", "Wait for the Retry-After of the answer, or raise --written-per-hour.",
 			[]string{"user", "8:acs:..c2f1", "limit", "268435456 bytes written per hour by a user", "resets", "4m0s"}},

@@ -52,16 +52,17 @@ func (c Cause) With(facts ...string) Cause {
 	return Cause{Code: c.Code, facts: append(append(make([]string, 0, len(c.facts)+len(facts)), c.facts...), facts...)}
 }
 
+// Also returns the cause with further facts, which do not replace those that it has. It returns the zero
+// Cause for the zero Cause.
+func (c Cause) Also(facts ...string) Cause {
+	if c.IsZero() {
+		return c
+	}
+	return Cause{Code: c.Code, facts: append(facts, c.facts...)}
+}
+
 // As returns the cause with another code and the same facts.
 func (c Cause) As(code Code) Cause { return Cause{Code: code, facts: c.facts} }
-
-// Or returns c, or the other cause if c is the zero value.
-func (c Cause) Or(other Cause) Cause {
-	if c.Code == "" {
-		return other
-	}
-	return c
-}
 
 // IsZero reports whether the cause stands for a request that was not refused.
 func (c Cause) IsZero() bool { return c.Code == "" }

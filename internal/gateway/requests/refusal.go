@@ -13,6 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Refusal is the error for a refused request, with the status and the message of the response.
@@ -20,6 +21,7 @@ type Refusal struct {
 	Status     int
 	Message    string        // for the client and the access log
 	Reason     string        // why the caller was refused, for the log only: "token: revoked"; may be empty
+	Why        why.Cause     // the same as a row of the table of package why, for the log only
 	RetryAfter time.Duration // 0: the response has no Retry-After
 	Cause      error         // for the log; may be nil
 	Hub        error         // the error of the hub that led to it, or nil
@@ -56,14 +58,14 @@ func (r *Refusal) SetRetryAfter(h http.Header) {
 
 // Unauthorized returns a refusal with status 401, for a token, parameters or a sid that are
 // not valid.
-func Unauthorized(why string) *Refusal {
-	return &Refusal{Status: http.StatusUnauthorized, Message: why}
+func Unauthorized(message string, cause why.Cause) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Message: message, Why: cause}
 }
 
 // TokenRefused returns a refusal with status 401, for a token or a sealed text that is not
 // valid. Its Reason, which only the log gets, comes from err.
-func TokenRefused(why string, err error) *Refusal {
-	r := Unauthorized(why)
+func TokenRefused(message string, err error) *Refusal {
+	r := Unauthorized(message, token.CauseOf(err))
 	if reason := token.ReasonOf(err); reason != "" {
 		r.Reason = "token: " + reason
 	}
@@ -71,8 +73,8 @@ func TokenRefused(why string, err error) *Refusal {
 }
 
 // BadRequest returns a refusal with status 400, for a request that is not well formed.
-func BadRequest(why string) *Refusal {
-	return &Refusal{Status: http.StatusBadRequest, Message: why}
+func BadRequest(message string, cause why.Cause) *Refusal {
+	return &Refusal{Status: http.StatusBadRequest, Message: message, Why: cause}
 }
 
 // statusGone is the status in logs and metrics of a request whose client has hung up. No
@@ -83,14 +85,14 @@ const statusGone = 499
 // canceled, the client has hung up, and the status is 499.
 func Away(ctx context.Context, cause error) *Refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return &Refusal{Status: statusGone, Message: "the client has hung up", Cause: cause}
+		return &Refusal{Status: statusGone, Message: "the client has hung up", Why: why.Because(why.HungUp), Cause: cause}
 	}
-	return &Refusal{Status: http.StatusServiceUnavailable, Message: core.ErrBusy.Message, RetryAfter: time.Second, Cause: cause}
+	return &Refusal{Status: http.StatusServiceUnavailable, Message: core.ErrBusy.Message, Why: why.Because(why.StoreAway), RetryAfter: time.Second, Cause: cause}
 }
 
 // internal returns a refusal with status 500, for an unexpected error.
 func internal(cause error) *Refusal {
-	return &Refusal{Status: http.StatusInternalServerError, Message: "Internal server error.", Cause: cause}
+	return &Refusal{Status: http.StatusInternalServerError, Message: "Internal server error.", Why: why.Because(why.Internal), Cause: cause}
 }
 
 // ofHub maps each reason for which gateway.Hub refuses a session to the status and the message
@@ -98,15 +100,16 @@ func internal(cause error) *Refusal {
 var ofHub = map[gateway.Reason]struct {
 	status  int
 	message string
+	code    why.Code
 }{
-	gateway.Gone:     {statusGone, "the client has hung up"},
-	gateway.Expired:  {http.StatusUnauthorized, "the token has ended: " + gateway.Expired.String()},
-	gateway.Revoked:  {http.StatusUnauthorized, "the token has ended: " + gateway.Revoked.String()},
-	gateway.Deleted:  {http.StatusUnauthorized, "the token has ended: " + gateway.Deleted.String()},
-	gateway.UserFull: {http.StatusTooManyRequests, "The user has too many live connections open."},
-	gateway.NodeFull: {http.StatusServiceUnavailable, "The server has too many live connections open."},
-	gateway.Draining: {http.StatusServiceUnavailable, "The server is shutting down."},
-	gateway.Away:     {http.StatusServiceUnavailable, core.ErrBusy.Message},
+	gateway.Gone:     {statusGone, "the client has hung up", why.HungUp},
+	gateway.Expired:  {http.StatusUnauthorized, "the token has ended: " + gateway.Expired.String(), why.TokenExpired},
+	gateway.Revoked:  {http.StatusUnauthorized, "the token has ended: " + gateway.Revoked.String(), why.TokenRevoked},
+	gateway.Deleted:  {http.StatusUnauthorized, "the token has ended: " + gateway.Deleted.String(), why.UserDeleted},
+	gateway.UserFull: {http.StatusTooManyRequests, "The user has too many live connections open.", why.UserSessions},
+	gateway.NodeFull: {http.StatusServiceUnavailable, "The server has too many live connections open.", why.NodeSessions},
+	gateway.Draining: {http.StatusServiceUnavailable, "The server is shutting down.", why.Draining},
+	gateway.Away:     {http.StatusServiceUnavailable, core.ErrBusy.Message, why.StoreAway},
 }
 
 // OfHub returns the refusal for an error of Hub.Open, Hub.Admit or Hub.At.
@@ -119,7 +122,7 @@ func OfHub(err error) *Refusal {
 	if !ok {
 		return internal(err)
 	}
-	r := &Refusal{Status: row.status, Message: row.message, RetryAfter: e.Why.Delay(), Cause: e.Cause, Hub: err}
+	r := &Refusal{Status: row.status, Message: row.message, Why: why.Because(row.code), RetryAfter: e.Why.Delay(), Cause: e.Cause, Hub: err}
 	if r.Status == http.StatusUnauthorized {
 		r.Reason = "token: " + e.Why.String()
 	}

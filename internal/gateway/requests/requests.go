@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // MaxEcho is the maximum number of bytes of a text from the client that a header of the
@@ -69,7 +71,8 @@ func (c *Checks) Bearer(r *http.Request) (token.Claims, error) {
 	}
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "no bearer token", Reason: "no bearer token"}
+		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "no bearer token", Reason: "no bearer token",
+			Why: why.Because(why.NoToken, "has", "missing, not")}
 	}
 	return c.Verify(r.Context(), strings.TrimSpace(text))
 }
@@ -88,7 +91,7 @@ func (c *Checks) Skype(r *http.Request) (token.Claims, error) {
 func OneCredential(r *http.Request) error {
 	for _, name := range []string{"Authorization", "X-Skypetoken"} {
 		if len(r.Header.Values(name)) > 1 {
-			return BadRequest("The request has more than one " + name + " header.")
+			return BadRequest("The request has more than one "+name+" header.", why.Because(why.TwoCredentials, "header", name))
 		}
 	}
 	return nil
@@ -105,9 +108,11 @@ func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) 
 	case err != nil:
 		return token.Claims{}, Away(ctx, err)
 	case claims.Leaving:
-		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted}
+		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted,
+			Why: why.Because(why.UserDeleted, "user", why.User(claims.User))}
 	case !claims.Scopes.Any(anyChat):
-		return claims, &Refusal{Status: http.StatusForbidden, Message: core.ErrForbidden.Message, Reason: token.MissingScope(claims.Scopes, anyChat)}
+		return claims, &Refusal{Status: http.StatusForbidden, Message: core.ErrForbidden.Message, Reason: token.MissingScope(claims.Scopes, anyChat),
+			Why: why.Because(why.Scope, "has", claims.Scopes.List("and"), "needs", anyChat.List("or"))}
 	}
 	return claims, nil
 }
@@ -119,7 +124,8 @@ func (c *Checks) Allow(operation, user string) error {
 		return nil
 	}
 	if r, ok := c.Limiter.Allow(operation, user, ""); !ok {
-		return &Refusal{Status: http.StatusTooManyRequests, RetryAfter: r.RetryAfter, Message: "Rate limit exceeded (" + r.Limit + ")."}
+		return &Refusal{Status: http.StatusTooManyRequests, RetryAfter: r.RetryAfter, Message: "Rate limit exceeded (" + r.Limit + ").",
+			Why: why.Because(why.RateLimit, "limit", r.Limit, "resets", r.Wait())}
 	}
 	return nil
 }
@@ -154,7 +160,8 @@ func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, e
 	}
 	switch {
 	case f.Status != 0:
-		return false, &Refusal{Status: f.Status, RetryAfter: f.RetryAfter, Message: "The development server was told to answer this."}
+		return false, &Refusal{Status: f.Status, RetryAfter: f.RetryAfter, Message: "The development server was told to answer this.",
+			Why: why.Because(why.Fault, "status", strconv.Itoa(f.Status))}
 	case f.Drop == "before":
 		return false, DroppedBefore
 	}
@@ -183,6 +190,12 @@ func clientAddress(r *http.Request) string {
 }
 
 func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
+
+// Refused notes in a record why the request was refused, with the facts that are known of every request.
+func (r *Refusal) Refused(record *gateway.Record) {
+	record.Note, record.Reason = r.Message, r.Reason
+	record.Why = r.Why.Also("user", why.User(record.User), "operation", record.Operation, "method", record.Method)
+}
 
 // Answered sets the durations in a record. Call it when the request was answered.
 func (c *Checks) Answered(r *gateway.Record) {

@@ -24,6 +24,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/limits"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Path is the URL path of the event stream.
@@ -144,7 +145,7 @@ func (h *Handler) attend(ctx context.Context, c Conn, s *gateway.Session, record
 	}
 	s.End(why)
 	<-s.Done()
-	record.Note = Ended + s.Why().String()
+	record.Note, record.Ended = Ended+s.Why().String(), true
 	h.log(record, http.StatusOK)
 }
 
@@ -167,7 +168,8 @@ func (h *Handler) Wait(ctx context.Context) {
 func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway.Session, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil, &requests.Refusal{Status: http.StatusMethodNotAllowed,
-			Message: "The method " + clip.Text(r.Method, requests.MaxEcho) + " is not allowed here; the path has " + allowed + "."}
+			Message: "The method " + clip.Text(r.Method, requests.MaxEcho) + " is not allowed here; the path has " + allowed + ".",
+			Why:     why.Because(why.Method, "allowed", allowed)}
 	}
 	dropAfter, err := h.checks.Fault(r.Context(), Operation)
 	if err != nil {
@@ -207,7 +209,7 @@ func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway
 func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 	query, err := inbound.Query(r.URL.RawQuery, "threads", "cursor")
 	if err != nil {
-		return nil, "", requests.BadRequest("query: it is not well formed")
+		return nil, "", requests.BadRequest("query: it is not well formed", why.Because(why.BadQuery))
 	}
 	for _, list := range query["threads"] {
 		if list == "" {
@@ -215,7 +217,7 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 		}
 		for id := range strings.SplitSeq(list, ",") {
 			if !isThreadID(id) {
-				return nil, "", requests.BadRequest("threads: it has text that is not the id of a thread") // not which: the access log has this
+				return nil, "", badThreads("threads: it has text that is not the id of a thread") // not which: the access log has this
 			}
 			threads = append(threads, strings.Clone(id))
 		}
@@ -223,9 +225,14 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 	slices.Sort(threads)
 	threads = slices.Clip(slices.Compact(threads))
 	if len(threads) > maxThreads {
-		return nil, "", requests.BadRequest("threads: it has more than 100 ids")
+		return nil, "", badThreads("threads: it has more than 100 ids")
 	}
 	return threads, cmp.Or(query.Get("cursor"), r.Header.Get("Last-Event-ID")), nil
+}
+
+// badThreads returns the refusal of a request whose parameter threads is not valid.
+func badThreads(problem string) error {
+	return requests.BadRequest(problem, why.Because(why.BadParameter, "parameter", "threads", "problem", problem))
 }
 
 // isThreadID reports whether id has the form of a thread's id, such as "19:...@thread.v2".
@@ -248,7 +255,7 @@ func (h *Handler) cursor(ctx context.Context, text, user string, threads []strin
 	}
 	c, err := gateway.ParseCursor(text, now.Epoch, user, threads)
 	if err != nil {
-		return nil, requests.BadRequest("cursor: " + err.Error())
+		return nil, requests.BadRequest("cursor: "+err.Error(), why.Because(why.LiveCursor, "problem", err.Error()))
 	}
 	return &c, nil
 }
@@ -257,14 +264,14 @@ func (h *Handler) cursor(ctx context.Context, text, user string, threads []strin
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.Record, err error) {
 	var drop requests.Dropped
 	if errors.As(err, &drop) {
-		record.Note = drop.Error()
+		record.Note, record.Why = drop.Error(), why.Because(why.Dropped, "problem", drop.Error())
 		h.log(record, 0)
 		panic(http.ErrAbortHandler) // the connection ends without a response
 	}
 	refused := requests.RefusalOf(err)
 	h.checks.LogCause(r.Context(), refused, record)
 	write(w, refused)
-	record.Note, record.Reason = refused.Message, refused.Reason
+	refused.Refused(&record)
 	h.log(record, refused.Status)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Lifetimes of the values that a client gets before it can open a socket.
@@ -147,7 +148,7 @@ func (h *Handler) allocate(req *request) error {
 		id = requests.RandomText(16)
 	}
 	if !validEndpoint(id) {
-		return requests.BadRequest("epid is not valid")
+		return requests.BadRequest("epid is not valid", why.Because(why.BadParameter, "parameter", "epid", "problem", "It is too long or has other characters than ids have."))
 	}
 	err = h.admit(req.Context(), c)
 	if e := h.endpoints.find(c.User, id); reasonOf(err) == gateway.UserFull && e != nil && h.yield(req.Context(), e) {
@@ -166,7 +167,7 @@ func (h *Handler) allocate(req *request) error {
 	}
 	u, err := url.Parse(h.base(req))
 	if err != nil {
-		return requests.BadRequest("the Host is not valid")
+		return requests.BadRequest("the Host is not valid", why.Because(why.LiveHost))
 	}
 	if u.Port() == "" && u.Scheme == "https" {
 		u.Host += ":443"
@@ -209,7 +210,9 @@ func (h *Handler) handshake(req *request) error {
 	}
 	c, p, err := h.unseal(q.Get("sig"), at.Epoch)
 	if err != nil || q.Get("sr") != p.connection || q.Has("epid") && q.Get("epid") != p.endpoint {
-		return requests.TokenRefused("parameters refused", err)
+		r := requests.TokenRefused("parameters refused", err)
+		r.Why = why.Because(why.LiveParams, "problem", token.ReasonOf(err))
+		return r
 	}
 	req.record.User = c.User
 	if err := requests.OneCredential(req.Request); err != nil {
@@ -219,7 +222,11 @@ func (h *Handler) handshake(req *request) error {
 		t, err := h.o.Tokens.Verify(req.Context(), text)
 		switch {
 		case errors.Is(err, token.ErrInvalid) || err == nil && t.User != c.User:
-			return requests.TokenRefused("token refused", err)
+			r := requests.TokenRefused("token refused", err)
+			if err == nil {
+				r.Why = why.Because(why.LiveParams, "problem", "the token is of another user")
+			}
+			return r
 		case err != nil:
 			return requests.Away(req.Context(), err)
 		}
@@ -233,7 +240,7 @@ func (h *Handler) handshake(req *request) error {
 	}
 	sid, ok := h.sids.add(c, p)
 	if !ok {
-		return &refusal{Status: http.StatusServiceUnavailable, Message: "too many handshakes", RetryAfter: sidLife}
+		return &refusal{Status: http.StatusServiceUnavailable, Message: "too many handshakes", Why: why.Because(why.Handshakes), RetryAfter: sidLife}
 	}
 	transports := "websocket"
 	if h.o.Polling {

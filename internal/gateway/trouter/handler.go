@@ -26,6 +26,7 @@ import (
 	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // Options of a Handler. Hub, Tokens and Store are required.
@@ -55,6 +56,7 @@ type Options struct {
 	Now     func() time.Time     // the clock by which tokens expire; nil: time.Now
 	Logger  *slog.Logger         // nil: nothing is logged
 	Access  func(gateway.Record) // called after each request, and after each socket; may be nil
+	Opened  func(gateway.Record) // called when a socket has opened; may be nil
 }
 
 // Handler serves the routes of the official protocol for live events. It is safe for
@@ -265,7 +267,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var drop requests.Dropped
 	switch {
 	case errors.As(err, &drop):
-		req.record.Note = drop.Error()
+		req.record.Note, req.record.Why = drop.Error(), why.Because(why.Dropped, "problem", drop.Error())
 	case err != nil:
 		h.refuse(req, err)
 	}
@@ -278,23 +280,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// opened passes on the record of a request that has opened a socket. The access record is written when
+// the socket ends.
+func (h *Handler) opened(record gateway.Record) {
+	if h.o.Opened != nil {
+		h.checks.Answered(&record)
+		h.o.Opened(record)
+	}
+}
+
 // handle serves a request, or responds to the preflight request of a browser.
 func (h *Handler) handle(req *request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.log.Error("panic", "route", req.record.Path, "panic", p, "stack", string(debug.Stack()))
-			err = &refusal{Status: http.StatusInternalServerError, Message: "panic"}
+			err = &refusal{Status: http.StatusInternalServerError, Message: "panic", Why: why.Because(why.Internal)}
 		}
 	}()
 	switch {
 	case req.route == nil:
-		return &refusal{Status: http.StatusNotFound, Message: "no such path"}
+		return &refusal{Status: http.StatusNotFound, Message: "no such path", Why: why.Because(why.UnknownPath)}
 	case req.Method == http.MethodOptions:
 		req.respond(http.StatusNoContent, "", nil)
 		return nil
 	case !slices.Contains(req.route.methods, req.Method):
 		req.w.Header().Set("Allow", strings.Join(req.route.methods, ", ")+", OPTIONS")
-		return &refusal{Status: http.StatusMethodNotAllowed, Message: "no such method"}
+		return &refusal{Status: http.StatusMethodNotAllowed, Message: "no such method", Why: why.Because(why.Method, "allowed", strings.Join(req.route.methods, ", ")+", OPTIONS")}
 	}
 	req.record.Operation = req.route.operation
 	if req.route.operation != opensSocket {
@@ -356,7 +367,8 @@ func (h *Handler) refuse(req *request, err error) {
 	r := requests.RefusalOf(err)
 	h.checks.LogCause(req.Context(), r, req.record)
 	r.SetRetryAfter(req.w.Header())
-	req.record.Note, req.record.Reason, req.silent = r.Message, r.Reason, false
+	r.Refused(&req.record)
+	req.silent = false
 	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": r.Code(), "message": r.Message}}) // strings cannot fail
 	req.respond(r.Status, "application/json; charset=utf-8", body)
 }
@@ -378,7 +390,7 @@ func (req *request) readBody() ([]byte, error) {
 	gateway.UnlimitBody(req.w, req.Request)
 	if message := inbound.RefusedCoding(req.Header); message != "" && len(b) > 0 {
 		req.w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
-		return nil, &refusal{Status: http.StatusUnsupportedMediaType, Message: message}
+		return nil, &refusal{Status: http.StatusUnsupportedMediaType, Message: message, Why: why.Because(why.MediaType, "problem", message)}
 	}
 	return b, nil
 }

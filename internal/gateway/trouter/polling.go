@@ -9,6 +9,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // pollTime is the time after which the server answers a long poll even if there is no event.
@@ -37,7 +38,8 @@ type poll struct {
 // brings packets from the client. The first GET with a sid opens the socket.
 func (h *Handler) poll(req *request) error {
 	if !h.o.Polling {
-		return &refusal{Status: http.StatusNotFound, Message: "polling is not offered"}
+		return &refusal{Status: http.StatusNotFound, Message: "polling is not offered",
+			Why: why.Because(why.NotServed, "problem", "Long polls need one server, and several may share this database.")}
 	}
 	p := h.sids.poll(req.id)
 	if p == nil && req.Method == http.MethodGet {
@@ -47,7 +49,7 @@ func (h *Handler) poll(req *request) error {
 		}
 	}
 	if p == nil {
-		return requests.Unauthorized("sid refused")
+		return requests.Unauthorized("sid refused", why.Because(why.LiveSid))
 	}
 	req.record.User = p.socket.session.Claims().User
 	req.silent = true
@@ -65,7 +67,7 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	}
 	pending, mute := h.sids.takePoll(req.id)
 	if pending == nil {
-		return nil, requests.Unauthorized("sid refused")
+		return nil, requests.Unauthorized("sid refused", why.Because(why.LiveSid))
 	}
 	if mute != nil {
 		mute.session.End(gateway.Replaced)
@@ -86,6 +88,7 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	record := req.record
 	record.Status = http.StatusOK
 	s.setRecord(record)
+	h.opened(record)
 	h.sids.addPoll(p.sid, p)
 	s.start(time.Since(pending.made), pending.params)
 	if req.drop {
@@ -120,7 +123,7 @@ func (p *poll) get(req *request) error {
 		}
 		if over {
 			p.h.sids.removePoll(p.sid)
-			return requests.Unauthorized("the connection has ended")
+			return requests.Unauthorized("the connection has ended", why.Because(why.LiveEnded))
 		}
 		select {
 		case <-p.ready:
@@ -177,12 +180,13 @@ func (p *poll) post(req *request) error {
 	}
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
-		return &refusal{Status: http.StatusRequestEntityTooLarge, Message: "the packets are too long or did not arrive"}
+		return &refusal{Status: http.StatusRequestEntityTooLarge, Message: "the packets are too long or did not arrive",
+			Why: why.Because(why.LiveFrame, "problem", "the packets are too long or did not arrive")}
 	}
 	packets, err := parsePayload(string(b))
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
-		return requests.BadRequest(err.Error())
+		return requests.BadRequest(err.Error(), why.Because(why.LiveFrame, "problem", err.Error()))
 	}
 	for _, text := range packets {
 		p.socket.receive(text)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/inbound"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // registration has the fields of a registration's JSON body that Confab uses
@@ -38,16 +39,17 @@ func (h *Handler) register(req *request) error {
 		err = json.Unmarshal(inbound.JSON(b), &r)
 	}
 	if err != nil || r.ID == "" || !validEndpoint(r.ID) {
-		return requests.BadRequest("not a registration")
+		return requests.BadRequest("not a registration", why.Because(why.Registration, "problem", "not a registration"))
 	}
 	for _, t := range r.Transports.Trouter {
 		u, err := url.Parse(t.Path)
 		if err != nil {
-			return requests.BadRequest("not a path of a connection")
+			return requests.BadRequest("not a path of a connection", why.Because(why.Registration, "problem", "not a path of a connection"))
 		}
 		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/v4/f/"), "/")
 		if u.Path != pathOf(id) || !ownsConnection(id, c.User) {
-			return &refusal{Status: http.StatusForbidden, Message: "the connection is not one of this user"}
+			return &refusal{Status: http.StatusForbidden, Message: "the connection is not one of this user",
+				Why: why.Because(why.Registration, "problem", "the connection is not one of this user")}
 		}
 	}
 	h.endpoints.stay(c.User, r.ID)

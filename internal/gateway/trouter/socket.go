@@ -353,7 +353,7 @@ func (s *socket) Close() {
 	s.detach(why)
 	s.h.saveSoon()
 	if record.Status != 0 {
-		record.Duration, record.Note = time.Since(record.Time), why.String()
+		record.Duration, record.Note, record.Ended = time.Since(record.Time), why.String(), true
 		s.h.checks.Access(record)
 	}
 }

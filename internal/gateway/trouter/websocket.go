@@ -16,6 +16,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 // webSocket is the transport of a socket over a WebSocket. It reads frames with the package
@@ -89,7 +90,7 @@ func isUpgrade(r *http.Request) bool {
 // the answer to the upgrade request was written; another goroutine then reads the WebSocket.
 func (h *Handler) openWebSocket(req *request) error {
 	if !isUpgrade(req.Request) {
-		return requests.BadRequest("not a WebSocket")
+		return requests.BadRequest("not a WebSocket", why.Because(why.NotWebSocket))
 	}
 	if err := h.fault(req); err != nil {
 		return err
@@ -99,7 +100,7 @@ func (h *Handler) openWebSocket(req *request) error {
 	ws.socket = s
 	p := h.sids.take(req.id)
 	if p == nil {
-		return requests.Unauthorized("sid refused")
+		return requests.Unauthorized("sid refused", why.Because(why.LiveSid))
 	}
 	req.record.User = p.claims.User
 	if err := h.allow(req, p.claims.User); err != nil {
@@ -112,11 +113,12 @@ func (h *Handler) openWebSocket(req *request) error {
 	taken, early, err := hijack.Take(req.w, h.o.WriteTimeout)
 	if err != nil {
 		s.session.End(gateway.Gone)
-		return &refusal{Status: http.StatusHTTPVersionNotSupported, Message: "a WebSocket needs HTTP/1.1"}
+		return &refusal{Status: http.StatusHTTPVersionNotSupported, Message: "a WebSocket needs HTTP/1.1", Why: why.Because(why.NotWebSocket)}
 	}
 	req.silent = true // the socket logs
 	req.record.Status = http.StatusSwitchingProtocols
 	s.setRecord(req.record)
+	h.opened(req.record)
 	c := &netConn{Conn: taken.Net(), taken: taken, socket: s}
 	g, err := h.upgrades.gws.Upgrade(hijacked{req.w, c}, req.Request)
 	if err == nil && early > 0 {
