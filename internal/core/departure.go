@@ -8,8 +8,8 @@ import (
 // Departure is how a user has left a thread.
 type Departure struct {
 	At   time.Time // zero if it is not known
-	By   string // who removed the user, or the user itself; empty if the server did
-	Name string // the display name of By in the thread; may be empty
+	By   string    // who removed the user, or the user itself; empty if the server did
+	Name string    // the display name of By in the thread; may be empty
 }
 
 // Departure returns how a user has left a thread with the event of this number, the To of the user's

@@ -79,23 +79,15 @@ func (h *Handler) unsupported(req *request, name string) error {
 	message := fmt.Sprintf("The HTTP resource that matches the request URI '%s%s' does not support the API version '%s'.",
 		h.baseURL(req), clip.Text(req.URL.EscapedPath(), maxEcho), clip.Text(name, maxEcho))
 	versions := req.api.versions
-	cause := why.Because(why.BadVersion, "asked", clip.Text(name, maxEcho), "known", listOf(versions.Versions()))
-	if _, known := versions.Parse(name); known {
+	known := strings.Join(req.path.supported[req.Method], ", ")
+	cause := why.Because(why.BadVersion, "asked", clip.Text(name, maxEcho), "known", known)
+	if _, ok := versions.Parse(name); ok {
 		cause = why.Because(why.NoSuchRoute, "asked", clip.Text(name, maxEcho), "path", clip.Text(req.URL.EscapedPath(), maxEcho),
-			"known", strings.Join(req.path.supported[req.Method], ", "))
+			"known", known)
 	}
 	if helps := req.path.route(req.Method, versions.Newest()) != nil; helps && !h.newerVersions && versions.Newer(name) {
 		cause = why.Because(why.NewerVersion, "asked", clip.Text(name, maxEcho), "newest", string(versions.Newest()), "setting", newerSetting)
 		message += fmt.Sprintf(" It is newer than all that this server knows; with the setting %s the server answers it as %s.", newerSetting, versions.Newest())
 	}
 	return &core.Error{Code: codeBadVersion, Target: "api-version", Message: message, Why: cause}
-}
-
-// listOf returns the names of versions, separated by commas.
-func listOf(versions []apiver.Version) string {
-	names := make([]string, len(versions))
-	for i, v := range versions {
-		names[i] = string(v)
-	}
-	return strings.Join(names, ", ")
 }

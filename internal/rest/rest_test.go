@@ -20,6 +20,7 @@ import (
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/internal/why"
 )
 
 func TestAccessRecords(t *testing.T) {
@@ -54,6 +55,10 @@ func TestAccessRecords(t *testing.T) {
 			t.Errorf("record %d has the request id %q, want one of this server", i, got[i].RequestID)
 		}
 		want[i].RequestID = got[i].RequestID
+		if code := []why.Code{"", "", why.UnknownMessage, why.UnknownPath}[i]; got[i].Why.Code != code || got[i].Request == nil || got[i].Answer == nil {
+			t.Errorf("record %d: %+v, want the code %q, the request and the answer", i, got[i], code)
+		}
+		got[i].Why, got[i].Request, got[i].Answer = why.Cause{}, nil, nil
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -99,7 +99,7 @@ func (r *refusals) send(q *http.Request) (status int, id, body string) {
 	return resp.StatusCode, resp.Header.Get("X-Ms-Request-Id"), fmt.Sprint(resp.Header) + string(b)
 }
 
-// do sends a request that must succeed, and returns what a member of its answer is.
+// must sends a request that must succeed, and returns the text of a member of its answer.
 func (r *refusals) must(q *http.Request, members ...string) string {
 	r.t.Helper()
 	resp, err := r.client.Do(q)
@@ -188,8 +188,8 @@ func TestWhy(t *testing.T) {
 	host := func(q *http.Request, host string) *http.Request { q.Host = host; return q }
 	signedFor := func(host string) *http.Request {
 		q := r.sign(key, time.Now(), "POST", "/identities", "{}")
-		sent := q.URL.Host
-		q.URL.Host = host
+		sent := q.Host
+		q.Host, q.URL.Host = host, host
 		if err := key.Sign(q, time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +231,7 @@ func TestWhy(t *testing.T) {
 		{"never in", get(here, eve), 403, why.NeverParticipant, "EVE is not in this thread and never was."},
 		{"removed", r.request("POST", here+"/messages", bob, `{"content":"x"}`), 403, why.Removed, "BOB is not in this thread: Ann removed it at TIME."},
 		{"left", get(here, cid), 403, why.Left, "CID is not in this thread: it left at TIME."},
-		{"unknown thread", get("/chat/threads/19:f00dfeedf00dfeed@thread.v2", ann), 403, why.UnknownThread, "There is no thread 19:f00d.. that ANN is or was in: it never existed here, or it was deleted."},
+		{"unknown thread", get("/chat/threads/19:f00dfeedf00dfeed@thread.v2", ann), 404, why.UnknownThread, "There is no thread 19:f00d.. that ANN is or was in: it never existed here, or it was deleted."},
 		{"deleted thread", get("/chat/threads/"+deleted, ann), 404, why.ThreadDeleted, "The thread DELETED was deleted."},
 		{"unknown message", get(here+"/messages/1", ann), 404, why.UnknownMessage, "The thread has no message 1 that ANN may see: it does not exist, or is from before the history that was shared, or from after the user left."},
 		{"deleted message", r.request("PATCH", here+"/messages/"+unsaid, ann, `{"content":"x"}`), 404, why.MessageDeleted, "The message UNSAID was deleted at TIME."},
@@ -242,7 +242,7 @@ func TestWhy(t *testing.T) {
 		{"body too large", r.request("POST", here+"/messages", ann, strings.Repeat(" ", 1<<20+1)), 413, why.TooLarge, "The request body has 1048577 bytes, and at most 1048576 are allowed."},
 		{"no HTML", r.request("POST", here+"/messages", ann, `{"content":"<script>x</script>","type":"html"}`), 400, why.NoHTML, ""},
 		{"media type", func() *http.Request {
-			q := r.request("POST", here+"/messages", ann, `{"content":"x"}`)
+			q := r.request("POST", "/chat/threads", ann, `{"topic":"x"}`)
 			q.Header.Set("Content-Type", "text/plain")
 			return q
 		}(), 415, why.MediaType, "The body cannot be read: The Content-Type must be application/json."},

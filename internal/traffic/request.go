@@ -40,7 +40,7 @@ type Detail struct {
 	Request
 	Sent         Message `json:"request"`
 	Answered     Message `json:"response"`
-	CanSendAgain bool    `json:"canSendAgain"` // all of it is here, but for its credential
+	CanSendAgain bool    `json:"canSendAgain"` // a chat request of a user that is kept whole, but for its token
 }
 
 // summary returns the entry as lists show it.
@@ -62,7 +62,7 @@ func (e *entry) summary() Request {
 
 // detail returns the entry with its headers and bodies.
 func (e *entry) detail() Detail {
-	d := Detail{Request: e.summary(), CanSendAgain: e.sendable && e.User != ""}
+	d := Detail{Request: e.summary(), CanSendAgain: e.sendable && e.User != "" && strings.HasPrefix(e.Path, "/chat/")}
 	d.Sent = Message{e.request, e.in.text, e.in.cut, e.in.size}
 	d.Answered = Message{e.answer, e.out.text, e.out.cut, max(e.out.size, 0)}
 	if e.request == nil {

@@ -151,14 +151,14 @@ func TestBodies(t *testing.T) {
 		sent, answered      string
 		cut, again          bool
 	}{
-		{"JSON", "/a?api-version=1", `{"content":"hi"}`, `{"id":"1"}`, `{"content":"hi"}`, `{"id":"1"}`, false, true},
-		{"blanks", "/a", `{ "content": "hi" }`, "", `{"content":"hi"}`, "", false, true},
-		{"text", "/a", "hello", "bye", "hello", "bye", false, true},
-		{"a secret", "/a", `{"token":"abc"}`, `{"token":"abc"}`, `{"token":"sanitized"}`, `{"token":"sanitized"}`, false, false},
-		{"a secret in the query", "/a?token=abc", "1", "", "1", "", false, false},
-		{"an escaped secret in the query", "/a?%74oken=abc", "1", "", "1", "", false, false},
-		{"long", "/a", strings.Repeat("a", MaxBody+1), "", strings.Repeat("a", MaxBody), "", true, false},
-		{"as long as allowed", "/a", strings.Repeat("a", MaxBody), "", strings.Repeat("a", MaxBody), "", false, true},
+		{"JSON", "/chat/a?api-version=1", `{"content":"hi"}`, `{"id":"1"}`, `{"content":"hi"}`, `{"id":"1"}`, false, true},
+		{"blanks", "/chat/a", `{ "content": "hi" }`, "", `{"content":"hi"}`, "", false, true},
+		{"text", "/chat/a", "hello", "bye", "hello", "bye", false, true},
+		{"a secret", "/chat/a", `{"token":"abc"}`, `{"token":"abc"}`, `{"token":"sanitized"}`, `{"token":"sanitized"}`, false, false},
+		{"a secret in the query", "/chat/a?token=abc", "1", "", "1", "", false, false},
+		{"an escaped secret in the query", "/chat/a?%74oken=abc", "1", "", "1", "", false, false},
+		{"long", "/chat/a", strings.Repeat("a", MaxBody+1), "", strings.Repeat("a", MaxBody), "", true, false},
+		{"as long as allowed", "/chat/a", strings.Repeat("a", MaxBody), "", strings.Repeat("a", MaxBody), "", false, true},
 	} {
 		l := New(Options{Bodies: true})
 		passed(l, c.path, c.in, c.out)
