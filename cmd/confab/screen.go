@@ -243,10 +243,11 @@ const (
 
 // accessLine returns a line about a request for a person to read:
 //
-//	21:04:11  401  send message               0 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...  token refused (expired 5m0s ago)
+//	21:04:11  403  send message               0 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...
+//	               8:acs:..c2f1 is not in this thread and never was. Let a participant add it, or use a participant's token.
 //
-// If the line does not fit on the screen, the note at its end, such as the reason of a refusal,
-// is on a second line.
+// The lines below it say why the request was refused and what to do. The note of another request is at
+// the end of the line, or on a second one if it does not fit on the screen.
 func accessLine(r rest.Record, on tty.Screen) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -269,11 +270,11 @@ func accessLine(r rest.Record, on tty.Screen) string {
 		cells = append(cells, tty.Pad(shortAgent(tty.Clean(agent), room), room))
 	}
 	cells = append(cells, tty.Pad(tty.Cut(tty.Clean(r.Thread), threadColumns), threadColumns))
-	note := tty.Clean(r.Note)
-	if !r.Why.IsZero() {
-		note = tty.Clean(why.Of(r.Why).String())
+	if r.Why.IsZero() {
+		return on.Row(accessIndent, tty.Clean(r.Note), cells...)
 	}
-	return on.Row(accessIndent, note, cells...)
+	text := on.Wrap(accessIndent, tty.Clean(why.Of(r.Why).String()))
+	return on.Row(accessIndent, "", cells...) + strings.Repeat(" ", accessIndent) + text + "\n"
 }
 
 // shortAgent shortens the name of a client's library to the given number of columns. It first

@@ -25,6 +25,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/internal/tty"
+	"github.com/confab-chat/confab/internal/why"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -227,7 +228,8 @@ func TestAccessLine(t *testing.T) {
 	created := rest.Record{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
 		UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2"}
 	refused := rest.Record{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
-		UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "No permission.", Reason: "not a participant"}
+		UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "No permission.", Reason: "not a participant",
+		Why: why.Because(why.NeverParticipant, "user", "8:acs:..c2f1")}
 	tests := []struct {
 		name    string
 		r       rest.Record
@@ -243,15 +245,22 @@ func TestAccessLine(t *testing.T) {
 		{"created", created, 40,
 			`21:04:11  201  create thread         ...`},
 		{"refused", refused, 0,
-			`21:04:12  403  list messages              0 ms  azsdk-js-communication-chat/1.6.0          19:6f1c...  No permission. (not a participant)`},
+			`21:04:12  403  list messages              0 ms  azsdk-js-communication-chat/1.6.0          19:6f1c...
+               8:acs:..c2f1 is not in this thread and never was. Let a participant add it, or use a participant's token.`},
 		{"refused", refused, 80,
 			`21:04:12  403  list messages              0 ms  js-chat/1.6.0         19:6f1c...
-               No permission. (not a participant)`},
+               8:acs:..c2f1 is not in this thread and never was. Let a
+               participant add it, or use a participant's token.`},
 		{"refused", refused, 40,
 			`21:04:12  403  list messages         ...
-               No permission. (not a ...`},
-		{"no note", rest.Record{Time: at, Status: 401, Operation: "list messages", Reason: "token: expired"}, 0,
-			`21:04:11  401  list messages              0 ms                                                         (token: expired)`},
+               8:acs:..c2f1 is not in
+               this thread and never
+               was. Let a participant
+               add it, or use a
+               participant's token.`},
+		{"no facts", rest.Record{Time: at, Status: 401, Operation: "list messages", Why: why.Because(why.KeyReplaced)}, 0,
+			`21:04:11  401  list messages              0 ms
+               The access key that signed the request was rotated while the request ran. Sign with the new key.`},
 		{"unknown route", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/x"}, 0,
 			`21:04:11  404  GET /x                     0 ms`},
 		{"long path", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/" + strings.Repeat("x", 100)}, 0,
