@@ -83,6 +83,10 @@ type Store interface {
 	// whose ids are greater than after.
 	ListUsers(ctx context.Context, after string, limit int) ([]User, error)
 
+	// ListHeads returns up to limit heads of threads, deleted ones included, in ascending order
+	// of ids, whose ids are greater than after.
+	ListHeads(ctx context.Context, after string, limit int) ([]Head, error)
+
 	// Sequence gives positions in the log to committed events that have none, and returns their
 	// batches in the order of positions. It does nothing in a store whose Apply assigns
 	// positions.
@@ -94,6 +98,10 @@ type Store interface {
 	// Log returns up to limit events after a cursor, in the order of positions. If the log does
 	// not continue at the cursor, it returns a page with Gap set.
 	Log(ctx context.Context, after Cursor, limit int) (LogPage, error)
+
+	// LogBefore returns up to limit events whose positions are less than before, the greatest
+	// first. If before is 0, it begins with the log's last event.
+	LogBefore(ctx context.Context, before uint64, limit int) ([]Event, error)
 
 	// News returns up to limit threads of a user's list that have events after a position of
 	// the log, in any order. Each comes with the thread's head and the user's row in it.

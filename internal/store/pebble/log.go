@@ -104,6 +104,31 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 	return page, nil
 }
 
+// LogBefore returns up to limit events whose positions are less than before, the greatest first;
+// see core.Store. It needs one seek for each day of the log after that position.
+func (s *Store) LogBefore(_ context.Context, before uint64, limit int) (found []core.Event, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closed(it)) }()
+	ok := it.Last()
+	for ok && before != 0 && number(it.Key()) >= before { // pass over the rest of this day, or as much of it as needed
+		day := row.Position.DecodeKey(it.Key()[1:]).Day
+		ok = it.SeekLT(positions.key(nil, &core.Event{Day: day, Position: before}))
+	}
+	for ; ok && len(found) < limit; ok = it.Prev() {
+		e, err := event(snap, it.Key(), it.Value())
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, e)
+	}
+	return found, nil
+}
+
 // seekPosition moves an iterator over the keys of positions to the first position that is at
 // least p, and reports whether there is one. It needs one seek for each day of the log before
 // that position.

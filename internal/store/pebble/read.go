@@ -265,6 +265,28 @@ func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core
 	return us, errors.Join(err, closed(it))
 }
 
+// ListHeads returns at most limit heads of threads, in ascending order of ids, whose ids are
+// greater than after.
+func (s *Store) ListHeads(_ context.Context, after string, limit int) (found []core.Head, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindHead))
+	if err != nil {
+		return nil, err
+	}
+	first := append(heads.key(nil, &core.Head{ID: after}), 0) // the least key behind that of after
+	if after == "" {
+		first = []byte{kindHead}
+	}
+	for ok := it.SeekGE(first); ok && err == nil && len(found) < limit; ok = it.Next() {
+		var h core.Head
+		if h, err = heads.decode(it.Key(), it.Value()); err == nil {
+			found = append(found, h)
+		}
+	}
+	return found, errors.Join(err, closed(it))
+}
+
 // collect calls get for each key and returns the rows that exist, in the order of keys.
 func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err error) {
 	for _, key := range keys {

@@ -27,6 +27,7 @@
 //	access_keys   index                         the two keys
 //	meta          name                          resource and epoch
 //	writers       process and lane              the number of its last batch
+//	servers       process                       a server of this database, and when it was last seen
 //
 // Migrations are embedded SQL files, which are never changed after a release. Open
 // refuses tables that a newer version has migrated.

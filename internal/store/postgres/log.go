@@ -226,6 +226,27 @@ func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page cor
 	return page, nil
 }
 
+// logBeforeSQL selects the last $2 events at positions less than $1. For each row of the table
+// log it reads a range of one partition.
+var logBeforeSQL = fmt.Sprintf(`SELECT * FROM (
+		SELECT %s FROM (SELECT * FROM log
+			WHERE last <= coalesce((SELECT last FROM log WHERE last >= $1::bigint - 1 ORDER BY last LIMIT 1), $1::bigint) ORDER BY last DESC LIMIT $2::bigint) l
+		CROSS JOIN LATERAL (SELECT * FROM events WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
+	) e WHERE position < $1::bigint ORDER BY position DESC LIMIT $2::bigint`, placedEvents())
+
+// LogBefore returns up to limit events whose positions are less than before, the greatest first;
+// see core.Store.
+func (s *Store) LogBefore(ctx context.Context, before uint64, limit int) (found []core.Event, err error) {
+	if before == 0 || before > math.MaxInt64/2 {
+		before = math.MaxInt64 / 2 // no log has so many events
+	}
+	err = s.readLog(ctx, "the end of the log", func(b *pgx.Batch) {
+		found = nil
+		b.Queue(logBeforeSQL, int64(before), limit).Query(collect(&found, events.rowTo))
+	})
+	return found, err
+}
+
 // newsSQL selects at most $3 threads of user $1 that have events after position $2. Its
 // candidates are the threads whose last event has a later position or none yet. A trimmed batch
 // has no position either; it is told from a new one by its missing row in the table batches.

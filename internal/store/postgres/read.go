@@ -225,6 +225,19 @@ func (s *Store) UserByCustomID(ctx context.Context, customID string) (u core.Use
 	return u, err
 }
 
+// ListHeads returns up to limit heads of threads, in ascending order of ids, whose ids are
+// greater than after.
+func (s *Store) ListHeads(ctx context.Context, after string, limit int) (found []core.Head, err error) {
+	var hs []row.DatedHead
+	err = s.read(ctx, "threads after "+after, func(b *pgx.Batch) {
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id > $1 ORDER BY id LIMIT $2`, after, limit).Query(collect(&hs, heads.rowTo))
+	})
+	for i := range hs {
+		found = append(found, hs[i].Head)
+	}
+	return found, err
+}
+
 // ListUsers returns up to limit users, in ascending order of ids, whose ids are greater than
 // after.
 func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]core.User, error) {

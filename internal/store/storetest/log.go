@@ -91,6 +91,90 @@ func testEvents(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
+// testLogBefore reads the log backwards, in pages of all sizes, over the end of a day and with
+// events of a user among those of threads, before and after the first day is trimmed.
+func testLogBefore(t *testing.T, e Engine) {
+	s := e.Open(t)
+	ctx := context.Background()
+	if got, err := s.LogBefore(ctx, 0, 10); err != nil || len(got) != 0 {
+		t.Fatalf("an empty log: %+v, %v", got, err)
+	}
+	a, b, ann := thread(1), thread(2), user(1)
+	apply(t, s, start, create(a, "", ann), create(b, "", ann))
+	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
+	revoke := putUser(core.User{ID: ann}, live)
+	revoke.Events = []core.Event{{Kind: core.TokensRevoked, Actor: ann}}
+	apply(t, s, start+1, revoke)
+	for i := range int64(5) {
+		apply(t, s, start+500*(i+1), send(a, 1, ann, "", "x"), send(b, 1, ann, "", "y")) // midnight comes at 1000
+	}
+	tip(t, s)
+	all := events(t, s)
+	slices.Reverse(all)
+	for _, when := range []string{"before", "after"} {
+		for _, limit := range []int{1, 2, 3, 100} {
+			var got []core.Event
+			for before := uint64(0); ; before = got[len(got)-1].Position {
+				page, err := s.LogBefore(ctx, before, limit)
+				if err != nil || len(page) > limit {
+					t.Fatalf("%s: before %d: %d events, %v", when, before, len(page), err)
+				}
+				if got = append(got, page...); len(page) < limit {
+					break
+				}
+			}
+			if !slices.Equal(got, all) {
+				t.Errorf("%s the trim, pages of %d: %+v\nwant %+v", when, limit, got, all)
+			}
+		}
+		if when == "before" {
+			if err := s.Trim(ctx, uint32(start/day)+1); err != nil {
+				t.Fatal(err)
+			}
+			all = slices.DeleteFunc(all, func(e core.Event) bool { return e.Day <= uint32(start/day) })
+			if len(all) == 0 {
+				t.Fatal("no event is left")
+			}
+		}
+	}
+	closeStore(t, s)
+}
+
+// testListHeads lists threads in the order of ids, a deleted one too.
+func testListHeads(t *testing.T, e Engine) {
+	s := e.Open(t)
+	ctx := context.Background()
+	ann := user(1)
+	var want []string
+	for n := range 5 {
+		apply(t, s, start+int64(n), create(thread(n+1), "", ann))
+		want = append(want, thread(n+1))
+	}
+	apply(t, s, start+50, &core.Change{Key: thread(2), Thread: thread(2), Revision: 1, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}})
+	for _, limit := range []int{1, 2, 100} {
+		var got []string
+		for after := ""; ; after = got[len(got)-1] {
+			page, err := s.ListHeads(ctx, after, limit)
+			if err != nil || len(page) > limit {
+				t.Fatalf("after %q: %d heads, %v", after, len(page), err)
+			}
+			for _, h := range page {
+				got = append(got, h.ID)
+				if h.Topic != "topic of "+h.ID || h.Revision == 0 || (h.DeletedOn != 0) != (h.ID == thread(2)) {
+					t.Errorf("a head: %+v", h)
+				}
+			}
+			if len(page) < limit {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: %q\nwant %q", limit, got, want)
+		}
+	}
+	closeStore(t, s)
+}
+
 // testCursors reads the log with valid cursors, which must return the events after them, and
 // with cursors of another epoch, beyond the end and of another event, which must return a gap.
 func testCursors(t *testing.T, e Engine) {

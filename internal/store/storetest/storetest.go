@@ -75,6 +75,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("threads that expire", func(t *testing.T) { testExpiring(t, e) })
 	t.Run("positions", func(t *testing.T) { testPositions(t, e) })
 	t.Run("events", func(t *testing.T) { testEvents(t, e) })
+	t.Run("log backwards", func(t *testing.T) { testLogBefore(t, e) })
+	t.Run("list of heads", func(t *testing.T) { testListHeads(t, e) })
 	t.Run("cursors", func(t *testing.T) { testCursors(t, e) })
 	t.Run("trim", func(t *testing.T) { testTrim(t, e) })
 	t.Run("news", func(t *testing.T) { testNews(t, e) })
