@@ -332,10 +332,10 @@ func (s *Service) FindUsers(ctx context.Context, text, after string, limit int) 
 type userSearch struct {
 	*Service
 	*scan
-	text   string
-	limit  int
+	text    string
+	limit   int
 	matches []FoundUser
-	found  map[string]bool
+	found   map[string]bool
 }
 
 func (f *userSearch) full() bool { return len(f.matches) >= f.limit || f.scan.over() }
