@@ -37,6 +37,9 @@ type Interrupter interface{ Interrupt() }
 type SessionOptions struct {
 	Protocol Protocol
 	Threads  []string // only events of these threads; empty: of all
+	// From is the address of the client and Agent its user agent, both for the operator. They may
+	// be empty.
+	From, Agent string
 }
 
 // maxWrite is the number of bytes at which a session stops to gather events and writes them.
@@ -54,6 +57,7 @@ type Session struct {
 	o       SessionOptions
 	threads map[string]struct{} // nil: all
 	sink    Sink
+	since   time.Time   // when it was opened
 	beat    *time.Timer // fires after Heartbeat
 	expiry  *time.Timer // fires when the token expires
 	done    chan struct{}
@@ -82,7 +86,7 @@ type queued struct {
 }
 
 func newSession(h *Hub, c token.Claims, o SessionOptions, sink Sink) *Session {
-	s := &Session{hub: h, claims: c, o: o, sink: sink, done: make(chan struct{}), ending: make(chan struct{})}
+	s := &Session{hub: h, claims: c, o: o, sink: sink, since: h.now(), done: make(chan struct{}), ending: make(chan struct{})}
 	if len(o.Threads) > 0 {
 		s.threads = make(map[string]struct{}, len(o.Threads))
 		for _, id := range o.Threads {

@@ -192,7 +192,7 @@ func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway
 		return nil, nil, err
 	}
 	k := newSink(claims.User, threads)
-	s, err := h.o.Hub.Open(r.Context(), claims, from, gateway.SessionOptions{Protocol: gateway.SSE, Threads: threads}, k)
+	s, err := h.o.Hub.Open(r.Context(), claims, from, gateway.SessionOptions{Protocol: gateway.SSE, Threads: threads, From: record.Client, Agent: record.UserAgent}, k)
 	if err != nil {
 		return nil, nil, requests.OfHub(err)
 	}

@@ -73,7 +73,7 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 		mute.session.End(gateway.Replaced)
 	}
 	p := &poll{sid: pending.sid, h: h, room: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
-	s := &socket{wire: p}
+	s := &socket{wire: p, from: req.record.Client, agent: req.record.UserAgent}
 	p.socket = s
 	req.record.User = pending.claims.User
 	if err := h.allow(req, pending.claims.User); err != nil {

@@ -56,6 +56,8 @@ type socket struct {
 	wire      wire
 	path      string // of the connection's URL
 	recipient string // as recipientField returns it
+	from      string // the address of the client
+	agent     string // its user agent
 
 	// The mutex mu of the endpoint guards the fields from timer to frames.
 	timer      *time.Timer        // asks for another socket, or ends one that was replaced; may be nil
@@ -99,7 +101,7 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 		h.stats.forgotten.Add(1)
 		start = nil
 	}
-	o := gateway.SessionOptions{Protocol: gateway.Trouter}
+	o := gateway.SessionOptions{Protocol: gateway.Trouter, From: s.from, Agent: s.agent}
 	s.session, err = h.hub.Open(ctx, c, start, o, s)
 	if why := reasonOf(err); why == gateway.UserFull && h.yield(ctx, e) {
 		s.session, err = h.hub.Open(ctx, c, start, o, s)

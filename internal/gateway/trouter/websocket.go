@@ -96,7 +96,7 @@ func (h *Handler) openWebSocket(req *request) error {
 		return err
 	}
 	ws := &webSocket{unread: make(chan struct{})}
-	s := &socket{wire: ws}
+	s := &socket{wire: ws, from: req.record.Client, agent: req.record.UserAgent}
 	ws.socket = s
 	p := h.sids.take(req.id)
 	if p == nil {

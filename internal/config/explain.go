@@ -1,0 +1,40 @@
+package config
+
+import "cmp"
+
+// Explained is a setting with its value, where that comes from, and what the setting is for.
+type Explained struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`  // "hidden" for a secret that is set
+	Source  string `json:"source"` // flag, environment, file, default or dev default
+	Default string `json:"default"`
+	Secret  bool   `json:"secret"`
+	Help    string `json:"help"`
+}
+
+// Explain returns all settings in the order of Settings, without secrets.
+func (c Config) Explain() []Explained {
+	all := make([]Explained, 0, len(Settings))
+	for _, s := range Settings {
+		v := c.values[s.Name]
+		e := Explained{Name: s.Name, Value: v.shown(s), Default: s.Default, Secret: s.Secret, Help: s.Help, Source: "default"}
+		switch {
+		case v.source == fromFlag:
+			e.Source = "flag"
+		case v.source == fromEnv:
+			e.Source = "environment"
+		case v.source == fromFile:
+			e.Source = "file"
+		case c.Dev && s.DevDefault != "":
+			e.Source = "dev default"
+		}
+		if c.Dev {
+			e.Default = cmp.Or(s.DevDefault, s.Default)
+		}
+		if s.Secret && v.source > fromCommand {
+			e.Value = "hidden"
+		}
+		all = append(all, e)
+	}
+	return all
+}

@@ -1,0 +1,120 @@
+package limits
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Rule is a rate limit of a profile, for people to read.
+type Rule struct {
+	Name   string
+	Scope  string // "by a user", "in a thread" or "by a user in a thread"
+	Count  int    // most requests in the window
+	Window time.Duration
+}
+
+// Rules returns the rate limits of the profile.
+func (p Profile) Rules() (all []Rule) {
+	for _, r := range profiles[p].rates {
+		for _, w := range r.windows {
+			all = append(all, Rule{r.name, scopeNames[r.scope], w.count, w.span})
+		}
+	}
+	return all
+}
+
+// Use says how much of a limit is used up. User and Thread are empty where the limit does not
+// count by them.
+type Use struct {
+	User, Thread string
+	Limit        string // as Refusal.Limit
+	Used, Of     int64
+	Over         bool          // the next request is refused
+	Resets       time.Duration // until the oldest counted request leaves the window
+}
+
+// nearest sorts uses, the greatest share of the limit first, and returns at most n of them.
+func nearest(all []Use, n int) []Use {
+	slices.SortFunc(all, func(a, b Use) int {
+		return cmp.Or(cmp.Compare(float64(b.Used)/float64(b.Of), float64(a.Used)/float64(a.Of)), cmp.Compare(a.User, b.User), cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Limit, b.Limit))
+	})
+	return all[:min(n, len(all))]
+}
+
+// Near returns who is nearest to a limit, at most n uses. It leaves out those who have used less
+// than half of theirs.
+func (l *Limiter) Near(n int) (all []Use) {
+	for i := range l.shards {
+		all = l.shards[i].near(l, all)
+		if len(all) > 16*n { // bound the memory on a server where everybody is near
+			all = nearest(all, n)
+		}
+	}
+	return nearest(all, n)
+}
+
+// near adds the uses of one shard to all.
+func (s *shard) near(l *Limiter, all []Use) []Use {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.advance(l.now().Sub(l.start), l.longest)
+	for _, generation := range []map[key]*counter{s.young, s.old} {
+		for k, c := range generation {
+			for j, w := range k.limit.windows {
+				used, oldest := c.within(w, t)
+				if 2*used < w.count {
+					continue
+				}
+				all = append(all, Use{
+					User: k.user, Thread: k.thread, Limit: k.limit.texts[j], Used: int64(used), Of: int64(w.count),
+					Over: used >= w.count, Resets: oldest + w.span - t,
+				})
+			}
+		}
+	}
+	return all
+}
+
+// within returns the number of counted times in the window that ends at t, and the oldest of
+// them.
+func (c *counter) within(w window, t time.Duration) (used int, oldest time.Duration) {
+	for used < min(c.n, w.count) && c.latest(used+1)+w.span > t {
+		used++
+		oldest = c.latest(used)
+	}
+	return used, oldest
+}
+
+// Limit returns the number of bytes that a user may write in an hour.
+func (w *Written) Limit() int64 { return w.limit }
+
+// Near returns who is nearest to the limit of bytes, at most n users. It leaves out those who
+// have used less than half of theirs.
+func (w *Written) Near(n int) (all []Use) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	since := w.now().Sub(w.start)
+	w.last = max(w.last, int64(since/partLength))
+	for _, generation := range []map[string]*volume{w.young, w.old} {
+		for user, v := range generation {
+			v.advance(w.last)
+			var total int64
+			first := w.last - parts
+			for p := w.last; p >= w.last-parts; p-- {
+				if b := v.bytes[(p+int64(len(v.bytes)))%int64(len(v.bytes))]; b > 0 {
+					total += b
+					first = p
+				}
+			}
+			if 2*total < w.limit {
+				continue
+			}
+			all = append(all, Use{
+				User: user, Limit: "bytes written per hour by a user", Used: total, Of: w.limit, Over: total >= w.limit,
+				Resets: max(time.Duration(first+parts+1)*partLength-since, 0),
+			})
+		}
+	}
+	return nearest(all, n)
+}
