@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -199,13 +200,27 @@ func userAgent() string { return "confab-cli/" + shortVersion() }
 // there is none.
 func refusal(res *http.Response) error {
 	var body struct {
-		Error struct{ Code, Message string }
+		Error        struct{ Code, Message string } // of the chat and identity APIs
+		Detail, Code string                         // of the operator's API
 	}
 	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // the body may be missing
-	if body.Error.Message == "" {
-		body.Error.Message = http.StatusText(res.StatusCode)
-	}
-	return &failure{what: fmt.Sprintf("the server refused: %s (%d %s)", body.Error.Message, res.StatusCode, body.Error.Code)}
+	code, message := cmp.Or(body.Code, body.Error.Code), cmp.Or(body.Detail, body.Error.Message, http.StatusText(res.StatusCode))
+	return &refusedError{failure{what: fmt.Sprintf("the server refused: %s (%d %s)", message, res.StatusCode, code)}, code}
+}
+
+// refusedError is the error of a request that the server has refused.
+type refusedError struct {
+	failure
+	code string // as in the body of the answer
+}
+
+// Unwrap returns the error that is shown to the user.
+func (e *refusedError) Unwrap() error { return &e.failure }
+
+// isRefused reports whether err is the refusal of a request with this code.
+func isRefused(err error, code string) bool {
+	var refused *refusedError
+	return errors.As(err, &refused) && refused.code == code
 }
 
 // httpClient returns an HTTP client for the server, which runs on this machine. If the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -99,17 +100,17 @@ func showMessages(cmd *cobra.Command, c *apiClient, q messagesQuery) error {
 // lastMessages returns the last messages of a thread, at most q.last, the oldest first.
 func lastMessages(ctx context.Context, c *apiClient, q messagesQuery) ([]admin.Message, error) {
 	found := []admin.Message{}
-	for before := uint64(0); ; {
+	for next := ""; ; {
 		var page admin.Messages
 		path := q.path()
-		if before > 0 {
-			path += fmt.Sprintf("?before=%d", before)
+		if next != "" {
+			path += "?next=" + url.QueryEscape(next)
 		}
 		if err := c.operate(ctx, http.MethodGet, path, nil, &page); err != nil {
 			return nil, err
 		}
 		found = append(found, page.Messages...)
-		if before = page.Next; before == 0 || len(found) >= q.last {
+		if next = page.Next; next == "" || len(found) >= q.last {
 			break
 		}
 	}
@@ -129,9 +130,9 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 		return err
 	}
 	defer res.Close()
-	for lines := json.NewDecoder(res); ; {
-		var m admin.Message
-		switch err := lines.Decode(&m); {
+	for lines := bufio.NewReader(res); ; {
+		m, err := nextMessage(lines)
+		switch {
 		case ctx.Err() != nil:
 			return exitCode(130)
 		case err != nil:
@@ -144,6 +145,19 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// nextMessage reads an event stream of the operator's API up to its next message.
+func nextMessage(stream *bufio.Reader) (m admin.Message, err error) {
+	for {
+		line, err := stream.ReadBytes('\n')
+		if err != nil {
+			return m, err
+		}
+		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+			return m, json.Unmarshal(data, &m)
 		}
 	}
 }

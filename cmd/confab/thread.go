@@ -45,7 +45,7 @@ func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) err
 	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
 		return err
 	}
-	if list.More {
+	if list.Next != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "only the newest %d are shown\n", len(list.Threads))
 	}
 	if asJSON {

@@ -61,7 +61,11 @@ func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
 	printed := false
 	for after := ""; ; {
 		var page admin.Users
-		if err := c.operate(cmd.Context(), http.MethodGet, "users?after="+url.QueryEscape(after), nil, &page); err != nil {
+		path := "users?limit=1000"
+		if after != "" {
+			path += "&next=" + url.QueryEscape(after)
+		}
+		if err := c.operate(cmd.Context(), http.MethodGet, path, nil, &page); err != nil {
 			return err
 		}
 		for _, u := range page.Users {
@@ -125,9 +129,9 @@ func newUserShow() *cobra.Command {
 // the id.
 func knownUser(cmd *cobra.Command, c *apiClient, id string) (u admin.User, err error) {
 	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(id), nil, &u); err != nil {
-		return u, err
-	}
-	if u.State == "unknown" {
+		if !isRefused(err, "unknown-user") {
+			return u, err
+		}
 		return u, &failure{what: fmt.Sprintf("the server has no user %q", id), next: "list them: " + programName() + " user list"}
 	}
 	return u, nil

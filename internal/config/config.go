@@ -39,7 +39,8 @@ type Config struct {
 	ListenHTTP string // host:port of plain http, or empty: off
 	ListenOps  string // host:port of metrics and health, or empty: off
 
-	ListenAdmin        string // host:port of the operator's API, on loopback, or empty: off
+	ListenAdmin        string // host:port of the operator's API and console, or empty: off; with TLS if other machines can reach it
+	ViewerSecret       string // what viewers of the operator's API send, or empty: there are none
 	AdminReadsMessages bool   // the operator's API shows the content of messages
 	Pprof              bool   // ListenOps serves profiles too
 

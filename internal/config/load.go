@@ -196,6 +196,13 @@ func (l *loader) checkCombinations(c Config) {
 	if c.WebTokenURL != "" && l.in.Only == nil && !c.ChatPage(true) && (c.ListenHTTP == "" || !c.ChatPage(false)) {
 		l.fail(Error{Setting: "web-token-url", Origin: c.Origin("web-token-url"), Problem: "it is for the chat page, which no listener serves", Next: "add --web on"})
 	}
+	if c.ListenAdmin != "" && !Loopback(c.ListenAdmin) && c.TLSCert == "" && l.in.Only == nil {
+		l.fail(Error{
+			Setting: "listen-admin", Origin: c.Origin("listen-admin"),
+			Problem: "can be reached from other machines, and without tls-cert the operator's secret would cross the network unprotected",
+			Next:    "set tls-cert and tls-key, or write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST",
+		})
+	}
 	if !c.PublicKey() {
 		return
 	}

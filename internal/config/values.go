@@ -158,11 +158,22 @@ func setListenAdmin(c *Config, v value) (err error) {
 	if v.text == "off" {
 		return nil
 	}
-	if c.ListenAdmin, err = v.address("such as localhost:8082, or off"); err == nil && !Loopback(c.ListenAdmin) {
-		return bad(v, "can be reached from other machines, and the operator's secret would cross the network in plain http",
-			"write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST")
-	}
+	c.ListenAdmin, err = v.address("such as localhost:8082, or off")
 	return err
+}
+
+// minSecret is the least number of characters of the viewer's secret, so that nobody guesses it.
+const minSecret = 20
+
+func setViewerSecret(c *Config, v value) error {
+	if v.text == "" && v.source <= fromCommand {
+		return nil
+	}
+	if len(v.text) < minSecret || strings.ContainsFunc(v.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return bad(v, "it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24")
+	}
+	c.ViewerSecret = v.text
+	return nil
 }
 
 func setAdminReadsMessages(c *Config, v value) (err error) {

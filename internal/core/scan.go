@@ -90,8 +90,8 @@ type EventsQuery struct {
 	Limit   int    // most events; 1 or more
 }
 
-// matches reports whether the query selects the event.
-func (q *EventsQuery) matches(e *Event) bool {
+// Matches reports whether the query selects the event.
+func (q *EventsQuery) Matches(e *Event) bool {
 	return (q.Thread == "" || e.Thread == q.Thread) && (q.Actor == "" || e.Actor == q.Actor) &&
 		(q.Kind == 0 || e.Kind == q.Kind) && (q.Message == 0 || e.MessageID == q.Message)
 }
@@ -136,7 +136,7 @@ func (s *Service) Events(ctx context.Context, q EventsQuery) (page EventsPage, e
 			if before = e.Position; q.Thread != "" {
 				before = e.Number
 			}
-			if q.matches(e) {
+			if q.Matches(e) {
 				page.Events = append(page.Events, *e)
 			}
 			if len(page.Events) == q.Limit {

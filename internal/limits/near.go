@@ -34,8 +34,8 @@ type Use struct {
 	Resets       time.Duration // until the oldest counted request leaves the window
 }
 
-// nearest sorts uses, the greatest share of the limit first, and returns at most n of them.
-func nearest(all []Use, n int) []Use {
+// Nearest sorts uses, the greatest share of the limit first, and returns at most n of them.
+func Nearest(all []Use, n int) []Use {
 	slices.SortFunc(all, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(float64(b.Used)/float64(b.Of), float64(a.Used)/float64(a.Of)), cmp.Compare(a.User, b.User), cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Limit, b.Limit))
 	})
@@ -48,10 +48,10 @@ func (l *Limiter) Near(n int) (all []Use) {
 	for i := range l.shards {
 		all = l.shards[i].near(l, all)
 		if len(all) > 16*n { // bound the memory on a server where everybody is near
-			all = nearest(all, n)
+			all = Nearest(all, n)
 		}
 	}
-	return nearest(all, n)
+	return Nearest(all, n)
 }
 
 // near adds the uses of one shard to all.
@@ -116,5 +116,5 @@ func (w *Written) Near(n int) (all []Use) {
 			})
 		}
 	}
-	return nearest(all, n)
+	return Nearest(all, n)
 }

@@ -27,6 +27,7 @@ func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 		s.keep(r)
 		if r.Status == 0 || r.Status >= http.StatusBadRequest {
 			s.metrics.Refused(refusalReason(r))
+			s.figures.Refused(refusalReason(r))
 		}
 		logs(r)
 	}

@@ -159,8 +159,9 @@ func (k *keyring) row(i int) core.AccessKeyRow {
 
 // Rotate replaces the key with the name by a new one, in the store and then in memory. It fails
 // with admin.ErrNoKey or admin.ErrConfigured. If another server has replaced the key
-// first, Rotate adopts the other server's key and fails with a *admin.RotatedError.
-func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
+// first, Rotate adopts the other server's key and fails with a *admin.RotatedError. The audit rows
+// are written together with the key.
+func (k *keyring) Rotate(ctx context.Context, name string, audit ...core.Audit) (admin.Key, communication.AccessKey, error) {
 	for i := range k.rows {
 		if token.KeyName(i) != name {
 			continue
@@ -176,7 +177,7 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if err != nil {
 			return admin.Key{}, communication.AccessKey{}, err
 		}
-		stored, err := k.store.SetKey(ctx, i, row)
+		stored, err := k.store.SetKey(ctx, i, row, audit...)
 		if err != nil {
 			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
 		}

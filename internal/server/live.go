@@ -153,7 +153,7 @@ func sessionsOf(wanted int, files uint64) int {
 // request.
 func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	if !strings.HasPrefix(r.Note, sse.Ended) {
-		s.metrics.Request(r.Operation, r.Status, r.Took)
+		s.answered(r.Operation, r.Status, r.Took)
 	}
 	access(liveRecord(r))
 }

@@ -57,15 +57,9 @@ const ReadyPath = "/readyz"
 
 // answerReady answers 200 if the server can process requests, and otherwise 503 with the reason.
 func (s *Server) answerReady(w http.ResponseWriter, _ *http.Request) {
-	if !s.ready.Load() {
-		http.Error(w, "stopping", http.StatusServiceUnavailable)
+	if why := s.unready(); why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
-	}
-	if s.db != nil {
-		if why := s.db.away(time.Now()); why != "" {
-			http.Error(w, "the database is away: "+why, http.StatusServiceUnavailable)
-			return
-		}
 	}
 	io.WriteString(w, "ready\n")
 }

@@ -20,11 +20,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/figures"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/sse"
 	"github.com/confab-chat/confab/internal/gateway/trouter"
@@ -98,6 +98,9 @@ type Info struct {
 	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
 	Admin       string // URL of the operator's API, or empty if off
 	AdminSecret string // the bearer for Admin, or empty; nothing else knows it
+	// ConsoleURL is the URL of the console of a development server, with a code that signs in one
+	// person. It is empty without --dev or Admin.
+	ConsoleURL string
 
 	Data      string // the data folder, or config.Memory
 	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
@@ -122,26 +125,33 @@ type Info struct {
 
 // Server is a running server. Start makes one.
 type Server struct {
-	info    Info
-	log     *slog.Logger
-	store   core.Store
-	bus     core.Bus
-	core    *core.Service
-	hub     *gateway.Hub
-	events  *sse.Handler
-	trouter *trouter.Handler
-	keys    *keyring
-	metrics *metrics.Metrics
-	ready   atomic.Bool
-	db      *watched       // what the checks of the database have found; nil with the embedded store
-	servers []*http.Server // of all listeners but ops
-	ops     *http.Server   // or nil
-	clients *gate          // of the ports for clients
-	bodies  *bodies
-	broken  *failures         // connections of all ports that had no request
-	running handlers          // of all ports
-	access  func(rest.Record) // counts and logs a request that no live protocol has answered
-	refused refusals          // by the listeners for clients
+	info      Info
+	log       *slog.Logger
+	store     core.Store
+	bus       core.Bus
+	core      *core.Service
+	hub       *gateway.Hub
+	events    *sse.Handler
+	trouter   *trouter.Handler
+	keys      *keyring
+	metrics   *metrics.Metrics
+	figures   *figures.Figures
+	limiter   *limits.Limiter
+	written   *limits.Written // or nil
+	devRoutes http.Handler    // of a development server, or nil
+	traffic   *traffic.Log    // the newest requests of clients
+	id        string          // random, of this process
+	started   time.Time
+	ready     atomic.Bool
+	db        *watched       // what the checks of the database have found; nil with the embedded store
+	servers   []*http.Server // of all listeners but ops
+	ops       *http.Server   // or nil
+	clients   *gate          // of the ports for clients
+	bodies    *bodies
+	broken    *failures         // connections of all ports that had no request
+	running   handlers          // of all ports
+	access    func(rest.Record) // counts and logs a request that no live protocol has answered
+	refused   refusals          // by the listeners for clients
 	// strangers counts the requests that the operator's API has refused. They have a limit of
 	// log lines of their own, so that a flood of refused clients on the other ports does not
 	// hide them.
@@ -162,7 +172,6 @@ type Server struct {
 	clock     *dev.Clock         // with --dev, or nil
 	faults    *dev.Faults        // with --dev, or nil
 	recorder  *record.Recorder   // with --record, or nil
-	traffic   *traffic.Log       // the newest requests of clients
 	lookups   lookups
 
 	failed chan error    // of capacity 1: the error for which the server cannot continue
@@ -181,7 +190,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{traffic: traffic.New(traffic.Options{Bodies: o.Config.Dev}), log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
+	s := &Server{log: o.Logger, now: o.Now, id: strings.ToLower(rand.Text()[:12]), started: time.Now(), traffic: traffic.New(traffic.Options{Bodies: o.Config.Dev}), failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
 	if o.Config.Dev {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
@@ -249,7 +258,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.serve(ports.https.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), tlsConfig)
 	s.serve(ports.http.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), nil)
-	s.serveOperator(ports, o)
+	if err := s.serveOperator(ports, o, tlsConfig); err != nil {
+		return nil, err
+	}
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
@@ -258,8 +269,12 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if s.clock != nil {
 		s.clock.Wake(func() { s.sweepAndWait(sweeping) })
 	}
+	s.serving.Go(func() { s.figures.Run(sweeping) })
 	if s.db != nil {
 		s.serving.Go(func() { s.watchDatabase(sweeping) })
+	}
+	if db, ok := s.store.(*postgres.Store); ok {
+		s.serving.Go(func() { s.beat(sweeping, db, o.Version) })
 	}
 	s.ready.Store(true)
 	return s, nil
@@ -297,8 +312,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		s.metrics.Database(func() metrics.Database { return s.databaseMetrics(db) })
 	}
 	s.bus = new(local.Bus)
+	s.figures = figures.New(s.gauges)
 	s.core, err = core.New(ctx, s.store, s.bus, core.Options{
-		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Sizes(),
+		Now: s.now, Batch: s.committed, Limits: o.Config.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 		EventsKept: o.Config.EventsKept, AuditKept: o.Config.AuditKept, HTMLImagesOff: !o.Config.HTMLImages,
@@ -445,13 +461,14 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		NewerVersions: o.Config.NewerVersions,
 		Access: func(r rest.Record) {
 			r.Path = withoutSecrets(r.Path)
-			s.metrics.Request(r.Operation, r.Status, r.Duration)
+			s.answered(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
 	}
-	s.access = ro.Access
+	s.access, s.limiter = ro.Access, limiter
 	if o.Config.Limits == limits.Fair && o.Config.WrittenPerHour > 0 {
-		ro.Written = limits.NewWritten(o.Config.WrittenPerHour, s.now)
+		s.written = limits.NewWritten(o.Config.WrittenPerHour, s.now)
+		ro.Written = s.written
 	}
 	if s.faults != nil { // a nil *dev.Faults would make a non-nil interface
 		ro.Faults = s.faults
@@ -466,6 +483,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		visitors = &people{s: s}
 	}
 	devHandler := s.devHandler(o.Config, visitors)
+	s.devRoutes = devHandler
 	if devHandler != nil {
 		devHandler = s.recorded("dev", o.Now, access, devHandler)
 	}
@@ -488,32 +506,6 @@ const (
 	streamWindow  = 64 << 10 // bytes of one stream that nobody has read yet
 	receiveWindow = 1 << 20  // bytes of all
 )
-
-// serveOperator serves the operator's API on its socket and port, and the ops port.
-func (s *Server) serveOperator(ports ports, o Options) {
-	timeout := min(operatorBodyTime, o.Config.BodyTimeout)
-	gate := newGate(operatorConnections, 0, nil)
-	door := admin.New(admin.Options{
-		Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), ReadsMessages: o.Config.AdminReadsMessages, Logger: s.log, Audit: o.Audit,
-		MayLog: func(status int) bool { return s.strangers.mayLog(o.Audit, status, time.Now()) },
-	})
-	if ports.socket != nil {
-		srv := s.newServer(gate, limitBody(s.besideReady(door.Socket()), timeout), nil)
-		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-			return admin.ConnContext(withCarrier(ctx, c), c)
-		}
-		srv.RegisterOnShutdown(door.Stop)
-		s.servers = append(s.servers, srv)
-		s.serveOn(srv, gate, []net.Listener{ports.socket})
-	}
-	if s.info.Admin = ports.admin.url("http"); s.info.Admin != "" {
-		s.info.AdminSecret = rand.Text()
-		s.serve(ports.admin.listeners, gate, limitBody(door.TCP(s.info.AdminSecret), timeout), nil)
-		s.servers[len(s.servers)-1].RegisterOnShutdown(door.Stop)
-	}
-	s.ops = s.newServer(gate, limitBody(s.guardPages(o.Config, o.Now, s.opsHandler(o.Config, o.Now)), timeout), nil)
-	s.serveOn(s.ops, gate, ports.ops.listeners)
-}
 
 // serve starts an HTTP server on the listeners, with TLS if config is not nil. gate counts the
 // connections. serve does nothing if there are no listeners.

@@ -79,7 +79,9 @@ func (c Cause) Fact(name string) string {
 }
 
 // Equal reports whether two causes have the same code and the same facts in the same order.
-func (c Cause) Equal(other Cause) bool { return c.Code == other.Code && slices.Equal(c.facts, other.facts) }
+func (c Cause) Equal(other Cause) bool {
+	return c.Code == other.Code && slices.Equal(c.facts, other.facts)
+}
 
 // Size returns the memory that the cause keeps, in bytes.
 func (c Cause) Size() int {
