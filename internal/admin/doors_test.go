@@ -59,10 +59,8 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 			{name: "a page of another site", header: []string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "cross-site"}, want: 403},
 		} {
 			status, text := p.send(p.client, p.info.Admin, tt.key, route[0], admin.Prefix+route[1], "", tt.header...)
-			var refused struct {
-				Error struct{ Code, Message string }
-			}
-			if err := json.Unmarshal([]byte(text), &refused); err != nil || status != tt.want || refused.Error.Code == "" || refused.Error.Message == "" {
+			var refused admin.Problem
+			if err := json.Unmarshal([]byte(text), &refused); err != nil || status != tt.want || refused.Status != tt.want || refused.Code == "" || refused.Detail == "" {
 				t.Errorf("%s %s, %s: %d %s, want %d and an error", route[0], route[1], tt.name, status, text, tt.want)
 			}
 		}
@@ -176,11 +174,11 @@ func TestContentNeedsPermission(t *testing.T) {
 			t.Fatalf("%s: %v, %s", tt.name, err, body)
 		}
 		var older admin.Messages
-		p.want(200, "GET", fmt.Sprintf("%s?before=%d", path, page.Messages[0].Sequence), "", &older)
+		p.want(200, "GET", fmt.Sprintf("%s?next=%d", path, page.Messages[0].Sequence), "", &older)
 		if diff := cmp.Diff(page.Messages[1:], older.Messages); diff != "" {
 			t.Errorf("%s: the messages before the newest (-want +got):\n%s", tt.name, diff)
 		}
-		p.want(400, "GET", path+"?before=x", "", nil)
+		p.want(400, "GET", path+"?next=x", "", nil)
 		p.want(404, "GET", admin.Prefix+"threads/"+url.PathEscape(nowhere)+"/messages", "", nil)
 	}
 }
@@ -218,7 +216,7 @@ func TestEachCallIsLogged(t *testing.T) {
 	p.want(200, "GET", "/admin/v1/users/"+user, "", nil)
 	p.want(404, "GET", "/admin/v1/nothing", "", nil)
 	p.want(403, "GET", "/admin/v1/threads/"+url.PathEscape(nowhere)+"/messages", "", nil)
-	p.want(400, "GET", "/admin/v1/keys", strings.Repeat(" ", 5000), nil)
+	p.want(413, "GET", "/admin/v1/keys", strings.Repeat(" ", 5000), nil)
 	p.want(400, "GET", "/admin/v1/users/"+strings.Repeat("9", 5000), "", nil)
 	p.want(409, "POST", "/admin/v1/backup", `{"to":"/backups/today","proof":"x"}`, nil)
 	for _, header := range [][]string{{}, {"Authorization", "Bearer " + p.info.AdminSecret}, {"Host", "evil.example"}} {
@@ -241,18 +239,18 @@ func TestEachCallIsLogged(t *testing.T) {
 		}
 	}
 	want := []record{
-		{"operator", me, "socket", "list keys", "", "done", 200},
-		{"operator", me, "socket", "rotate key", "secondary", "done", 200},
-		{"operator", me, "socket", "rotate key", "third", admin.ErrNoKey.Error(), 404},
-		{"operator", me, "socket", "show user", user, "done", 200},
+		{"operator", me, "socket", "listKeys", "", "done", 200},
+		{"operator", me, "socket", "rotateKey", "secondary", "done", 200},
+		{"operator", me, "socket", "rotateKey", "third", admin.ErrNoKey.Error(), 404},
+		{"operator", me, "socket", "showUser", user, "done", 200},
 		{"operator", me, "socket", "unknown", "GET /admin/v1/nothing", "there is nothing at this path", 404},
-		{"operator", me, "socket", "read messages", nowhere, "this server does not show the content of messages to its operator: start it with --admin-reads-messages to allow that", 403},
-		{"operator", me, "socket", "list keys", "", "the body cannot be read or is too long", 400},
-		{"operator", me, "socket", "show user", "999", "an identifier", 400},
+		{"operator", me, "socket", "listMessages", nowhere, "this server does not show the content of messages to its operator: start it with --admin-reads-messages to allow that", 403},
+		{"operator", me, "socket", "listKeys", "", "the body is too long or cannot be read", 413},
+		{"operator", me, "socket", "showUser", "999", "an identifier", 400},
 		{"operator", me, "socket", "backup", "/backups/today", admin.ErrBackup.Error() + ": this server keeps its data in memory", 409},
-		{"operator", "nobody", "port", "list keys", "", "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted", 401},
-		{"operator", "secret", "port", "list keys", "", "done", 200},
-		{"operator", "nobody", "port", "list keys", "", "the Host header does not name this machine: use localhost or a loopback address", 403},
+		{"operator", "nobody", "port", "listKeys", "", "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder, the viewer's secret or a session; access keys and user tokens are not accepted", 401},
+		{"operator", "secret", "port", "listKeys", "", "done", 200},
+		{"operator", "nobody", "port", "listKeys", "", "the Host header does not name this machine: use localhost or a loopback address", 403},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)

@@ -36,7 +36,7 @@ func (p *place) follow(id string, after uint64) *follower {
 		p.Fatal(err)
 	}
 	p.Cleanup(func() { res.Body.Close() })
-	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "application/x-ndjson; charset=utf-8" {
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
 		p.Fatalf("follow: %s, %s", res.Status, res.Header.Get("Content-Type"))
 	}
 	f := &follower{place: p, lines: make(chan string, 100)}
@@ -45,7 +45,9 @@ func (p *place) follow(id string, after uint64) *follower {
 		in := bufio.NewScanner(res.Body)
 		in.Buffer(nil, 8<<20)
 		for in.Scan() {
-			f.lines <- in.Text()
+			if data, ok := strings.CutPrefix(in.Text(), "data: "); ok {
+				f.lines <- data
+			}
 		}
 	}()
 	return f
@@ -158,13 +160,13 @@ func TestFollow(t *testing.T) {
 			t.Errorf("a deleted thread tells %+v", m)
 		}
 	}
-	if n := strings.Count(p.log.String(), `"operation":"follow messages"`); n != 2 {
+	if n := strings.Count(p.log.String(), `"operation":"followMessages"`); n != 2 {
 		t.Errorf("the log has %d records of 2 requests that followed the thread", n)
 	}
 }
 
 // TestFollowRefusals sends requests that must not be able to follow a thread, among them one
-// more than maxFollowers.
+// more than maxStreams.
 func TestFollowRefusals(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true")
 	_, token := p.newUser()
@@ -175,7 +177,7 @@ func TestFollowRefusals(t *testing.T) {
 	p.want(400, "GET", at("x", "0"), "", nil)
 	p.want(404, "GET", at(nowhere, "0"), "", nil)
 	p.want(400, "GET", at(id, "last"), "", nil)
-	for range 4 {
+	for range 24 {
 		p.follow(id, 0)
 	}
 	p.want(503, "GET", at(id, "0"), "", nil)
@@ -244,11 +246,11 @@ func TestListUsers(t *testing.T) {
 			t.Errorf("got %+v", u)
 		}
 	}
-	p.want(200, "GET", "/admin/v1/users?after="+url.QueryEscape(all.Users[0].ID), "", &rest)
+	p.want(200, "GET", "/admin/v1/users?next="+url.QueryEscape(all.Users[0].ID), "", &rest)
 	if len(rest.Users) != 2 || rest.Users[0] != all.Users[1] || rest.Users[1] != all.Users[2] {
 		t.Errorf("after the first of %+v: %+v", all.Users, rest.Users)
 	}
-	p.want(400, "GET", "/admin/v1/users?after=x", "", nil)
+	p.want(400, "GET", "/admin/v1/users?next=x", "", nil)
 	if status, _ := p.call(communication.AccessKey{}, "GET", "/admin/v1/users", ""); status != 404 && status != 401 {
 		t.Errorf("the port for clients answers %d", status)
 	}
