@@ -219,7 +219,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 		if code != "" && (json.Unmarshal(a.body, &problem) != nil || problem.Code != code || problem.Instance != a.id) {
 			m.Errorf("%s, %s: %s, want the code %s", id, name, a.body, code)
 		}
-		refused := a.status == 401 || a.status == 403 || a.status >= 400 && (changes || messages)
+		refused := a.status == 401 || a.status == 403 || code == "two-credentials" || a.status >= 400 && (changes || messages)
 		switch {
 		case refused:
 			m.rows[a.id] = -1
