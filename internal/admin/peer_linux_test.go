@@ -78,7 +78,7 @@ func TestOtherUsersAreRefused(t *testing.T) {
 func TestUnknownUsersAreRefused(t *testing.T) {
 	var out lockedBuffer
 	log := slog.New(slog.NewJSONHandler(&out, nil))
-	srv := httptest.NewUnstartedServer(admin.New(admin.Options{Logger: log, Audit: log}).Socket())
+	srv := httptest.NewUnstartedServer(admin.New(admin.Options{Core: domain(t), Logger: log, Audit: log}).Socket())
 	srv.Config.ConnContext = admin.ConnContext
 	srv.Start()
 	defer srv.Close()

@@ -14,8 +14,8 @@ import (
 
 const (
 	// maxStreams is the greatest number of streams at the same time. Each of them holds one of
-	// the few connections that the operator's listeners accept.
-	maxStreams = 24
+	// the 16 connections that the operator's listeners accept.
+	maxStreams = 10
 	// streamWrite is the longest time that a client may take to receive what was written to it.
 	// Then the stream ends.
 	streamWrite = 30 * time.Second

@@ -325,7 +325,8 @@ func TestRefused(t *testing.T) {
 		{"listen cannot be off", flag("--listen=off"), []Error{{"listen", "flag --listen", `"off" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"port too high", env("CONFAB_LISTEN_OPS=localhost:70000"), []Error{{"listen-ops", "variable CONFAB_LISTEN_OPS", `"localhost:70000" has no port between 0 and 65535`, "write host:port, such as localhost:8081, or off"}}},
 		{"port by name", flag("--listen-http=localhost:http"), []Error{{"listen-http", "flag --listen-http", `"localhost:http" has no port between 0 and 65535`, "write host:port, such as localhost:8080, or off"}}},
-		{"operator's API for other machines", flag("--listen-admin=0.0.0.0:8082"), []Error{{"listen-admin", "flag --listen-admin", `"0.0.0.0:8082" can be reached from other machines, and the operator's secret would cross the network in plain http`, "write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST"}}},
+		{"operator's API for other machines", flag("--listen-admin=0.0.0.0:8082"), []Error{{"listen-admin", "flag --listen-admin", "can be reached from other machines, and without tls-cert the operator's secret would cross the network unprotected", "set tls-cert and tls-key, or write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST"}}},
+		{"short secret of viewers", env("CONFAB_VIEWER_SECRET=short"), []Error{{"viewer-secret", "variable CONFAB_VIEWER_SECRET", "it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"}}},
 		{"profiles or not", env("CONFAB_PPROF=perhaps"), []Error{{"pprof", "variable CONFAB_PPROF", `"perhaps" is neither true nor false`, "write true or false"}}},
 		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is neither a name nor an address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"tls name with port", flag("--tls-names=chat.lan:8443"), []Error{{"tls-names", "flag --tls-names", `"chat.lan:8443" is not a host name or an IP address`, "write names and addresses without scheme and port: chat.lan,192.168.1.20"}}},
@@ -453,7 +454,7 @@ func TestFoundFiles(t *testing.T) {
 	sample := map[string]string{
 		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
 		"tls-names": "evil.example", "tls-cert": "c.pem", "tls-key": "k.pem", "public-endpoint": "https://evil.example", "cors-origins": "https://evil.example",
-		"listen-admin": "localhost:4", "admin-reads-messages": "true", "pprof": "true", "trusted-proxies": "10.0.0.0/8",
+		"listen-admin": "localhost:4", "viewer-secret": "a-secret-of-a-stranger", "admin-reads-messages": "true", "pprof": "true", "trusted-proxies": "10.0.0.0/8",
 		"record": "r", "web": "on", "web-token-url": "https://evil.example/token",
 	}
 	for _, s := range Settings {

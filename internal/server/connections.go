@@ -21,7 +21,7 @@ const (
 	// operatorConnections is the most connections of the operators' ports. They are counted
 	// apart from those of clients, so that a flood of clients does not keep the metrics from
 	// being read.
-	operatorConnections = 48
+	operatorConnections = 16
 	// ownFiles is the number of open files reserved for what is neither a client's connection
 	// nor the store's: listeners, logs, the store's lock, and connections that are just being
 	// accepted or closed.
