@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/token"
@@ -108,11 +109,16 @@ func TestRotationsAtOnce(t *testing.T) {
 func TestRotateBothBesideAnotherServer(t *testing.T) {
 	s := keyStore(t)
 	here, other := keyringOn(t, s), keyringOn(t, s)
+	domain, err := core.New(t.Context(), s, new(local.Bus), core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer domain.Close()
 	both := func(k *keyring) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("POST", "http://localhost"+admin.Prefix+"keys/both/rotate", nil)
 		r.Header.Set("Authorization", "Bearer secret")
 		w := httptest.NewRecorder()
-		admin.New(admin.Options{Keys: k, Logger: slog.New(slog.DiscardHandler)}).TCP("secret").ServeHTTP(w, r)
+		admin.New(admin.Options{Core: domain, Keys: k, Logger: slog.New(slog.DiscardHandler)}).TCP(admin.Door{Secret: "secret"}).ServeHTTP(w, r)
 		return w
 	}
 	if _, _, err := other.Rotate(t.Context(), "secondary"); err != nil {
