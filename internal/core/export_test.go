@@ -44,11 +44,6 @@ func (s *Service) Closing(key string) bool {
 	return l.closed
 }
 
-// ThreadIDFor returns the id of the thread that the caller creates with an idempotency token.
-func (s *Service) ThreadIDFor(caller, token string) string {
-	return threadIDFor(s.resource.ID, caller, token)
-}
-
 // Enqueue puts a change into the lane of its key without waiting for the outcome. It
 // returns false if the lane is full.
 func (s *Service) Enqueue(c *Change) bool {
