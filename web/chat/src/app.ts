@@ -1,0 +1,499 @@
+import { effect } from "@preact/signals";
+import { Conversation } from "./conversation.ts";
+import { Drafts } from "./drafts.ts";
+import { words } from "./i18n.ts";
+import { Live, type Listener } from "./live.ts";
+import type { Message, Participant, Person } from "./model.ts";
+import { Outbox } from "./outbox.ts";
+import type { Outcome, Row } from "./queue.ts";
+import { Session, fetchToken, join, personOfToken, readConfig, storePerson, storedPerson } from "./session.ts";
+import * as state from "./state.ts";
+import { openStorage, type Storage } from "./storage.ts";
+import { ThreadList } from "./threads.ts";
+import { Api, Failed, loadClient, type Problem } from "./transport.ts";
+import { newId } from "./ids.ts";
+
+const UNDO = 5_000; // ms to undo a deletion
+const WATCH = 2_000; // ms between looks at a connection that is not there
+const STALLED = 4_000; // ms after which a connection that does not come is begun anew
+const KEPT = 12; // conversations in memory
+
+// threadOfAddress returns the thread that the page's address names, or null.
+export function threadOfAddress(): string | null {
+  const match = /^\/t\/([^/]+)$/.exec(location.pathname);
+  if (!match) return null;
+  try {
+    return decodeURIComponent(match[1]!);
+  } catch {
+    return null;
+  }
+}
+
+export const addressOf = (thread: string): string => `/t/${encodeURIComponent(thread).replace(/%3A/gi, ":").replace(/%40/g, "@")}`;
+
+// Chat is all that belongs to one person. Data goes one way: requests and live events change the state, the components show
+// it, and what the person does calls a method here.
+export class Chat {
+  readonly me: string;
+  readonly list: ThreadList;
+  readonly api: Api;
+  #session: Session;
+  #storage: Storage;
+  #outbox: Outbox;
+  #drafts: Drafts;
+  #live: Live;
+  #conversations = new Map<string, Conversation>();
+  #restartedAt = 0;
+  #wasLive = false;
+  #watching = false;
+  #silent: ReturnType<typeof setTimeout> | undefined;
+  #closed = new AbortController();
+
+  constructor(person: Person, storage: Storage) {
+    const config = state.config.value!;
+    this.me = person.user;
+    this.#storage = storage;
+    this.#session = new Session(person, config, (renewed) => this.#renewed(renewed));
+    this.api = new Api(this.#session, (problem) => this.#watchRequest(problem));
+    this.list = new ThreadList(this.api, this.me);
+    this.#drafts = new Drafts(storage, this.me);
+    this.#outbox = new Outbox(storage, this.me, {
+      attempt: (row) => this.#attempt(row),
+      changed: (rows) => (state.rows.value = rows),
+      done: (row, id) => this.#done(row, id),
+    });
+    this.#live = new Live(this.api, this.#listener());
+  }
+
+  // start shows a thread, or the most recent one, and connects.
+  async start(thread: string | null): Promise<void> {
+    await this.#drafts.load();
+    await this.#outbox.start();
+    this.#listen();
+    const listed = this.list.refresh().catch(() => undefined);
+    const wanted = thread ?? threadOfAddress();
+    if (wanted) this.open(wanted, "replace");
+    void this.#restartLive();
+    await listed;
+    const first = state.threads.value[0];
+    if (!state.conversation.value && first && !this.#closed.signal.aborted) this.open(first.id, "replace", state.showsList.value);
+  }
+
+  // close ends everything of this person in this tab.
+  close(): void {
+    this.#closed.abort();
+    this.#outbox.close();
+    this.#live.stop();
+    state.conversation.value = null;
+    state.threads.value = [];
+    state.threadsLoaded.value = false;
+    state.rows.value = [];
+    state.ended.value = false;
+    state.live.value = false;
+    state.dialog.value = null;
+    state.editing.value = null;
+  }
+
+  // open shows a thread. history says what becomes of the page's address.
+  open(thread: string, history: "push" | "replace" | "none", keepList = false): void {
+    const c = this.#conversationOf(thread);
+    if (state.conversation.value !== c) {
+      state.conversation.value = c;
+      state.editing.value = null;
+    }
+    state.showsList.value = keepList;
+    if (history !== "none" && threadOfAddress() !== thread) window.history[`${history}State`](null, "", addressOf(thread));
+    void c.open();
+  }
+
+  // draft keeps what is in the field of the open thread.
+  draft(text: string): void {
+    const c = state.conversation.value;
+    if (c) this.#drafts.set(c.id, text);
+  }
+
+  // send stores a message for the open thread and returns when it is safe. The outbox sends it.
+  async send(text: string): Promise<void> {
+    const c = state.conversation.value;
+    if (!c) return;
+    const edited = state.editing.value;
+    if (edited) {
+      state.editing.value = null;
+      if (edited.text !== text) await this.#change("edit", c.id, edited.message, text, 0);
+      return;
+    }
+    const after = c.log.messages.at(-1)?.id ?? "0";
+    const row = { id: newId(), thread: c.id, kind: "send" as const, text, name: this.#session.person.name, message: "", after, due: 0 };
+    await this.#outbox.add(row, [{ store: "drafts", remove: `${this.me} ${c.id}` }]);
+    c.newFrom.value = null;
+    this.#drafts.sent(c.id);
+  }
+
+  // delete deletes a message in five seconds, unless undo is called.
+  delete(message: string): Promise<void> {
+    const c = state.conversation.value;
+    return c ? this.#change("delete", c.id, message, "", Date.now() + UNDO) : Promise.resolve();
+  }
+
+  // undo takes back a row of the outbox.
+  undo(row: Row): Promise<void> {
+    return this.#outbox.remove(row.id);
+  }
+
+  retry(row: Row): Promise<void> {
+    return this.#outbox.retry(row.id);
+  }
+
+  // takeBack removes a refused message from the outbox and puts its text into the field, to be sent as a new one.
+  async takeBack(row: Row): Promise<void> {
+    const before = state.drafts.value.get(row.thread) ?? "";
+    this.#drafts.set(row.thread, before ? `${before}\n${row.text}` : row.text);
+    await this.#outbox.remove(row.id);
+  }
+
+  async #change(kind: "edit" | "delete", thread: string, message: string, text: string, due: number): Promise<void> {
+    for (const r of state.rows.value) if (r.thread === thread && r.message === message) await this.#outbox.remove(r.id);
+    await this.#outbox.add({ id: newId(), thread, kind, text, name: this.#session.person.name, message, after: "", due });
+  }
+
+  // typing tells the others that this person writes. The official client sends it once in 8 s at most.
+  typing(): void {
+    const c = state.conversation.value;
+    if (c && c.status.value === "open" && state.live.value) void this.api.typing(c.id, this.#session.person.name).catch(() => undefined);
+  }
+
+  // look is called when the person sees the newest message of the open thread.
+  look(): void {
+    const c = state.conversation.value;
+    if (!c?.seen.value) return;
+    this.list.read(c.id);
+    void c.markRead();
+  }
+
+  // add, remove and leave change who is in a thread. They throw Failed.
+  async add(thread: string, person: Participant): Promise<void> {
+    await this.api.add(thread, person);
+    await this.#refresh(thread);
+  }
+
+  async remove(thread: string, user: string): Promise<void> {
+    await this.api.remove(thread, user);
+    if (user !== this.me) return this.#refresh(thread);
+    this.#conversationOf(thread).status.value = "removed";
+    await this.list.refresh();
+  }
+
+  async rename(thread: string, topic: string): Promise<void> {
+    await this.api.rename(thread, topic);
+    this.#setTopic(thread, topic);
+  }
+
+  // create makes a thread with these users and opens it.
+  async create(topic: string, users: readonly string[], token: string): Promise<void> {
+    const own = { id: this.me, name: this.#session.person.name };
+    const id = await this.api.create(topic, [own, ...users.filter((u) => u !== this.me).map((u) => ({ id: u, name: "" }))], token);
+    await this.list.refresh().catch(() => undefined);
+    this.open(id, "push");
+  }
+
+  // renew goes on with a token that the person has pasted, or tries the application again.
+  async renew(token?: string): Promise<void> {
+    if (token !== undefined) this.#session.replace(token);
+    else await this.#session.renew(this.#session.person.token);
+  }
+
+  #renewed(person: Person): void {
+    storePerson(person);
+    state.person.value = person;
+    if (!state.ended.value) return;
+    state.ended.value = false;
+    this.#outbox.hurry();
+    void this.#restartLive();
+    void this.#refreshAll();
+  }
+
+  async #refresh(thread: string): Promise<void> {
+    const c = this.#conversationOf(thread);
+    await Promise.all([c.refreshPeople(), c.catchUp()]).catch(() => undefined);
+  }
+
+  #conversationOf(thread: string): Conversation {
+    let c = this.#conversations.get(thread);
+    if (!c) {
+      c = new Conversation(thread, this.api, this.me);
+      this.#conversations.set(thread, c);
+      for (const [id, old] of this.#conversations) {
+        if (this.#conversations.size <= KEPT) break;
+        if (old !== state.conversation.value && old !== c) this.#conversations.delete(id);
+      }
+    }
+    return c;
+  }
+
+  // #attempt makes one try of an outbox row.
+  async #attempt(row: Row): Promise<Outcome> {
+    state.inFlight.value = new Set(state.inFlight.value).add(row.id);
+    try {
+      if (row.kind === "send") return { kind: "done", id: await this.api.send(row.thread, row.id, row.text, row.html ?? false, row.name) };
+      if (row.kind === "edit") await this.api.edit(row.thread, row.message, row.text);
+      else await this.api.delete(row.thread, row.message);
+      return { kind: "done", id: row.message };
+    } catch (e) {
+      return e instanceof Failed ? e.problem : { kind: "unknown", status: 0 };
+    } finally {
+      const rest = new Set(state.inFlight.value);
+      rest.delete(row.id);
+      state.inFlight.value = rest;
+    }
+  }
+
+  // #done shows what the server has confirmed, before the live event tells it.
+  #done(row: Row, id: string): void {
+    const c = this.#conversations.get(row.thread);
+    if (row.kind === "edit") c?.amend(id, { text: row.text, kind: "text", editedOn: Date.now() });
+    if (row.kind === "delete") c?.amend(id, { text: "", deletedOn: Date.now() });
+    if (row.kind !== "send") return;
+    const m: Message = {
+      id, version: id, sequence: 0, kind: row.html ? "html" : "text", sender: this.me, senderName: row.name, text: row.text, createdOn: Number(id),
+    };
+    c?.receive(m);
+    this.list.message(row.thread, m, true);
+  }
+
+  // #watchRequest keeps `reachable` and `ended`. One lost answer is no news; a second of silence is.
+  #watchRequest(problem: Problem | undefined): void {
+    if (this.#closed.signal.aborted) return;
+    if (problem?.kind === "ended") state.ended.value = true;
+    if (problem?.kind === "unknown" && problem.status === 0) {
+      this.#silent ??= setTimeout(() => (state.reachable.value = false), 1_000);
+      return;
+    }
+    clearTimeout(this.#silent);
+    this.#silent = undefined;
+    if (!state.reachable.value) {
+      state.reachable.value = true;
+      this.#outbox.hurry();
+    }
+  }
+
+  // #listen follows the browser: the network, the address, visibility; and looks after the connection.
+  #listen(): void {
+    const { signal } = this.#closed;
+    window.addEventListener("online", () => void this.#cameOnline(), { signal });
+    window.addEventListener("offline", () => this.#wentOffline(), { signal });
+    window.addEventListener("popstate", () => this.#goToAddress(), { signal });
+    document.addEventListener("visibilitychange", () => this.look(), { signal });
+    window.addEventListener("pagehide", () => state.conversation.value && this.#drafts.save(state.conversation.value.id), { signal });
+    const timer = setInterval(() => void this.#watch(), WATCH);
+    signal.addEventListener("abort", () => clearInterval(timer));
+  }
+
+  #goToAddress(): void {
+    const thread = threadOfAddress();
+    if (thread) this.open(thread, "none");
+    else state.showsList.value = true;
+  }
+
+  #wentOffline(): void {
+    state.online.value = false;
+    state.live.value = false;
+    this.#live.stop();
+  }
+
+  async #cameOnline(): Promise<void> {
+    state.online.value = true;
+    this.#outbox.hurry();
+    await this.#restartLive();
+  }
+
+  async #restartLive(): Promise<void> {
+    this.#restartedAt = Date.now();
+    await this.#live.restart().catch(() => undefined); // #watch tries again
+  }
+
+  // #watch tries to get back what is missing: live events, the server, the open thread.
+  async #watch(): Promise<void> {
+    const open = state.conversation.value;
+    const isWhole = state.live.value && state.reachable.value && state.threadsLoaded.value && open?.status.value !== "loading";
+    if (isWhole || this.#watching || !state.online.value || state.ended.value) return;
+    this.#watching = true;
+    try {
+      await this.#refreshAll();
+      if (!state.live.value && Date.now() - this.#restartedAt > STALLED) await this.#restartLive();
+    } catch {
+      // The server does not answer; the next look tries again.
+    } finally {
+      this.#watching = false;
+    }
+  }
+
+  // #refreshAll lists what was missed in the list of threads and in the open thread.
+  async #refreshAll(): Promise<void> {
+    const open = state.conversation.value;
+    await Promise.all([this.list.refresh(), open?.open()]);
+  }
+
+  async #connected(isConnected: boolean): Promise<void> {
+    state.live.value = isConnected;
+    if (!isConnected) {
+      this.#restartedAt = Date.now(); // the client tries by itself first
+      return;
+    }
+    if (this.#wasLive) state.behind.value = true;
+    this.#wasLive = true;
+    this.#outbox.hurry();
+    try {
+      await this.#refreshAll();
+    } catch {
+      // #watch tries again: the server does not answer.
+    } finally {
+      state.behind.value = false;
+    }
+  }
+
+  #setTopic(thread: string, topic: string): void {
+    this.list.rename(thread, topic);
+    const c = this.#conversations.get(thread);
+    if (c) c.topic.value = topic;
+  }
+
+  #listener(): Listener {
+    const catchUp = (thread: string): void => void this.#conversations.get(thread)?.catchUp().catch(() => undefined);
+    const relist = (): void => void this.list.refresh().catch(() => undefined);
+    const people = (thread: string): void => void this.#conversations.get(thread)?.refreshPeople().catch(() => undefined);
+    const isMe = (p: Participant): boolean => p.id === this.me;
+    return {
+      connected: (isConnected) => void this.#connected(isConnected),
+      message: (thread, m) => {
+        const c = this.#conversations.get(thread);
+        c?.receive(m);
+        const isSeen = c !== undefined && c === state.conversation.value && c.seen.value;
+        if (!this.list.message(thread, m, isSeen)) relist();
+      },
+      typing: (thread, user, name) => this.#conversations.get(thread)?.types(user, name),
+      receipt: (thread, r) => {
+        this.#conversations.get(thread)?.receipt(r);
+        if (r.user === this.me && !this.#conversations.has(thread)) this.list.read(thread);
+      },
+      threadCreated: relist,
+      threadDeleted: (thread) => {
+        const c = this.#conversations.get(thread);
+        if (c) c.status.value = "deleted";
+        this.list.drop(thread);
+      },
+      topic: (thread, topic) => {
+        this.#setTopic(thread, topic);
+        catchUp(thread);
+      },
+      added: (thread, added) => {
+        if (added.some(isMe)) {
+          relist();
+          void this.#conversations.get(thread)?.open();
+          return;
+        }
+        people(thread);
+        catchUp(thread);
+      },
+      removed: (thread, removed) => {
+        const c = this.#conversations.get(thread);
+        catchUp(thread);
+        if (!removed.some(isMe)) people(thread);
+        else if (c) c.status.value = "removed";
+      },
+    };
+  }
+}
+
+// App starts and ends the Chat of this tab's person.
+class App {
+  chat: Chat | undefined;
+  #storage: Promise<Storage> | undefined;
+
+  // start reads the configuration and goes on with the person of this tab, if there is one.
+  async start(): Promise<void> {
+    void loadClient().catch(() => undefined); // while the person types a name
+    this.#follow();
+    const person = storedPerson();
+    if (person) state.person.value = person;
+    for (;;) {
+      try {
+        state.config.value = await readConfig();
+        break;
+      } catch {
+        if (person) state.reachable.value = false;
+        await new Promise((resolve) => setTimeout(resolve, WATCH));
+      }
+    }
+    state.reachable.value = true;
+    if (person) await this.#enter(person, null);
+    else if (state.config.value.tokenUrl) await this.fromApplication().catch(() => undefined);
+  }
+
+  // join starts with a name, on a development server.
+  async join(name: string): Promise<void> {
+    const { person, thread } = await join(name, threadOfAddress() ?? undefined);
+    await this.#enter(person, thread);
+  }
+
+  // paste starts with a token that the person has. It throws if the text is no token.
+  async paste(token: string, name: string): Promise<void> {
+    await this.#enter(personOfToken(token, name, "pasted"), null);
+  }
+
+  // fromApplication starts with a token of the host application.
+  async fromApplication(): Promise<void> {
+    const { token, name } = await fetchToken(state.config.value!.tokenUrl!);
+    await this.#enter(personOfToken(token, name, "url"), null);
+  }
+
+  // leave forgets the person of this tab.
+  leave(): void {
+    this.chat?.close();
+    this.chat = undefined;
+    storePerson(null);
+    state.person.value = null;
+    state.drafts.value = new Map();
+    history.replaceState(null, "", "/");
+  }
+
+  // startAgain lets a person whose access has ended choose a name anew. The address stays.
+  startAgain(): void {
+    this.chat?.close();
+    this.chat = undefined;
+    storePerson(null);
+    state.person.value = null;
+  }
+
+  async #enter(person: Person, thread: string | null): Promise<void> {
+    storePerson(person);
+    this.#storage ??= openStorage();
+    this.chat?.close();
+    this.chat = new Chat(person, await this.#storage);
+    state.person.value = person;
+    await this.chat.start(thread);
+  }
+
+  // #follow keeps the document in step with the state: its title, its state for styles and tests, the clock of countdowns.
+  #follow(): void {
+    effect(() => {
+      document.body.dataset["state"] = state.pageState.value;
+    });
+    effect(() => {
+      const n = state.unreadTotal.value;
+      document.title = n > 0 ? `(${words().unreadShort(n)}) ${words().title}` : words().title;
+    });
+    let timer: ReturnType<typeof setInterval> | undefined;
+    effect(() => {
+      const counts = state.rows.value.some((r) => r.throttled || (r.kind === "delete" && r.state === "waiting"));
+      if (counts && timer === undefined) {
+        state.now.value = Date.now();
+        timer = setInterval(() => (state.now.value = Date.now()), 250);
+      } else if (!counts) {
+        clearInterval(timer);
+        timer = undefined;
+      }
+    });
+  }
+}
+
+export const app = new App();
