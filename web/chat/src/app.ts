@@ -38,7 +38,6 @@ export class Chat {
   readonly list: ThreadList;
   readonly api: Api;
   #session: Session;
-  #storage: Storage;
   #outbox: Outbox;
   #drafts: Drafts;
   #live: Live;
@@ -52,7 +51,6 @@ export class Chat {
   constructor(person: Person, storage: Storage) {
     const config = state.config.value!;
     this.me = person.user;
-    this.#storage = storage;
     this.#session = new Session(person, config, (renewed) => this.#renewed(renewed));
     this.api = new Api(this.#session, (problem) => this.#watchRequest(problem));
     this.list = new ThreadList(this.api, this.me);
@@ -112,6 +110,12 @@ export class Chat {
     if (c) this.#drafts.set(c.id, text);
   }
 
+  // saveDraft brings the draft of the open thread to the disk now.
+  saveDraft(): void {
+    const c = state.conversation.value;
+    if (c) this.#drafts.save(c.id);
+  }
+
   // send stores a message for the open thread and returns when it is safe. The outbox sends it.
   async send(text: string): Promise<void> {
     const c = state.conversation.value;
@@ -124,9 +128,13 @@ export class Chat {
     }
     const after = c.log.messages.at(-1)?.id ?? "0";
     const row = { id: newId(), thread: c.id, kind: "send" as const, text, name: this.#session.person.name, message: "", after, due: 0 };
-    await this.#outbox.add(row, [{ store: "drafts", remove: `${this.me} ${c.id}` }]);
+    try {
+      await this.#outbox.add(row, [this.#drafts.sent(c.id)]);
+    } catch (e) {
+      this.#drafts.set(c.id, text);
+      throw e;
+    }
     c.newFrom.value = null;
-    this.#drafts.sent(c.id);
   }
 
   // delete deletes a message in five seconds, unless undo is called.
@@ -282,7 +290,7 @@ export class Chat {
     window.addEventListener("online", () => void this.#cameOnline(), { signal });
     window.addEventListener("offline", () => this.#wentOffline(), { signal });
     window.addEventListener("popstate", () => this.#goToAddress(), { signal });
-    document.addEventListener("visibilitychange", () => this.look(), { signal });
+    document.addEventListener("visibilitychange", () => (state.visible.value = document.visibilityState === "visible"), { signal });
     window.addEventListener("pagehide", () => state.conversation.value && this.#drafts.save(state.conversation.value.id), { signal });
     const timer = setInterval(() => void this.#watch(), WATCH);
     signal.addEventListener("abort", () => clearInterval(timer));

@@ -41,6 +41,8 @@ export class Conversation {
   #catching: Promise<void> | undefined;
   #again = false;
   #events = 0;
+  #notBefore = 0; // earliest time to read history again after a failure
+  #since: string | null = null; // the person's receipt when the thread was opened, while the divider depends on it
   #read = ""; // newest message for which a receipt was sent or is being sent
 
   constructor(id: string, api: Api, me: string) {
@@ -63,18 +65,25 @@ export class Conversation {
     try {
       const [topic, receipts] = [this.#api.topic(this.id), this.#api.receipts(this.id)];
       topic.catch(() => undefined);
-      receipts.catch(() => undefined);
-      if (!this.log.read) await this.#readOlder();
-      else await this.catchUp();
+      const isFirst = !this.log.read;
+      if (isFirst) await this.#readOlder();
+      // Who has left may read messages, and nothing else.
+      await receipts.then((all) => this.#setReceipts(all), () => undefined);
+      if (isFirst) this.#placeDivider();
+      this.#show();
+      if (!isFirst) await this.catchUp();
       await this.refreshPeople();
       this.topic.value = await topic;
-      this.#setReceipts(await receipts);
-      const mine = this.receipts.value.get(this.#me);
-      if (mine && this.status.value === "loading") this.newFrom.value = firstNew(this.log.messages, mine.message, this.#me);
       this.status.value = "open";
     } catch (e) {
       this.#fail(e);
     }
+  }
+
+  // #placeDivider puts the divider before the first message after the person's own receipt. Who has never read here gets none.
+  #placeDivider(): void {
+    this.#since = this.receipts.value.get(this.#me)?.message ?? null;
+    if (this.#since !== null) this.newFrom.value = firstNew(this.log.messages, this.#since, this.#me);
   }
 
   // refreshPeople reads who is in the thread.
@@ -84,11 +93,17 @@ export class Conversation {
 
   // loadOlder reads the next older page of history, one at a time. It does nothing at the beginning.
   async loadOlder(): Promise<void> {
-    if (this.loadingOlder.value || this.log.complete || !this.log.read) return;
+    if (this.loadingOlder.value || this.log.complete || !this.log.read || Date.now() < this.#notBefore) return;
     this.loadingOlder.value = true;
+    const oldest = this.log.messages[0]?.id ?? "0";
     try {
       await this.#readOlder();
+      // What is new may begin further up than was known.
+      if (this.newFrom.value !== null && this.#since !== null && Number(this.#since) < Number(oldest) && Number(this.newFrom.value) >= Number(oldest))
+        this.newFrom.value = firstNew(this.log.messages, this.#since, this.#me);
+      this.#show();
     } catch (e) {
+      this.#notBefore = Date.now() + 2_000;
       this.#fail(e);
     } finally {
       this.loadingOlder.value = false;
@@ -102,7 +117,6 @@ export class Conversation {
       const { page, next } = await this.#api.messages(this.id, PAGE, this.log.cursor);
       this.log.addHistory(page, next);
     } while (!this.log.complete && this.log.messages.length === shown);
-    this.#show();
   }
 
   // catchUp lists from the newest message back to what is known: after a reconnect, and when a live event tells of a system
@@ -162,7 +176,9 @@ export class Conversation {
     }
     if (!isFromPerson(m) || this.seen.value) return;
     const divider = this.newFrom.value;
-    if (divider === null || Number(this.#read) >= Number(divider)) this.newFrom.value = m.id;
+    if (divider !== null && Number(this.#read) < Number(divider)) return;
+    this.newFrom.value = m.id;
+    this.#since = null;
   }
 
   receipt(r: Receipt): void {

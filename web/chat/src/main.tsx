@@ -1,13 +1,9 @@
 import { render } from "preact";
-import "../../shared/theme.css";
+import { app } from "./app.ts";
+import { listenForKeys } from "./keyboard.ts";
+import "./style.css";
+import { Page } from "./ui/Page.tsx";
 
-function App() {
-  return (
-    <main>
-      <h1>Chat</h1>
-    </main>
-  );
-}
-
-const root = document.getElementById("app");
-if (root) render(<App />, root);
+render(<Page />, document.getElementById("app")!);
+listenForKeys();
+void app.start();

@@ -1,6 +1,6 @@
 import { computed, signal } from "@preact/signals";
 import type { Conversation } from "./conversation.ts";
-import { isFromPerson, type Config, type Person, type Thread } from "./model.ts";
+import type { Config, Person, Thread } from "./model.ts";
 import type { Row } from "./queue.ts";
 
 // The state of the page. The controller (app.ts) writes it, the components read it.
@@ -23,6 +23,8 @@ export const online = signal(navigator.onLine);
 export const reachable = signal(true); // the server answers
 export const live = signal(false); // live events arrive
 export const behind = signal(false); // what was missed is being listed
+
+export const visible = signal(document.visibilityState === "visible"); // the page is on the screen
 
 export const overlong = signal(0); // bytes by which the text in the field is too long
 export const now = signal(Date.now()); // ticks every second while something counts down
@@ -68,9 +70,3 @@ export const pageState = computed<PageState>(() => {
 
 // unreadTotal is the number of unread messages in all threads, for the title of the window.
 export const unreadTotal = computed(() => threads.value.reduce((n, t) => n + t.unread, 0));
-
-// hasWords tells whether somebody has written one of these messages.
-export const hasWords = (messages: Iterable<Parameters<typeof isFromPerson>[0]>): boolean => {
-  for (const m of messages) if (isFromPerson(m)) return true;
-  return false;
-};
