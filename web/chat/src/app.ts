@@ -4,6 +4,7 @@ import { Drafts } from "./drafts.ts";
 import { words } from "./i18n.ts";
 import { Live, type Listener } from "./live.ts";
 import type { Message, Participant, Person } from "./model.ts";
+import { known } from "./people.ts";
 import { Outbox } from "./outbox.ts";
 import type { Outcome, Row } from "./queue.ts";
 import { Session, fetchToken, join, personOfToken, readConfig, storePerson, storedPerson } from "./session.ts";
@@ -180,7 +181,7 @@ export class Chat {
 
   // add, remove and leave change who is in a thread. They throw Failed.
   async add(thread: string, person: Participant): Promise<void> {
-    await this.api.add(thread, person);
+    await this.api.add(thread, { ...person, name: person.name || known.value.get(person.id) || "" });
     await this.#refresh(thread);
   }
 
@@ -199,7 +200,7 @@ export class Chat {
   // create makes a thread with these users and opens it.
   async create(topic: string, users: readonly string[], token: string): Promise<void> {
     const own = { id: this.me, name: this.#session.person.name };
-    const id = await this.api.create(topic, [own, ...users.filter((u) => u !== this.me).map((u) => ({ id: u, name: "" }))], token);
+    const id = await this.api.create(topic, [own, ...users.filter((u) => u !== this.me).map((u) => ({ id: u, name: known.value.get(u) ?? "" }))], token);
     await this.list.refresh().catch(() => undefined);
     this.open(id, "push");
   }

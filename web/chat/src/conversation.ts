@@ -1,6 +1,7 @@
 import { computed, signal } from "@preact/signals";
 import { ThreadLog, reachesBack } from "./log.ts";
 import { isFromPerson, type Message, type Participant, type Receipt } from "./model.ts";
+import { known, learn } from "./people.ts";
 import { Failed, type Api } from "./transport.ts";
 import { firstNew, newestOfOthers } from "./view.ts";
 
@@ -24,9 +25,9 @@ export class Conversation {
   readonly seen = signal(false); // the person looks at the newest message right now
   readonly messages = signal<readonly Message[]>([]);
 
-  // names maps user ids to names, from participants, senders and system messages.
+  // names maps user ids to names, from participants, senders and system messages, and from other threads.
   readonly names = computed(() => {
-    const names = new Map<string, string>();
+    const names = new Map(known.value);
     for (const m of this.messages.value) {
       if (m.senderName) names.set(m.sender, m.senderName);
       for (const p of m.people ?? []) if (p.name) names.set(p.id, p.name);
@@ -80,15 +81,17 @@ export class Conversation {
     }
   }
 
-  // #placeDivider puts the divider before the first message after the person's own receipt. Who has never read here gets none.
+  // #placeDivider puts the divider before the first message after the person's own receipt, or after the person came.
   #placeDivider(): void {
-    this.#since = this.receipts.value.get(this.#me)?.message ?? null;
+    const came = this.log.messages.findLast((m) => m.kind === "participantAdded" && m.people?.some((p) => p.id === this.#me));
+    this.#since = this.receipts.value.get(this.#me)?.message ?? came?.id ?? null;
     if (this.#since !== null) this.newFrom.value = firstNew(this.log.messages, this.#since, this.#me);
   }
 
   // refreshPeople reads who is in the thread.
   async refreshPeople(): Promise<void> {
     this.people.value = await this.#api.participants(this.id);
+    learn(this.people.value);
   }
 
   // loadOlder reads the next older page of history, one at a time. It does nothing at the beginning.
@@ -152,8 +155,8 @@ export class Conversation {
 
   // receive adds a message of a live event, or of an own send.
   receive(m: Message): void {
-    const isNew = this.log.get(m.id) === undefined;
     const before = this.log.get(m.id);
+    const isNew = before === undefined;
     // A deletion's event has no text, and the event of an edit keeps the place in the list.
     if (!this.log.add(before ? { ...m, sequence: before.sequence } : m)) return;
     this.#show();
@@ -208,6 +211,7 @@ export class Conversation {
   // types notes that somebody writes.
   types(user: string, name: string): void {
     if (user === this.#me) return;
+    learn([{ id: user, name }]);
     this.typing.value = new Map(this.typing.value).set(user, { name, until: Date.now() + TYPING });
     setTimeout(() => {
       const entry = this.typing.value.get(user);

@@ -1,4 +1,5 @@
 import { isFromPerson, type Message, type Thread } from "./model.ts";
+import { learn } from "./people.ts";
 import { moreThreads, threads, threadsLoaded } from "./state.ts";
 import type { Api } from "./transport.ts";
 
@@ -75,6 +76,7 @@ export class ThreadList {
       else all.set(t.id, old ? { ...t, active: Math.max(t.active, Math.floor(old.active / 1000) * 1000 === t.active ? old.active : 0) } : t);
     }
     threads.value = sorted([...all.values()]);
+    learn(page.flatMap((t) => [...(t.last?.people ?? []), { id: t.last?.sender ?? "", name: t.last?.senderName ?? "" }]));
   }
 
   #put(thread: Thread): void {

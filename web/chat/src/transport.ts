@@ -168,7 +168,7 @@ export class Api {
 
   // create makes a thread with these people and returns its id. The same token never makes a second thread.
   async create(topic: string, people: Participant[], token: string): Promise<string> {
-    const participants = people.map((p) => ({ id: { communicationUserId: p.id }, displayName: p.name }));
+    const participants = people.map((p) => ({ id: { communicationUserId: p.id }, ...(p.name ? { displayName: p.name } : {}) }));
     return this.#call(async () => {
       const client = await this.#own();
       const result = await client.createChatThread({ topic }, { participants, idempotencyToken: token, ...patience() });

@@ -144,7 +144,8 @@ function imageButton(address: URL, alt: string): HTMLElement {
 function ReadBy({ users, names }: { users: readonly string[]; names: ReadonlyMap<string, string> }) {
   const label = words().readBy(list(users.map((u) => nameOf(u, names))));
   return (
-    <span class="read-by" role="img" aria-label={label} title={label}>
+    <span class="read-by" title={label}>
+      <span class="unseen">{label}</span>
       {users.slice(0, 3).map((u) => <Avatar key={u} id={u} name={nameOf(u, names)} />)}
       {users.length > 3 && <span aria-hidden="true">+{users.length - 3}</span>}
     </span>

@@ -1,6 +1,7 @@
 import { app, addressOf } from "../app.ts";
 import { choose, language, moment, words } from "../i18n.ts";
 import type { Thread } from "../model.ts";
+import { known } from "../people.ts";
 import { summary } from "../names.ts";
 import * as state from "../state.ts";
 import { oneLine } from "../text.ts";
@@ -51,7 +52,7 @@ function Entry({ thread }: { thread: Thread }) {
   const me = app.chat?.me ?? "";
   const isOpen = state.conversation.value?.id === thread.id;
   const draft = isOpen ? "" : (state.drafts.value.get(thread.id) ?? "");
-  const names = state.conversation.value?.names.value ?? new Map<string, string>();
+  const names = known.value;
   const line = draft ? `${w.draft} ${oneLine(draft, 100)}` : thread.last ? summary(thread.last, names, me) : "";
   const topic = thread.topic || w.untitled;
   const when = thread.active > 0 ? moment(thread.active, Date.now()) : "";
