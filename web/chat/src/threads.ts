@@ -9,23 +9,32 @@ export class ThreadList {
   #me: string;
   #next: string | undefined;
   #refreshing: Promise<void> | undefined;
+  #again = false;
 
   constructor(api: Api, me: string) {
     this.#api = api;
     this.#me = me;
   }
 
-  // refresh reads the first page again. Threads of later pages stay.
+  // refresh reads the first page again. Threads of later pages stay. A call during a run makes one more run, since what the
+  // run has read may be too old for the caller.
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
+    if (this.#refreshing) {
+      this.#again = true;
+      return this.#refreshing;
+    }
+    this.#refreshing = this.#refresh().finally(() => (this.#refreshing = undefined));
     return this.#refreshing;
   }
 
   async #refresh(): Promise<void> {
-    const { page, next } = await this.#api.threads();
-    if (!threadsLoaded.value) this.#setNext(next);
-    this.#merge(page);
-    threadsLoaded.value = true;
+    do {
+      this.#again = false;
+      const { page, next } = await this.#api.threads();
+      if (!threadsLoaded.value) this.#setNext(next);
+      this.#merge(page);
+      threadsLoaded.value = true;
+    } while (this.#again);
   }
 
   // more reads the next page.

@@ -44,9 +44,12 @@ export function Composer({ conversation, topic }: { conversation: Conversation; 
     else app.chat?.draft(value);
   };
   const submit = async (): Promise<void> => {
-    if (isEmpty || over > 0 || isClosed) return;
+    // A second press may come before the field is drawn again, so what counts is the state.
+    const now = state.editing.value ? field.current!.value : (state.drafts.value.get(conversation.id) ?? "");
+    if (now.trim() === "" || over > 0 || isClosed) return;
+    field.current!.value = "";
     try {
-      await app.chat?.send(text);
+      await app.chat?.send(now);
     } catch {
       setError(w.notStored);
     }
