@@ -68,9 +68,9 @@ export function initials(name: string): string {
 
 // hue returns a stable number from 0 to 7 for a user, which chooses a colour.
 export function hue(id: string): number {
-  let n = 0;
-  for (const c of id) n = (n * 31 + c.charCodeAt(0)) >>> 0;
-  return n % 8;
+  let n = 0x811c9dc5; // FNV-1a
+  for (const c of id) n = Math.imul(n ^ c.charCodeAt(0), 0x01000193) >>> 0;
+  return (n >>> 16) % 8;
 }
 
 function isUrl(text: string): boolean {

@@ -173,18 +173,24 @@ function Change({ row }: { row: Row }) {
   );
 }
 
-// OutboxRow is a message that has not been sent yet, or that the server has refused.
-export function OutboxRow({ row, isSending, isLast, me }: { row: Row; isSending: boolean; isLast: boolean; me: string }) {
+// OutboxRow is a message that has not been sent yet, or that the server has refused. It looks as it will when it is sent.
+export function OutboxRow({ row, isSending, isLast, hasHead, me }: { row: Row; isSending: boolean; isLast: boolean; hasHead: boolean; me: string }) {
   const w = words();
   const isRefused = row.state === "refused";
   return (
     <div class="row">
-      <article class="message has-head is-own is-waiting" data-id={row.id} data-state={isRefused ? "refused" : "waiting"} tabIndex={isLast ? 0 : -1} aria-label={`${row.name}, ${clock(row.created)}`}>
-        <Avatar id={me} name={row.name} />
+      <article
+        class={hasHead ? "message is-own is-waiting has-head" : "message is-own is-waiting"} data-id={row.id} data-state={isRefused ? "refused" : "waiting"}
+        tabIndex={isLast ? 0 : -1} aria-label={`${row.name}, ${clock(row.created)}`}
+      >
+        {hasHead ? <Avatar id={me} name={row.name} /> : <time class="side-time" aria-hidden="true">{clock(row.created)}</time>}
         <div class="body">
-          <p class="head"><span class="sender">{row.name}</span><time>{clock(row.created)}</time></p>
-          <div class="text">{plain(row.text)}</div>
-          {isRefused ? (
+          {hasHead && <p class="head"><span class="sender">{row.name}</span><time>{clock(row.created)}</time></p>}
+          <div class="text">
+            {plain(row.text)}
+            {!isRefused && <span class="edited"> · {isSending ? w.sending : w.waitingToSend}</span>}
+          </div>
+          {isRefused && (
             <p class="fate is-refused">
               <span>{w.refusedBecause(row.reason)}</span>
               <button type="button" onClick={() => void app.chat?.retry(row)}>{w.retry}</button>
@@ -192,8 +198,6 @@ export function OutboxRow({ row, isSending, isLast, me }: { row: Row; isSending:
               <button type="button" onClick={() => void copy(row.text)}>{w.copy}</button>
               <button type="button" onClick={() => void app.chat?.undo(row)}>{w.discard}</button>
             </p>
-          ) : (
-            <p class="fate">{isSending ? w.sending : w.waitingToSend}</p>
           )}
         </div>
       </article>

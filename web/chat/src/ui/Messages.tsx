@@ -3,6 +3,7 @@ import { app } from "../app.ts";
 import type { Conversation } from "../conversation.ts";
 import { isSameDay, words } from "../i18n.ts";
 import { isFromPerson } from "../model.ts";
+import type { Row } from "../queue.ts";
 import * as state from "../state.ts";
 import { follows, indexFrom, present, readers, span, STEP, type Item, type Span } from "../view.ts";
 import { Icon } from "./Icon.tsx";
@@ -138,7 +139,7 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
               />
             );
           })}
-          {part.to === items.length && shownSends.map((row, i) => <OutboxRow key={row.id} row={row} isSending={inFlight.has(row.id)} isLast={i === shownSends.length - 1} me={me} />)}
+          {part.to === items.length && shownSends.map((row, i) => <OutboxRow key={row.id} row={row} isSending={inFlight.has(row.id)} isLast={i === shownSends.length - 1} hasHead={i === 0 && !continues(items.at(-1), row, me)} me={me} />)}
         </div>
       </div>
       {!p.follow && (
@@ -150,6 +151,10 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
     </div>
   );
 }
+
+// continues tells whether a waiting message will stand below the last message without a head.
+const continues = (last: Item | undefined, row: Row, me: string): boolean =>
+  last !== undefined && follows(last, { message: { ...last.message, kind: "text", sender: me, createdOn: row.created }, change: undefined });
 
 // below returns how many px of the content are below what is in view.
 const below = (el: HTMLElement): number => el.scrollHeight - el.clientHeight - el.scrollTop;
