@@ -17,6 +17,7 @@ import { newId } from "./ids.ts";
 const UNDO = 5_000; // ms to undo a deletion
 const WATCH = 2_000; // ms between looks at a connection that is not there
 const STALLED = 4_000; // ms after which a connection that does not come is begun anew
+const MOST_LEFT = 10; // threads at the head of the list that the person may have left
 const KEPT = 12; // conversations in memory
 
 // threadOfAddress returns the thread that the page's address names, or null.
@@ -74,8 +75,19 @@ export class Chat {
     if (wanted) this.open(wanted, "replace");
     void this.#restartLive();
     await listed;
-    const first = state.threads.value[0];
-    if (!state.conversation.value && first && !this.#closed.signal.aborted) this.open(first.id, "replace", state.showsList.value);
+    if (!wanted) await this.#openFirst();
+  }
+
+  // #openFirst opens the most recent thread that the person is still in. Those that the person has left are in the list too,
+  // without a mark.
+  async #openFirst(): Promise<void> {
+    for (const { id } of state.threads.value.slice(0, MOST_LEFT)) {
+      const c = this.#conversationOf(id);
+      await c.open();
+      if (state.conversation.value || this.#closed.signal.aborted) return; // the person was faster
+      if (c.status.value !== "removed" && c.status.value !== "deleted") return this.open(id, "replace", state.showsList.value);
+      state.gone.value = new Set(state.gone.value).add(id);
+    }
   }
 
   // close ends everything of this person in this tab.
@@ -86,6 +98,7 @@ export class Chat {
     state.conversation.value = null;
     state.threads.value = [];
     state.threadsLoaded.value = false;
+    state.gone.value = new Set();
     state.rows.value = [];
     state.ended.value = false;
     state.live.value = false;

@@ -11,6 +11,7 @@ export const ended = signal(false); // the token is over and only the person can
 
 export const threads = signal<readonly Thread[]>([]);
 export const threadsLoaded = signal(false);
+export const gone = signal<ReadonlySet<string>>(new Set()); // threads that the person was found to have left
 export const moreThreads = signal(false);
 
 export const conversation = signal<Conversation | null>(null); // the open thread
@@ -63,7 +64,7 @@ export const pageState = computed<PageState>(() => {
   if (threadRows.value.some((r) => r.state === "refused")) return "refused";
   if (!live.value) return "connecting";
   if (behind.value) return "behind";
-  if (threadsLoaded.value && threads.value.length === 0 && !open) return "empty-list";
+  if (threadsLoaded.value && !open && threads.value.every((t) => gone.value.has(t.id))) return "empty-list";
   if (open && status === "open" && threadRows.value.length === 0 && open.isEmpty()) return "empty-thread";
   return "ready";
 });

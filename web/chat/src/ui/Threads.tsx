@@ -56,7 +56,6 @@ function Entry({ thread }: { thread: Thread }) {
   const line = draft ? `${w.draft} ${oneLine(draft, 100)}` : thread.last ? summary(thread.last, names, me) : "";
   const topic = thread.topic || w.untitled;
   const when = thread.active > 0 ? moment(thread.active, Date.now()) : "";
-  const name = [topic, line, when, thread.unread > 0 ? w.unread(thread.unread) : ""].filter(Boolean).join(", ");
   const open = (e: MouseEvent): void => {
     if (e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0) return; // a tab or a window of its own
     e.preventDefault();
@@ -64,11 +63,16 @@ function Entry({ thread }: { thread: Thread }) {
   };
   return (
     <li>
-      <a href={addressOf(thread.id)} class="entry" aria-label={name} aria-current={isOpen ? "page" : undefined} onClick={open}>
-        <span class="entry-topic">{topic}</span>
-        <time class="entry-time">{when}</time>
-        <span class={draft ? "entry-line is-draft" : "entry-line"}>{line}</span>
-        {thread.unread > 0 && <span class="badge">{w.unreadShort(thread.unread)}</span>}
+      <a href={addressOf(thread.id)} class="entry" aria-current={isOpen ? "page" : undefined} onClick={open}>
+        <span class="entry-topic">{topic}</span>{" "}
+        <time class="entry-time">{when}</time>{" "}
+        <span class={draft ? "entry-line is-draft" : "entry-line"}>{line}</span>{" "}
+        {thread.unread > 0 && (
+          <span class="badge">
+            <span aria-hidden="true">{w.unreadShort(thread.unread)}</span>
+            <span class="unseen">{w.unread(thread.unread)}</span>
+          </span>
+        )}
       </a>
     </li>
   );
