@@ -130,24 +130,19 @@ export class Chat {
     if (c) this.#drafts.save(c.id);
   }
 
-  // send stores a message for the open thread and returns when it is safe. The outbox sends it.
+  // send stores a message for the open thread, or the change of one, and returns when it is safe. The outbox sends it.
   async send(text: string): Promise<void> {
     const c = state.conversation.value;
     if (!c) return;
     const edited = state.editing.value;
     if (edited) {
-      state.editing.value = null;
       if (edited.text !== text) await this.#change("edit", c.id, edited.message, text, 0);
+      state.editing.value = null;
       return;
     }
     const after = c.log.messages.at(-1)?.id ?? "0";
     const row = { id: newId(), thread: c.id, kind: "send" as const, text, name: this.#session.person.name, message: "", after, due: 0 };
-    try {
-      await this.#outbox.add(row, [this.#drafts.sent(c.id)]);
-    } catch (e) {
-      this.#drafts.set(c.id, text);
-      throw e;
-    }
+    await this.#drafts.send(c.id, text, (forget) => this.#outbox.add(row, [forget]));
     c.newFrom.value = null;
   }
 

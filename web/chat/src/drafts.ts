@@ -18,6 +18,7 @@ const keyOf = (user: string, thread: string): string => `${user} ${thread}`;
 export class Drafts {
   #storage: Storage;
   #user: string;
+  #sending: string | null = null; // the thread whose draft is becoming a message
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(storage: Storage, user: string) {
@@ -47,23 +48,24 @@ export class Drafts {
   // save writes a thread's draft now.
   save(thread: string): void {
     clearTimeout(this.#timer);
-    void this.#storage.write([this.write(thread)]).catch(() => undefined);
-  }
-
-  // write is the change that brings a thread's draft to the disk.
-  write(thread: string): Write {
+    if (this.#sending === thread) return;
     const key = keyOf(this.#user, thread);
     const text = drafts.value.get(thread) ?? "";
-    if (text === "") return { store: "drafts", remove: key };
-    return { store: "drafts", put: { key, user: this.#user, thread, text, at: Date.now() } satisfies Draft };
+    const write: Write = text ? { store: "drafts", put: { key, user: this.#user, thread, text, at: Date.now() } satisfies Draft } : { store: "drafts", remove: key };
+    void this.#storage.write([write]).catch(() => undefined);
   }
 
-  // sent forgets a draft and returns the change for the disk, to be written together with the message.
-  sent(thread: string): Write {
+  // send turns a draft into a message: store gets the change that forgets the draft, to be written together with the message.
+  // What the person has typed behind the text meanwhile stays.
+  async send(thread: string, text: string, store: (forget: Write) => Promise<void>): Promise<void> {
     clearTimeout(this.#timer);
-    const all = new Map(drafts.value);
-    all.delete(thread);
-    drafts.value = all;
-    return this.write(thread);
+    this.#sending = thread;
+    try {
+      await store({ store: "drafts", remove: keyOf(this.#user, thread) });
+    } finally {
+      this.#sending = null;
+    }
+    const now = drafts.value.get(thread) ?? "";
+    this.set(thread, now.startsWith(text) ? now.slice(text.length) : now);
   }
 }

@@ -43,15 +43,17 @@ export function Composer({ conversation, topic }: { conversation: Conversation; 
     if (edited) setChange(value);
     else app.chat?.draft(value);
   };
+  // The text stays in the field until it is safe. A second press meanwhile sends nothing, and what is typed meanwhile stays.
+  const isStoring = useRef(false);
   const submit = async (): Promise<void> => {
-    // A second press may come before the field is drawn again, so what counts is the state.
-    const now = state.editing.value ? field.current!.value : (state.drafts.value.get(conversation.id) ?? "");
-    if (now.trim() === "" || over > 0 || isClosed) return;
-    field.current!.value = "";
+    if (isStoring.current || isEmpty || over > 0 || isClosed) return;
+    isStoring.current = true;
     try {
-      await app.chat?.send(now);
+      await app.chat?.send(text);
     } catch {
       setError(w.notStored);
+    } finally {
+      isStoring.current = false;
     }
   };
   const cancel = (): void => {
