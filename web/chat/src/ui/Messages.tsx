@@ -20,6 +20,7 @@ interface Place {
   anchor: { id: string; offset: number } | null; // first message in view, and its distance from the upper edge
   leftAt: string; // newest message when the person left the end
   placed: boolean;
+  put: number; // scrollTop as the page has set or seen it last
   items: readonly Item[];
   span: Span;
 }
@@ -31,14 +32,18 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
   const me = app.chat?.me ?? "";
   const box = useRef<HTMLDivElement>(null);
   const inner = useRef<HTMLDivElement>(null);
-  const place = useRef<Place>({ follow: true, top: null, anchor: null, leftAt: "0", placed: false, items: [], span: { from: 0, to: 0 } });
+  const place = useRef<Place>({ follow: true, top: null, anchor: null, leftAt: "0", placed: false, put: 0, items: [], span: { from: 0, to: 0 } });
   const [, setDraws] = useState(0);
   const [menu, setMenu] = useState<string | null>(null);
   const redraw = (): void => setDraws((n) => n + 1);
   const p = place.current;
 
-  // What is in view is noted before the document changes, and put back after it.
-  capture(p, box.current);
+  // What is in view is noted before the document changes, and put back after it. If nobody has scrolled since it was put back,
+  // it is as noted, also where the edge of the content did not let it go back by the last pixels yet.
+  if (box.current) {
+    leaveIfMoved(p, box.current);
+    if (!p.anchor || Math.abs(box.current.scrollTop - p.put) >= 1) capture(p, box.current);
+  }
   const rows = state.threadRows.value;
   const inFlight = state.inFlight.value;
   const items = present(c.messages.value, rows, me, (r) => r.tries > 0 || inFlight.has(r.id));
@@ -60,7 +65,7 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
     const near = Math.min(NEAR, el.clientHeight);
     if (el.scrollTop < near) {
       if (from === 0) return void c.loadOlder();
-      p.follow = false;
+      leave(p);
       p.top = p.items[Math.max(0, from - STEP)]!.message.id;
       redraw();
     } else if (below(el) < near && to < p.items.length) {
@@ -70,13 +75,13 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
   };
   const scrolled = (): void => {
     const el = box.current!;
-    capture(p, el);
     const follow = p.span.to === p.items.length && below(el) <= AT_END;
     if (follow !== p.follow) {
-      p.follow = follow;
-      if (!follow) p.leftAt = p.items.at(-1)?.message.id ?? "0";
+      if (follow) p.follow = true;
+      else leave(p);
       redraw();
     }
+    capture(p, el);
     if (menu !== null) setMenu(null);
     move();
   };
@@ -99,7 +104,11 @@ export function Messages({ conversation: c }: { conversation: Conversation }) {
   useEffect(() => {
     // Images, fonts and the size of the window change heights without a rendering.
     const observer = new ResizeObserver(() => {
-      if (box.current) restore(place.current, box.current);
+      if (!box.current) return;
+      // An event of scrolling may still be to come: then the person's place counts, not the one noted before.
+      leaveIfMoved(place.current, box.current);
+      if (!place.current.follow && Math.abs(box.current.scrollTop - place.current.put) > 1) capture(place.current, box.current);
+      else restore(place.current, box.current);
     });
     observer.observe(box.current!);
     observer.observe(inner.current!);
@@ -159,9 +168,20 @@ const continues = (last: Item | undefined, row: Row, me: string): boolean =>
 // below returns how many px of the content are below what is in view.
 const below = (el: HTMLElement): number => el.scrollHeight - el.clientHeight - el.scrollTop;
 
+// leave notes that the person is not at the end any more.
+function leave(p: Place): void {
+  if (p.follow) p.leftAt = p.items.at(-1)?.message.id ?? "0";
+  p.follow = false;
+}
+
+// leaveIfMoved notices that the person has gone up although the event of that scrolling is still to come.
+function leaveIfMoved(p: Place, el: HTMLElement): void {
+  if (p.follow && el.scrollTop < p.put - 1 && below(el) > AT_END) leave(p);
+}
+
 // capture notes the first message in view. Rows are in order, so it can search by halves.
-function capture(p: Place, el: HTMLElement | null): void {
-  if (!el || p.follow) return;
+function capture(p: Place, el: HTMLElement): void {
+  if (p.follow) return;
   const articles = el.querySelectorAll<HTMLElement>("article");
   const edge = el.getBoundingClientRect().top;
   let low = 0;
@@ -173,19 +193,23 @@ function capture(p: Place, el: HTMLElement | null): void {
   }
   const first = articles[low];
   if (first) p.anchor = { id: first.dataset["id"]!, offset: first.getBoundingClientRect().top - edge };
+  p.put = el.scrollTop;
 }
 
 // restore puts the first message in view back to its place, or goes to the end.
 function restore(p: Place, el: HTMLElement): void {
   if (p.follow) {
     el.scrollTop = el.scrollHeight;
+    p.put = el.scrollTop;
+    p.anchor = null;
     return;
   }
   if (!p.anchor) return;
   const first = el.querySelector<HTMLElement>(`article[data-id="${CSS.escape(p.anchor.id)}"]`);
-  if (!first) return;
+  if (!first) return capture(p, el);
   const moved = first.getBoundingClientRect().top - el.getBoundingClientRect().top - p.anchor.offset;
   if (Math.abs(moved) >= 0.5) el.scrollTop += moved;
+  p.put = el.scrollTop;
 }
 
 // placeFirst goes to the end, or to the divider if more is new than fits.
@@ -195,8 +219,7 @@ function placeFirst(p: Place, el: HTMLElement): void {
   if (!divider) return;
   const offset = divider.getBoundingClientRect().top - el.getBoundingClientRect().top;
   if (offset >= 0) return;
-  p.follow = false;
-  p.leftAt = p.items.at(-1)?.message.id ?? "0";
+  leave(p);
   el.scrollTop += offset - 32;
   capture(p, el);
 }
