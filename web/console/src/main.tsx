@@ -1,13 +1,15 @@
 import { render } from "preact";
 import "../../shared/theme.css";
+import "./console.css";
+import { start, takeCode } from "./api.ts";
+import { App } from "./app.tsx";
+import { listen } from "./listen.ts";
+import { parseRoute } from "./route.ts";
+import { route } from "./state.ts";
 
-function App() {
-  return (
-    <main>
-      <h1>Console</h1>
-    </main>
-  );
-}
-
+const code = takeCode();
+route.value = parseRoute(location.hash);
+listen();
 const root = document.getElementById("app");
-if (root) render(<App />, root);
+if (root !== null) render(<App />, root);
+void start(code);

@@ -1,0 +1,68 @@
+// Listens to the window: its address, and its keys.
+
+import { awaitLetter, command, latin, pageKeys } from "./keys.ts";
+import { parseRoute } from "./route.ts";
+import { go, helpOpen, keysOn, pageCommands, route, signIn } from "./state.ts";
+
+/** The id of the search field. */
+export const searchField = "search";
+
+export function listen(): void {
+  addEventListener("hashchange", () => (route.value = parseRoute(location.hash)));
+  let afterG = 0;
+  addEventListener("keydown", (e) => {
+    if (signIn.value !== "in" || e.defaultPrevented || !(e.target instanceof Element)) return;
+    const key = latin(e.key, e.code);
+    const found = command(
+      {
+        key,
+        ctrlKey: e.ctrlKey,
+        metaKey: e.metaKey,
+        altKey: e.altKey,
+        isComposing: e.isComposing,
+        inField: e.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null,
+        inDialog: document.querySelector("dialog[open]") !== null,
+        onControl: e.target.closest("a, button, summary, input") !== null,
+      },
+      e.timeStamp - afterG < awaitLetter,
+      keysOn.value,
+    );
+    afterG = 0;
+    if (found === undefined) return;
+    const page = pageCommands.value;
+    switch (found.do) {
+      case "await":
+        afterG = e.timeStamp;
+        break;
+      case "go":
+        if (Object.values(pageKeys).includes(found.page)) go(found.page);
+        break;
+      case "search":
+        document.getElementById(searchField)?.focus();
+        break;
+      case "help":
+        helpOpen.value = true;
+        break;
+      case "close":
+        if (e.target instanceof HTMLElement && e.target.id === searchField) e.target.blur();
+        else page.close?.();
+        return;
+      case "next":
+        page.move?.(1);
+        break;
+      case "previous":
+        page.move?.(-1);
+        break;
+      case "open":
+        page.open?.();
+        break;
+      case "copy":
+        page.copy?.();
+        break;
+      case "pause":
+        page.pause?.();
+        break;
+    }
+    e.preventDefault();
+  });
+}

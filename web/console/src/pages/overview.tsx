@@ -1,0 +1,144 @@
+// Is all well: figures of the last 15 minutes from the server's memory.
+
+import { useEffect, useState } from "preact/hooks";
+import { stream } from "../api.ts";
+import { bytes, number } from "../format.ts";
+import { useLoad } from "../load.ts";
+import { Facts, Page, Trouble, When } from "../parts/basic.tsx";
+import { Chart, type Series } from "../parts/chart.tsx";
+import { Table } from "../parts/table.tsx";
+import { reachable } from "../state.ts";
+import type { Overview as OverviewData, Point } from "../types.ts";
+import { words } from "../words/index.ts";
+
+/** Milliseconds between two looks; the server has a point for each five seconds. */
+const lookAgain = 5000;
+
+const minutes = 15;
+
+export function Overview() {
+  const t = words.value.overview;
+  const language = words.value.code;
+  const { data, problem, again } = useLoad<OverviewData>("/overview", lookAgain);
+  const now = useNow();
+  if (data === undefined) {
+    return (
+      <Page title={t.title}>
+        <Trouble problem={problem} again={again} />
+        <p class="faint">{words.value.loading}</p>
+      </Page>
+    );
+  }
+  const steps = (minutes * 60) / (data.step || 5);
+  const series = (name: string, field: Exclude<keyof Point, "t">): Series => {
+    const values = data.points.map((p) => p[field]);
+    return { name, values, now: now?.[field] ?? values[values.length - 1] ?? 0 };
+  };
+  const well = data.ready && data.problems.length === 0;
+  return (
+    <Page title={t.title}>
+      <Trouble problem={problem} again={again} />
+      <p class={well ? "well" : "trouble"} role="status">
+        {!data.ready ? t.notReady : well ? t.well : t.problems}
+      </p>
+      {data.problems.length > 0 && (
+        <ul class="problems" lang="en">
+          {data.problems.map((p) => (
+            <li key={p}>{p}</li>
+          ))}
+        </ul>
+      )}
+      <div class="charts">
+        <Chart
+          title={t.rate}
+          steps={steps}
+          series={[
+            series(t.requests, "requests"),
+            series(t.refused, "refused"),
+            series(t.errors, "errors"),
+          ]}
+        />
+        <Chart
+          title={t.latency}
+          steps={steps}
+          series={[
+            series(t.p50, "p50"),
+            series(t.p99, "p99"),
+          ]}
+        />
+        <Chart title={t.commit} steps={steps} series={[series(t.mean, "commit")]} />
+        <Chart title={t.sends} steps={steps} series={[series(t.sendsName, "sends")]} />
+        <Chart
+          title={t.connections}
+          steps={steps}
+          series={[
+            series(t.open, "connections"),
+            series(t.liveName, "live"),
+          ]}
+        />
+      </div>
+      <p>{t.totals(number(language, data.totals.requests), number(language, data.totals.refused), new Date(data.totals.since).toLocaleString(language))}</p>
+      <div class="columns">
+        <section>
+          <h2>{t.refusals}</h2>
+          {data.refusals.length === 0 ? (
+            <p class="faint">{t.noRefusals}</p>
+          ) : (
+            <Table
+              label={t.refusals}
+              rows={data.refusals}
+              rowKey={(r) => r.reason}
+              columns={[
+                { head: t.reason, cell: (r) => <span lang="en">{r.reason}</span> },
+                { head: t.count, class: "num", cell: (r) => number(language, r.count) },
+              ]}
+            />
+          )}
+        </section>
+        <section>
+          <h2>{t.storage}</h2>
+          <Facts
+            rows={[
+              [t.engine, data.storage.kind],
+              [t.size, data.storage.bytes === undefined ? "" : bytes(language, data.storage.bytes)],
+              [t.free, data.storage.free === undefined ? "" : bytes(language, data.storage.free)],
+              [t.position, number(language, data.storage.position)],
+              [t.connections, number(language, data.connections.open)],
+              [t.mostAtOnce, number(language, data.connections.most)],
+            ]}
+          />
+        </section>
+      </div>
+      <h2>{t.servers}</h2>
+      <Table
+        label={t.servers}
+        rows={data.servers}
+        rowKey={(s) => s.id}
+        columns={[
+          { head: t.server, cell: (s) => <><code>{s.id}</code>{s.self && ` (${t.self})`}</> },
+          { head: t.version, cell: (s) => s.version },
+          { head: t.started, cell: (s) => <When time={s.started} /> },
+          { head: t.seen, cell: (s) => <When time={s.seen} /> },
+        ]}
+      />
+    </Page>
+  );
+}
+
+/** The figures of the last second; undefined until the stream has brought some. */
+function useNow(): Point | undefined {
+  const [point, setPoint] = useState<Point>();
+  const back = reachable.value;
+  useEffect(() => {
+    if (!back) return;
+    const ends = new AbortController();
+    stream("/overview/stream", "", ends.signal, (e) => {
+      if (e.event === "figures") setPoint(JSON.parse(e.data) as Point);
+    }).catch((error: unknown) => {
+      // The charts go on without the figures of each second.
+      if (!ends.signal.aborted) console.warn(error);
+    });
+    return () => ends.abort();
+  }, [back]);
+  return point;
+}
