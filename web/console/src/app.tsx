@@ -108,7 +108,9 @@ function Header() {
   const [text, setText] = useState("");
   const submit = (e: Event): void => {
     e.preventDefault();
-    if (text.trim() !== "") go("search", "", { q: text.trim() });
+    if (text.trim() === "") return;
+    go("search", "", { q: text.trim() });
+    document.getElementById(searchField)?.blur(); // the page's heading takes the focus
   };
   return (
     <header>

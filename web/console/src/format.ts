@@ -45,10 +45,10 @@ export function bytes(language: string, n: number): string {
 
 /** The end of an id, which tells users and threads of one server apart: their beginnings are alike. */
 export function shortId(id: string): string {
-  const user = /^8:acs:[^_]*_(?:[0-9a-f-]*)([0-9a-f]{12})$/i.exec(id);
+  const user = /^8:acs:[^_]*_(?:[0-9a-f-]*)([0-9a-f]{8})$/i.exec(id);
   if (user?.[1] !== undefined) return "…" + user[1];
   const thread = /^19:(.+)@thread\.v2$/.exec(id);
-  if (thread?.[1] !== undefined && thread[1].length > 12) return "…" + thread[1].slice(-12);
+  if (thread?.[1] !== undefined && thread[1].length > 8) return "…" + thread[1].slice(-8);
   return id.length > 24 ? "…" + id.slice(-20) : id;
 }
 

@@ -21,7 +21,7 @@ export function RequestDetailView(p: Props) {
     <>
       <div class="detail-head">
         <h2 id="request-detail" tabIndex={-1}>
-          {data === undefined ? t.detail : <span class="break">{`${data.method} ${data.path.replace(/\?.*/, "")}`}</span>}
+          {data === undefined ? t.detail : data.operation === "" ? data.method : data.operation}
         </h2>
         <button type="button" onClick={p.close}>
           {words.value.close}
@@ -52,7 +52,7 @@ function Detail(p: Props & { request: RequestDetail }) {
           [t.duration, `${figure(language, r.ms)} ms`],
           [t.user, r.user === undefined ? "" : <IdLink kind="users" id={r.user} label={r.user} />],
           [t.thread, r.thread === undefined ? "" : <IdLink kind="threads" id={r.thread} label={r.thread} />],
-          [t.path, <code class="break">{r.path}</code>],
+          [t.path, <code class="break">{`${r.method} ${r.path}`}</code>],
           [t.version, r.version ?? ""],
           [t.from, r.client ?? ""],
           [t.agent, r.sdk ?? ""],

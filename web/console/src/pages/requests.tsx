@@ -126,9 +126,11 @@ export function Requests() {
           </LiveFrame>
           {live.first !== undefined && <p class="faint">{t.kept(number(language, live.first.kept), number(language, live.first.seen))}</p>}
         </div>
-        <section class="split-detail" aria-label={t.detail}>
-          {id === "" ? <p class="faint">{t.choose}</p> : <RequestDetailView id={id} close={() => pageCommands.value.close?.()} select={select} />}
-        </section>
+        {id !== "" && (
+          <section class="split-detail" aria-label={t.detail}>
+            <RequestDetailView id={id} close={() => pageCommands.value.close?.()} select={select} />
+          </section>
+        )}
       </div>
     </Page>
   );

@@ -130,9 +130,9 @@ function Faults() {
           rowKey={(f) => f.i}
           columns={[
             { head: t.faultOperation, cell: (f) => (f.operation === undefined || f.operation === "" ? t.faultEvery : <span lang="en">{f.operation}</span>) },
-            { head: t.faultStatus, cell: (f) => f.status ?? "" },
+            { head: t.faultStatusShort, cell: (f) => f.status ?? "" },
             { head: t.faultRetry, cell: (f) => f.retryAfter ?? "" },
-            { head: t.faultDelay, cell: (f) => f.delay ?? "" },
+            { head: t.faultDelayShort, cell: (f) => f.delay ?? "" },
             { head: t.faultDrop, cell: (f) => (f.drop === "before" ? t.dropBefore : f.drop === "after" ? t.dropAfter : "") },
             { head: t.faultLeft, cell: (f) => (f.times === -1 || f.times === "always" ? t.faultAlways : (f.times ?? 1)) },
           ]}

@@ -1,6 +1,6 @@
 // The pages that are one list each: Keys, Limits, Audit, and the results of a search.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { call } from "../api.ts";
 import { number } from "../format.ts";
 import { useLoad, usePages } from "../load.ts";
@@ -152,7 +152,7 @@ export function Audit() {
           rowKey={(r) => r.id}
           columns={[
             { head: t.time, cell: (r) => <When time={r.time} /> },
-            { head: t.who, cell: (r) => <>{r.who === "" ? "" : `${r.who} `}<span class="tag">{t.kinds[r.kind] ?? r.kind}</span></> },
+            { head: t.who, cell: (r) => <>{r.who !== "" && <span class="nowrap">{r.who}</span>}<span class="tag">{t.kinds[r.kind] ?? r.kind}</span></> },
             { head: t.operation, cell: (r) => <span lang="en">{r.operation}</span> },
             { head: t.target, cell: (r) => <Target target={r.target ?? ""} /> },
             { head: t.outcome, cell: (r) => <span lang="en">{r.outcome}</span> },
@@ -178,6 +178,11 @@ export function Search() {
   const t = words.value.search;
   const q = route.value.filters["q"] ?? "";
   const { data, problem, loading, again } = useLoad<{ hits: Hit[] }>(q === "" ? undefined : "/search" + query({ q }));
+  const only = data?.hits.length === 1 ? data.hits[0] : undefined;
+  useEffect(() => {
+    // The one thing that has this id takes the place of the search in the history.
+    if (only !== undefined) location.replace(hitAddress(only));
+  }, [only]);
   return (
     <Page title={t.title}>
       <Trouble problem={problem} again={again} />
