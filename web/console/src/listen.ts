@@ -9,7 +9,7 @@ export const searchField = "search";
 
 export function listen(): void {
   addEventListener("hashchange", () => (route.value = parseRoute(location.hash)));
-  let afterG = 0;
+  let afterG = -Infinity; // when "g" was pressed; events count from the start of the page
   addEventListener("keydown", (e) => {
     if (signIn.value !== "in" || e.defaultPrevented || !(e.target instanceof Element)) return;
     const key = latin(e.key, e.code);
@@ -27,7 +27,7 @@ export function listen(): void {
       e.timeStamp - afterG < awaitLetter,
       keysOn.value,
     );
-    afterG = 0;
+    afterG = -Infinity;
     if (found === undefined) return;
     const page = pageCommands.value;
     switch (found.do) {

@@ -70,7 +70,9 @@ export function Secret(p: { title: string; secret: string; text: string; onClose
   return (
     <Dialog title={p.title} onClose={p.onClose}>
       <p id={id}>{p.text}</p>
-      <textarea class="secret" readOnly rows={5} aria-labelledby={id} value={p.secret} />
+      <pre class="secret" tabIndex={0} role="group" aria-labelledby={id}>
+        {p.secret}
+      </pre>
       <div class="buttons">
         <Copy text={p.secret} />
         <button type="button" onClick={p.onClose}>

@@ -181,8 +181,9 @@ export function LiveFrame<T, P>(p: { live: Live<T, P>; label: string; children: 
     live.show();
     if (frame.current !== null) frame.current.scrollTop = 0;
   };
+  // The pointer on the way to "12 new" must not leave what holds the list, or the button would be gone when it arrives.
   return (
-    <>
+    <div onPointerEnter={(e) => e.pointerType === "mouse" && live.look({ hovered: true })} onPointerLeave={() => live.look({ hovered: false })}>
       <div class="live-head">
         <button type="button" class="small" aria-pressed={paused.value} onClick={() => (paused.value = !paused.value)}>
           {paused.value ? t.resume : t.pause}
@@ -201,14 +202,12 @@ export function LiveFrame<T, P>(p: { live: Live<T, P>; label: string; children: 
         role="region"
         aria-label={p.label}
         tabIndex={0}
-        onPointerEnter={(e) => e.pointerType === "mouse" && live.look({ hovered: true })}
-        onPointerLeave={() => live.look({ hovered: false })}
         onScroll={(e) => live.look({ scrolled: e.currentTarget.scrollTop > 0 })}
         onFocusIn={(e) => live.look({ focused: e.target !== e.currentTarget })}
         onFocusOut={() => live.look({ focused: false })}
       >
         {p.children}
       </div>
-    </>
+    </div>
   );
 }
