@@ -4,6 +4,7 @@
 //   - serve starts the server;
 //   - run and env give its address, access key and certificates to other programs;
 //   - token, user, thread and keys manage a running server;
+//   - console, requests, why, audit and limits show what it does;
 //   - backup, restore, export and import copy its data, and check verifies it;
 //   - config, doctor, health, trust, bench and completion check and configure the machine.
 //
@@ -52,6 +53,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServe(), newRun(), newEnv(), newToken(), newUser(), newThread(), newKeys(),
+		newConsole(), newRequests(), newWhy(), newAuditRows(), newLimits(),
 		newBackup(), newRestore(), newExport(), newImport(), newCheck(),
 		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newCompletion(), newVersion(), newProbe())
 	return root

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
+	"os/signal"
 	"slices"
 	"strings"
 
@@ -20,43 +22,69 @@ func newThread() *cobra.Command {
 }
 
 func newThreadList() *cobra.Command {
-	var user string
+	var user, search string
 	cmd := clientOf(&cobra.Command{
-		Use:     "list --user ID",
-		Short:   "List a user's threads",
-		Long:    "List a user's threads. This is the same as user threads ID.",
-		Example: examples("thread list --user 8:acs:..."),
+		Use:   "list",
+		Short: "List threads",
+		Long: `List the threads that were active last, one a line, with id, time of the last
+message and topic. With --user, they are those of a user, as with user threads ID.
+With --search, they are those whose topic has a text, in the order of their ids:
+the server then looks at all threads.`,
+		Example: examples("thread list", "thread list --user 8:acs:...", "thread list --search lunch --json"),
 		Args: func(cmd *cobra.Command, args []string) error {
-			if user == "" {
-				return usage(cmd, "thread list needs --user ID: threads are listed by user")
+			if user != "" && search != "" {
+				return usage(cmd, "thread list takes --user or --search, not both")
 			}
 			return noArgs(cmd, args)
 		},
 	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
-		return listThreads(cmd, c, user, asJSON)
+		if user != "" {
+			return listThreads(cmd, c, userThreads(user), url.Values{}, asJSON)
+		}
+		query := url.Values{}
+		if search != "" {
+			query.Set("search", search)
+		}
+		return listThreads(cmd, c, "threads", query, asJSON)
 	}, true)
 	cmd.Flags().StringVar(&user, "user", "", "`id` of the user whose threads to list")
+	cmd.Flags().StringVar(&search, "search", "", "`text` that the topics have, without regard to capitals")
 	return cmd
 }
 
-// listThreads prints a line for each thread of a user.
-func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) error {
-	var list admin.Threads
-	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
+// mostThreads is the most threads that one command lists.
+const mostThreads = 100
+
+// userThreads returns the path of a user's threads in the operator's API.
+func userThreads(id string) string { return "users/" + url.PathEscape(id) + "/threads" }
+
+// listThreads prints a line for each thread of a list of the operator's API.
+func listThreads(cmd *cobra.Command, c *apiClient, path string, query url.Values, asJSON bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+	defer stop()
+	found, more, err := listed(ctx, c, path, query, "threads", mostThreads)
+	switch {
+	case ctx.Err() != nil:
+		return exitCode(130)
+	case err != nil:
 		return err
 	}
-	if list.Next != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "only the newest %d are shown\n", len(list.Threads))
+	if more {
+		fmt.Fprintf(cmd.ErrOrStderr(), "only the first %d are shown\n", len(found))
 	}
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), list)
+		return printJSON(cmd.OutOrStdout(), map[string]any{"threads": found})
 	}
-	if len(list.Threads) == 0 {
+	if len(found) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no threads")
 		return nil
 	}
 	var rows table
-	for _, t := range list.Threads {
+	for _, raw := range found {
+		var t admin.ThreadEntry
+		if err := json.Unmarshal(raw, &t); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
 		what := tty.Quote(t.Topic)
 		if t.DeletedOn != "" {
 			what = "(deleted) " + what

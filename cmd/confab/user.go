@@ -158,7 +158,7 @@ Threads with the newest messages come first.`,
 		Example: examples("user threads 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
-		return listThreads(cmd, c, args[0], asJSON)
+		return listThreads(cmd, c, userThreads(args[0]), url.Values{}, asJSON)
 	}, true)
 }
 

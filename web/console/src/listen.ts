@@ -2,13 +2,22 @@
 
 import { awaitLetter, command, latin, pageKeys } from "./keys.ts";
 import { parseRoute } from "./route.ts";
-import { go, helpOpen, keysOn, pageCommands, route, signIn } from "./state.ts";
+import { go, helpOpen, keysOn, pageCommands, route, signIn, visible } from "./state.ts";
 
 /** The id of the search field. */
 export const searchField = "search";
 
+/** Milliseconds after which a hidden tab gives its connections up: a browser has six for all tabs. */
+const hiddenTime = 60_000;
+
 export function listen(): void {
   addEventListener("hashchange", () => (route.value = parseRoute(location.hash)));
+  let hidden: ReturnType<typeof setTimeout> | undefined;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hidden);
+    if (document.hidden) hidden = setTimeout(() => (visible.value = false), hiddenTime);
+    else visible.value = true;
+  });
   let afterG = -Infinity; // when "g" was pressed; events count from the start of the page
   addEventListener("keydown", (e) => {
     if (signIn.value !== "in" || e.defaultPrevented || !(e.target instanceof Element)) return;

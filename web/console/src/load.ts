@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { call, isProblem, Problem } from "./api.ts";
-import { reachable } from "./state.ts";
+import { awake } from "./state.ts";
 
 export type Loaded<T> = { data: T | undefined; problem: Problem | undefined; loading: boolean; again: () => void };
 
@@ -11,7 +11,7 @@ export function useLoad<T>(path: string | undefined, every = 0): Loaded<T> {
   const [state, setState] = useState<{ path?: string; data?: T; problem?: Problem; loading: boolean }>({ loading: true });
   const [turn, setTurn] = useState(0);
   const again = useCallback(() => setTurn((n) => n + 1), []);
-  const back = reachable.value;
+  const back = awake.value;
   useEffect(() => {
     if (path === undefined || !back) return;
     let over = false;
@@ -47,7 +47,7 @@ export function usePages<T, P extends { next?: string }>(path: string | undefine
   const [state, setState] = useState<{ path?: string; items: T[]; last?: P; problem?: Problem; loading: boolean }>({ items: [], loading: true });
   const [turn, setTurn] = useState(0);
   const asked = useRef("");
-  const back = reachable.value;
+  const back = awake.value;
   const fetchPage = useCallback(
     (next: string | undefined, over: () => boolean) => {
       if (path === undefined) return;

@@ -1,6 +1,6 @@
 // The state that all pages share, as signals.
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { parseRoute, formatRoute, type Route } from "./route.ts";
 import type { Session } from "./types.ts";
 
@@ -18,6 +18,12 @@ export const reachable = signal(true);
 
 /** What a screen reader is told, and what a sighted person reads in the status line for a few seconds. */
 export const notice = signal("");
+
+/** Whether somebody may be looking: false once the tab has been hidden for a minute, so that it holds no connection. */
+export const visible = signal(true);
+
+/** Whether pages load and follow: the server answers, and somebody may be looking. */
+export const awake = computed(() => reachable.value && visible.value);
 
 export const route = signal<Route>(parseRoute(location.hash));
 

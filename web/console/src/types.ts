@@ -36,7 +36,7 @@ export type HttpPart = { headers: Record<string, string>; body?: string; bodyTru
 export type RequestDetail = Request & { request: HttpPart; response: HttpPart; canSendAgain: boolean };
 export type RequestPage = { requests: Request[]; next?: string; kept: number; seen: number; lost: number };
 
-/** One step of the figures: rates are per second, p50, p99 and commit are milliseconds. */
+/** The figures of a second or of a step: numbers of requests in that time; p50, p99 and commit are milliseconds. */
 export type Point = {
   t: string;
   requests: number;

@@ -7,7 +7,7 @@ import { useLoad } from "../load.ts";
 import { Facts, Page, Trouble, When } from "../parts/basic.tsx";
 import { Chart, type Series } from "../parts/chart.tsx";
 import { Table } from "../parts/table.tsx";
-import { reachable } from "../state.ts";
+import { awake } from "../state.ts";
 import type { Overview as OverviewData, Point } from "../types.ts";
 import { words } from "../words/index.ts";
 
@@ -15,6 +15,8 @@ import { words } from "../words/index.ts";
 const lookAgain = 5000;
 
 const minutes = 15;
+
+const counted: ReadonlySet<string> = new Set(["requests", "refused", "errors", "sends"]);
 
 export function Overview() {
   const t = words.value.overview;
@@ -31,7 +33,8 @@ export function Overview() {
   }
   const steps = (minutes * 60) / (data.step || 5);
   const series = (name: string, field: Exclude<keyof Point, "t">): Series => {
-    const values = data.points.map((p) => p[field]);
+    // A point counts what came in its step, and the chart shows how many a second.
+    const values = data.points.map((p) => p[field] / (counted.has(field) ? data.step || 1 : 1));
     return { name, values, now: now?.[field] ?? values[values.length - 1] ?? 0 };
   };
   const well = data.ready && data.problems.length === 0;
@@ -128,7 +131,7 @@ export function Overview() {
 /** The figures of the last second; undefined until the stream has brought some. */
 function useNow(): Point | undefined {
   const [point, setPoint] = useState<Point>();
-  const back = reachable.value;
+  const back = awake.value;
   useEffect(() => {
     if (!back) return;
     const ends = new AbortController();

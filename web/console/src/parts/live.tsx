@@ -6,7 +6,7 @@ import { call, stream, type Problem } from "../api.ts";
 import { number } from "../format.ts";
 import { append, arrive, liveList, lose, release, type LiveList } from "../livelist.ts";
 import { asProblem } from "../load.ts";
-import { paused, reachable } from "../state.ts";
+import { awake, paused } from "../state.ts";
 import { words } from "../words/index.ts";
 
 /** Where a live list comes from. */
@@ -54,7 +54,15 @@ export function useLive<T, P extends { next?: string }>(source: LiveSource<T, P>
   const held = paused.value || looking.hovered || looking.scrolled || looking.focused;
   const heldNow = useRef(held);
   heldNow.current = held;
-  const back = reachable.value;
+  const listNow = useRef(list);
+  listNow.current = list;
+  const shownList = useRef(""); // the path of what is shown; "" makes it begin anew
+  const back = awake.value;
+
+  const anew = (): void => {
+    shownList.current = "";
+    setTurn((n) => n + 1);
+  };
 
   useEffect(() => {
     if (!held) setList(release);
@@ -80,9 +88,13 @@ export function useLive<T, P extends { next?: string }>(source: LiveSource<T, P>
       const page = await call<P>("GET", source.list);
       if (ends.signal.aborted) return;
       const items = source.items(page);
-      setList(liveList(items));
+      // A list that goes on after a pause stays as it is, with what is new on top.
+      const last = listNow.current.waiting[0] ?? listNow.current.shown[0];
+      const follows = shownList.current === source.list && last !== undefined && items.some((item) => source.key(item) === source.key(last));
+      shownList.current = source.list;
+      setList((l) => (follows ? arrive(l, items, heldNow.current, source.key) : liveList(items)));
       setFirst(page);
-      setNext(page.next === "" ? undefined : page.next);
+      if (!follows) setNext(page.next === "" ? undefined : page.next);
       setLoading(false);
       setProblem(undefined);
       const newest = items[0];
@@ -96,7 +108,7 @@ export function useLive<T, P extends { next?: string }>(source: LiveSource<T, P>
           else if (e.event === "lost") {
             const { count } = JSON.parse(e.data) as { count: number };
             // Nobody knows how many: the list begins anew.
-            if (count === 0) setTurn((n) => n + 1);
+            if (count === 0) anew();
             lost += count;
           }
           timer ??= setTimeout(draw, gather);
@@ -151,7 +163,7 @@ export function useLive<T, P extends { next?: string }>(source: LiveSource<T, P>
         },
       );
     },
-    again: () => setTurn((n) => n + 1),
+    again: anew,
     show: () => setList(release),
     look: (change) => setLooking((l) => ({ ...l, ...change })),
   };
