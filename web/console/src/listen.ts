@@ -1,6 +1,7 @@
 // Listens to the window: its address, and its keys.
 
 import { awaitLetter, command, latin, pageKeys } from "./keys.ts";
+import { copyText } from "./parts/basic.tsx";
 import { parseRoute } from "./route.ts";
 import { go, helpOpen, keysOn, pageCommands, route, signIn, visible } from "./state.ts";
 
@@ -57,16 +58,17 @@ export function listen(): void {
         else page.close?.();
         return;
       case "next":
-        page.move?.(1);
+        (page.move ?? moveFocus)(1);
         break;
       case "previous":
-        page.move?.(-1);
+        (page.move ?? moveFocus)(-1);
         break;
       case "open":
         page.open?.();
         break;
       case "copy":
-        page.copy?.();
+        if (page.copy !== undefined) page.copy();
+        else if (route.value.id !== "") void copyText(route.value.id);
         break;
       case "pause":
         page.pause?.();
@@ -74,4 +76,12 @@ export function listen(): void {
     }
     e.preventDefault();
   });
+}
+
+/** Moves the focus by one row: to the first link of the row behind or before that with the focus. */
+function moveFocus(step: number): void {
+  const links = [...document.querySelectorAll("main tbody tr")].flatMap((row) => row.querySelector<HTMLElement>("a, button") ?? []);
+  const now = document.activeElement?.closest("tr");
+  const at = links.findIndex((link) => link.closest("tr") === now);
+  links[at < 0 ? 0 : Math.min(Math.max(at + step, 0), links.length - 1)]?.focus();
 }
