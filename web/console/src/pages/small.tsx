@@ -152,7 +152,7 @@ export function Audit() {
           rowKey={(r) => r.id}
           columns={[
             { head: t.time, cell: (r) => <When time={r.time} /> },
-            { head: t.who, cell: (r) => <>{r.who !== "" && <span class="nowrap">{r.who}</span>}<span class="tag">{t.kinds[r.kind] ?? r.kind}</span></> },
+            { head: t.who, cell: (r) => <><span class="nowrap">{r.who}</span>{!r.who.startsWith(r.kind) && <span class="tag">{t.kinds[r.kind] ?? r.kind}</span>}</> },
             { head: t.operation, cell: (r) => <span lang="en">{r.operation}</span> },
             { head: t.target, cell: (r) => <Target target={r.target ?? ""} /> },
             { head: t.outcome, cell: (r) => <span lang="en">{r.outcome}</span> },
@@ -168,10 +168,17 @@ export function Audit() {
   );
 }
 
+/** What an operation was about: ids as links. What a user sees of a thread is about both. */
 function Target(p: { target: string }) {
-  if (p.target.startsWith("8:")) return <IdLink kind="users" id={p.target} />;
-  if (p.target.startsWith("19:")) return <IdLink kind="threads" id={p.target} />;
-  return <span class="break">{p.target}</span>;
+  return (
+    <>
+      {p.target.split(/[\s/]+(?=8:|19:)/).map((id) => (
+        <span key={id}>
+          {id.startsWith("8:") ? <IdLink kind="users" id={id} /> : id.startsWith("19:") ? <IdLink kind="threads" id={id} /> : <span class="break">{id}</span>}{" "}
+        </span>
+      ))}
+    </>
+  );
 }
 
 export function Search() {
