@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,36 +128,24 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 		return err
 	}
 	defer res.Close()
-	for lines := bufio.NewReader(res); ; {
-		m, err := nextMessage(lines)
-		switch {
-		case ctx.Err() != nil:
-			return exitCode(130)
-		case err != nil:
-			return followEnd(ctx, c, q, err)
+	err = readEvents(res, func(kind string, data []byte) error {
+		if kind != "message" {
+			return nil
 		}
 		if q.asJSON {
-			err = writeLine(out, m)
-		} else {
-			_, err = io.WriteString(out, messageLine(m, tty.Of(out)))
+			return writeLine(out, json.RawMessage(data))
 		}
-		if err != nil {
-			return err
+		var m admin.Message
+		if err := json.Unmarshal(data, &m); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
 		}
+		_, err := io.WriteString(out, messageLine(m, tty.Of(out)))
+		return err
+	})
+	if ctx.Err() != nil {
+		return exitCode(130)
 	}
-}
-
-// nextMessage reads an event stream of the operator's API up to its next message.
-func nextMessage(stream *bufio.Reader) (m admin.Message, err error) {
-	for {
-		line, err := stream.ReadBytes('\n')
-		if err != nil {
-			return m, err
-		}
-		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
-			return m, json.Unmarshal(data, &m)
-		}
-	}
+	return followEnd(ctx, c, q, err)
 }
 
 // followEnd returns the error to show when the server has ended the response that followMessages
@@ -170,11 +156,7 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 	if gone := c.operate(ctx, http.MethodGet, "threads/"+url.PathEscape(q.thread), nil, &t); gone == nil && t.DeletedOn != "" {
 		return &failure{what: "the thread was deleted on " + t.DeletedOn}
 	}
-	f := &failure{what: "the server has ended the connection", next: "if it was restarted, run the command again", cause: err}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		f.what += ": " + rootCause(err).Error()
-	}
-	return f
+	return streamEnd(err)
 }
 
 // messageIndent is the number of blanks before the text of a message that is printed below the
