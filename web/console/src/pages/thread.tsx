@@ -1,6 +1,6 @@
 // One thread: its members, messages and events, and what a chosen user sees of it.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { number } from "../format.ts";
 import { useLoad, usePages, type Paged } from "../load.ts";
 import { Command, Facts, IdLink, More, Page, Trouble, When } from "../parts/basic.tsx";
@@ -98,6 +98,11 @@ function Messages(p: { path: string }) {
   const t = words.value.thread;
   const allowed = session.value?.messages === true;
   const found = usePages<Message, { messages: Message[]; next?: string }>(allowed ? p.path + "/messages" : undefined, (page) => page.messages);
+  const wanted = route.value.filters["message"] ?? "";
+  const there = found.items.some((m) => m.id === wanted);
+  useEffect(() => {
+    if (there) document.getElementById("m" + wanted)?.scrollIntoView({ block: "center" });
+  }, [there, wanted]);
   if (!allowed) return <ContentOff />;
   return (
     <>
@@ -106,17 +111,13 @@ function Messages(p: { path: string }) {
       {found.last !== undefined && found.items.length === 0 && <p>{t.noMessages}</p>}
       <ol class="messages">
         {found.items.map((m) => (
-          <li key={m.id} id={"m" + m.id} class={route.value.filters["message"] === m.id ? "current" : ""}>
+          <li key={m.id} id={"m" + m.id} class={m.id === wanted ? "current" : ""}>
             <p class="faint">
               <When time={m.createdOn} /> · {m.sequence} · {t.types[m.type] ?? m.type} · <code>{m.id}</code>
               {m.editedOn !== undefined && m.editedOn !== "" && ` · ${t.edited}`}
             </p>
             <p>
-              {m.sender !== undefined && m.sender !== "" && (
-                <>
-                  <IdLink kind="users" id={m.sender} label={m.senderDisplayName} />{" "}
-                </>
-              )}
+              <Author message={m} />{" "}
               {m.deletedOn !== undefined && m.deletedOn !== "" ? <i>{t.deletedMessage}</i> : <span class="message">{m.content}</span>}
               {m.participants?.map((who: Participant) => (
                 <span key={who.id}>
@@ -131,6 +132,13 @@ function Messages(p: { path: string }) {
       <More {...pager(found)} />
     </>
   );
+}
+
+/** Who has sent a message or, of a system message, who has made the change. */
+function Author(p: { message: Message }) {
+  const { sender, senderDisplayName, initiator } = p.message;
+  const id = sender === undefined || sender === "" ? initiator : sender;
+  return id === undefined || id === "" ? null : <IdLink kind="users" id={id} label={senderDisplayName} />;
 }
 
 /** Says that the content of messages is not shown, and how to allow it. */

@@ -87,8 +87,8 @@ export function Status(p: { status: number }) {
 /** Why something failed, in words, and a button that tries again if that can help. */
 export function Trouble(p: { problem: Problem | undefined; again?: () => void }) {
   const problem = p.problem;
-  // An ended session and an absent server have their own words at the top of the page.
-  if (problem === undefined || signIn.value !== "in" || problem.status === 0) return null;
+  // An ended session has a page of its own. An absent server is told at the top, and what was to be loaded is tried again by itself.
+  if (problem === undefined || signIn.value !== "in" || (problem.status === 0 && p.again !== undefined)) return null;
   const t = words.value.problem;
   return (
     <div class="trouble" role="alert">
