@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { signOut } from "./api.ts";
 import { searchField } from "./listen.ts";
 import { pageKeys } from "./keys.ts";
-import { Command } from "./parts/basic.tsx";
+import { Command, Page } from "./parts/basic.tsx";
 import { Dialog } from "./parts/dialog.tsx";
 import { Events } from "./pages/events.tsx";
 import { Overview } from "./pages/overview.tsx";
@@ -210,7 +210,7 @@ function CurrentPage(): ComponentChildren {
     case "search":
       return <Search key={route.value.filters["q"]} />;
   }
-  return <p>{words.value.nothing}</p>;
+  return <Page title={words.value.nothing} children={null} />;
 }
 
 function KeyHelp() {

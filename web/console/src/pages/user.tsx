@@ -17,7 +17,7 @@ export function User() {
   const { id } = route.value;
   const path = "/users/" + encodeURIComponent(id);
   const { data, problem, again } = useLoad<UserData>(path);
-  const threads = usePages<ThreadEntry, ThreadPage>(path + "/threads", (page) => page.threads);
+  const threads = usePages<ThreadEntry, ThreadPage>(data === undefined ? undefined : path + "/threads", (page) => page.threads);
   const connections = data?.connections ?? [];
   return (
     <Page title={t.title} id={id}>
@@ -54,11 +54,15 @@ export function User() {
           )}
         </>
       )}
-      <h2>{t.threads}</h2>
-      <Trouble problem={data === undefined ? undefined : threads.problem} again={threads.again} />
-      {threads.last !== undefined && threads.items.length === 0 && <p class="faint">{t.noThreads}</p>}
-      <ThreadTable label={t.threads} threads={threads.items} />
-      <More next={threads.next} loading={threads.loading} more={threads.more} />
+      {data !== undefined && (
+        <>
+          <h2>{t.threads}</h2>
+          <Trouble problem={threads.problem} again={threads.again} />
+          {threads.last !== undefined && threads.items.length === 0 && <p class="faint">{t.noThreads}</p>}
+          <ThreadTable label={t.threads} threads={threads.items} />
+          <More next={threads.next} loading={threads.loading} more={threads.more} />
+        </>
+      )}
     </Page>
   );
 }

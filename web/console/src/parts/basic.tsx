@@ -111,7 +111,7 @@ function Detail(p: { problem: Problem }) {
   if (p.problem.code === "no-json") return <>{t.noJson}</>;
   if (p.problem.message === "") return <>{t.unknown(p.problem.status)}</>;
   // The server's sentences are in English.
-  return <span lang="en">{p.problem.message}</span>;
+  return <span lang="en">{p.problem.message.replace(/[^.!?]$/, "$&.")}</span>;
 }
 
 /** A list of terms and what they mean; rows without a value are left out. */
