@@ -48,7 +48,7 @@ export function listen(): void {
         if (Object.values(pageKeys).includes(found.page)) go(found.page);
         break;
       case "search":
-        document.getElementById(searchField)?.focus();
+        document.querySelector<HTMLInputElement>("#" + searchField)?.select();
         break;
       case "help":
         helpOpen.value = true;

@@ -48,7 +48,7 @@ function Detail(p: Props & { request: RequestDetail }) {
         rows={[
           [t.status, <Status status={r.status} />],
           [t.operation, r.operation],
-          [t.time, <When time={r.time} />],
+          [t.time, <><When time={r.time} /> <code>{r.time}</code></>],
           [t.duration, `${figure(language, r.ms)} ms`],
           [t.user, r.user === undefined ? "" : <IdLink kind="users" id={r.user} label={r.user} />],
           [t.thread, r.thread === undefined ? "" : <IdLink kind="threads" id={r.thread} label={r.thread} />],

@@ -26,9 +26,14 @@ const operations = [
 
 const requestKey = (r: Request): string => r.id;
 
-/** Shows the request with the id beside the list, or none. The history gets no entry: there would be one for each row. */
+/**
+ * Shows the request with the id beside the list, or none. Only the first one is an entry of the history, so that Back leads to the
+ * list, and not past every row that was looked at.
+ */
 function select(id: string): void {
-  history.replaceState(null, "", formatRoute("requests", id, route.value.filters));
+  const address = formatRoute("requests", id, route.value.filters);
+  if (id !== "" && route.value.id === "") history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
   route.value = { ...route.value, id };
 }
 
