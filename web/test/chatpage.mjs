@@ -1,0 +1,189 @@
+// ChatPage is the chat page of one person in a tab, used as a person uses it: by keyboard, roles and names.
+import assert from "node:assert/strict";
+import { PATIENCE, until } from "./harness.mjs";
+
+// WORDS are the names of what a person meets on the page, in both languages.
+const WORDS = {
+  en: { name: "Your name", start: "Start chatting", threads: "Threads", newThread: "New thread", messages: "Messages", message: "Message", send: "Send", actions: "Actions" },
+};
+
+export class ChatPage {
+  // seen counts the requests of the page that sent a message.
+  sends = 0;
+
+  constructor(server, page) {
+    this.server = server;
+    this.page = page;
+    page.on("request", (request) => {
+      if (request.method() === "POST" && /\/messages$/.test(new URL(request.url()).pathname)) this.sends++;
+    });
+  }
+
+  // open opens an address of the page in a new tab of a profile. A new tab is a new person.
+  static async open(server, profile, path = "/") {
+    const chat = new ChatPage(server, await profile.newPage());
+    await chat.page.goto(server.origin + path);
+    return chat;
+  }
+
+  // join opens the page and gives a name, by keyboard alone. It returns when the person can write.
+  static async join(server, profile, name, path = "/") {
+    const chat = await ChatPage.open(server, profile, path);
+    await chat.giveName(name);
+    return chat;
+  }
+
+  // as opens a tab that already is a person of server.join, in a thread.
+  static async as(server, profile, person, thread) {
+    const chat = new ChatPage(server, await profile.newPage());
+    await chat.page.addInitScript(([key, value]) => {
+      if (!sessionStorage.getItem(key)) sessionStorage.setItem(key, value);
+    }, storedPerson(person));
+    await chat.page.goto(server.origin + (thread ? `/t/${encodeURIComponent(thread)}` : "/"));
+    await chat.writable();
+    return chat;
+  }
+
+  // again opens a second tab of the same person, as "Duplicate tab" does: it begins with a copy of the tab's storage.
+  async again() {
+    const [page] = await Promise.all([this.page.context().waitForEvent("page"), this.page.evaluate(() => void window.open(location.href))]);
+    const chat = new ChatPage(this.server, page);
+    await chat.writable();
+    return chat;
+  }
+
+  get name() {
+    return this.page.getByRole("textbox", { name: WORDS.en.name });
+  }
+
+  get composer() {
+    return this.page.getByRole("textbox", { name: WORDS.en.message, exact: true });
+  }
+
+  get log() {
+    return this.page.getByRole("log", { name: WORDS.en.messages });
+  }
+
+  get threads() {
+    return this.page.getByRole("navigation", { name: WORDS.en.threads });
+  }
+
+  get status() {
+    return this.page.getByRole("status").filter({ visible: true });
+  }
+
+  async giveName(name) {
+    await this.name.waitFor();
+    await until("the name field has the focus", () => this.name.evaluate((field) => field === document.activeElement));
+    await this.page.keyboard.insertText(name);
+    await this.page.keyboard.press("Enter");
+    await this.writable();
+  }
+
+  // writable waits until the thread can be written into.
+  writable() {
+    return until("the page is ready", async () => ["ready", "empty-thread"].includes(await this.state()) && (await this.composer.isEditable()));
+  }
+
+  state() {
+    return this.page.evaluate(() => document.body.dataset.state);
+  }
+
+  // reaches waits until the page is in a state.
+  async reaches(state, patience = PATIENCE) {
+    try {
+      await this.page.waitForFunction((want) => document.body.dataset.state === want, state, { timeout: patience });
+    } catch {
+      assert.fail(`the page is in the state ${await this.state()}, not ${state}, after ${patience} ms; it says: ${(await this.page.locator("body").innerText()).slice(0, 1500)}`);
+    }
+  }
+
+  // says waits until the page shows a text that matches, anywhere.
+  async says(pattern, patience = PATIENCE) {
+    let text;
+    await until(`the page says ${pattern}`, async () => pattern.test((text = await this.page.locator("body").innerText())), patience).catch(() =>
+      assert.fail(`the page does not say ${pattern}, but:\n${text?.slice(0, 2000)}`));
+  }
+
+  // person is who the page is: {user, token, name}, from its session storage.
+  person() {
+    return this.page.evaluate(() => {
+      for (const key of Object.keys(sessionStorage)) {
+        try {
+          const value = JSON.parse(sessionStorage.getItem(key));
+          if (value?.user && value?.token) return value;
+        } catch {}
+      }
+      return undefined;
+    });
+  }
+
+  // message is the article whose text has the given words.
+  message(words) {
+    return this.page.getByRole("article").filter({ hasText: words });
+  }
+
+  // sees waits until a message is in view.
+  async sees(words, patience = PATIENCE) {
+    await this.page.waitForFunction((text) => {
+      const log = document.querySelector("[role=log]")?.getBoundingClientRect();
+      return log && [...document.querySelectorAll("article")].some((row) => {
+        const box = row.getBoundingClientRect();
+        return row.textContent.includes(text) && box.height > 0 && box.bottom > log.top && box.top < log.bottom;
+      });
+    }, words, { timeout: patience, polling: "raf" }).catch(async () =>
+      assert.fail(`${JSON.stringify(words)} is not in view after ${patience} ms (state ${await this.state()}); the log has:\n${(await this.log.innerText().catch(() => "no log")).slice(-1500)}`));
+  }
+
+  // ids returns the ids of the messages in the page by their texts' words, for texts that match.
+  rows() {
+    return this.page.evaluate(() => [...document.querySelectorAll("[role=log] article")].map((row) => ({
+      id: row.dataset.id, state: row.dataset.state, text: row.textContent,
+    })));
+  }
+
+  // type puts a text into the composer, by keyboard.
+  async type(text) {
+    await this.composer.focus();
+    await this.page.keyboard.insertText(text);
+  }
+
+  async send(text) {
+    await this.type(text);
+    await this.page.keyboard.press("Enter");
+  }
+
+  // act opens the menu of the message with the given words and chooses an item.
+  async act(words, item) {
+    const row = this.message(words).last();
+    await row.hover();
+    await row.getByRole("button", { name: WORDS.en.actions }).click();
+    await this.page.getByRole("menuitem", { name: item }).click();
+  }
+
+  // waiting returns the number of messages that the page has not sent yet.
+  async waiting() {
+    const count = this.page.getByTestId("outbox-count");
+    return (await count.count()) ? Number(((await count.first().textContent()) ?? "").replace(/\D/g, "") || 0) : 0;
+  }
+
+  // entry is the line of a thread in the list.
+  entry(topic) {
+    return this.threads.getByRole("listitem").filter({ hasText: topic });
+  }
+
+  async openThread(topic) {
+    const entry = this.threads.getByRole("link", { name: topic }).or(this.threads.getByRole("button", { name: topic }));
+    await entry.first().click();
+    await this.writable();
+  }
+
+  close() {
+    return this.page.close();
+  }
+}
+
+// storedPerson returns the key and the value under which the page keeps a person in its session storage.
+export function storedPerson({ user, token, name, expires }) {
+  return ["confab.person", JSON.stringify({ user, token, name, expires: Date.parse(expires), source: "dev" })];
+}
