@@ -1,19 +1,21 @@
 // ChatPage is the chat page of one person in a tab, used as a person uses it: by keyboard, roles and names.
 import assert from "node:assert/strict";
+import { en } from "../chat/src/words/en.ts";
+import { ko } from "../chat/src/words/ko.ts";
 import { PATIENCE, until } from "./harness.mjs";
 
-// WORDS are the names of what a person meets on the page, in both languages.
-const WORDS = {
-  en: { name: "Your name", start: "Start chatting", threads: "Threads", newThread: "New thread", messages: "Messages", message: "Message", send: "Send", actions: "Actions" },
-};
+// WORDS are the page's own words in both languages. Tests find things by them; what a test says about a state it says in words of its
+// own.
+export const WORDS = { en, ko };
 
 export class ChatPage {
   // seen counts the requests of the page that sent a message.
   sends = 0;
 
-  constructor(server, page) {
+  constructor(server, page, language = page.context().language ?? "en") {
     this.server = server;
     this.page = page;
+    this.words = WORDS[language];
     page.on("request", (request) => {
       if (request.method() === "POST" && /\/messages$/.test(new URL(request.url()).pathname)) this.sends++;
     });
@@ -33,14 +35,14 @@ export class ChatPage {
     return chat;
   }
 
-  // as opens a tab that already is a person of server.join, in a thread.
-  static async as(server, profile, person, thread) {
+  // as opens a tab that already is a person of server.join, in a thread, and waits until the person can write.
+  static async as(server, profile, person, thread, { wait = true } = {}) {
     const chat = new ChatPage(server, await profile.newPage());
     await chat.page.addInitScript(([key, value]) => {
       if (!sessionStorage.getItem(key)) sessionStorage.setItem(key, value);
     }, storedPerson(person));
     await chat.page.goto(server.origin + (thread ? `/t/${encodeURIComponent(thread)}` : "/"));
-    await chat.writable();
+    if (wait) await chat.writable();
     return chat;
   }
 
@@ -53,19 +55,19 @@ export class ChatPage {
   }
 
   get name() {
-    return this.page.getByRole("textbox", { name: WORDS.en.name });
+    return this.page.getByRole("textbox", { name: this.words.yourName });
   }
 
   get composer() {
-    return this.page.getByRole("textbox", { name: WORDS.en.message, exact: true });
+    return this.page.getByRole("textbox", { name: this.words.message, exact: true });
   }
 
   get log() {
-    return this.page.getByRole("log", { name: WORDS.en.messages });
+    return this.page.getByRole("log", { name: this.words.messages });
   }
 
   get threads() {
-    return this.page.getByRole("navigation", { name: WORDS.en.threads });
+    return this.page.getByRole("navigation", { name: this.words.threads });
   }
 
   get status() {
@@ -157,7 +159,7 @@ export class ChatPage {
   async act(words, item) {
     const row = this.message(words).last();
     await row.hover();
-    await row.getByRole("button", { name: WORDS.en.actions }).click();
+    await row.getByRole("button", { name: this.words.actions }).click();
     await this.page.getByRole("menuitem", { name: item }).click();
   }
 
@@ -176,6 +178,37 @@ export class ChatPage {
     const entry = this.threads.getByRole("link", { name: topic }).or(this.threads.getByRole("button", { name: topic }));
     await entry.first().click();
     await this.writable();
+  }
+
+  // startThread fills the form of a new thread; Enter in its topic field, which has the focus, creates it.
+  async startThread(topic, users = []) {
+    await this.page.getByRole("button", { name: this.words.newThread }).first().click();
+    if (users.length > 0) await this.page.getByRole("textbox", { name: this.words.newThreadPeople }).fill(users.join("\n"));
+    await this.page.getByRole("textbox", { name: this.words.topic, exact: true }).fill(topic);
+  }
+
+  async openPeople() {
+    await this.page.getByRole("button", { name: new RegExp(`^(${this.words.people}|.*\\d+ (people|person))`) }).first().click();
+    await this.page.getByRole("button", { name: this.words.leave }).waitFor();
+  }
+
+  // fillPerson fills the form that adds a person. share is shareAll, shareNone or shareFrom.
+  async fillPerson(user, name, share) {
+    await this.page.getByRole("textbox", { name: this.words.personId }).fill(user);
+    await this.page.getByRole("textbox", { name: this.words.personName }).fill(name);
+    await this.page.getByRole("radio", { name: this.words[share] }).check();
+  }
+
+  removePerson(name) {
+    return this.page.getByRole("button", { name: this.words.removePerson(name) }).click();
+  }
+
+  // leave leaves the thread, and says yes where the page asks whether it should.
+  async leave() {
+    this.page.once("dialog", (dialog) => dialog.accept());
+    await this.page.getByRole("button", { name: this.words.leave }).click();
+    const sure = this.page.getByRole("button", { name: this.words.leave });
+    if (await this.page.getByText(this.words.leaveSure).isVisible().catch(() => false)) await sure.last().click();
   }
 
   close() {

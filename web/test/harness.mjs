@@ -214,6 +214,7 @@ export class Browser {
   async profile(options = {}) {
     const context = await this.chromium.newContext({ locale: "en-US", colorScheme: "light", viewport: { width: 1100, height: 720 }, ...options });
     context.setDefaultTimeout(PATIENCE);
+    context.language = options.locale?.startsWith("ko") ? "ko" : "en";
     this.#contexts.add(context);
     await context.exposeBinding("reportOfPolicy", ({ page }, report) => this.reports.push({ page: page.url(), ...report }));
     await context.addInitScript(() => {
