@@ -82,6 +82,15 @@ export class ChatPage {
     await this.writable();
   }
 
+  // paste pastes a token, as in production, with a name if the page asks for one.
+  async paste(name, token) {
+    const field = this.page.getByRole("textbox", { name: this.words.tokenLabel });
+    await field.fill(token);
+    if (name && (await this.name.count())) await this.name.fill(name);
+    await field.press("Enter");
+    await this.writable();
+  }
+
   // writable waits until the thread can be written into.
   writable() {
     return until("the page is ready", async () => ["ready", "empty-thread"].includes(await this.state()) && (await this.composer.isEditable()));
