@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
+.PHONY: web screenshots web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -25,6 +25,7 @@ check: quick vulncheck web-check web-size
 	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
 	./scripts/postgres -- $(MAKE) hostile
 	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live proxied
+	./scripts/postgres -- $(MAKE) web
 	./scripts/postgres -- $(MAKE) bench FIGURES=short
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff HEAD --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
@@ -41,6 +42,7 @@ busy:
 soak: check
 	./scripts/postgres -- $(MAKE) bench
 	./scripts/postgres -- $(MAKE) hostile HOSTILE=5m
+	./scripts/postgres -- $(MAKE) web WEB_ROUNDS=30 WEB_ALL=1
 	TEST_STEADY=10m $(GO) test -count=1 -timeout 20m -run '^TestSteadyMemory$$' -v ./internal/server/failures
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
 	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_ROTATION_ROUNDS=200 TEST_AWAY=5s,20s,75s TEST_DATABASE_STOPS=10 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
@@ -172,6 +174,20 @@ newcomer:
 # The chat page and the console, from TypeScript into web/dist, which is committed: `go run` needs no Node.
 web-build: need-python
 	web/build
+
+# People in Chromium, with certificate checks on: the chat page and the console of the built binary, on
+# both engines. Usage: scripts/postgres -- make web
+web: export COMPAT_BIN = dist/confab
+web: export WEB_ROUNDS ?= 10
+web: export WEB_ALL ?=
+web: need-python need-chromium build
+	COMPAT_OUT=dist/web.xml web/test/run
+
+# Pictures of both pages for the documentation. One of them is Korean.
+screenshots: need-python need-chromium build
+	@./scripts/need "a Korean font" "fc-list :lang=ko | grep -q ." fonts-noto-cjk
+	@./scripts/need "a tool that makes pictures smaller" "command -v pngquant" pngquant || true
+	COMPAT_BIN=dist/confab web/test/run screenshots docs/screenshots
 
 # Their types, and that web/dist has the bytes to which their sources build.
 web-check: need-python
