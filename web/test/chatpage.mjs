@@ -82,13 +82,11 @@ export class ChatPage {
     await this.writable();
   }
 
-  // paste pastes a token, as in production, with a name if the page asks for one.
-  async paste(name, token) {
-    const field = this.page.getByRole("textbox", { name: this.words.tokenLabel });
-    await field.fill(token);
-    if (name && (await this.name.count())) await this.name.fill(name);
-    await field.press("Enter");
-    await this.writable();
+  // paste pastes a token, as in production: on the first visit with a name, later to go on.
+  async paste(token, name) {
+    await this.page.getByRole("textbox", { name: this.words.tokenLabel }).fill(token);
+    if (name) await this.name.fill(name);
+    await this.page.getByRole("button", { name: name ? this.words.startChatting : this.words.pasteToken }).click();
   }
 
   // writable waits until the thread can be written into.
@@ -214,10 +212,10 @@ export class ChatPage {
 
   // leave leaves the thread, and says yes where the page asks whether it should.
   async leave() {
-    this.page.once("dialog", (dialog) => dialog.accept());
-    await this.page.getByRole("button", { name: this.words.leave }).click();
-    const sure = this.page.getByRole("button", { name: this.words.leave });
-    if (await this.page.getByText(this.words.leaveSure).isVisible().catch(() => false)) await sure.last().click();
+    const leave = this.page.getByRole("button", { name: this.words.leave });
+    await leave.click();
+    await this.page.getByText(this.words.leaveSure).waitFor();
+    await leave.click();
   }
 
   close() {

@@ -52,7 +52,8 @@ describe("the chat page in production", () => {
     for (const [name, { token }] of [["Ann", annToken], ["Ben", benToken]]) {
       const profile = await browser.profile();
       const chat = await ChatPage.open(server, profile, `/t/${encodeURIComponent(thread)}`);
-      await chat.paste(name, token);
+      await chat.paste(token, name);
+      await chat.writable();
       talkers.push(chat);
     }
     const [ann, ben] = talkers;
@@ -72,8 +73,7 @@ describe("the chat page in production", () => {
     const chat = await ChatPage.open(server, profile);
     await chat.reaches("first");
     await accessible(chat.page, "first, with a token to paste");
-    await chat.page.getByRole("textbox", { name: chat.words.tokenLabel }).fill("not a token");
-    await chat.page.keyboard.press("Enter");
+    await chat.paste("not a token", "Ann");
     await chat.says(/This is not an access token/);
     browser.check();
     await profile.close();
@@ -84,12 +84,13 @@ describe("the chat page in production", () => {
     const thread = await server.newThread({ token: annToken.token }, "Ends", [{ user: annToken.user, name: "Ann" }]);
     const profile = await browser.profile();
     const chat = await ChatPage.open(server, profile, `/t/${encodeURIComponent(thread)}`);
-    await chat.paste("Ann", annToken.token);
+    await chat.paste(annToken.token, "Ann");
+    await chat.writable();
     server.confab("user", "revoke", annToken.user);
     await chat.send("written too late");
     await chat.reaches("ended");
     await chat.says(/Your access token is over. Paste a new one/);
-    await chat.paste(undefined, token(annToken.user));
+    await chat.paste(token(annToken.user));
     await until("it is sent", async () => (await server.texts({ token: token(annToken.user) }, thread)).filter((m) => m.text === "written too late").length === 1);
     browser.check();
     await profile.close();
