@@ -63,4 +63,20 @@ describe("composition", () => {
     assert.equal(ann.sends, before + 1, "requests that sent a message");
     browser.check();
   });
+
+  test("Enter pressed twice, and what is typed while a message is being stored", async () => {
+    const before = (await sent()).length;
+    await ann.composer.focus();
+    await ann.page.keyboard.insertText("once");
+    // All in one go, so that the page has no time to store the message in between.
+    await ann.composer.evaluate((field) => {
+      for (let i = 0; i < 3; i++) field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", code: "Enter", keyCode: 13, bubbles: true, cancelable: true, repeat: i > 0 }));
+      document.execCommand("insertText", false, "next");
+    });
+    await until("it is sent", async () => (await sent()).includes("once"));
+    await until("nothing waits", async () => (await ann.waiting()) === 0);
+    assert.deepEqual((await sent()).slice(before), ["once"]);
+    assert.equal(await ann.composer.inputValue(), "next", "what was typed meanwhile");
+    browser.check();
+  });
 });
