@@ -39,7 +39,7 @@ describe("5,000 messages", () => {
       }
     })();
     try {
-      const seen = await chat.page.evaluate(walkUp, { pages: PAGES, patience: 8000 });
+      const seen = await chat.page.evaluate(walkUp, { pages: PAGES, patience: 20_000 });
       t.diagnostic(`${seen.pages} pages, ${arrived} messages meanwhile, ${seen.frames} frames, at most ${seen.rows} rows, moved by at most ${seen.moved.toFixed(2)} px; the oldest row is ${JSON.stringify(seen.oldest.slice(0, 30))}`);
       assert.equal(seen.stuck, "", "the walk upward");
       assert.ok(seen.moved <= 1, `the first visible row moved by ${seen.moved} px: ${seen.worst}`);

@@ -53,14 +53,14 @@ class Round {
 
   async run() {
     const { server } = this;
-    const watcher = await server.join("Watcher");
-    this.thread = await server.newThread(watcher, `round ${this.seed}`);
-    this.watcher = watcher;
-    for (const name of ["Ann", "Ben"]) {
+    const people = [];
+    for (const name of ["Watcher", "Ann", "Ben"]) people.push({ ...(await server.join(name)), name });
+    this.watcher = people.shift();
+    this.thread = await server.newThread(this.watcher, `round ${this.seed}`, people);
+    for (const person of people) {
       const profile = await this.browser.profile();
       this.#profiles.push(profile);
-      const person = await server.join(name, this.thread);
-      this.#tabs.push({ profile, chat: await ChatPage.as(server, profile, { ...person, name }, this.thread) });
+      this.#tabs.push({ profile, chat: await ChatPage.as(server, profile, person, this.thread) });
     }
     for (let i = 0; i < STEPS; i++) await this.#step();
     await this.#judge();
