@@ -74,7 +74,7 @@ export class Server {
     children.add(this.#process);
     const said = this.#said;
     await new Promise((ready, failed) => {
-      const late = setTimeout(() => failed(new Error(`confab serve is not ready after 30 s:\n${said.join("\n")}`)), 30_000);
+      const late = setTimeout(() => failed(new Error(`confab serve is not ready after 30 s:\n${said.slice(-8).join("\n")}`)), 30_000);
       readline.createInterface(this.#process.stderr).on("line", (line) => {
         said.push(line);
         if (said.length > 2000) said.shift();
@@ -84,7 +84,7 @@ export class Server {
       });
       this.#process.once("exit", (code) => {
         clearTimeout(late);
-        failed(new Error(`confab serve ended with ${code}:\n${said.join("\n")}`));
+        failed(new Error(`confab serve ended with ${code}:\n${said.slice(-8).join("\n")}`));
       });
     });
     this.env = JSON.parse(this.confab("env", "--json"));
