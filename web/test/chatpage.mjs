@@ -164,9 +164,8 @@ export class ChatPage {
 
   // act opens the menu of the message with the given words and chooses an item.
   async act(words, item) {
-    const row = this.message(words).last();
-    await row.hover();
-    await row.getByRole("button", { name: this.words.actions }).click();
+    await this.message(words).last().focus();
+    await this.page.keyboard.press("Enter");
     await this.page.getByRole("menuitem", { name: item }).click();
   }
 
@@ -210,12 +209,12 @@ export class ChatPage {
     return this.page.getByRole("button", { name: this.words.removePerson(name) }).click();
   }
 
-  // leave leaves the thread, and says yes where the page asks whether it should.
-  async leave() {
+  // askToLeave presses the button to leave, and returns the one that confirms it.
+  async askToLeave() {
     const leave = this.page.getByRole("button", { name: this.words.leave });
     await leave.click();
     await this.page.getByText(this.words.leaveSure).waitFor();
-    await leave.click();
+    return leave;
   }
 
   close() {

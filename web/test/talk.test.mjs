@@ -22,10 +22,9 @@ for (const engine of ENGINES) {
 
     test("from the address to the other tab's message in ten seconds, by keyboard alone", async (t) => {
       const profile = await browser.profile();
-      const began = performance.now();
       const ben = await ChatPage.join(server, profile, "Ben");
       await focusComposer(ben);
-      const before = performance.now();
+      const began = performance.now();
       const ann = await ChatPage.join(server, profile, "Ann");
       await focusComposer(ann);
       await ann.page.keyboard.type("Where do we eat?");
@@ -34,9 +33,9 @@ for (const engine of ENGINES) {
       await ben.page.keyboard.type("At the corner.");
       await ben.page.keyboard.press("Enter");
       await ann.sees("At the corner.");
-      const both = performance.now() - began;
-      t.diagnostic(`the second person after ${Math.round(performance.now() - before)} ms, both after ${Math.round(both)} ms`);
-      assert.ok(both < TEN_SECONDS, `${both} ms from opening the first tab to the answer in the second`);
+      const took = performance.now() - began;
+      t.diagnostic(`${Math.round(took)} ms`);
+      assert.ok(took < TEN_SECONDS, `${took} ms from opening the address to the other tab's message in view`);
       browser.check();
       await profile.close();
     });
@@ -106,7 +105,8 @@ for (const engine of ENGINES) {
       await cleo.sees("both, please");
       await seen("a person removed", () => ann.removePerson("Cleo"), () => cleo.reaches("removed"));
       await ben.openPeople();
-      await seen("leaving", () => ben.leave(), () => ann.says(/Ben left/));
+      const leave = await ben.askToLeave();
+      await seen("leaving", () => leave.click(), () => ann.says(/Ben left/));
       assert.notEqual(annId, benId);
       assert.deepEqual(late, [], `actions seen after more than ${TOO_LATE} ms`);
       browser.check();
@@ -120,18 +120,18 @@ for (const engine of ENGINES) {
       const me = await ann.person();
       const other = await server.newThread(me, "Other", [{ ...ben, name: "Ben" }]);
       await ann.entry("Other").waitFor();
-      for (let i = 1; i <= 3; i++) await server.send({ ...ben, name: "Ben" }, other, `unread ${i}`);
+      for (let i = 1; i <= 3; i++) await server.send({ ...ben, name: "Ben" }, other, `news ${i}`);
       await ann.threads.getByRole("link", { name: /^Other.* 3 unread$/s }).or(ann.threads.getByRole("button", { name: /^Other.* 3 unread$/s })).waitFor();
-      assert.match(await ann.entry("Other").innerText(), /unread 3/, "the last message in the list");
+      assert.match(await ann.entry("Other").innerText(), /news 3/, "the last message in the list");
       await ann.openThread("Other");
-      await ann.sees("unread 3");
+      await ann.sees("news 3");
       await ann.page.getByTestId("new-divider").waitFor();
       assert.ok(await ann.page.evaluate(() => {
         const divider = document.querySelector("[data-testid=new-divider]").getBoundingClientRect();
-        const first = [...document.querySelectorAll("[role=log] article")].find((row) => row.textContent.includes("unread 1")).getBoundingClientRect();
+        const first = [...document.querySelectorAll("[role=log] article")].find((row) => row.textContent.includes("news 1")).getBoundingClientRect();
         return divider.top <= first.top + 1;
       }), "the divider is before the first unread message");
-      await until("nothing is unread", async () => !/unread/.test((await ann.threads.getByRole("link", { name: /^Other/ }).or(ann.threads.getByRole("button", { name: /^Other/ })).first().getAttribute("aria-label")) ?? ""));
+      await until("nothing is unread", async () => !/\d unread$/.test((await ann.threads.getByRole("link", { name: /^Other/ }).or(ann.threads.getByRole("button", { name: /^Other/ })).first().getAttribute("aria-label")) ?? ""));
       // After a reload nothing is unread either: the server has the receipt.
       await ann.page.reload();
       await ann.writable();
