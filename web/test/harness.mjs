@@ -94,7 +94,7 @@ export class Server {
 
   // confab runs a command of the program against this server and returns what it prints.
   confab(...args) {
-    return execFileSync(CONFAB, [...args, "--data", this.data], { encoding: "utf8" });
+    return execFileSync(CONFAB, [...args, "--data", this.data], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   }
 
   // kill ends the server's process at once, with SIGKILL.
