@@ -41,22 +41,20 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 	before := cmp.Or(q.Before, lastAudit)
 	var its [2]*pebble.Iterator
 	for i := range its {
-		it, err := snap.NewIter(auditRange(i == 1, before))
-		if err != nil {
-			return core.AuditPage{}, err
+		if its[i], err = snap.NewIter(auditRange(i == 1, before)); err != nil {
+			return page, err
 		}
-		defer func() { err = errors.Join(err, closed(it)) }()
-		it.Last()
-		its[i] = it
+		defer func() { err = errors.Join(err, closed(its[i])) }() // an error of a read too
+		its[i].Last()
 	}
 	for looked := 1; ; looked++ {
 		it := laterAudit(its[0], its[1])
 		if it == nil {
-			return page, errors.Join(its[0].Error(), its[1].Error())
+			return page, nil
 		}
 		row, err := audits.decode(it.Key(), it.Value())
 		if err != nil {
-			return core.AuditPage{}, err
+			return page, err
 		}
 		if q.Matches(&row) {
 			page.Rows = append(page.Rows, row)
@@ -66,7 +64,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 			return page, nil
 		}
 		if looked%checkEvery == 0 && ctx.Err() != nil {
-			return core.AuditPage{}, ctx.Err()
+			return page, ctx.Err()
 		}
 		it.Prev()
 	}
