@@ -146,7 +146,7 @@ describe("the console", () => {
     const cleo = { ...(await server.join("Cleo")), name: "Cleo" };
     await console.open(`threads/${encodeURIComponent(thread)}`);
     await console.says(/Lunch/);
-    await console.says(/Ann/);
+    await console.page.getByRole("cell", { name: "Ben" }).waitFor();
     await console.page.getByRole("link", { name: "Messages", exact: true }).click();
     await console.says(/Where do we eat\?/);
     await console.page.getByRole("link", { name: "Events", exact: true }).last().click();

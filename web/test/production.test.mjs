@@ -23,7 +23,7 @@ describe("the chat page in production", () => {
     });
     await new Promise((resolve) => host.listen(0, "127.0.0.1", resolve));
     hostOrigin = `http://127.0.0.1:${host.address().port}`;
-    server = await Server.start({ dev: false, options: ["--web", "on", ""--tls-names", "localhost"] });
+    server = await Server.start({ dev: false, options: ["--web", "on", "--tls-names", "localhost"] });
     browser = await Browser.start({ trust: server });
   });
   after(async () => {
@@ -109,7 +109,7 @@ describe("the chat page in production", () => {
   });
 
   test("--web-token-url: the application's people need no token of their own", async () => {
-    const withHost = await Server.start({ dev: false, options: ["--web", "on", ""--tls-names", "localhost", "--web-token-url", `${hostOrigin}/token`] });
+    const withHost = await Server.start({ dev: false, options: ["--web", "on", "--tls-names", "localhost", "--web-token-url", `${hostOrigin}/token`] });
     const trusting = await Browser.start({ trust: withHost });
     try {
       const { user } = JSON.parse(withHost.confab("token", "--new-user", "--json"));
