@@ -65,6 +65,7 @@ lint:
 	cd compat/go && $(GO) run $(STATICCHECK) ./...
 	cd compat/answers && $(GO) run $(STATICCHECK) ./...
 	GO=$(GO) scripts/apidiff
+	scripts/plant -n
 
 # All Go tests without the race detector: needs only Go.
 test:
