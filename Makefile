@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: web screenshots web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-java need-chromium need-nginx
+.PHONY: web screenshots web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-patch need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -53,7 +53,7 @@ soak: check
 	$(MAKE) fuzz FUZZTIME=200000x
 	$(MAKE) plant
 
-lint:
+lint: need-patch
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
@@ -98,7 +98,7 @@ simulate:
 
 # Plants defects in copies of the tree, and checks that a judge finds each: the simulation, the exchanges, the
 # recordings, compat/answers or an SDK.
-plant: need-python
+plant: need-python need-patch
 	GO=$(GO) ./scripts/plant
 
 fuzz:
@@ -268,6 +268,9 @@ bench:
 bench-compare:
 	@[ -n "$(A)" ] || { echo "usage: make bench-compare A=REVISION [B=REVISION] [OPTIONS=...]" >&2; exit 2; }
 	GO=$(GO) $(GO) run ./internal/bench/compare $(OPTIONS) $(A) $(B)
+
+need-patch:
+	@./scripts/need "patch" "command -v patch" patch
 
 need-cc:
 	@./scripts/need "a C compiler (for the race detector)" "command -v gcc || command -v clang" gcc libc6-dev
