@@ -461,6 +461,9 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		NewerVersions: o.Config.NewerVersions,
 		Access: func(r rest.Record) {
 			r.Path = withoutSecrets(r.Path)
+			if r.Why.Fact("path") != "" {
+				r.Why = r.Why.With("path", r.Path)
+			}
 			s.answered(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
