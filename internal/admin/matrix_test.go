@@ -135,7 +135,7 @@ func (m *matrix) path(id, path string) string {
 	case strings.HasPrefix(path, "/threads/{id}"):
 		path = strings.Replace(path, "{id}", url.PathEscape(m.thread), 1)
 	case strings.HasPrefix(path, "/requests/{id}"):
-		path = strings.Replace(path, "{id}", m.request, 1)
+		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // it may have a slash
 	}
 	path = strings.Replace(path, "{user}", url.PathEscape(user), 1)
 	path = strings.Replace(path, "{name}", "secondary", 1)

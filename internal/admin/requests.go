@@ -98,7 +98,7 @@ func (h *Handler) showRequestCode(c *call) (any, error) {
 		body = ""
 	}
 	code, ok := snippets.Of(language, snippets.Request{
-		Method: r.Method, Path: r.Path, User: r.User, Body: body, BodyMissing: r.Sent.BodySize > int64(len(body)), Type: r.Sent.Headers["Content-Type"],
+		Method: r.Method, Path: r.Path, User: sender(&r), Body: body, BodyMissing: r.Sent.BodySize > int64(len(body)), Type: r.Sent.Headers["Content-Type"],
 	})
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, codeParameter, "language is %s, and %q is not", strings.Join(snippets.Languages(), ", "), clip.Text(language, maxEcho))
@@ -114,7 +114,7 @@ func (h *Handler) repeatRequest(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !r.CanSendAgain || h.Send == nil {
+	if !r.CanSendAgain || h.Send == nil || sender(&r) == "" {
 		return nil, refuse(http.StatusConflict, "not-repeatable", "this request cannot be sent again: the server does not have all of it, or does not know who sent it")
 	}
 	id, status, err := h.Send(c.Context(), r)
@@ -122,6 +122,15 @@ func (h *Handler) repeatRequest(c *call) (any, error) {
 		return nil, err
 	}
 	return Repeated{id, status}, nil
+}
+
+// sender returns the user whose token a request had, or "" if it was signed with an access key:
+// the requests for identities name the user that they are about.
+func sender(r *traffic.Detail) string {
+	if strings.HasPrefix(r.Path, "/identities") {
+		return ""
+	}
+	return r.User
 }
 
 // followRequests streams requests as they are answered.

@@ -11,7 +11,7 @@ import (
 // accepted from the variable, from confab.yaml and from a file. It must be refused as a flag,
 // because every user of the machine can read the flags of a process.
 func TestWhereThePasswordOfTheDatabaseMayBe(t *testing.T) {
-	const secret, open = "postgres://ann:secret@db/chat?sslmode=verify-full", "postgres://ann@db/chat?sslmode=verify-full"
+	const secret, open = "postgres://ann:pa55word@db/chat?sslmode=verify-full", "postgres://ann@db/chat?sslmode=verify-full"
 	files := map[string]string{"url": secret + "\n"}
 	for name, p := range map[string]place{
 		"variable":                {env: []string{"CONFAB_DATABASE=" + secret}},
@@ -25,13 +25,13 @@ func TestWhereThePasswordOfTheDatabaseMayBe(t *testing.T) {
 		if err != nil || c.Database != secret {
 			t.Errorf("%s: %q, %v; want %q", name, c.Database, err, secret)
 		}
-		if strings.Contains(c.String(), "secret") {
+		if strings.Contains(c.String(), "pa55word") {
 			t.Errorf("%s: the password is shown:\n%s", name, c)
 		}
 	}
-	for _, address := range []string{secret, "postgres://db/chat?user=ann&password=secret", "postgres://ann@db/chat?sslkey=k&sslpassword=secret"} {
+	for _, address := range []string{secret, "postgres://db/chat?user=ann&password=pa55word", "postgres://ann@db/chat?sslkey=k&sslpassword=pa55word"} {
 		_, _, err := place{flags: []string{"--data", "d", "--database", address}}.load(t)
-		if err == nil || !strings.Contains(err.Error(), "list of processes") || strings.Contains(err.Error(), "secret") {
+		if err == nil || !strings.Contains(err.Error(), "list of processes") || strings.Contains(err.Error(), "pa55word") {
 			t.Errorf("flag %s: %v, want a refusal that names the reason and not the password", address, err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestPathsOnTheNetwork(t *testing.T) {
 			l.set(k, s, true, `\\host\share\x`, value{source: fromFlag, goos: "windows"})
 		}
 	}
-	if len(l.errs) != 3 || len(l.values) > 0 || !strings.Contains(l.errs[0].Error(), "on the network") {
+	if len(l.errs) != 4 || len(l.values) > 0 || !strings.Contains(l.errs[0].Error(), "on the network") {
 		t.Errorf("files of secrets: %v, %v; want each refused", l.errs, l.values)
 	}
 }

@@ -497,6 +497,9 @@ func TestFoundFiles(t *testing.T) {
 			if what == "production" && s.Name == "record" { // refused for another reason: see TestRefused
 				continue
 			}
+			if what == "a better flag" && s.Secret { // which has no flag
+				p = place{flags: []string{"--dev", other}, env: []string{EnvName(s.Name) + "=" + text}, yaml: yaml}
+			}
 			if _, _, err := p.load(t); err != nil {
 				t.Errorf("%s, %s: %v", s.Name, what, err)
 			}

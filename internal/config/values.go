@@ -170,7 +170,7 @@ func setViewerSecret(c *Config, v value) error {
 		return nil
 	}
 	if len(v.text) < minSecret || strings.ContainsFunc(v.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return bad(v, "it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24")
+		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // without its text
 	}
 	c.ViewerSecret = v.text
 	return nil
