@@ -43,12 +43,13 @@ func (s *Server) serveOperator(ports ports, o Options, config *tls.Config) error
 	if s.info.Admin != "" {
 		s.info.AdminSecret = rand.Text()
 		d := admin.Door{Secret: s.info.AdminSecret, Viewer: o.Config.ViewerSecret, TLS: secure, Names: ownNames(o.Config)}
+		s.info.Console = s.info.Admin + "/"
 		if o.Config.Dev {
 			code, err := door.NewCode()
 			if err != nil {
 				return err
 			}
-			s.info.ConsoleURL = admin.ConsoleURL(s.info.Admin, code)
+			s.info.Console = admin.ConsoleURL(s.info.Admin, code)
 		}
 		if !secure {
 			config = nil

@@ -92,15 +92,12 @@ type Info struct {
 	LocalEndpoint string // https URL on this machine
 	HTTP          string // plain http URL, or empty if off
 	Chat          string // URL of the chat page, or empty if off
-	Console       string // URL of the operator's console, with a code that signs in, or empty if off
+	Console       string // URL of the operator's console, or empty if off; with --dev it has a code that signs in one person
 	Ops           string // URL of metrics and health checks, or empty if off
 
 	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
 	Admin       string // URL of the operator's API, or empty if off
 	AdminSecret string // the bearer for Admin, or empty; nothing else knows it
-	// ConsoleURL is the URL of the console of a development server, with a code that signs in one
-	// person. It is empty without --dev or Admin.
-	ConsoleURL string
 
 	Data      string // the data folder, or config.Memory
 	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
