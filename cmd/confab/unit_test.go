@@ -425,7 +425,7 @@ func TestAuditAtEachLevel(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if record := out.String(); resp.StatusCode != 200 || strings.Count(record, "\n") != 1 || !strings.Contains(record, "rotate key") || strings.HasPrefix(record, "{") != (format == "json") {
+		if record := out.String(); resp.StatusCode != 200 || strings.Count(record, "\n") != 1 || !strings.Contains(record, "rotateKey") || strings.HasPrefix(record, "{") != (format == "json") {
 			t.Errorf("%s: %s, and the log says %q, want the record of the rotation", format, resp.Status, record)
 		}
 	}
