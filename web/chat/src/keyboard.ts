@@ -36,8 +36,9 @@ export function listenForKeys(): void {
 
 function walkThreads(step: number): void {
   const all = threads.value;
+  if (all.length === 0) return;
   const at = all.findIndex((t) => t.id === conversation.value?.id);
-  const to = all[Math.min(all.length - 1, Math.max(0, at + step))];
+  const to = all.at((at + step + all.length) % all.length); // after the last comes the first
   if (!to || to.id === conversation.value?.id) return;
   app.chat?.open(to.id, "push");
   focusField();

@@ -81,8 +81,7 @@ export class ThreadList {
     for (const t of page) {
       const old = all.get(t.id);
       if (t.deleted) all.delete(t.id);
-      // The list's time has whole seconds; what a live event has said is finer.
-      else all.set(t.id, old ? { ...t, active: Math.max(t.active, Math.floor(old.active / 1000) * 1000 === t.active ? old.active : 0) } : t);
+      else all.set(t.id, { ...t, active: Math.max(t.active, old?.active ?? 0) });
     }
     threads.value = sorted([...all.values()]);
     learn(page.flatMap((t) => [...(t.last?.people ?? []), { id: t.last?.sender ?? "", name: t.last?.senderName ?? "" }]));

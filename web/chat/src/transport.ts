@@ -327,7 +327,8 @@ function threadOf(t: WireThread): Thread {
   const thread: Thread = {
     id: t.id,
     topic: t.topic,
-    active: Date.parse(t.lastMessageReceivedOn ?? "") || 0,
+    // The date has whole seconds; the id of the last message has milliseconds.
+    active: Math.max(Date.parse(t.lastMessageReceivedOn ?? "") || 0, Number(t.lastMessage?.id) || 0),
     unread: t.unread ?? 0,
     deleted: t.deletedOn !== undefined,
   };
