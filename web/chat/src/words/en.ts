@@ -54,7 +54,7 @@ export const en = {
       : `The server does not answer. ${waiting(count)} and will be sent when it is back.`,
   stateEmptyList: "You are in no thread yet. Start one with “New thread”, or give your id to somebody who adds you.",
   stateEmptyThread: "Nothing has been said here yet. Write the first message.",
-  stateRefused: "A message was refused. Retry, edit or copy it below.",
+  stateRefused: "A message was refused. Retry, edit or copy it.",
   stateThrottled: (seconds: number) =>
     `The server asks for a pause. ${seconds === 1 ? "1 second" : `${n(seconds)} seconds`} until your message is sent; nothing is lost.`,
   stateTooLong: (over: number) => `This message is ${n(over)} bytes too long. Shorten it, or send it in parts.`,
