@@ -83,7 +83,7 @@ var may = map[string][]string{
 	"internal/traffic":          {"internal/clip", "internal/exchange", "internal/why"},
 	"internal/record":           {"internal/exchange"},
 	"internal/figures":          nil,
-	"internal/snippets":         nil,
+	"internal/snippets":         {"internal/apiver"},
 	"internal/limits":           {"internal/core"},
 	"internal/localca":          nil,
 	"internal/clientenv":        {"internal/hosts", "internal/localca", "sdk/communication"},

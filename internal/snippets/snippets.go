@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/confab-chat/confab/internal/apiver"
 )
 
 // The languages.
@@ -60,7 +62,7 @@ func Of(language string, r Request) (code string, ok bool) {
 	in := struct {
 		Request
 		TokenPath string // of the request for a token
-	}{r, "/identities/" + url.PathEscape(r.User) + "/:issueAccessToken?api-version=2023-10-01"}
+	}{r, "/identities/" + url.PathEscape(r.User) + "/:issueAccessToken?api-version=" + string(apiver.Identity.Newest())}
 	var b strings.Builder
 	if err := t.Execute(&b, in); err != nil { // impossible: the tests run all templates
 		panic(err)

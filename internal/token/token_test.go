@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -113,7 +114,7 @@ func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	got, err := f.Verify(context.Background(), text)
 	again, err2 := f.Verify(context.Background(), text) // now from the cache, if it is valid
 	fresh, err3 := f.another(t, resource).Verify(context.Background(), text)
-	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || err != err2 || err != err3 {
+	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || !reflect.DeepEqual(err, err2) || !reflect.DeepEqual(err, err3) {
 		t.Errorf("verified %v, %v; then %v, %v; by a new authority %v, %v", got, err, again, err2, fresh, err3)
 	}
 	return got, err

@@ -74,7 +74,7 @@ func send(method, path, body, kind, token string) (int, string) {
 
 func main() {
 	var issued struct{ Token string }
-	status, text := send("POST", "/identities/8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000001/:issueAccessToken?api-version=2023-10-01", `{"scopes":["chat"]}`, "application/json", "")
+	status, text := send("POST", "/identities/8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000001/:issueAccessToken?api-version=2025-06-30", `{"scopes":["chat"]}`, "application/json", "")
 	if json.Unmarshal([]byte(text), &issued) != nil || issued.Token == "" {
 		log.Fatal("no token: ", status, " ", text)
 	}

@@ -25,7 +25,7 @@ function send(method, path, body, headers, kind = "application/json") {
 }
 
 const body = "";
-const scopes = '{"scopes":["chat"]}', tokenPath = "/identities/8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000001/:issueAccessToken?api-version=2023-10-01";
+const scopes = '{"scopes":["chat"]}', tokenPath = "/identities/8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000001/:issueAccessToken?api-version=2025-06-30";
 const issued = await send("POST", tokenPath, scopes, signature("POST", tokenPath, scopes));
 if (!issued.ok) throw new Error(`no token: ${issued.status} ${await issued.text()}`);
 const headers = { Authorization: "Bearer " + (await issued.json()).token };
