@@ -3,7 +3,7 @@ import type { Conversation } from "./conversation.ts";
 import type { Config, Person, Thread } from "./model.ts";
 import type { Row } from "./queue.ts";
 
-// The state of the page. The controller (app.ts) writes it, the components read it.
+// The state of the page. The controller (chat.ts, app.ts) writes it, the components read it.
 
 export const config = signal<Config | null>(null);
 export const person = signal<Person | null>(null);

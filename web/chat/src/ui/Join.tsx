@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
-import { app, threadOfAddress } from "../app.ts";
+import { threadOfAddress } from "../address.ts";
+import { app } from "../app.ts";
 import { choose, language, words } from "../i18n.ts";
 import { RefusedBy } from "../session.ts";
 import { config, reachable } from "../state.ts";

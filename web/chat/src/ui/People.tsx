@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
-import { app, addressOf } from "../app.ts";
+import { addressOf } from "../address.ts";
+import { app } from "../app.ts";
 import type { Conversation } from "../conversation.ts";
 import { words } from "../i18n.ts";
 import { nameOf } from "../names.ts";

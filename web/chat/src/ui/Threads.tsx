@@ -1,4 +1,5 @@
-import { app, addressOf } from "../app.ts";
+import { addressOf } from "../address.ts";
+import { app } from "../app.ts";
 import { choose, language, moment, words } from "../i18n.ts";
 import type { Thread } from "../model.ts";
 import { known } from "../people.ts";
