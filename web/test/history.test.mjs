@@ -11,7 +11,7 @@ const MOST_ROWS = 200;
 describe("5,000 messages", () => {
   let server, browser;
   before(async () => {
-    server = await Server.start();
+    server = await Server.start({ options: ["--limits", "off"] }); // one user writes 5,000 messages at once
     browser = await Browser.start();
   });
   after(async () => {

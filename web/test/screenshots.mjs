@@ -76,6 +76,7 @@ async function chat() {
     const profile = await browser.profile({ reducedMotion: "reduce", ...options });
     const tab = await ChatPage.as(server, profile, me, thread);
     await tab.sees(last);
+    await until("nothing is unread", async () => !/\d/.test((await tab.entry(TALK[profile.language].topics[0]).locator(".badge").allInnerTexts()).join("")));
     await picture(tab.page, name);
     await profile.close();
   }
