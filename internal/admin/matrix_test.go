@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/traffic"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -183,12 +184,31 @@ func TestMatrix(t *testing.T) {
 // kept returns the id of a request that the server keeps and can send again.
 func (m *matrix) kept() string {
 	m.Helper()
+	m.waitKept("send message")
 	var page admin.Requests
 	m.want(200, "GET", "/admin/v1/requests?operation="+url.QueryEscape("send message"), "", &page)
 	if len(page.Requests) == 0 {
 		m.Fatal("the server keeps no request")
 	}
 	return page.Requests[0].ID
+}
+
+// waitKept waits until the server keeps a request of each operation: it keeps a request a moment
+// after the client has its answer.
+func (p *place) waitKept(operations ...string) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.Context(), time.Minute)
+	defer cancel()
+	for _, operation := range operations {
+		sub, err := p.server.Traffic().Subscribe(traffic.Filter{Operation: operation}, 1)
+		if err != nil {
+			p.Fatal(err)
+		}
+		if _, _, err := sub.Next(ctx); err != nil {
+			p.Fatalf("wait for a request of %s: %v", operation, err)
+		}
+		sub.Close()
+	}
 }
 
 // operation sends the requests of one operation.

@@ -37,6 +37,8 @@ func TestSnippetsRun(t *testing.T) {
 	p.asUser(200, token, "POST", thread+"/typing", `{"senderDisplayName":"Ann"}`, nil)
 	p.want(200, "POST", "/identities/"+ann+"/:issueAccessToken?api-version=2023-10-01", `{"scopes":["chat"]}`, nil)
 
+	p.waitKept("create thread", "send message", "list messages", "get message", "update message", "list threads", "get thread", "update thread",
+		"list participants", "add participants", "send read receipt", "list read receipts", "send typing notification", "issue token")
 	var page admin.Requests
 	p.want(200, "GET", "/admin/v1/requests?limit=100", "", &page)
 	requests := map[string]admin.Requests{}
