@@ -205,16 +205,12 @@ export class ChatPage {
     await this.page.getByRole("radio", { name: this.words[share] }).check();
   }
 
-  removePerson(name) {
-    return this.page.getByRole("button", { name: this.words.removePerson(name) }).click();
-  }
-
-  // askToLeave presses the button to leave, and returns the one that confirms it.
+  // askToLeave presses the button to leave, and waits for the question whether it is meant so.
   async askToLeave() {
     const leave = this.page.getByRole("button", { name: this.words.leave });
     await leave.click();
     await this.page.getByText(this.words.leaveSure).waitFor();
-    return leave;
+    await until("the button that says yes has the focus", () => leave.evaluate((button) => button === document.activeElement));
   }
 
   close() {

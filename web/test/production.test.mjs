@@ -6,8 +6,6 @@ import { ChatPage } from "./chatpage.mjs";
 import { Browser, Server, until } from "./harness.mjs";
 import { accessible } from "./axe.mjs";
 
-const KEY = Buffer.alloc(32, "a key of the tests, not a secret").toString("base64");
-
 describe("the chat page in production", () => {
   let server, browser, host, hostOrigin;
   const granted = []; // what the host application was asked
