@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Sanitized replaces secrets, as it does in the recordings of the real service.
@@ -66,7 +67,7 @@ func Text(s string) string {
 	if strings.Contains(s, "eyJ") {
 		s = jwt.ReplaceAllString(s, Sanitized)
 	}
-	lower := strings.ToLower(s)
+	lower := strings.ReplaceAll(strings.ToLower(s), "ſ", "s") // as the patterns see it
 	has := func(word string) bool { return strings.Contains(lower, word) }
 	if strings.Contains(s, "=") && slices.ContainsFunc(namedWords, has) {
 		s = named.ReplaceAllString(s, "${1}"+Sanitized)
@@ -77,25 +78,57 @@ func Text(s string) string {
 	return s
 }
 
-// schemeWords are the schemes of the header Authorization, in lower case.
+// schemeWords are the schemes of the header Authorization, in lower case. A blank follows them.
 var schemeWords = []string{"bearer", "hmac-sha256"}
 
-// mayHide reports whether one of the patterns may match in a text. It allocates nothing.
+// namedEnds are the ends of the words that the pattern named has before "=", in lower case.
+var namedEnds = []string{"key", "token", "signature", "sig", "password"}
+
+// The bytes at which mayHide looks closer.
+const (
+	ordinary = iota
+	blank    // \s of a pattern
+	assigns
+	ofToken // the third byte of "eyJ"
+)
+
+var closer = [256]byte{' ': blank, '\t': blank, '\n': blank, '\f': blank, '\r': blank, '=': assigns, 'J': ofToken}
+
+// mayHide reports whether one of the patterns may match in a text. It allocates nothing, and takes a
+// look at each byte only: it is called for each text of each request.
 func mayHide(s string) bool {
 	for i := range len(s) {
-		switch s[i] {
-		case '=':
-			return true
-		case 'e':
-			if strings.HasPrefix(s[i:], "eyJ") {
+		switch closer[s[i]] {
+		case blank:
+			if endsInOne(s[:i], schemeWords) {
 				return true
 			}
-		case 'b', 'B', 'h', 'H':
-			for _, word := range schemeWords {
-				if len(s)-i >= len(word) && strings.EqualFold(s[i:i+len(word)], word) {
-					return true
-				}
+		case assigns:
+			if endsInOne(strings.TrimRight(s[:i], " \t\n\f\r"), namedEnds) {
+				return true
 			}
+		case ofToken:
+			if strings.HasSuffix(s[:i], "ey") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endsInOne reports whether a text ends in one of the words, in any letter case. It also returns true if
+// there are letters near the end that are not of ASCII, because the patterns take some of them for
+// letters of ASCII: the sign of Kelvin for k.
+func endsInOne(s string, words []string) bool {
+	const longest = len("hmac-sha256")
+	for _, c := range []byte(s[max(0, len(s)-longest):]) {
+		if c >= utf8.RuneSelf {
+			return true
+		}
+	}
+	for _, word := range words {
+		if len(s) >= len(word) && strings.EqualFold(s[len(s)-len(word):], word) {
+			return true
 		}
 	}
 	return false

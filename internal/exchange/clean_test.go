@@ -57,3 +57,21 @@ func shape(data []byte) string {
 		fmt.Fprintf(&b, "%T ", t)
 	}
 }
+
+// FuzzText checks that Text finds what the patterns find that it does not try on every text.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{
+		"", "plain", "application/json; charset=utf-8", "eyJab.cd.ef", "xeyJab.cd.ef=", "token=x", "AccessKey \t= abc", "access_to\u212aen=abc", "\u017fig=abc", "pa\u017fsword =\n=x",
+		"Bearer abcdefghijklmnopqrstuvwxyz", "bearer\fabcdefghijklmnopqrstuvwxyz", "HMAC-\u017fha256 abcdefghijklmnopqrstuvwxyz", "key = = x", "skypetoken==x", "=", " ", "J", "\xffsig=abc",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		want := jwt.ReplaceAllString(in, Sanitized)
+		want = named.ReplaceAllString(want, "${1}"+Sanitized)
+		want = scheme.ReplaceAllString(want, "${1}"+Sanitized)
+		if got := Text(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	})
+}

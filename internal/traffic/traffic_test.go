@@ -370,6 +370,15 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
+// TestShownHeadersAreHarmless checks that package exchange shows the headers which a log keeps.
+func TestShownHeadersAreHarmless(t *testing.T) {
+	for _, name := range shownAlways {
+		if got := exchange.Header(name, "x"); got != "x" && name != "Authorization" {
+			t.Errorf("%s is kept, and package exchange shows %q", name, got)
+		}
+	}
+}
+
 // BenchmarkAdd measures what a request costs while nobody reads.
 func BenchmarkAdd(b *testing.B) {
 	l, x := New(Options{}), sent(1)
