@@ -59,7 +59,7 @@ func chatURL(c config.Config, i Info) string {
 // the setting web selects, to page, and other requests to next.
 func withChatPage(c config.Config, page, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c.ChatPage(r.TLS != nil) && isChatPage(r) { // only listen has TLS
+		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only listen has TLS
 			page.ServeHTTP(w, r)
 			return
 		}
