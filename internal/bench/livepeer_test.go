@@ -44,6 +44,8 @@ const (
 type peer struct {
 	HTTP, HTTPS string // addresses, without a scheme
 	AccessKey   string // of Confab
+	Admin       string // URL of the operator's port of Confab
+	AdminSecret string // for Admin
 	CA          []byte // of the server's certificate, in PEM
 
 	in     io.WriteCloser
@@ -302,7 +304,7 @@ func peerChild(program string) {
 // serveConfab runs a Confab server and answers the commands of the parent process.
 func serveConfab() error {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"data": os.Getenv("TEST_PEER_DATA"), "listen": "localhost:0", "listen-http": "localhost:0", "listen-ops": "off",
+		"data": os.Getenv("TEST_PEER_DATA"), "listen": "localhost:0", "listen-http": "localhost:0", "listen-ops": "off", "listen-admin": "localhost:0",
 		"limits": "off", "live-sessions": "15000", "connections-per-address": "0",
 	}})
 	if err != nil {
@@ -318,7 +320,7 @@ func serveConfab() error {
 			return err
 		}
 	}
-	obey(&peer{HTTP: strings.TrimPrefix(i.HTTP, "http://"), HTTPS: strings.TrimPrefix(i.LocalEndpoint, "https://"), AccessKey: i.AccessKey, CA: i.CA})
+	obey(&peer{HTTP: strings.TrimPrefix(i.HTTP, "http://"), HTTPS: strings.TrimPrefix(i.LocalEndpoint, "https://"), AccessKey: i.AccessKey, Admin: i.Admin, AdminSecret: i.AdminSecret, CA: i.CA})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return s.Close(ctx)
