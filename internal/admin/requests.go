@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -162,13 +163,19 @@ func (h *Handler) followRequests(c *call) (any, error) {
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
+			var b bytes.Buffer // one write for all: a system call for each would cost the clients of a busy server
 			if missed > 0 {
-				if err := s.event("lost", "", lost{missed}); err != nil {
+				if err := addEvent(&b, "lost", "", lost{missed}); err != nil {
 					return err
 				}
 			}
 			for _, r := range requests {
-				if err := s.event("request", next(r.Seq), r); err != nil {
+				if err := addEvent(&b, "request", next(r.Seq), r); err != nil {
+					return err
+				}
+			}
+			if b.Len() > 0 {
+				if err := s.write(b.Bytes()); err != nil {
 					return err
 				}
 			}

@@ -123,18 +123,26 @@ func (h *Handler) stops() bool {
 // event writes an event with a name, an id, which may be empty, and data as JSON.
 func (s *stream) event(name, id string, data any) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "event: %s\n", name)
+	if err := addEvent(&b, name, id, data); err != nil {
+		return err
+	}
+	return s.write(b.Bytes())
+}
+
+// addEvent appends an event to b, as stream.event writes it.
+func addEvent(b *bytes.Buffer, name, id string, data any) error {
+	fmt.Fprintf(b, "event: %s\n", name)
 	if id != "" {
-		fmt.Fprintf(&b, "id: %s\n", id)
+		fmt.Fprintf(b, "id: %s\n", id)
 	}
 	b.WriteString("data: ")
-	e := json.NewEncoder(&b)
+	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(data); err != nil {
 		return err
 	}
 	b.WriteByte('\n')
-	return s.write(b.Bytes())
+	return nil
 }
 
 // ping writes a comment if nothing was written for streamPing.
