@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
@@ -197,6 +198,9 @@ func (h *Handler) check(c *call) (err error) {
 		}
 		if len(values) > 1 || len(values[0]) > maxLogged {
 			return refuse(http.StatusBadRequest, codeParameter, "the parameter %s is there more than once, or longer than %d bytes", name, maxLogged)
+		}
+		if !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) { // PostgreSQL fails at such texts
+			return refuse(http.StatusBadRequest, codeParameter, "the parameter %s has bytes that are no text in UTF-8: %q", name, clip.Text(values[0], maxEcho))
 		}
 	}
 	return c.readBody()
