@@ -51,7 +51,7 @@ var (
 	jwt   = regexp.MustCompile(`eyJ[\w-]{2,}\.[\w-]+\.[\w-]*`)
 	named = regexp.MustCompile(`(?i)((?:access[_-]?key|access[_-]?token|signature|sig|skypetoken|token|password)\s*=\s*)[^\s&;,"'<>]+`)
 	// member matches a member of JSON that is cut off or malformed.
-	member = regexp.MustCompile(`(?i)("[\w-]*(?:token|key|password|secret|signature|string)"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|$)`)
+	member = regexp.MustCompile(`(?is)("[\w-]*(?:token|key|password|secret|signature|string)"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)`)
 	scheme = regexp.MustCompile(`(?i)((?:bearer|hmac-sha256)\s+)[^\s"'<>]{16,}`)
 )
 

@@ -1,6 +1,9 @@
 package exchange
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestSecretMembersAreHiddenWhole cleans bodies whose secret members are arrays and objects.
 func TestSecretMembersAreHiddenWhole(t *testing.T) {
@@ -11,6 +14,17 @@ func TestSecretMembersAreHiddenWhole(t *testing.T) {
 	} {
 		if got := string(JSON([]byte(in))); got != want {
 			t.Errorf("%s is recorded as %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestSecretMembersAreHiddenWhereBodiesEnd cleans bodies that are cut off within a secret, at every
+// byte.
+func TestSecretMembersAreHiddenWhereBodiesEnd(t *testing.T) {
+	const body = `{"name":"Ann","password":"hush\\\"hush\nhush"}`
+	for n := strings.Index(body, "hush") + len("hush"); n < len(body); n++ {
+		if got, changed := BodyText([]byte(body[:n])); strings.Contains(got, "hush") || !changed {
+			t.Errorf("%s becomes %s", body[:n], got)
 		}
 	}
 }
