@@ -305,16 +305,22 @@ func (l *Log) since(seq uint64) []*entry {
 	return all
 }
 
-// Get returns the newest request with an id: that of the server, or that of the client. ok is false if
-// none is kept.
+// Get returns the request to which the server has given an id or, without one, the newest to which
+// the client has given it. A client chooses its ids, so they never hide a request of another one. ok
+// is false if none is kept.
 func (l *Log) Get(id string) (d Detail, ok bool) {
-	if id == "" {
-		return Detail{}, false
-	}
+	var found *entry
 	for _, e := range slices.Backward(l.since(1)) {
-		if e.ID == id || e.ClientID == id {
+		switch {
+		case id == "":
+		case e.ID == id:
 			return e.detail(), true
+		case e.ClientID == id && found == nil:
+			found = e
 		}
 	}
-	return Detail{}, false
+	if found == nil {
+		return Detail{}, false
+	}
+	return found.detail(), true
 }

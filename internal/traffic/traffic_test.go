@@ -127,6 +127,25 @@ func TestDetail(t *testing.T) {
 	}
 }
 
+// TestIDsOfClientsHideNothing adds a request to which the client has given the id of an earlier one.
+func TestIDsOfClientsHideNothing(t *testing.T) {
+	l := New(Options{})
+	later := sent(2)
+	later.ClientID = "id1"
+	l.Add(sent(1))
+	l.Add(later)
+	l.Add(sent(3))
+	if got, ok := l.Get("id1"); !ok || got.ID != "id1" {
+		t.Errorf("the request id1: %+v", got.Request)
+	}
+	again := sent(4)
+	again.ClientID = "client3"
+	l.Add(again)
+	if got, ok := l.Get("client3"); !ok || got.ID != "id4" {
+		t.Errorf("the newest request client3: %+v", got.Request)
+	}
+}
+
 // passed sends a request through a handler whose bodies are copied, and adds it to the log.
 func passed(l *Log, path, in, out string) {
 	r := httptest.NewRequest("POST", path, strings.NewReader(in))
