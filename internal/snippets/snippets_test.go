@@ -22,8 +22,10 @@ const hostile = "{\"content\":\"it's $(id) `id` \\\\ \\\" ${x} \u2028 </script> 
 // TestGolden compares the programs of three requests with files.
 func TestGolden(t *testing.T) {
 	for name, r := range map[string]snippets.Request{
-		"send":   {Method: "POST", Path: "/chat/threads/19%3Aabc%40thread.v2/messages?api-version=2025-03-15", User: ann, Body: hostile},
-		"list":   {Method: "GET", Path: "/chat/threads?api-version=2025-03-15&maxPageSize=5", User: ann},
+		"send": {Method: "POST", Path: "/chat/threads/19%3Aabc%40thread.v2/messages?api-version=2025-03-15", User: ann, Body: hostile},
+		"list": {Method: "GET", Path: "/chat/threads?api-version=2025-03-15&maxPageSize=5", User: ann},
+		// curl would send the path as 1,000 requests, and remove the dots.
+		"ranges": {Method: "GET", Path: "/chat/../threads/[1-1000]?api-version=2025-03-15&a={b,c}", User: ann},
 		"signed": {Method: "POST", Path: "/identities?api-version=2023-10-01", Body: `{"createTokenWithScopes":["chat"]}`},
 		"cut":    {Method: "POST", Path: "/chat/threads?api-version=2025-03-15", User: ann, Body: `{"topic":`, BodyMissing: true, Type: "application/merge-patch+json"},
 	} {
