@@ -243,7 +243,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 		switch {
 		case refused:
 			m.rows[a.id] = -1
-		case changes || messages:
+		case changes || messages, a.status == 200 && (id == "showRequest" || id == "showRequestCode"): // the request has a body
 			m.rows[a.id] = 1
 		default:
 			m.rows[a.id] = 0

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/snippets"
 	"github.com/confab-chat/confab/internal/traffic"
 )
@@ -82,7 +83,19 @@ func (h *Handler) showRequest(c *call) (any, error) {
 	if !h.ReadsMessages {
 		r.Sent.Body, r.Answered.Body = "", ""
 	}
+	if err := h.look(c, r.Sent.Body+r.Answered.Body); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// look writes the audit row of a request that is answered with content, which may have messages in
+// it. It writes none if content is empty.
+func (h *Handler) look(c *call, content string) error {
+	if content != "" && h.audit(c, core.AuditDone, http.StatusOK) != nil {
+		return errAudit
+	}
+	return nil
 }
 
 func (h *Handler) showRequestCode(c *call) (any, error) {
@@ -103,6 +116,9 @@ func (h *Handler) showRequestCode(c *call) (any, error) {
 	})
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, codeParameter, "language is %s, and %q is not", strings.Join(snippets.Languages(), ", "), clip.Text(language, maxEcho))
+	}
+	if err := h.look(c, body); err != nil {
+		return nil, err
 	}
 	return Snippet{language, code}, nil
 }
