@@ -259,7 +259,7 @@ newest: need-python build
 # Prints the figures. FIGURES=short measures a fifth of the rounds.
 FIGURES ?= 1
 bench:
-	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
+	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestFigures|TestConsoleFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]

@@ -191,7 +191,7 @@ func TestConsoleFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes a minute")
 	}
-	for _, m := range (console{senders: 64, threads: 200, pairs: rounds(15), span: 2 * time.Second, out: os.Stdout}).run(t) {
+	for _, m := range (console{senders: 64, threads: 200, pairs: rounds(10), span: 2 * time.Second, out: os.Stdout}).run(t) {
 		fmt.Println("bar missed:", m)
 	}
 }

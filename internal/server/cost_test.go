@@ -51,4 +51,7 @@ func BenchmarkAccess(b *testing.B) {
 	for b.Loop() {
 		s.access(record)
 	}
+	kept := s.Traffic().Stats()
+	b.ReportMetric(float64(kept.Bytes)/float64(kept.Kept), "B/kept")
+	b.ReportMetric(float64(kept.Bytes), "B-kept")
 }
