@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { addressOf } from "../address.ts";
 import { app } from "../app.ts";
 import { words } from "../i18n.ts";
 import * as state from "../state.ts";
@@ -29,7 +30,7 @@ function sentence(s: state.PageState): string {
     case "empty-list":
       return w.stateEmptyList;
     case "empty-thread":
-      return w.stateEmptyThread;
+      return state.config.value?.dev ? w.stateEmptyThreadDev : w.stateEmptyThread;
     case "connecting":
       return w.stateConnecting;
     case "behind":
@@ -58,6 +59,8 @@ function sentence(s: state.PageState): string {
 function next(s: state.PageState): ComponentChildren {
   const w = words();
   const c = state.conversation.value;
+  // On a development server the link lets anybody join the thread; elsewhere it opens it for participants alone.
+  if (s === "empty-thread" && c && state.config.value?.dev) return <button type="button" onClick={() => void copy(location.origin + addressOf(c.id))}>{w.copyLink}</button>;
   if (s === "empty-list" || s === "removed") return <button type="button" onClick={() => void copy(app.chat?.me ?? "")}>{w.copyMyId}</button>;
   if (s === "ready" && c?.status.value === "failed") return <button type="button" onClick={() => void c.open()}>{w.tryAgain}</button>;
   if (s !== "ended") return null;

@@ -56,6 +56,8 @@ function Entry({ thread }: { thread: Thread }) {
   const names = known.value;
   const line = draft ? `${w.draft} ${oneLine(draft, 100)}` : thread.last ? summary(thread.last, names, me) : "";
   const topic = thread.topic || w.untitled;
+  // Whoever looks at the newest message has read it, also until the server has counted again.
+  const unread = isOpen && state.conversation.value?.seen.value ? 0 : thread.unread;
   const when = thread.active > 0 ? moment(thread.active, Date.now()) : "";
   const open = (e: MouseEvent): void => {
     if (e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0) return; // a tab or a window of its own
@@ -68,10 +70,10 @@ function Entry({ thread }: { thread: Thread }) {
         <span class="entry-topic">{topic}</span>{" "}
         <time class="entry-time">{when}</time>{" "}
         <span class={draft ? "entry-line is-draft" : "entry-line"}>{line}</span>{" "}
-        {thread.unread > 0 && (
+        {unread > 0 && (
           <span class="badge">
-            <span aria-hidden="true">{w.unreadShort(thread.unread)}</span>
-            <span class="unseen">{w.unread(thread.unread)}</span>
+            <span aria-hidden="true">{w.unreadShort(unread)}</span>
+            <span class="unseen">{w.unread(unread)}</span>
           </span>
         )}
       </a>

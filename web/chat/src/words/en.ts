@@ -35,7 +35,7 @@ export const en = {
   copyMyId: "Copy my id",
   copied: "Copied",
   languageName: "한국어",
-  keys: "Keys",
+  keys: "Shortcuts",
   loadingMessages: "Loading messages…",
   moreThreads: "More threads",
   skipToComposer: "Skip to the message field",
@@ -54,6 +54,7 @@ export const en = {
       : `The server does not answer. ${waiting(count)} and will be sent when it is back.`,
   stateEmptyList: "You are in no thread yet. Start one with “New thread”, or give your id to somebody who adds you.",
   stateEmptyThread: "Nothing has been said here yet. Write the first message.",
+  stateEmptyThreadDev: "Nothing has been said here yet. Write the first message, or give somebody the link to this thread.",
   stateRefused: "A message was refused. Retry, edit or copy it.",
   stateThrottled: (seconds: number) =>
     `The server asks for a pause. ${seconds === 1 ? "1 second" : `${n(seconds)} seconds`} until your message is sent; nothing is lost.`,
@@ -144,7 +145,7 @@ export const en = {
   goToHint: "Type a part of the topic",
   goToNone: "No thread has this topic.",
   // Keys
-  keysTitle: "Keys",
+  keysTitle: "Keyboard shortcuts",
   keySend: "Send the message",
   keyBreak: "New line",
   keyEditLast: "In an empty field: edit your last message",

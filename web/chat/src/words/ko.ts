@@ -53,6 +53,7 @@ export const ko: Words = {
       : `서버가 응답하지 않습니다. 대기 중인 메시지 ${n(count)}개는 서버가 응답하면 전송됩니다.`,
   stateEmptyList: "아직 참여한 대화방이 없습니다. ‘새 대화방’을 눌러 시작하거나, 내 아이디를 알려 주고 초대를 받으세요.",
   stateEmptyThread: "아직 대화가 없습니다. 첫 메시지를 작성해 보세요.",
+  stateEmptyThreadDev: "아직 대화가 없습니다. 첫 메시지를 작성하거나, 함께할 사람에게 대화방 링크를 보내세요.",
   stateRefused: "거부된 메시지가 있습니다. 다시 보내거나, 고치거나, 복사하세요.",
   stateThrottled: (seconds) => `서버가 잠시 기다려 달라고 합니다. ${n(seconds)}초 후에 전송되며, 사라지는 메시지는 없습니다.`,
   stateTooLong: (over) => `메시지가 ${n(over)}바이트 더 깁니다. 줄이거나 나누어 보내세요.`,

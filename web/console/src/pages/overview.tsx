@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { stream } from "../api.ts";
-import { bytes, number } from "../format.ts";
+import { bytes, dateTime, number } from "../format.ts";
 import { useLoad } from "../load.ts";
 import { Facts, Page, Trouble, When } from "../parts/basic.tsx";
 import { Chart, type Series } from "../parts/chart.tsx";
@@ -17,6 +17,9 @@ const lookAgain = 5000;
 const minutes = 15;
 
 const counted: ReadonlySet<string> = new Set(["requests", "refused", "errors", "sends"]);
+
+/** Figures that are times. Nothing has taken 0 ms: it means that there was nothing to measure. */
+const timed: ReadonlySet<string> = new Set(["p50", "p99", "commit"]);
 
 export function Overview() {
   const t = words.value.overview;
@@ -35,7 +38,8 @@ export function Overview() {
   const series = (name: string, field: Exclude<keyof Point, "t">): Series => {
     // A point counts what came in its step, and the chart shows how many a second.
     const values = data.points.map((p) => p[field] / (counted.has(field) ? data.step || 1 : 1));
-    return { name, values, now: now?.[field] ?? values[values.length - 1] ?? 0 };
+    const last = now?.[field] ?? values[values.length - 1] ?? 0;
+    return { name, values, now: last === 0 && timed.has(field) ? undefined : last };
   };
   const well = data.ready && data.problems.length === 0;
   return (
@@ -65,8 +69,8 @@ export function Overview() {
           title={t.latency}
           steps={steps}
           series={[
-            series(t.p50, "p50"),
-            series(t.p99, "p99"),
+            series("p50", "p50"),
+            series("p99", "p99"),
           ]}
         />
         <Chart title={t.commit} steps={steps} series={[series(t.mean, "commit")]} />
@@ -80,7 +84,7 @@ export function Overview() {
           ]}
         />
       </div>
-      <p>{t.totals(number(language, data.totals.requests), number(language, data.totals.refused), new Date(data.totals.since).toLocaleString(language))}</p>
+      <p>{t.totals(number(language, data.totals.requests), number(language, data.totals.refused), dateTime(language, data.totals.since))}</p>
       <div class="columns">
         <section>
           <h2>{t.refusals}</h2>

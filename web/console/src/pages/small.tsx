@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { call } from "../api.ts";
 import { number } from "../format.ts";
 import { useLoad, usePages } from "../load.ts";
-import { Facts, IdLink, More, Page, Trouble, When } from "../parts/basic.tsx";
+import { Facts, IdLink, More, Page, Status, Trouble, When } from "../parts/basic.tsx";
 import { Confirm, Secret } from "../parts/dialog.tsx";
 import { Filters } from "../parts/filters.tsx";
 import { Table, type Column } from "../parts/table.tsx";
@@ -19,7 +19,7 @@ export function Keys() {
   const { data, problem, again } = useLoad<Key[]>("/keys");
   const [asked, setAsked] = useState<string>();
   const [made, setMade] = useState<{ key: RotatedKey; failed: string }>();
-    const columns: Column<Key>[] = [
+  const columns: Column<Key>[] = [
     { head: t.name, cell: (k) => t.names[k.name] ?? k.name },
     { head: t.serial, class: "num", cell: (k) => k.serial },
     { head: t.tokens, class: "num", cell: (k) => number(language, k.liveTokens) },
@@ -39,6 +39,7 @@ export function Keys() {
   }
   return (
     <Page title={t.title}>
+      <p class="faint intro">{t.intro}</p>
       <Trouble problem={problem} again={again} />
       {data !== undefined && <Table label={t.list} rows={data} rowKey={(k) => k.name} columns={columns} />}
       {asked !== undefined && (
@@ -120,6 +121,9 @@ export function Limits() {
   );
 }
 
+/** Outcomes that the filter offers: that of a change, and the usual refusals. */
+const outcomes = ["done", "role", "no-credential", "session-ended", "bad-code", "foreign-origin", "foreign-host"] as const;
+
 export function Audit() {
   const t = words.value.audit;
   const f = words.value.filter;
@@ -140,7 +144,7 @@ export function Audit() {
           { name: "operation", label: f.operation },
           { name: "who", label: f.who },
           { name: "target", label: f.target },
-          { name: "outcome", label: f.outcome },
+          { name: "outcome", label: f.outcome, suggestions: outcomes },
         ]}
       />
       <Trouble problem={found.problem} again={found.again} />
@@ -155,11 +159,10 @@ export function Audit() {
             { head: t.who, cell: (r) => <><span class="nowrap">{r.who}</span>{!r.who.startsWith(r.kind) && <span class="tag">{t.kinds[r.kind] ?? r.kind}</span>}</> },
             { head: t.operation, cell: (r) => <span lang="en">{r.operation}</span> },
             { head: t.target, cell: (r) => <Target target={r.target ?? ""} /> },
-            { head: t.outcome, cell: (r) => <span lang="en">{r.outcome}</span> },
-            { head: t.status, cell: (r) => <span class={`status s${Math.floor(r.status / 100)}`}>{r.status}</span> },
+            { head: t.outcome, cell: (r) => <span class="nowrap"><Status status={r.status} /> <span lang="en">{r.outcome}</span></span> },
             { head: t.role, wide: true, cell: (r) => <span lang="en">{r.role}</span> },
             { head: t.from, wide: true, cell: (r) => r.from },
-            { head: t.requestId, wide: true, cell: (r) => <code>{r.requestId}</code> },
+            { head: t.requestId, wide: true, cell: (r) => <code class="break">{r.requestId}</code> },
           ]}
         />
       )}

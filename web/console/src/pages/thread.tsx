@@ -196,7 +196,7 @@ function Seen(p: { path: string; members: Member[] }) {
       <Trouble problem={found.problem} again={found.again} />
       {found.last !== undefined && (
         <>
-          <div class="why" role="status">
+          <div class={found.last.sees === "all" ? "why fine" : "why"} role="status">
             <p>
               <strong>{t.sees[found.last.sees] ?? found.last.sees}</strong>
             </p>

@@ -2,8 +2,8 @@ import { linePath, niceMost } from "../chart.ts";
 import { figure } from "../format.ts";
 import { words } from "../words/index.ts";
 
-/** A line of a chart and its value of this moment. Lines differ in colour and in their dashes. */
-export type Series = { name: string; values: readonly number[]; now: number };
+/** A line of a chart and its value of this moment, undefined if there is none. Lines differ in colour and in their dashes. */
+export type Series = { name: string; values: readonly number[]; now: number | undefined };
 
 const [width, height] = [300, 80];
 
@@ -12,7 +12,8 @@ export function Chart(p: { title: string; series: Series[]; steps: number }) {
   const t = words.value.overview;
   const language = words.value.code;
   const most = niceMost(Math.max(...p.series.flatMap((s) => s.values), 0));
-  const parts = p.series.map((s) => t.series(s.name, figure(language, s.now), figure(language, Math.max(...s.values, 0))));
+  const current = (s: Series): string => (s.now === undefined ? "–" : figure(language, s.now));
+  const parts = p.series.map((s) => t.series(s.name, current(s), figure(language, Math.max(...s.values, 0))));
   return (
     <figure class="chart">
       <figcaption>{p.title}</figcaption>
@@ -26,6 +27,10 @@ export function Chart(p: { title: string; series: Series[]; steps: number }) {
             <path key={s.name} class={`line line${i}`} d={linePath(s.values, width, height, p.steps, most)} />
           ))}
         </svg>
+        <div class="span" aria-hidden="true">
+          <span>{t.before}</span>
+          <span>{t.now}</span>
+        </div>
       </div>
       <ul class="legend">
         {p.series.map((s, i) => (
@@ -33,7 +38,7 @@ export function Chart(p: { title: string; series: Series[]; steps: number }) {
             <svg viewBox="0 0 24 8" class="sample" aria-hidden="true">
               <path class={`line line${i}`} d="M0 4H24" />
             </svg>
-            {s.name} <b>{figure(language, s.now)}</b>{" "}
+            {s.name} <b>{current(s)}</b>{" "}
             <span class="faint">
               {t.most} {figure(language, Math.max(...s.values, 0))}
             </span>
