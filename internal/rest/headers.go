@@ -109,12 +109,14 @@ const quick = 100 * time.Millisecond
 // flush makes net/http send a written response to the connection, so that a failure is known
 // before the request is logged. It fails if the client has hung up or the connection is broken.
 // Over HTTP/1.1 this costs nothing. Over HTTP/2 it costs a frame, so flush does nothing if the
-// response took less than quick: in so short a time the connection has hardly broken.
+// response took less than quick: in so short a time the connection has hardly broken. It does send
+// refusals, because Options.Access may read the store to find out their reason, and net/http would
+// send them only after that.
 func (h *Handler) flush(req *request) error {
 	if err := req.Request.Context().Err(); err != nil {
 		return errors.New("the client has hung up")
 	}
-	if req.ProtoMajor != 1 && h.now().Sub(req.start) < quick {
+	if req.ProtoMajor != 1 && h.now().Sub(req.start) < quick && req.why.IsZero() {
 		return nil
 	}
 	err := http.NewResponseController(req.w).Flush()
