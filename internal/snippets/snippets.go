@@ -32,7 +32,7 @@ func Languages() []string { return []string{Curl, Python, JavaScript, Go} }
 type Request struct {
 	Method string
 	Path   string // escaped, with the query
-	User   string // whose token it had; empty: it was signed with the access key
+	User   string // whose token it had, if the path is one of the chat API; others are signed
 	Body   string
 	// BodyMissing says that Body is not the body that was sent: the program has a comment then.
 	BodyMissing bool
@@ -52,6 +52,9 @@ func Of(language string, r Request) (code string, ok bool) {
 	t := templates.Lookup(language)
 	if t == nil {
 		return "", false
+	}
+	if !strings.HasPrefix(r.Path, "/chat/") { // requests of the identity API name a user, and are signed
+		r.User = ""
 	}
 	if r.Type == "" || !plain(r.Type) {
 		r.Type = "application/json"
