@@ -35,7 +35,7 @@ export const en = {
   copyMyId: "Copy my id",
   copied: "Copied",
   languageName: "한국어",
-  keys: "Shortcuts",
+  keys: "Keys",
   loadingMessages: "Loading messages…",
   moreThreads: "More threads",
   skipToComposer: "Skip to the message field",

@@ -162,7 +162,7 @@ export function Audit() {
             { head: t.outcome, cell: (r) => <span class="nowrap"><Status status={r.status} /> <span lang="en">{r.outcome}</span></span> },
             { head: t.role, wide: true, cell: (r) => <span lang="en">{r.role}</span> },
             { head: t.from, wide: true, cell: (r) => r.from },
-            { head: t.requestId, wide: true, cell: (r) => <code class="break">{r.requestId}</code> },
+            { head: t.requestId, wide: true, cell: (r) => <code class="long-id">{r.requestId}</code> },
           ]}
         />
       )}

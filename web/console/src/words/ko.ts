@@ -127,7 +127,7 @@ export const ko: Words = {
     user: "사용자",
     thread: "스레드",
     sdk: "SDK",
-    text: "글",
+    text: "검색어",
     kind: "종류",
     who: "누가",
     target: "대상",
