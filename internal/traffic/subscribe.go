@@ -26,7 +26,9 @@ type Subscription struct {
 }
 
 // Subscribe returns a subscription to the requests that match the filter and have a number greater
-// than after. If after is 0, it begins with the next request. It fails with ErrTooMany.
+// than after. If after is 0, it begins with the next request. If there is no such number yet, the
+// reader has it from an earlier start of the server, and the subscription begins with the first
+// request of this one. It fails with ErrTooMany.
 func (l *Log) Subscribe(f Filter, after uint64) (*Subscription, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,8 +36,11 @@ func (l *Log) Subscribe(f Filter, after uint64) (*Subscription, error) {
 		return nil, ErrTooMany
 	}
 	s := &Subscription{log: l, filter: f, next: l.next, wake: make(chan struct{}, 1)}
-	if after != 0 {
-		s.next = min(after+1, l.next)
+	switch {
+	case after >= l.next:
+		s.next = 1
+	case after != 0:
+		s.next = after + 1
 	}
 	l.following[s] = true
 	return s, nil

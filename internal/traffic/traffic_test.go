@@ -325,6 +325,21 @@ func TestSubscription(t *testing.T) {
 	})
 }
 
+// TestSubscribeAfterARestart subscribes with a number that a log of an earlier start gave.
+func TestSubscribeAfterARestart(t *testing.T) {
+	l := New(Options{})
+	l.Add(sent(1))
+	l.Add(sent(2))
+	s, err := l.Subscribe(Filter{}, 999)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got, lost, err := s.Next(t.Context()); err != nil || ids(got) != "id1 id2" || lost != 0 {
+		t.Errorf("%s, %d lost, %v, want both requests of this start", ids(got), lost, err)
+	}
+}
+
 // TestSubscriptionsAreBounded opens more subscriptions than there may be.
 func TestSubscriptionsAreBounded(t *testing.T) {
 	l := New(Options{})
