@@ -165,6 +165,15 @@ func (req *request) clientID() string {
 	return id
 }
 
+// agent returns the name of the client's library. In a browser, whose own name User-Agent is, SDKs
+// send theirs in a header of their own.
+func agent(r *http.Request) string {
+	if own := r.Header.Get("X-Ms-Useragent"); own != "" {
+		return own
+	}
+	return r.UserAgent()
+}
+
 // newRequestID returns a random id of 22 base64 characters and ".0", the form that the service
 // uses for MS-CV.
 func newRequestID() string {

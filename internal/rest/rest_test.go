@@ -33,16 +33,19 @@ func TestAccessRecords(t *testing.T) {
 		req.Header.Set("Authorization", "Bearer "+bearer)
 		req.Header.Set("User-Agent", "test")
 		req.Header.Set("x-ms-client-request-id", "mine")
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
 		f.ServeHTTP(httptest.NewRecorder(), req)
 	}
 	do("POST", "/chat/threads/"+thread+"/messages?api-version=2021-09-07", `{"content":"secret"}`)
-	do("POST", "/chat/threads?api-version=2021-09-07", `{"topic":"lunch"}`)
+	do("POST", "/chat/threads?api-version=2021-09-07", `{"topic":"lunch"}`, "x-ms-useragent", "azsdk-js", "User-Agent", "a browser")
 	do("GET", "/chat/threads/"+thread+"/messages/1?api-version=2021-09-07", "")
 	do("GET", "/nothing?secret=1", "")
 	now := f.clock.now()
 	want := []Record{
 		{Time: now, Method: "POST", Path: "/chat/threads/" + thread + "/messages", Status: 201, Operation: "send message", Thread: thread, User: alice, UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
-		{Time: now, Method: "POST", Path: "/chat/threads", Status: 201, Operation: "create thread", User: alice, UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
+		{Time: now, Method: "POST", Path: "/chat/threads", Status: 201, Operation: "create thread", User: alice, UserAgent: "azsdk-js", Client: "192.0.2.1", ClientID: "mine"},
 		{Time: now, Method: "GET", Path: "/chat/threads/" + thread + "/messages/1", Status: 404, Operation: "get message", Thread: thread, User: alice, Note: "The specified message id was not found.", UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
 		{Time: now, Method: "GET", Path: "/nothing", Status: 404, Note: "The requested path was not found.", UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
 	}

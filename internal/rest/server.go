@@ -124,11 +124,11 @@ type Record struct {
 	Note      string    // message of a refusal, or why the client got no answer
 	Reason    string    // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
 	Why       why.Cause // the same as a row of the table of package why, with facts; zero if the request was not refused
-	UserAgent string
-	Client    string // address of the client, without a port
-	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id
-	ClientID  string // the client's x-ms-client-request-id, or empty
-	Ended     bool   // a live connection has ended: the record is of no request
+	UserAgent string    // the name of the client's library
+	Client    string    // address of the client, without a port
+	RequestID string    // of this server, as in the headers MS-CV and x-ms-request-id
+	ClientID  string    // the client's x-ms-client-request-id, or empty
+	Ended     bool      // a live connection has ended: the record is of no request
 
 	// Request and Answer are for the log of the newest requests, which copies from them what is no
 	// secret. They may be nil, and must not be used after the call that gets the Record.
@@ -316,7 +316,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record := Record{
 		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
 		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason), Why: req.why,
-		UserAgent: logged(r.UserAgent()), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
+		UserAgent: logged(agent(r)), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
 		Request: r, Answer: w.Header(),
 	}
 	if req.route != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -87,6 +88,19 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 		if out.status == 0 {
 			out.status = http.StatusOK
 		}
+	})
+}
+
+// devOperations has the operations of the paths below /dev/ for the records; "dev" stands for other
+// paths there.
+var devOperations = map[string]string{
+	"/dev/clock": "clock", "/dev/faults": "faults", "/dev/join": "join", "/dev/token": "renew token",
+}
+
+// recordedDev returns a handler for the paths below /dev/ that records each request, as recorded does.
+func (s *Server) recordedDev(now func() time.Time, access func(rest.Record), next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.recorded(cmp.Or(devOperations[r.URL.Path], "dev"), now, access, next).ServeHTTP(w, r)
 	})
 }
 

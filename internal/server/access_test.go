@@ -166,7 +166,7 @@ func TestLogKeepsSecrets(t *testing.T) {
 			}
 		}
 	}
-	if !slices.ContainsFunc(accessLines(t, out), func(l logLine) bool { return l.Operation == "dev" }) {
+	if !slices.ContainsFunc(accessLines(t, out), func(l logLine) bool { return l.Operation == "clock" }) {
 		t.Error("no line of a request to /dev/")
 	}
 	if n := strings.Count(log, `"msg":"operator"`); n != 3 {

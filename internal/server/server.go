@@ -485,7 +485,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	devHandler := s.devHandler(o.Config, visitors)
 	s.devRoutes = devHandler
 	if devHandler != nil {
-		devHandler = s.recorded("dev", o.Now, access, devHandler)
+		devHandler = s.recordedDev(o.Now, access, devHandler)
 	}
 	page := s.recorded("chat page", o.Now, access, s.newChatPage(o, visitors))
 	return s.forwarded(o.Config, s.copyBodies(s.guardPages(o.Config, o.Now, withChatPage(o.Config, page, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
