@@ -212,7 +212,7 @@ export class Chat {
     state.ended.value = false;
     this.#outbox.hurry();
     void this.#restartLive();
-    void this.#refreshAll();
+    void this.#refreshAll().catch(() => undefined); // #watch tries again
   }
 
   async #refresh(thread: string): Promise<void> {

@@ -64,12 +64,15 @@ export class Conversation {
 
   async #open(): Promise<void> {
     try {
-      const [topic, receipts] = [this.#api.topic(this.id), this.#api.receipts(this.id)];
+      // Both run beside the messages. If these fail first, nobody waits for the two any more.
+      const topic = this.#api.topic(this.id);
       topic.catch(() => undefined);
+      // Who has left may read messages, and nothing else.
+      const receipts = this.#api.receipts(this.id).catch(() => undefined);
       const isFirst = !this.log.read;
       if (isFirst) await this.#readOlder();
-      // Who has left may read messages, and nothing else.
-      await receipts.then((all) => this.#setReceipts(all), () => undefined);
+      const all = await receipts;
+      if (all) this.#setReceipts(all);
       if (isFirst) this.#placeDivider();
       this.#show();
       if (!isFirst) await this.catchUp();
