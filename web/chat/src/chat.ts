@@ -182,7 +182,7 @@ export class Chat {
   async remove(thread: string, user: string): Promise<void> {
     await this.api.remove(thread, user);
     if (user !== this.me) return this.#refresh(thread);
-    this.#conversationOf(thread).status.value = "removed";
+    this.#conversationOf(thread).out("removed");
     await this.list.refresh();
   }
 
@@ -380,8 +380,7 @@ export class Chat {
       },
       threadCreated: relist,
       threadDeleted: (thread) => {
-        const c = this.#conversations.get(thread);
-        if (c) c.status.value = "deleted";
+        this.#conversations.get(thread)?.out("deleted");
         this.list.drop(thread);
       },
       topic: (thread, topic) => {
@@ -398,10 +397,9 @@ export class Chat {
         catchUp(thread);
       },
       removed: (thread, removed) => {
-        const c = this.#conversations.get(thread);
         catchUp(thread);
-        if (!removed.some(isMe)) people(thread);
-        else if (c) c.status.value = "removed";
+        if (removed.some(isMe)) this.#conversations.get(thread)?.out("removed");
+        else people(thread);
       },
     };
   }

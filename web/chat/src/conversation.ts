@@ -39,6 +39,7 @@ export class Conversation {
   #api: Api;
   #me: string;
   #opening: Promise<void> | undefined;
+  #out = 0; // how often the person was told to be out of the thread
   #catching: Promise<void> | undefined;
   #again = false;
   #events = 0;
@@ -62,7 +63,14 @@ export class Conversation {
     return this.#opening;
   }
 
+  // out notes that the person is out of the thread: it was removed, it left, or the thread was deleted.
+  out(status: "removed" | "deleted"): void {
+    this.#out++;
+    this.status.value = status;
+  }
+
   async #open(): Promise<void> {
+    const out = this.#out;
     try {
       // Both run beside the messages. If these fail first, nobody waits for the two any more.
       const topic = this.#api.topic(this.id);
@@ -78,6 +86,8 @@ export class Conversation {
       if (!isFirst) await this.catchUp();
       await this.refreshPeople();
       this.topic.value = await topic;
+      // What was read above may be from before the person was out. It may be in again, too.
+      if (out !== this.#out) return await this.#open();
       this.status.value = "open";
     } catch (e) {
       this.#fail(e);
