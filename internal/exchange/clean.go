@@ -110,7 +110,11 @@ func mayHide(s string) bool {
 				return true
 			}
 		case assigns:
-			if endsInOne(strings.TrimRight(s[:i], " \t\n\f\r"), namedEnds) {
+			end := i
+			for end > 0 && closer[s[end-1]] == blank {
+				end--
+			}
+			if endsInOne(s[:end], namedEnds) {
 				return true
 			}
 		case ofToken:
@@ -131,11 +135,24 @@ func allOrdinary(s string) bool {
 	return (below(v, ' '+1)|below(v^'='*each, 1)|below(v^'J'*each, 1))&high == 0
 }
 
+// lastLetters are the last letters of schemeWords and namedEnds, in both cases. No letter beyond ASCII
+// stands for one of them in a pattern, as one does for k and for s.
+var lastLetters = func() (last [256]bool) {
+	for _, word := range slices.Concat(schemeWords, namedEnds) {
+		c := word[len(word)-1:]
+		last[c[0]], last[strings.ToUpper(c)[0]] = true, true
+	}
+	return last
+}()
+
 // endsInOne reports whether a text ends in one of the words, in any letter case. It also returns true if
 // there are letters near the end that are not of ASCII, because the patterns take some of them for
 // letters of ASCII: the sign of Kelvin for k.
 func endsInOne(s string, words []string) bool {
 	const longest = len("hmac-sha256")
+	if s == "" || !lastLetters[s[len(s)-1]] {
+		return false
+	}
 	for _, c := range []byte(s[max(0, len(s)-longest):]) {
 		if c >= utf8.RuneSelf {
 			return true
