@@ -118,6 +118,10 @@ func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 	}
 }
 
+// chatThreads begins the paths of most requests. No path of a live protocol begins with it, whichever of
+// its letters are escaped, so withoutSecrets and Server.bare need not look further.
+const chatThreads = "/chat/threads"
+
 // secretPaths are the prefixes of paths that continue with a secret of a live connection.
 // Package trouter needs none of them: its records have the pattern of a route, not the path.
 var secretPaths = []string{"/socket.io/1/", "/v4/a/", "/v3/registrations/"}
@@ -125,6 +129,9 @@ var secretPaths = []string{"/socket.io/1/", "/v4/a/", "/v3/registrations/"}
 // withoutSecrets returns the escaped path of a request for the log. If the path begins with one
 // of secretPaths, "..." replaces the rest, which may be a secret.
 func withoutSecrets(path string) string {
+	if strings.HasPrefix(path, chatThreads) {
+		return path
+	}
 	plain, err := url.PathUnescape(path)
 	if err != nil { // it was clipped in the middle of an escape
 		plain = path

@@ -41,6 +41,9 @@ func (s *Server) keep(r rest.Record) {
 // paths and bodies of the live protocols hold secrets, and their connections last for hours. The page
 // of welcome and the chat page are the same for everybody.
 func (s *Server) bare(path string) bool {
+	if strings.HasPrefix(path, chatThreads) {
+		return false
+	}
 	return path == "/" || strings.HasPrefix(path, threadPages) || strings.HasPrefix(path, chatAssets) || isEvents(path) || s.trouter.Handles(path) || withoutSecrets(path) != path
 }
 
