@@ -46,15 +46,16 @@ type Detail struct {
 // summary returns the entry as lists show it.
 func (e *entry) summary() Request {
 	r := Request{
-		Seq: e.seq, ID: e.ID, ClientID: e.ClientID, Time: e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-		MS: float64(e.Duration.Microseconds()) / 1000, Status: e.Status, Method: e.Method, Path: e.Path,
-		Operation: e.Operation, User: e.User, Thread: e.Thread, SDK: e.Agent, Client: e.Client, Version: e.version,
+		Seq: e.seq, ID: e.text(textID), ClientID: e.text(textClientID), Time: time.UnixMicro(e.time).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		MS: float64(e.duration.Microseconds()) / 1000, Status: e.status, Method: e.text(textMethod), Path: e.text(textPath),
+		Operation: e.text(textOperation), User: e.text(textUser), Thread: e.text(textThread), SDK: e.text(textAgent),
+		Client: e.text(textClient), Version: e.text(textVersion),
 	}
-	if e.Query != "" {
-		r.Path += "?" + e.Query
+	if query := e.text(textQuery); query != "" {
+		r.Path += "?" + query
 	}
-	if !e.Why.IsZero() {
-		reason := why.Of(e.Why)
+	if cause := e.why(); !cause.IsZero() {
+		reason := why.Of(cause)
 		r.Why = &reason
 	}
 	return r
@@ -62,28 +63,30 @@ func (e *entry) summary() Request {
 
 // detail returns the entry with its headers and bodies.
 func (e *entry) detail() Detail {
-	d := Detail{Request: e.summary(), CanSendAgain: e.sendable && e.User != "" && strings.HasPrefix(e.Path, "/chat/")}
-	d.Sent = Message{e.request, e.in.text, e.in.cut, e.in.size}
-	d.Answered = Message{e.answer, e.out.text, e.out.cut, max(e.out.size, 0)}
-	if e.request == nil {
-		d.Sent.Headers, d.Answered.Headers = map[string]string{}, map[string]string{}
+	d := Detail{Request: e.summary()}
+	if e.more != nil && e.more.request != nil {
+		m := e.more
+		d.CanSendAgain = m.sendable && d.User != "" && strings.HasPrefix(d.Path, "/chat/")
+		d.Sent = Message{clone(m.request), m.in.text, m.in.cut, m.in.size}
+		d.Answered = Message{clone(m.answer), m.out.text, m.out.cut, max(m.out.size, 0)}
+	} else {
+		d.Sent = Message{Headers: map[string]string{}, BodySize: e.inSize}
+		d.Answered = Message{Headers: map[string]string{}}
 		for i, name := range shownAlways {
 			to := d.Sent.Headers
 			if i >= shownOfRequest {
 				to = d.Answered.Headers
 			}
-			if e.shown[i] != "" {
-				to[name] = e.shown[i]
+			if value := e.text(textHeaders + i); value != "" {
+				to[name] = value
 			}
 		}
-		if e.Agent != "" {
-			d.Sent.Headers["User-Agent"] = e.Agent
+		if d.SDK != "" {
+			d.Sent.Headers["User-Agent"] = d.SDK
 		}
-	} else {
-		d.Sent.Headers, d.Answered.Headers = clone(e.request), clone(e.answer)
 	}
-	if e.Host != "" {
-		d.Sent.Headers["Host"] = e.Host
+	if host := e.text(textHost); host != "" {
+		d.Sent.Headers["Host"] = host
 	}
 	return d
 }
@@ -112,25 +115,29 @@ type Filter struct {
 // matches reports whether an entry matches the filter.
 func (f Filter) matches(e *entry) bool {
 	switch {
-	case len(f.Status) > 0 && !f.hasStatus(e.Status),
-		f.Operation != "" && f.Operation != e.Operation,
-		f.User != "" && !strings.HasSuffix(e.User, f.User),
-		f.Thread != "" && f.Thread != e.Thread,
-		f.SDK != "" && !contains(e.Agent, f.SDK),
-		!f.After.IsZero() && !e.Time.After(f.After):
+	case len(f.Status) > 0 && !f.hasStatus(e.status),
+		f.Operation != "" && f.Operation != e.text(textOperation),
+		f.User != "" && !strings.HasSuffix(e.text(textUser), f.User),
+		f.Thread != "" && f.Thread != e.text(textThread),
+		f.SDK != "" && !contains(e.text(textAgent), f.SDK),
+		!f.After.IsZero() && e.time <= f.After.UnixMicro():
 		return false
 	}
 	return f.Query == "" || f.finds(e)
 }
 
+// searched are the texts in which Filter.Query is searched.
+var searched = [...]int{textID, textClientID, textUser, textThread, textOperation, textPath, textQuery, textAgent, textClient}
+
 // finds reports whether a text of the entry contains Filter.Query.
 func (f Filter) finds(e *entry) bool {
-	for _, text := range []string{e.ID, e.ClientID, e.User, e.Thread, e.Operation, e.Path, e.Query, e.Agent, e.Client, string(e.Why.Code)} {
-		if contains(text, f.Query) {
+	for _, i := range searched {
+		if contains(e.text(i), f.Query) {
 			return true
 		}
 	}
-	return !e.Why.IsZero() && contains(why.Of(e.Why).Sentence, f.Query)
+	cause := e.why()
+	return !cause.IsZero() && (contains(string(cause.Code), f.Query) || contains(why.Of(cause).Sentence, f.Query))
 }
 
 func (f Filter) hasStatus(status int) bool {

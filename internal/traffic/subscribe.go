@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -10,7 +11,7 @@ import (
 var ErrTooMany = errors.New("too many readers follow the requests")
 
 // Bounds of a subscription: at most batch requests at a time, and at most one batch in each pace. So
-// a reader costs little, however many requests there are.
+// a reader costs little, however many requests there are. Other readers take a batch at a time too.
 const (
 	batch = 200
 	pace  = 100 * time.Millisecond
@@ -62,9 +63,9 @@ func (s *Subscription) Next(ctx context.Context) (requests []Request, lost uint6
 			return nil, 0, err
 		}
 		found, lost := s.read()
-		for _, e := range found {
-			if s.filter.matches(e) {
-				requests = append(requests, e.summary())
+		for i := range found {
+			if s.filter.matches(&found[i]) {
+				requests = append(requests, found[i].summary())
 			}
 		}
 		if len(requests) > 0 || lost > 0 {
@@ -96,15 +97,12 @@ func (s *Subscription) rest(ctx context.Context) error {
 
 // read returns the entries since the last call, and the number of those that are left out: because
 // the log does not keep them any more, or because there are more than batch.
-func (s *Subscription) read() (found []*entry, lost uint64) {
-	found = s.log.since(s.next)
+func (s *Subscription) read() (found []entry, lost uint64) {
+	found = s.log.newest(s.next, math.MaxUint64)
 	if len(found) == 0 {
 		return nil, 0
 	}
 	s.last = time.Now()
-	if len(found) > batch {
-		found = found[len(found)-batch:]
-	}
 	lost = found[0].seq - s.next
 	s.next = found[len(found)-1].seq + 1
 	return found, lost

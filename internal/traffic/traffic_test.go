@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -197,8 +198,11 @@ func TestBodies(t *testing.T) {
 // TestMemory checks in bytes that a log keeps no more than its bound, for requests of all shapes, and
 // that the bound counts what the runtime really uses.
 func TestMemory(t *testing.T) {
-	if n := unsafe.Sizeof(entry{}); n > entrySize-32 {
+	if n := unsafe.Sizeof(entry{}); n != entrySize {
 		t.Errorf("an entry has %d bytes, and entrySize is %d", n, entrySize)
+	}
+	if n := unsafe.Sizeof(more{}); n > moreSize-16 {
+		t.Errorf("more has %d bytes, and moreSize is %d", n, moreSize)
 	}
 	long := strings.Repeat("a", 20_000)
 	for what, add := range map[string]func(l *Log, i int){
@@ -248,6 +252,82 @@ func TestMemory(t *testing.T) {
 				t.Errorf("%s: %+v", what, s)
 			}
 			runtime.KeepAlive(l)
+		}
+	}
+}
+
+// TestBlocksAreUsedAgain fills a log several times: without readers it needs no more memory, however many
+// requests come, and what a reader has got never changes.
+func TestBlocksAreUsedAgain(t *testing.T) {
+	l := New(Options{Requests: 20})
+	x := sent(1)
+	for range 20 {
+		l.Add(x)
+	}
+	if n := testing.AllocsPerRun(100, func() { l.Add(x) }); n != 0 {
+		t.Errorf("%v allocations for a request", n)
+	}
+	var read []entry
+	var want []Detail
+	for i := range 100 {
+		x := sent(i)
+		x.Path = strings.Repeat("/a", 20+i%30)
+		l.Add(x)
+		if i%7 == 0 {
+			for e := range l.backward(math.MaxUint64) {
+				read, want = append(read, *e), append(want, e.detail())
+			}
+		}
+	}
+	for i := range read {
+		if diff := cmp.Diff(want[i], read[i].detail()); diff != "" {
+			t.Errorf("a request has changed after it was read: -want +got:\n%s", diff)
+		}
+	}
+}
+
+// TestSmallRequestsFreeLargeBlocks adds long requests and then short ones: their blocks do not keep the
+// memory of the long ones.
+func TestSmallRequestsFreeLargeBlocks(t *testing.T) {
+	l := New(Options{Requests: 20})
+	for range 20 {
+		x := sent(1)
+		x.Path, x.Agent, x.ClientID = strings.Repeat("/", 500), strings.Repeat("a", 500), strings.Repeat("c", 500)
+		l.Add(x)
+	}
+	long := l.Stats().Bytes
+	for i := range 20 {
+		l.Add(sent(i))
+	}
+	if short := l.Stats().Bytes; short > long/2 {
+		t.Errorf("%d bytes, and %d with long texts", short, long)
+	}
+}
+
+// TestNoSecretsInTexts puts a secret into each text that a client chooses.
+func TestNoSecretsInTexts(t *testing.T) {
+	const secret = "eyJhbGciOi.eyJza3lwZWl.c2lnbmF0dXJl"
+	for _, status := range []int{0, 200, 201, 302, 403} {
+		for _, bodies := range []bool{false, true} {
+			x := Exchange{
+				Time: noon, Status: status, Method: secret, Path: "/a/" + secret, Query: "api-version=" + secret + "&a=" + secret,
+				Agent: secret, Client: secret, ID: "id", ClientID: secret, Host: secret, Request: http.Header{}, Answer: http.Header{},
+			}
+			if status < 200 || status > 299 {
+				x.User, x.Thread = secret, "19:"+secret+"@thread.v2"
+				x.Answer["Location"] = []string{"/a/" + secret}
+			}
+			for _, name := range shownAlways[:shownOfRequest] {
+				x.Request[name] = []string{secret}
+			}
+			for _, query := range []string{x.Query, "api-version=" + secret, "sig=2025"} {
+				l := New(Options{Bodies: bodies})
+				x.Query = query
+				l.Add(x)
+				if d, ok := l.Get("id"); !ok || strings.Contains(fmt.Sprint(d), "eyJ") || strings.Contains(d.Path, "sig=2025") {
+					t.Errorf("status %d, bodies %v: a secret is kept: %+v", status, bodies, d)
+				}
+			}
 		}
 	}
 }
@@ -416,6 +496,9 @@ func TestShownHeadersAreHarmless(t *testing.T) {
 // BenchmarkAdd measures what a request costs while nobody reads.
 func BenchmarkAdd(b *testing.B) {
 	l, x := New(Options{}), sent(1)
+	for range DefaultRequests {
+		l.Add(x)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Add(x)
