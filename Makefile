@@ -19,13 +19,12 @@ quick: lint race
 
 # All that CI runs, under 40 minutes. What mostly waits, for the network or for processes of
 # its own, runs beside what keeps a processor busy.
-check: quick vulncheck web-check web-size
-	$(MAKE) -j3 --output-sync=target compat busy # two suites of compat beside busy
+check: quick vulncheck
+	$(MAKE) -j3 --output-sync=target web-check web-size compat busy # two suites of compat beside busy
 	./scripts/postgres -- true # installs it
 	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
 	./scripts/postgres -- $(MAKE) hostile
-	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live proxied
-	./scripts/postgres -- $(MAKE) web
+	./scripts/postgres -- $(MAKE) -j3 --output-sync=target live proxied web
 	./scripts/postgres -- $(MAKE) bench FIGURES=short
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff HEAD --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
