@@ -24,7 +24,8 @@ export function Composer({ conversation, topic }: { conversation: Conversation; 
   const isEmpty = text.trim() === "";
   const over = Math.max(0, bytes(text) - (state.config.value?.maxContent ?? Infinity));
 
-  useEffect(() => {
+  // Before the next key, which an effect after the picture would not be: it would undo what was typed until then.
+  useLayoutEffect(() => {
     if (edited) setChange(edited.text);
     field.current?.focus();
   }, [edited?.message]);

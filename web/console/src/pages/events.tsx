@@ -7,7 +7,7 @@ import { query } from "../route.ts";
 import { pageCommands, paused, route } from "../state.ts";
 import type { LogEvent } from "../types.ts";
 import { words } from "../words/index.ts";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 type EventPage = { events: LogEvent[]; next?: string; looked?: number; complete?: boolean };
 
@@ -32,7 +32,7 @@ export function Events() {
     key: eventKey,
     cursor: (e) => String(e.position),
   });
-  useEffect(() => {
+  useLayoutEffect(() => {
     pageCommands.value = { pause: () => (paused.value = !paused.value) };
     return () => (pageCommands.value = {});
   }, []);

@@ -1,6 +1,6 @@
 // What arrives now: a live list of requests, and beside it why one was answered as it was.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Command, Page, Status, Trouble, When } from "../parts/basic.tsx";
 import { Filters } from "../parts/filters.tsx";
 import { LiveFrame, LiveMore, useLive } from "../parts/live.tsx";
@@ -67,7 +67,8 @@ export function Requests() {
 
   const rowOf = (key: string): HTMLElement | null | undefined => body.current?.querySelector<HTMLElement>(`[data-id="${CSS.escape(key)}"] a`);
 
-  useEffect(() => {
+  // Before the next key: after the picture, a second j would still begin at the row before the first.
+  useLayoutEffect(() => {
     pageCommands.value = {
       move: (step) => {
         const next = rows[move(rows, id, step, requestKey)];

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { route, setFilters } from "../state.ts";
 import { words } from "../words/index.ts";
 
@@ -47,7 +47,7 @@ function Text(p: { filter: Filter }) {
   const [text, setText] = useState(value);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   // A space at the end is kept while somebody writes on.
-  useEffect(() => setText((now) => (now.trim() === value ? now : value)), [value]);
+  useLayoutEffect(() => setText((now) => (now.trim() === value ? now : value)), [value]);
   useEffect(() => () => clearTimeout(timer.current), []);
   const listId = "suggest-" + p.filter.name;
   return (
