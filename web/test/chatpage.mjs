@@ -164,7 +164,8 @@ export class ChatPage {
 
   // act opens the menu of the message with the given words and chooses an item.
   async act(words, item) {
-    await this.message(words).last().focus();
+    // A row that waits is replaced when its message is sent, and loses the focus with that.
+    await this.page.locator('article[data-state="sent"]').filter({ hasText: words }).last().focus();
     await this.page.keyboard.press("Enter");
     await this.page.getByRole("menuitem", { name: item }).click();
   }
