@@ -22,11 +22,16 @@ const heldBodies = 64 << 20
 // whose bodies never end lose their connections and clients with short bodies do not. On a
 // connection of a proxy it ends only the request that holds the most, because the other requests
 // on that connection are those of other clients.
+//
+// Bytes of a closed connection no longer count for the limit, although its handler still has them:
+// otherwise a client with a short body, which comes before that handler returns, would be closed
+// for bytes of others. Only if all held bytes are more than twice the limit are they counted.
 type bodies struct {
 	most int64
 
 	mu      sync.Mutex // guards the fields below and those of carriers
 	held    int64
+	ending  int64             // the part of held whose carriers were cut
 	by      map[*carrier]bool // those that hold bytes
 	dropped uint64
 }
@@ -110,10 +115,16 @@ func (b *bodies) abandon(of *carrier) {
 		of.since, of.abandoned = now, 0
 	}
 	if of.abandoned++; of.abandoned > maxAbandoned && !of.cut {
-		of.cut = true
-		b.dropped++
-		of.end()
+		b.cut(of)
 	}
+}
+
+// cut ends what the carrier carries. The caller holds b.mu.
+func (b *bodies) cut(of *carrier) {
+	of.cut = true
+	b.ending += of.held
+	b.dropped++
+	of.end()
 }
 
 // countedBody is the body of a request. The bytes that a handler reads from it count as held
@@ -154,19 +165,20 @@ func (b *bodies) take(c *countedBody, n int64) {
 	c.of.held += n
 	b.held += n
 	b.by[c.of] = true
-	if b.held <= b.most {
+	if c.of.cut {
+		b.ending += n
+	}
+	if b.held-b.ending <= b.most && b.held <= 2*b.most {
 		return
 	}
 	var largest *carrier
 	for of := range b.by {
-		if !of.cut && !of.whole && (largest == nil || of.held > largest.held) { // what was cut is about to be released
+		if !of.cut && !of.whole && (largest == nil || of.held > largest.held) {
 			largest = of
 		}
 	}
 	if largest != nil {
-		largest.cut = true
-		b.dropped++
-		largest.end()
+		b.cut(largest)
 	}
 }
 
@@ -176,6 +188,9 @@ func (c *countedBody) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held -= c.held
+	if c.of.cut {
+		b.ending -= c.held
+	}
 	if c.of.held -= c.held; c.of.held == 0 {
 		delete(b.by, c.of)
 	}

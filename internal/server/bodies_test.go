@@ -99,3 +99,51 @@ func TestWholeBodiesAreNotCut(t *testing.T) {
 		}
 	}
 }
+
+// TestShortBodiesOutliveLargeOnes reaches the bound of bodies with one large body after another, whose
+// handlers do not return at once. Only large bodies are cut, not the short one that comes between them,
+// and at twice the bound the largest of the short ones.
+func TestShortBodiesOutliveLargeOnes(t *testing.T) {
+	b := newBodies(100)
+	read := func(size int64) (*countedBody, *bool) {
+		ended := false
+		c := &countedBody{bodies: b, of: &carrier{end: func() { ended = true }}}
+		b.take(c, size)
+		return c, &ended
+	}
+	large := make([]*countedBody, 3)
+	for i := range large {
+		var ended *bool
+		if large[i], ended = read(60 + int64(i)); i > 0 {
+			if !*ended {
+				t.Errorf("the large body %d was not cut", i)
+			}
+			continue
+		}
+		if _, ended := read(1); *ended {
+			t.Error("a short body was cut before the bound")
+		}
+	}
+	short, ended := read(2)
+	if *ended {
+		t.Error("a short body was cut although those that count are below the bound")
+	}
+	if b.held != 60+61+62+1+2 || b.ending != 61+62 {
+		t.Errorf("%d bytes are held and %d of them ending", b.held, b.ending)
+	}
+	last, lastEnded := read(39)
+	if *ended || *lastEnded || b.dropped != 3 {
+		t.Errorf("above the bound, %d were cut, the short ones %v and %v", b.dropped, *ended, *lastEnded)
+	}
+	b.take(short, 20)
+	if *ended || !*lastEnded {
+		t.Errorf("above twice the bound: the short ones were cut %v and %v, want the larger alone", *ended, *lastEnded)
+	}
+	last.release()
+	for _, c := range append(large, short) {
+		c.release()
+	}
+	if b.held != 1 || b.ending != 0 {
+		t.Errorf("%d bytes are held and %d of them ending, after all but one returned", b.held, b.ending)
+	}
+}

@@ -331,8 +331,8 @@ func (c *cluster) cutConnections(t *testing.T) {
 	}
 }
 
-// ask sends one request to a server and returns the response. The status is 0 if there was no
-// response.
+// ask sends one request to a server and returns the response. If there was no response, the status is 0
+// and answer has the text of the error.
 func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (status int, answer []byte) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -353,12 +353,12 @@ func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (st
 	}
 	res, err := n.client.Do(req)
 	if err != nil {
-		return 0, nil
+		return 0, []byte(err.Error())
 	}
 	defer res.Body.Close()
 	answer, err = io.ReadAll(res.Body)
 	if err != nil {
-		return 0, nil
+		return 0, []byte(err.Error())
 	}
 	return res.StatusCode, answer
 }

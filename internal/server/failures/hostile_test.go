@@ -207,7 +207,7 @@ func (h *honestUser) run(ctx context.Context, span time.Duration) {
 		status, answer := h.ask(h.node, method, path, h.user.bearer, "", body)
 		h.took = append(h.took, time.Since(began))
 		if status != want {
-			h.failed[fmt.Sprintf("%s %d %.80s", method, status, answer)]++
+			h.failed[fmt.Sprintf("%s %d %s", method, status, answer[max(0, len(answer)-80):])]++
 		}
 		waitFor(ctx, 20*time.Millisecond)
 	}
