@@ -23,8 +23,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// withServer wraps m for goleak.VerifyTestMain. Its method Run runs the tests of this package with
-// one shared server, which chattest.Main starts.
+// withServer implements the type of argument that goleak.VerifyTestMain takes. Its method Run runs
+// the tests of this package with one shared server, which chattest.Main starts.
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int { return chattest.Main(w.m) }
@@ -33,8 +33,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}) }
 
 const version = "?api-version=2021-09-07"
 
-// call sends a request with the user access token to the server s. It returns the response and the
-// text of its body.
+// call sends a request to the server s, with token in the header Authorization. It returns the
+// response and the text of its body.
 func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*http.Response, string, error) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.Endpoint()+path, strings.NewReader(body))
@@ -54,8 +54,8 @@ func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*
 	return w, string(text), err
 }
 
-// list requests the threads of the user of the token and returns the body of the response. The test
-// fails unless the status is want.
+// list requests the threads of the user to whom token belongs, and returns the body of the
+// response. The test fails unless the status is want.
 func list(t testing.TB, s *chattest.Server, token string, want int) (body string) {
 	t.Helper()
 	w, body, err := call(t, s, "GET", "/chat/threads"+version, token, "")
@@ -78,7 +78,7 @@ func create(t testing.TB, s *chattest.Server, token string, want int) {
 func TestServer(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
-	t.Setenv("CONFAB_LISTEN", "nowhere") // a setting of another server, which NewServer must ignore
+	t.Setenv("CONFAB_LISTEN", "nowhere") // NewServer must ignore the environment: this address is invalid
 	s := chattest.NewServer(t)
 	user := s.NewUser()
 	create(t, s, user.Token(), 201)
@@ -173,7 +173,7 @@ func TestFaults(t *testing.T) {
 	}
 	s.Faults.Add(chattest.Fault{Status: 500, Times: chattest.Always})
 	list(t, s, user.Token(), 500)
-	s.NewUser() // the fault does not apply to it
+	s.NewUser() // succeeds: NewUser sends no request, so no fault applies
 	list(t, s, user.Token(), 500)
 	s.Faults.Clear()
 	list(t, s, user.Token(), 200)
@@ -246,8 +246,8 @@ func (t *told) Fatalf(f string, args ...any) {
 	runtime.Goexit()
 }
 
-// run calls f in a new goroutine, because Fatal ends the goroutine that calls it. Then it runs the
-// cleanup functions.
+// run calls f in a new goroutine and waits for its end, because Fatal ends the goroutine that
+// calls it. Then run calls the cleanup functions.
 func (t *told) run(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -343,7 +343,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// code is a fake *testing.M. Its method Run calls the function run and returns the exit code n.
+// code is a fake *testing.M. Its method Run calls the field run and returns the exit code n.
 type code struct {
 	n   int
 	run func()

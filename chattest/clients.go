@@ -8,15 +8,15 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// retryDelay is the pause before the first retry of the clients that Chat and Identity return. It
-// is short to keep tests fast. The clients make the default number of retries and wait as long as a
-// Retry-After header says.
+// retryDelay is the pause before the first retry of a client that Chat or Identity returns. It is
+// short to keep tests fast. If a response has a Retry-After header, the client waits as long as
+// that says instead.
 const retryDelay = 5 * time.Millisecond
 
-// Chat returns a chat client that acts for u, with the token that NewUser issued. The client does
-// not renew the token: after the token has expired, requests fail with
+// Chat returns a chat client for the user u. It uses the token that NewUser issued. The client
+// does not renew the token: after the token has expired, requests fail with
 // communication.ErrUnauthorized. The client makes the default number of retries, with pauses of
-// milliseconds. If a response has a Retry-After header, the pause has that length.
+// milliseconds. If a response has a Retry-After header, the client waits as long as that says.
 func (s *Server) Chat(u User) *chat.Client {
 	s.t.Helper()
 	o := &chat.ClientOptions{}

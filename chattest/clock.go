@@ -11,9 +11,9 @@ import (
 // a normal clock, and a test can move it forward.
 //
 // Clients use the real time. A credential that renews its token shortly before the expiry therefore
-// does not notice that the clock was moved: its client gets a 401, as with a revoked token.
-// Signatures with an access key and certificates are checked against the real time and remain
-// valid.
+// does not notice that the test moved the clock: its client gets a 401, as with a revoked token.
+// Certificates and the signatures of requests with an access key are checked against the real time,
+// so they remain valid.
 type Clock struct {
 	t     failer
 	clock *dev.Clock

@@ -18,19 +18,19 @@
 //
 // # Clients
 //
-// [Server.Chat] returns a client of package chat for a user, and [Server.Identity] one of package
-// identity: tests use them to prepare and to inspect the data of the server.
+// [Server.Chat] returns a client of package chat for a user, and [Server.Identity] returns a client
+// of package identity. Tests use them to prepare and to inspect the data of the server.
 //
 // The code under test creates its own clients. Each server has its own certificate, which clients
-// must trust. [Server.Client] returns an http.Client that does; it can be the Transport of every
-// SDK that is based on azcore:
+// must trust. [Server.Client] returns an http.Client that trusts it; this client can be the
+// Transport of every SDK that is based on azcore:
 //
 //	&chat.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}}
 //
 // Code that needs a certificate gets it from [Server.CA].
 //
-// Identity clients need [Server.ConnectionString]. Chat clients need the token of a [User], or one
-// of [Server.Token] with other scopes or another lifetime.
+// Identity clients need [Server.ConnectionString]. Chat clients need a token: [User.Token] returns
+// one, and [Server.Token] issues one with other scopes or another lifetime.
 //
 // # Time
 //
@@ -39,9 +39,10 @@
 //
 //	s.Clock.Advance(25 * time.Hour)
 //
-// Tokens with a lifetime of a day have then expired: chat requests with them are answered 401, and
-// a test can check that the code renews its tokens. Throttled clients may send again, and deleted
-// users are erased with their messages. See [Clock] for what uses the real time.
+// Tokens with a lifetime of a day have then expired: the server answers chat requests with them
+// 401, and a test can check that the code renews its tokens. Throttled clients may send again, and
+// deleted users are erased with their messages. Certificates and signatures still follow the real
+// time; see [Clock].
 //
 // # Faults
 //
@@ -52,8 +53,8 @@
 //	s.Faults.Add(chattest.Fault{Delay: 200 * time.Millisecond, Times: chattest.Always})
 //
 // The second fault finds code that creates threads twice: the server creates the thread, but the
-// response is lost. [Server.Requests] returns how many requests the code under test sent, and
-// [Faults.Left] the faults that did not occur yet.
+// response is lost. [Server.Requests] returns how many requests the code under test sent.
+// [Faults.Left] returns the faults that have not yet been applied to all of their requests.
 //
 // # Live events
 //

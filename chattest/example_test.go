@@ -74,7 +74,8 @@ func ExampleClock_Advance() {
 	// Output: true
 }
 
-// Use a credential that renews its token: its client works after a day too.
+// Use a credential that requests a new token when the old one is about to expire. Its client still
+// works after the server's clock has moved by more than a day.
 func ExampleServer_Token() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -142,7 +143,8 @@ func ExampleFault() {
 }
 
 // Create users and tokens with an identity client, as a token server does. A chat client whose
-// credential uses the identity client works after a day too.
+// credential gets its tokens from the identity client still works after the clock has moved by
+// more than a day.
 func ExampleServer_Identity() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -174,8 +176,8 @@ func ExampleServer_Identity() {
 	// tokens: 2
 }
 
-// Test code that reads the address of its server from the environment: it uses the server that Main
-// starts.
+// Main has started a server for the package. The code under test reads the address of that server
+// from the environment.
 func ExampleMain() {
 	// func TestMain(m *testing.M) { chattest.Main(m) }
 	var t *testing.T // the *testing.T of a test in the same package

@@ -8,8 +8,8 @@ import (
 )
 
 // Fault is a rule that makes requests fail. It has a Status, a Drop or a Delay. A Delay can be
-// combined with a Status or a Drop, and comes first. The server has a type with the same fields, to
-// which Add converts a Fault; the fields are repeated here for the documentation.
+// combined with a Status or a Drop: the server waits first. Package rest has a type with the same
+// fields, to which Add converts a Fault. Fault repeats the fields to document them.
 type Fault struct {
 	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
 	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
@@ -19,8 +19,9 @@ type Fault struct {
 	// image", "get image", "create user", "get user", "delete user", "issue token", "revoke tokens", "exchange token", "list
 	// assignments", "update assignments", "get assignment", "put assignment", "delete assignment" and "open event stream".
 	//
-	// The operation LiveSocket stands for the live connections that are open. A fault with it can
-	// only have the Drop DropAfter: Add closes the connections at once, as DropLive does.
+	// The operation LiveSocket means all live connections that are open. A fault with this
+	// operation can only have the Drop DropAfter: Add closes the connections at once, as DropLive
+	// does.
 	Operation string
 	// Status, from 400 to 599, is the status of a response that the server sends instead of
 	// carrying out the operation. The response has the body that the server's own errors have.
@@ -38,7 +39,7 @@ type Fault struct {
 	Times int
 }
 
-// LiveSocket is the Operation of a fault that ends the live connections that are open.
+// LiveSocket is the Operation of a fault that closes all live connections that are open.
 const LiveSocket = dev.LiveSocket
 
 // Always is the value of Fault.Times for a fault that applies to all requests until Clear.
@@ -63,10 +64,10 @@ type Faults struct {
 	faults *dev.Faults
 }
 
-// Add appends a fault to the list. For each request, the server looks for the first fault in the
-// list that has the operation of the request and has not been applied Times times yet, and applies
-// it. Add fails the test if the fault is invalid, for example for an unknown operation, or if there
-// are already 100 faults.
+// Add appends a fault to the list. To each request the server applies one fault at most: the first
+// in the list that has the operation of the request and has been applied fewer than Times times.
+// Add fails the test if the fault is invalid, for example for an unknown operation, or if there are
+// already 100 faults.
 func (f *Faults) Add(r Fault) {
 	f.t.Helper()
 	if _, err := f.faults.Add(rest.Fault(r)); err != nil {
@@ -87,8 +88,8 @@ func (f *Faults) DropLive() int {
 	return n
 }
 
-// Left returns the faults that will still apply to requests. The Times of each is the number of
-// requests that it will still apply to.
+// Left returns the faults that have not been applied Times times yet. In each, Times is the
+// number of requests that the fault still applies to.
 func (f *Faults) Left() []Fault {
 	var left []Fault
 	for _, r := range f.faults.List() {

@@ -12,14 +12,14 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// shared is the server that Main started, or nil. It is global because the environment variables
-// that hold the address of the server are global too.
+// shared is the server that Main started, or nil. It is a global variable because Main also sets
+// environment variables with the address of the server, and these are global.
 var shared atomic.Pointer[Server]
 
-// Main runs the tests of a package with one server for all of them; m is the *testing.M. While the
-// tests run, the environment has CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE, and
-// the first two also under the names that Microsoft's samples use. Shared returns the server. Main
-// returns the result of m.Run:
+// Main starts a server, runs the tests of a package, and closes the server; m is the *testing.M.
+// While the tests run, the environment variables CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and
+// CONFAB_CA_FILE describe the server; Main sets the first two also under the names that
+// Microsoft's samples use. Shared returns the server. Main returns the result of m.Run:
 //
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
@@ -30,13 +30,13 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	stop, err := share(options)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "chattest: start a server: %v\n", err)
-		os.Exit(1) // a caller that ignores the code must not see a success
+		os.Exit(1) // exit here, because the caller may ignore the code that Main returns
 	}
 	defer func() {
 		if err := stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "chattest: close the server: %v\n", err)
 			if code == 0 {
-				os.Exit(1) // as above: go test ends with the code of m.Run otherwise
+				os.Exit(1) // otherwise go test would report the success that m.Run returned
 			}
 		}
 	}()
@@ -90,10 +90,10 @@ func setenv(name, value string) (undo func() error) {
 	return func() error { return os.Unsetenv(name) }
 }
 
-// Shared returns the server of Main; its methods fail t on errors. It fails t if Main was not
-// called. All tests of the package share the users, the clock and the faults of the server: a test
-// that moves the clock or adds a fault affects tests that run in parallel, and should start its own
-// server.
+// Shared returns the server that Main started. A method of the server that fails calls t.Fatalf.
+// Shared itself fails t if Main was not called. All tests of the package share the users, the clock
+// and the faults of the server: a test that moves the clock or adds a fault affects tests that run
+// in parallel, and should start its own server.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	s := shared.Load()

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is how long close waits for active requests to end.
+// patience is the longest time that close waits for active requests to end.
 const patience = 5 * time.Second
 
 // Options are the optional settings of a server. The zero value selects the defaults.
@@ -39,7 +39,7 @@ type Options struct {
 type Server struct {
 	// Clock is the server's clock, which the test can move forward.
 	Clock *Clock
-	// Faults are the faults that the test adds.
+	// Faults is the list of faults that the server applies to requests. Tests add to it.
 	Faults *Faults
 
 	t      failer
@@ -48,7 +48,7 @@ type Server struct {
 	roots  *x509.CertPool
 }
 
-// failer contains the methods of testing.TB with which this package fails a test.
+// failer is the part of testing.TB that this package uses to fail a test.
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -94,7 +94,8 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server with the options o and so. The method of binds it to a test.
+// start starts a server. o has the test's options, and so the other options of the server. The
+// caller binds the server to a test with the method of.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
@@ -125,7 +126,7 @@ func start(o Options, so server.Options) (*Server, error) {
 		return nil, fmt.Errorf("the server's authority is no certificate")
 	}
 	s.client = &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: s.roots}, ForceAttemptHTTP2: true, // and no proxy
+		TLSClientConfig: &tls.Config{RootCAs: s.roots}, ForceAttemptHTTP2: true, // uses no proxy
 	}}
 	return s, nil
 }
@@ -135,11 +136,11 @@ func (s *Server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Close(ctx)
-	s.client.CloseIdleConnections() // connections of requests that ended in the meantime
+	s.client.CloseIdleConnections() // again, because requests that ended during Close left idle connections
 	return err
 }
 
-// of returns a copy of s whose methods report their failures to t.
+// of returns a copy of s for the test t: methods of the copy, its Clock and its Faults fail t.
 func (s *Server) of(t failer) *Server {
 	own := *s
 	own.t = t
@@ -166,9 +167,10 @@ func (s *Server) Client() *http.Client { return s.client }
 // code under test that needs a file or a pool of certificates.
 func (s *Server) CA() []byte { return append([]byte(nil), s.server.Info().CA...) }
 
-// Requests returns how many requests for an operation the server received, or all requests if
-// operation is "", including refused and dropped ones. Tests use it to check how often code
-// retries. Requests fails the test if operation is not one of the names that Fault.Operation lists.
+// Requests returns how many requests for an operation the server received. If operation is "", it
+// counts the requests of all operations. Requests that the server refused, or whose connection a
+// fault closed, count too. Tests use it to check how often code retries. Requests fails the test if
+// operation is not one of the names that Fault.Operation lists.
 func (s *Server) Requests(operation string) int {
 	s.t.Helper()
 	if err := s.server.Faults().Known(operation); err != nil {

@@ -27,26 +27,27 @@ import (
 // This file tests chat.ThreadClient.MessagesSince with a Confab server and with a fake of the real
 // service. The fake implements only the list of messages, as it is documented.
 
-// writer changes the messages of a thread while a test reads them.
+// writer sends, edits and deletes messages of a thread while a test reads them.
 type writer interface {
 	send(content string) (id string)
 	edit(id, content string)
 	remove(id string)
-	ids() []string // of all messages, system messages included, in any order
+	ids() []string // ids of all messages and system messages of the thread, in any order
 }
 
-// between is a transport that a test puts between a client and its server. Before each request for
-// a page of messages it calls before. It also replaces the page size in the request by a smaller
-// one, so that few messages fill many pages.
+// between is an HTTP transport that a test puts between a client and its server. Before it
+// forwards a request for a page of messages, it calls the function before. It also asks for
+// smaller pages than the client does, so that few messages fill many pages.
 type between struct {
 	next       *http.Client
 	before     func()
-	few, many  int // page sizes in the place of 20 and 200
-	pages      int // requests for pages so far
+	few, many  int // page sizes that replace the client's 20 and 200
+	pages      int // number of requests for pages so far
 	othersSeen []string
 }
 
-// Do sends the request with a smaller page size. It implements policy.Transporter.
+// Do forwards the request, with a smaller page size if it asks for a page of messages. It
+// implements policy.Transporter.
 func (b *between) Do(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/messages") {
 		b.othersSeen = append(b.othersSeen, r.Method+" "+r.URL.Path)
@@ -67,7 +68,7 @@ func (b *between) Do(r *http.Request) (*http.Response, error) {
 	return b.next.Do(r)
 }
 
-// anyToken is a credential for a service that checks no token.
+// anyToken is a token credential with a made-up token, for a service that checks no token.
 type anyToken struct{}
 
 func (anyToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -95,7 +96,7 @@ func readThrough(t failer, endpoint, token, thread string, b *between) *chat.Thr
 	return client.NewThreadClient(thread)
 }
 
-// failer contains the methods that this file uses of both testing.T and rapid.T.
+// failer has the methods for test failures that testing.T and rapid.T share.
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -107,16 +108,17 @@ type failer interface {
 type since struct {
 	*rapid.T
 	w        writer
-	contents map[string][]dated // of each message that was sent, by id
-	order    []string           // their ids
+	contents map[string][]dated // the contents that each sent message has had, by message id
+	order    []string           // ids of the sent messages, oldest first
 	moment   int                // number of writes so far
-	budget   int                // writes that may still follow
+	budget   int                // number of writes that are still allowed
 	cursor   string
-	read     []string // ids that were yielded
+	read     []string // ids of the messages that MessagesSince yielded
 }
 
-// dated is the content of a message from a moment on. The content is "" after the message is
-// deleted. A moment is a number of changes to the thread.
+// dated is a content of a message, with the moment at which it began to apply. A moment is
+// the number of changes that were made to the thread by then. The content is "" from the
+// deletion of the message on.
 type dated struct {
 	moment  int
 	content string
@@ -152,19 +154,21 @@ func (s *since) write(n int) {
 	}
 }
 
-// tooFast is the error of a poll that cannot catch up with a thread. It took more than ten pages to
-// look again, each look two pages at least, of two messages at least. So many messages have
-// changed, each of which at most two looks see.
+// tooFast is the error of MessagesSince when it cannot catch up with a thread: it has read more
+// than ten pages again because messages kept changing. The test accepts the error only after at
+// least five changes during the poll: MessagesSince reads at least two pages of two messages each
+// time, and a changed message appears at most twice.
 const tooFast = "messages since: the thread changes faster than it is read"
 
-// poll reads what is new. It leaves the loop after some messages if leave is not negative.
+// poll reads the messages after the cursor and checks each. It stops reading after leave+1
+// messages, or at the end if leave is negative.
 func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	began := s.moment
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a reader that never ends fails the test
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // so that a loop without an end fails the test
 	defer cancel()
 	for m, err := range thread.MessagesSince(ctx, s.cursor) {
 		if err != nil && strings.Contains(err.Error(), tooFast) && s.moment-began >= 5 {
-			return // the next poll has the messages
+			return // the next poll reads these messages
 		}
 		if err != nil {
 			s.Fatalf("messages since %q, with %d writes meanwhile: %v", s.cursor, s.moment-began, err)
@@ -183,8 +187,8 @@ func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	}
 }
 
-// stateSince reports whether m has a content that the message had at some moment not before began.
-// states lists all contents of the message.
+// stateSince reports whether the message m has a content, or the deletion, that applied at the
+// moment began or later. states lists all contents that the message has had, oldest first.
 func stateSince(states []dated, began int, m chat.Message) bool {
 	for i, d := range states {
 		over := i+1 < len(states) && states[i+1].moment <= began
@@ -195,8 +199,8 @@ func stateSince(states []dated, began int, m chat.Message) bool {
 	return false
 }
 
-// checkSince changes a thread and polls it with MessagesSince in a random order, and checks that
-// each message was yielded once and in order.
+// checkSince changes a thread at random and polls it with MessagesSince, some polls only in
+// part. It checks that the polls together yield each message once and in order.
 func checkSince(t *rapid.T, w writer, thread *chat.ThreadClient, b *between) {
 	s := &since{T: t, w: w, contents: map[string][]dated{}, budget: 80}
 	b.few, b.many = rapid.IntRange(1, 4).Draw(t, "few"), rapid.IntRange(2, 8).Draw(t, "many")
@@ -219,8 +223,9 @@ func checkSince(t *rapid.T, w writer, thread *chat.ThreadClient, b *between) {
 	}
 }
 
-// pollPresent checks that a cursor that was just taken from the list begins with the present, and
-// that a poll of nothing new takes one request.
+// pollPresent sets the cursor to the newest version in the list of messages. It checks that a
+// poll then yields only messages that are sent afterwards, and that a poll without new messages
+// takes one request.
 func (s *since) pollPresent(thread *chat.ThreadClient, b *between) {
 	s.cursor, s.read = present(s, thread), nil
 	pages := b.pages
@@ -240,7 +245,8 @@ func (s *since) pollPresent(thread *chat.ThreadClient, b *between) {
 	}
 }
 
-// present returns the cursor for the messages that do not exist yet.
+// present returns a cursor after which there is no message yet: the version of the first message in
+// the list.
 func present(t failer, thread *chat.ThreadClient) (cursor string) {
 	t.Helper()
 	for m, err := range thread.ListMessages(context.Background(), &chat.ListMessagesOptions{MaxPageSize: 1}) {
@@ -252,7 +258,7 @@ func present(t failer, thread *chat.ThreadClient) (cursor string) {
 	return ""
 }
 
-// TestMessagesSince polls a thread of the server while it changes.
+// TestMessagesSince runs checkSince with threads of a Confab server.
 func TestMessagesSince(t *testing.T) {
 	s := chattest.NewServer(t, &chattest.Options{Limits: "off"})
 	ann, bob := s.NewUser(), s.NewUser()
@@ -298,7 +304,7 @@ func (w serverWriter) must(err error) {
 	}
 }
 
-// TestMessagesSinceOfTheDocumentedService runs checkSince with the fake of the real service.
+// TestMessagesSinceOfTheDocumentedService runs checkSince with the fake of Microsoft's service.
 func TestMessagesSinceOfTheDocumentedService(t *testing.T) {
 	f := &documented{}
 	server := httptest.NewTLSServer(f)
@@ -321,13 +327,13 @@ func TestMessagesSinceOfTheDocumentedService(t *testing.T) {
 	})
 }
 
-// documented is a fake of the real service with one thread. Its list of messages is as
-// docs/contract/chat.md §4.1 and §5.1 describe it: ordered by sequenceId, newest first, with times
-// in whole seconds, ten messages in a page without maxPageSize, a link after each full page, and a
-// time in syncState. It answers all other requests with 404.
+// documented is a fake of Microsoft's service with one thread. It lists messages as
+// docs/contract/chat.md §4.1 and §5.1 describe: by sequenceId, newest first, and with times in
+// whole seconds. A page has ten messages if the request names no maxPageSize, each full page has a
+// link to the next, and the link's syncState is a time. It answers all other requests with 404.
 type documented struct {
 	mu       sync.Mutex // guards the fields below
-	step     int64      // milliseconds by which the clock goes on with each change
+	step     int64      // milliseconds by which each change advances the clock
 	now      int64
 	version  int64
 	sequence int64
@@ -341,8 +347,8 @@ type documentedMessage struct {
 	edited, deleted       int64
 }
 
-// reset replaces the thread by a new one with two system messages. With each change, its clock
-// advances by step milliseconds.
+// reset replaces the thread with a new one that has two system messages. From then on, each
+// change advances the fake's clock by step milliseconds.
 func (f *documented) reset(step int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -453,8 +459,9 @@ func (m *documentedMessage) json() map[string]any {
 	return out
 }
 
-// eachService runs a test with a thread of the server, and with one of the fake. The thread has two
-// messages. The reader's requests go through b.
+// eachService runs a test twice: with a thread of a Confab server, and with the thread of the fake.
+// Each thread begins with two system messages. The client of the thread sends its requests through
+// b.
 func eachService(t *testing.T, test func(t *testing.T, w writer, thread *chat.ThreadClient, b *between)) {
 	t.Run("server", func(t *testing.T) {
 		s := chattest.NewServer(t, &chattest.Options{Limits: "off"})
@@ -486,8 +493,9 @@ func readSince(ctx context.Context, thread *chat.ThreadClient, cursor string) (i
 	return ids, last
 }
 
-// TestMessagesSinceRequests counts the requests of a poll of a long thread in which all messages
-// have been edited, for the number of messages that have changed since the cursor's message.
+// TestMessagesSinceRequests edits all messages of a long thread. Then it changes some messages
+// after the cursor's message, and checks how many requests a poll takes for that number of
+// changes.
 func TestMessagesSinceRequests(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
 		var old []string
@@ -518,10 +526,12 @@ func TestMessagesSinceRequests(t *testing.T) {
 	})
 }
 
-// TestMessagesSinceInABusyThread polls a thread that changes before each request.
+// TestMessagesSinceInABusyThread polls a thread in which messages change before each request for a
+// page. If one message changes, the poll must yield all messages; if more change than a page has,
+// it must end with the error tooFast after a bounded number of requests.
 func TestMessagesSinceInABusyThread(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a reader that never ends fails the test
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // so that a loop without an end fails the test
 		defer cancel()
 		b.few, b.many = 2, 4
 		const pages = 10
@@ -529,7 +539,7 @@ func TestMessagesSinceInABusyThread(t *testing.T) {
 		for range b.many * pages {
 			first = append(first, w.send("first"))
 		}
-		edits := 0 // of the message that has changed least recently, which a reader would reach last
+		edits := 0 // number of edits; each edits the message whose last change is the oldest
 		edit := func() {
 			w.edit(first[edits%len(first)], fmt.Sprint("edit ", edits))
 			edits++
@@ -567,7 +577,9 @@ func TestMessagesSinceInABusyThread(t *testing.T) {
 	})
 }
 
-// TestMessagesSinceIsCanceled ends the context of a poll before each of its requests.
+// TestMessagesSinceIsCanceled polls a thread five times. It cancels the context at the first
+// request, then at the second, and so on. Each poll must yield no message and end with
+// context.Canceled.
 func TestMessagesSinceIsCanceled(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
 		b.few, b.many = 2, 4
@@ -598,9 +610,9 @@ func TestMessagesSinceIsCanceled(t *testing.T) {
 	})
 }
 
-// TestMessagesSinceAddedAgain calls MessagesSince as a participant that is removed from the
-// thread, and added again with a share-history time that shows older messages too. Older
-// messages that become visible in this way are not returned.
+// TestMessagesSinceAddedAgain polls as a participant who is removed and later added again
+// with access to older messages. MessagesSince must yield the messages that were sent in
+// between, and not the older ones that have become visible.
 func TestMessagesSinceAddedAgain(t *testing.T) {
 	s := chattest.NewServer(t)
 	ann, bob := s.NewUser(), s.NewUser()
@@ -649,8 +661,9 @@ func TestMessagesSinceAddedAgain(t *testing.T) {
 	sees("the list", list, edited, true)
 }
 
-// TestMessagesSinceWhileOthersWrite polls a thread to which several users write, edit and delete
-// all the time, with the page sizes of the package.
+// TestMessagesSinceWhileOthersWrite polls a thread while four users send, edit and delete
+// messages. It checks that the polls together yield each message once. Pages have the sizes that
+// package chat requests, 20 and 200.
 func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	const writers, each = 4, 120
 	s := chattest.NewServer(t, &chattest.Options{Limits: "off"})
@@ -675,7 +688,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 				id, err := own.SendMessage(t.Context(), fmt.Sprintf("%d of %d", n, i), nil)
 				if err == nil {
 					sent = append(sent, id)
-					old := n/2 - n/2%5 // not one that is deleted below
+					old := n/2 - n/2%5 // index of a message that is not deleted below
 					err = own.UpdateMessage(t.Context(), sent[old], &chat.UpdateMessageOptions{Content: fmt.Sprintf("%d of %d, edited", old, i)})
 				}
 				if err == nil && n%5 == 4 {
@@ -694,7 +707,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	for done := false; !done; polls++ {
 		select {
 		case <-written:
-			done = true // one more poll has the rest
+			done = true // all is written: one more poll reads the rest
 		default:
 		}
 		for m, err := range thread.MessagesSince(t.Context(), cursor) {
@@ -720,9 +733,9 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	t.Logf("%d messages in %d polls", writers*each, polls)
 }
 
-// TestMessagesSinceErrors checks what MessagesSince yields for invalid cursors, for a user who is
-// not in the thread, for a context that has ended and after temporary failures, and how many
-// requests it sends.
+// TestMessagesSinceErrors checks the errors of MessagesSince and the number of its requests: for
+// invalid cursors, for a user who is not in the thread, for a context that has ended, and for
+// temporary failures.
 func TestMessagesSinceErrors(t *testing.T) {
 	s := chattest.NewServer(t)
 	ann, eve := s.NewUser(), s.NewUser()

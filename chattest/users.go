@@ -23,11 +23,12 @@ type User struct {
 // after a day of the server's clock.
 func (u User) Token() string { return u.token }
 
-// Format writes the raw id for every verb, never the token.
+// Format implements fmt.Formatter. It writes the user's raw id for every verb, so that a token
+// never appears in output.
 func (u User) Format(f fmt.State, _ rune) { io.WriteString(f, u.ID.RawID()) }
 
-// NewUser creates a user. It calls the server directly: faults do not apply to it, and Requests
-// does not count it.
+// NewUser creates a user. It calls the server's code directly, not over HTTP: faults do not
+// apply to it, and Requests does not count it.
 func (s *Server) NewUser() User {
 	s.t.Helper()
 	id, err := s.server.CreateUser(context.Background())
@@ -50,8 +51,8 @@ type TokenOptions struct {
 }
 
 // Token issues a token for a user of the server. Nil options select the defaults. Like NewUser, it
-// calls the server directly. It fails the test if the user does not exist or the options are
-// invalid.
+// calls the server's code directly, not over HTTP. It fails the test if the user does not exist or
+// the options are invalid.
 func (s *Server) Token(user communication.Identifier, o *TokenOptions) string {
 	s.t.Helper()
 	scopes, lifetime, err := o.read()
