@@ -1,6 +1,6 @@
-// Package web holds the built pages for people: the chat page and the console. Their sources, in
-// TypeScript, are beside it, and `make web-build` builds them into dist, which is committed so
-// that a build of Confab needs no Node.
+// Package web contains the built web pages: the chat page and the operator's console. Their
+// sources, in TypeScript, are in this folder. `make web-build` builds them into dist, which is
+// committed so that a build of Confab needs no Node.js.
 package web
 
 import (

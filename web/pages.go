@@ -11,35 +11,35 @@ import (
 	"sync"
 )
 
-// Pages serves the files of one page over HTTP, compressed where the client accepts it. All
-// methods may be called concurrently.
+// Pages is an HTTP server for the files of one web page. It compresses them if the client
+// accepts gzip. Its methods are safe for concurrent use.
 type Pages struct {
 	files func() map[string]*file
 }
 
-// file is a file with what a response needs.
+// file is the content of a file, plain and compressed, with its type.
 type file struct {
 	kind          string // Content-Type
 	plain, packed []byte // packed is nil if gzip makes the file no smaller
 }
 
-// NewPages returns a Pages for the files that Chat or Console returns. It compresses them at the
-// first request, once for all clients.
+// NewPages returns a Pages for the files that Chat or Console returns. It reads and compresses
+// all files once, at the first request.
 func NewPages(files fs.FS) *Pages {
 	return &Pages{files: sync.OnceValue(func() map[string]*file { return load(files) })}
 }
 
-// Index writes the page itself. policy is its Content-Security-Policy.
+// Index writes the page, index.html. policy is the value of the header Content-Security-Policy.
 func (p *Pages) Index(w http.ResponseWriter, r *http.Request, policy string) {
 	w.Header().Set("Content-Security-Policy", policy)
-	// The page names its assets by their hashes, so an old page would ask a new server for
-	// assets that it does not have.
+	// Browsers must check for a new page each time. The page names its scripts and styles
+	// by their hashes, and a newer server no longer has those that an old page names.
 	p.write(w, r, "index.html", "no-cache")
 }
 
-// Asset writes the file at the path of the request, such as /assets/chat/index-CENxniN8.css. A
-// browser may keep it for ever, because its name contains a hash of its content. Asset answers
-// 404 if there is no such file.
+// Asset writes a script, style or other file of the page. Its path is that of the request,
+// such as /assets/chat/index-CENxniN8.css. A browser may keep the file for ever, because the
+// name contains a hash of the content. Asset answers 404 if there is no such file.
 func (p *Pages) Asset(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	if !strings.HasPrefix(name, "assets/") {
@@ -48,19 +48,19 @@ func (p *Pages) Asset(w http.ResponseWriter, r *http.Request) {
 	p.write(w, r, name, "public, max-age=31536000, immutable")
 }
 
-// Licenses writes the licenses of the packages in the page's scripts, as text.
+// Licenses writes, as text, the licenses of the packages that the page's scripts contain.
 func (p *Pages) Licenses(w http.ResponseWriter, r *http.Request) {
 	p.write(w, r, "licenses.md", "no-cache")
 }
 
-// write writes a file with the value caching for Cache-Control. It answers 404 if there is no
-// such file, and 405 to all methods but GET and HEAD.
+// write writes the file with the given name and the header Cache-Control with the value
+// caching. It answers 404 if there is no such file, and 405 to all methods but GET and HEAD.
 func (p *Pages) write(w http.ResponseWriter, r *http.Request, name, caching string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	f := p.files()[name]
 	switch {
 	case f == nil:
-		w.Header().Set("Cache-Control", "no-store") // another version of the server may have the file
+		w.Header().Set("Cache-Control", "no-store") // do not cache the 404: after an upgrade the server may have the file
 		http.Error(w, "this page has no such file", http.StatusNotFound)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -102,8 +102,9 @@ func load(files fs.FS) map[string]*file {
 	return all
 }
 
-// kinds are the types of the files that a build can make. The system's table is not used,
-// because it differs between systems, and a browser refuses a script of the wrong type.
+// kinds maps file extensions to content types, for all files that a build of the pages
+// makes. The table is fixed because the operating system's table differs between
+// machines, and a browser refuses a script of the wrong type.
 var kinds = map[string]string{
 	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
 	".md": "text/plain; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
@@ -116,14 +117,14 @@ func kindOf(name string) string {
 	return "application/octet-stream"
 }
 
-// pack returns the text compressed by gzip, or nil if that saves nothing.
+// pack returns the text compressed with gzip, or nil if the compressed text is no smaller.
 func pack(plain []byte) []byte {
 	var b bytes.Buffer
 	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err != nil {
-		panic(err) // a wrong level
+		panic(err) // the level is invalid
 	}
-	z.Write(plain) // a bytes.Buffer takes everything
+	z.Write(plain) // a bytes.Buffer returns no error
 	z.Close()
 	if b.Len() >= len(plain) {
 		return nil
@@ -131,8 +132,8 @@ func pack(plain []byte) []byte {
 	return b.Bytes()
 }
 
-// acceptsGzip reports whether the client names gzip as an encoding that it accepts, and does not
-// refuse it with q=0.
+// acceptsGzip reports whether the client accepts gzip: its header Accept-Encoding names gzip,
+// and not with q=0.
 func acceptsGzip(r *http.Request) bool {
 	for _, line := range r.Header.Values("Accept-Encoding") {
 		for part := range strings.SplitSeq(line, ",") {

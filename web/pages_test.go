@@ -24,9 +24,9 @@ func ask(handler http.HandlerFunc, method, path, encodings string) *http.Respons
 	return w.Result()
 }
 
-// TestPagesAreComplete checks, for each page, that the built files are there, that the page names
-// only files that exist, and that it has no script and no style of its own, which its
-// Content-Security-Policy would refuse.
+// TestPagesAreComplete checks the built files of each page: every file that the page names
+// exists, and the HTML has no inline script or style, because the Content-Security-Policy forbids
+// both.
 func TestPagesAreComplete(t *testing.T) {
 	for name, files := range map[string]fs.FS{"chat": web.Chat(), "console": web.Console()} {
 		p := web.NewPages(files)
@@ -67,7 +67,7 @@ func TestPagesAreComplete(t *testing.T) {
 	}
 }
 
-// TestPagesAnswer checks the headers and the encodings of the answers.
+// TestPagesAnswer checks the headers and the encodings of the responses.
 func TestPagesAnswer(t *testing.T) {
 	files := web.Chat()
 	p := web.NewPages(files)
