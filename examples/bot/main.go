@@ -45,7 +45,7 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 	if err != nil {
 		return err
 	}
-	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // renews its token, because the bot runs longer than a token lives
+	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // the credential renews its token, because the bot runs longer than a token is valid
 	if err != nil {
 		return err
 	}
@@ -64,12 +64,12 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 type bot struct {
 	self   communication.Identifier
 	thread *chat.ThreadClient
-	since  time.Time // creation time of the newest processed message
-	seen   []string  // ids of the processed messages of that second
+	since  time.Time // creation time of the newest message that the bot has processed
+	seen   []string  // ids of the processed messages that were created at the time since
 }
 
-// run looks for new messages and answers them, once in each interval of length every. It returns
-// nil when ctx ends.
+// run calls look at once and then after each interval of length every. It returns nil when ctx
+// ends, and the error of look if that fails for another reason than throttling.
 func (b *bot) run(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -77,7 +77,7 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 		switch err := b.look(ctx); {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, communication.ErrThrottled): // still throttled after all retries: try again at the next tick
+		case errors.Is(err, communication.ErrThrottled): // throttled after all retries of the client: look again at the next tick
 		case err != nil:
 			return err
 		}
@@ -113,7 +113,7 @@ func (b *bot) look(ctx context.Context) error {
 		if err := b.thread.SendReadReceipt(ctx, m.ID); err != nil {
 			return err
 		}
-		if m.CreatedOn.After(b.since) { // times are whole seconds: other messages of the same second may follow
+		if m.CreatedOn.After(b.since) { // a time is a whole second, in which more messages may be created
 			b.since, b.seen = m.CreatedOn, nil
 		}
 		b.seen = append(b.seen, m.ID)

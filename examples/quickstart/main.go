@@ -63,7 +63,7 @@ type quickstart struct {
 	ann, bob   communication.Identifier
 	client     *chat.Client       // Ann's client
 	room       *chat.ThreadClient // Ann's client of the thread
-	message    string             // id of the first message
+	message    string             // id of the first message that Ann sent
 }
 
 func (q *quickstart) say(format string, args ...any) {
@@ -104,15 +104,16 @@ func (q *quickstart) thread() error {
 			{Identifier: q.ann, DisplayName: "Ann"},
 			{Identifier: q.bob, DisplayName: "Bob", ShareHistoryTime: time.Now()},
 		},
-		// IdempotencyToken is optional: without it, each call makes its own token. A token that you
-		// choose also prevents a second thread if the program is restarted and repeats the call.
+		// IdempotencyToken is optional: without it, each call makes a new token. If you choose a
+		// token, the server creates no second thread even if the program restarts and calls again.
 		IdempotencyToken: fmt.Sprint("lunch of ", q.ann),
 	})
 	if err != nil {
 		return err
 	}
 	q.say("created thread %s with the topic %q", result.Thread.ID, result.Thread.Topic)
-	// The result lists the participants that the service refused. They can be added again later.
+	// The result lists the participants that the service did not add. The program can try them
+	// again later.
 	for _, failed := range result.Failed {
 		q.say("%s could not be added: %s", failed.Identifier, failed.Message)
 	}
@@ -232,7 +233,7 @@ func (q *quickstart) threads() error {
 			return err
 		}
 	}
-	// A pager is for programs that show one page at a time. Other programs range over ListThreads.
+	// Use a pager in a program that shows one page at a time. Otherwise range over ListThreads.
 	pager := q.client.NewListThreadsPager(&chat.ListThreadsOptions{MaxPageSize: 2})
 	for n := 1; pager.More(); n++ {
 		page, err := pager.NextPage(q.ctx)

@@ -72,13 +72,13 @@ func run(ctx context.Context) error {
 type server struct {
 	http.ServeMux
 	identities *identity.Client
-	passwords  map[string]string // example only: a real server stores password hashes
+	passwords  map[string]string // by name; a real server stores hashes of passwords
 
 	chatPage string // scheme and host of Confab's chat page, or empty
 
 	mu       sync.Mutex // guards the fields below
 	users    map[string]communication.Identifier
-	sessions map[string]string // names of people by the value of their cookie; a real server lets sessions end
+	sessions map[string]string // the person's name for each value of the cookie; a real server ends sessions
 }
 
 func newServer(connection, chatPage string) (*server, error) {
@@ -129,11 +129,12 @@ func (s *server) known(w http.ResponseWriter, r *http.Request) (name string, ok 
 	return name, true
 }
 
-// sessionCookie is the name of the cookie by which the server knows a browser again.
+// sessionCookie is the name of the cookie with which the server recognizes a browser that signed
+// in.
 const sessionCookie = "session"
 
-// signIn asks a browser for name and password, sets the cookie, and sends the browser to the chat
-// page.
+// signIn asks a browser for a name and a password. If they are right, it sets the session cookie
+// and redirects the browser to the chat page.
 func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 	name, ok := s.known(w, r)
 	if !ok {
@@ -143,14 +144,14 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.sessions[session] = name
 	s.mu.Unlock()
-	// A real server is on https and adds Secure.
+	// A real server uses https and also sets Secure.
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: session, Path: "/chat-token", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, s.chatPage, http.StatusSeeOther)
 }
 
-// chatToken answers the chat page, which a browser lets read the answer, and send the cookie,
-// because the headers name the page's origin. Pages of other origins get no answer that they can
-// read.
+// chatToken answers a request of the chat page with a token for the user who signed in. Its
+// headers allow scripts of the page's origin to send the session cookie and to read the answer.
+// Scripts of other origins cannot read it.
 func (s *server) chatToken(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", s.chatPage)
 	w.Header().Set("Access-Control-Allow-Credentials", "true")
@@ -167,7 +168,7 @@ func (s *server) chatToken(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, name)
 }
 
-// answer issues a token for the chat user of a person.
+// answer responds with a new token for the chat user of the person with the given name.
 func (s *server) answer(w http.ResponseWriter, r *http.Request, name string) {
 	user, err := s.user(r.Context(), name)
 	if err != nil {

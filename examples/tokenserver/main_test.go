@@ -66,8 +66,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestChatPage signs in as a browser does and asks for a token as the chat page does: with the
-// cookie, which only the page's own origin can use.
+// TestChatPage signs in as a browser does. Then it requests a token as the chat page does,
+// with the cookie, and checks that the response lets only the page's own origin read it.
 func TestChatPage(t *testing.T) {
 	s := chattest.Shared(t)
 	tokens, err := newServer(s.ConnectionString(), "http://localhost:8080/")
