@@ -13,7 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/tty"
 )
 
-// newAuditRows and newLimits show what the operator's API tells about the server.
+// newAuditRows and newLimits return the commands audit and limits, which show the operator's audit
+// records and the server's limits.
 
 func newAuditRows() *cobra.Command {
 	var last int
@@ -79,14 +80,14 @@ func showAudit(cmd *cobra.Command, c *apiClient, query url.Values, last int, asJ
 	return nil
 }
 
-// limits is the response of the operator's API about limits.
+// limits is the response of the operator's API to a request for the server's limits and their use.
 type limits struct {
 	Profile string
 	Limits  []struct {
 		Name, Scope string
 		Value       int64
 		Unit        string
-		Window      int // seconds; 0: at any time
+		Window      int // seconds in which Value applies; 0: it applies at any time
 	}
 	Users []struct {
 		User, Thread, Limit string

@@ -59,16 +59,16 @@ var benchSenders = []int{1, 16, 64, 256}
 // benchResult is the JSON output of bench. Times are in milliseconds.
 type benchResult struct {
 	Folder  string        `json:"folder"`
-	Flush   benchLatency  `json:"flush"` // of 4 KiB
+	Flush   benchLatency  `json:"flush"` // time to write 4 KiB to the disk
 	Sends   []benchSends  `json:"sends"`
 	Bytes   benchBytes    `json:"bytesPerMessage"`
 	Advice  []string      `json:"advice"`
-	flushed bench.Latency // Flush, exactly
+	flushed bench.Latency // Flush before it was rounded
 }
 
 type benchLatency struct {
 	Median float64 `json:"medianMs"`
-	P99    float64 `json:"p99Ms"` // 1 of 100 takes this long or longer
+	P99    float64 `json:"p99Ms"` // the slowest of 100 takes at least this long
 }
 
 type benchSends struct {
@@ -80,7 +80,7 @@ type benchSends struct {
 type benchBytes struct {
 	Content int     `json:"content"`
 	Kept    float64 `json:"kept"`
-	Written float64 `json:"written"` // in all, with the log and compactions
+	Written float64 `json:"written"` // bytes written to disk, with the store's log and compactions
 }
 
 func runBench(cmd *cobra.Command, o benchOptions) (err error) {
@@ -114,7 +114,8 @@ func runBench(cmd *cobra.Command, o benchOptions) (err error) {
 	return nil
 }
 
-// measureDisk makes all measurements in the folder dir and prints each when it is made.
+// measureDisk makes all measurements in the folder dir. It prints each measurement as soon as it is
+// made.
 func measureDisk(ctx context.Context, dir string, o benchOptions, out io.Writer) (r benchResult, err error) {
 	r.Folder = o.dir
 	d, err := bench.OpenDisk(ctx, dir)
@@ -148,11 +149,11 @@ func measureDisk(ctx context.Context, dir string, o benchOptions, out io.Writer)
 	return r, ctx.Err()
 }
 
-// Flush times by which bench tells kinds of disks apart, in addition to quickFlush and
-// slowFlush, the limits that doctor uses too.
+// Flush times that separate fast from slow kinds of disks in the advice of bench. The limits
+// quickFlush and slowFlush, which doctor uses too, complete them.
 const (
-	goodFlush = 2 * time.Millisecond // of a local SSD
-	fairFlush = 8 * time.Millisecond // of an SSD behind a network, or of a busy one
+	goodFlush = 2 * time.Millisecond // at most this: a local SSD
+	fairFlush = 8 * time.Millisecond // at most this: an SSD behind a network, or a busy SSD
 )
 
 // advice returns sentences that explain the measurements to somebody who operates a server.

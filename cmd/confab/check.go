@@ -15,7 +15,7 @@ import (
 type checkResult struct {
 	Data string `json:"data"`
 	server.Checked
-	Named []string `json:"named"` // the faults
+	Named []string `json:"named"` // descriptions of the faults
 }
 
 func newCheck() *cobra.Command {
@@ -53,7 +53,7 @@ func checkData(cmd *cobra.Command, asJSON bool) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "fault: %s\n", fault)
 	})
 	if err != nil && shown.Faults == 0 {
-		return explainStoreError(ctx, err) // nothing was counted
+		return explainStoreError(ctx, err) // the check ended before it counted anything
 	}
 	if asJSON {
 		if perr := printJSON(cmd.OutOrStdout(), shown); perr != nil {

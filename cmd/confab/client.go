@@ -185,7 +185,7 @@ func noAnswer(where string, err error) error {
 // operatorClient returns an HTTP client for the operator's API: it connects to the socket
 // or, if the server has none, to the port.
 func (r running) operatorClient() *http.Client {
-	t := &http.Transport{} // and no proxy
+	t := &http.Transport{} // uses no proxy
 	if r.AdminSocket != "" {
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", r.AdminSocket)
@@ -200,24 +200,24 @@ func userAgent() string { return "confab-cli/" + shortVersion() }
 // there is none.
 func refusal(res *http.Response) error {
 	var body struct {
-		Error        struct{ Code, Message string } // of the chat and identity APIs
-		Detail, Code string                         // of the operator's API
+		Error        struct{ Code, Message string } // body of an error of the chat and identity APIs
+		Detail, Code string                         // body of an error of the operator's API
 	}
-	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // the body may be missing
+	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // ignore errors: the body may be missing
 	code, message := cmp.Or(body.Code, body.Error.Code), cmp.Or(body.Detail, body.Error.Message, http.StatusText(res.StatusCode))
 	return &refusedError{failure{what: fmt.Sprintf("the server refused: %s (%d %s)", message, res.StatusCode, code)}, code}
 }
 
-// refusedError is the error of a request that the server has refused.
+// refusedError is the error for a response with a status other than 2xx.
 type refusedError struct {
 	failure
-	code string // as in the body of the answer
+	code string // error code in the body of the response
 }
 
 // Unwrap returns the error that is shown to the user.
 func (e *refusedError) Unwrap() error { return &e.failure }
 
-// isRefused reports whether err is the refusal of a request with this code.
+// isRefused reports whether err is a refusedError with the given error code.
 func isRefused(err error, code string) bool {
 	var refused *refusedError
 	return errors.As(err, &refused) && refused.code == code
@@ -239,9 +239,9 @@ func (r running) httpClient() (*http.Client, error) {
 		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, errors.New(r.CAFile + " holds no certificate")
 		}
-		config.ServerName = "localhost" // the local certificate always holds it; the address may be another
+		config.ServerName = "localhost" // every local certificate contains this name, but maybe not the address
 	default:
-		config.InsecureSkipVerify = true // VerifyConnection below is stricter
+		config.InsecureSkipVerify = true // VerifyConnection below accepts only one certificate
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }
 	}
 	// Use no proxy, because the server runs on this machine.
@@ -281,8 +281,8 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // oneArg returns a function that checks the arguments of a command. The function fails
-// unless the command has exactly one argument, which is not blank. The text what names the
-// argument in the error.
+// unless the command has exactly one argument, which is not blank. The parameter what is
+// the name of the argument in the error message.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 || strings.TrimSpace(args[0]) == "" {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// confirm prints the text what, which describes a change, and asks the user to agree. It
-// returns an error if the user does not agree or if stdin is not a terminal.
+// confirm prints the description of a change and asks the user to agree to it. It returns an error
+// if the user does not agree or if stdin is not a terminal.
 func confirm(cmd *cobra.Command, what string) error {
 	if in, ok := cmd.InOrStdin().(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
 		return &failure{what: what + " Stdin is not a terminal, so you cannot be asked, and nothing was done", next: "agree with --yes"}
@@ -19,13 +19,13 @@ func confirm(cmd *cobra.Command, what string) error {
 	return ask(cmd, what)
 }
 
-// ask prints the text what, which describes a change, and reads an answer. It returns an
-// error unless the answer is y or yes.
+// ask prints the description of a change and reads the user's answer. It returns an error unless
+// the answer is y or yes.
 func ask(cmd *cobra.Command, what string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s\nContinue? [y/N] ", what)
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr()) // Ctrl-D leaves the cursor behind the question
+		fmt.Fprintln(cmd.ErrOrStderr()) // ends the line, because Ctrl-D ends the input without a line break
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":

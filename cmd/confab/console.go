@@ -68,13 +68,14 @@ func openConsole(cmd *cobra.Command, c *apiClient, role string, printOnly, asJSO
 	return nil
 }
 
-// browserTime is how long openBrowser waits for the opener to fail. Some openers run as long as
-// the browser does.
+// browserTime is how long openBrowser waits to see whether the program that opens the browser
+// fails. It does not wait for the end, because some of these programs run as long as the
+// browser does.
 const browserTime = 3 * time.Second
 
-// openBrowser opens a URL in the user's browser: with the program that the variable BROWSER names
-// or, without it, as the system does. It fails if the program cannot be started, or fails within
-// browserTime.
+// openBrowser opens a URL in the user's browser: with the program in the environment variable
+// BROWSER or, if that is not set, with the system's program for URLs. It fails if the program
+// cannot be started, or fails within browserTime.
 func openBrowser(url string) error {
 	args, err := opener()
 	if err != nil {
@@ -94,7 +95,9 @@ func openBrowser(url string) error {
 	}
 }
 
-// opener returns the program that opens a URL, with its first arguments.
+// opener returns the command line, without the URL, of the program that opens a URL: the one in
+// the variable BROWSER, or the system's. It fails if there is no display for a browser's
+// window.
 func opener() ([]string, error) {
 	switch name := os.Getenv("BROWSER"); {
 	case name != "":
@@ -104,7 +107,7 @@ func opener() ([]string, error) {
 	case runtime.GOOS == "darwin":
 		return []string{"open"}, nil
 	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
-		return nil, errors.New("there is no display here") // xdg-open would start a browser for terminals
+		return nil, errors.New("there is no display here") // without a display, xdg-open would start a text browser in the terminal
 	}
 	return []string{"xdg-open"}, nil
 }

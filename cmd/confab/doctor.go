@@ -104,7 +104,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	if cfg.TLSCert == "" && cfg.Data != "" && !cfg.InMemory() {
 		all = append(all, authorityFindings(time.Now(), localca.CAFile(server.TLSFolder(cfg.Data)))...)
 	}
-	// Upon a signal, cancel ctx. This also ends the interpreters that trustFindings starts.
+	// If a signal arrives, cancel ctx. This also ends the programs that trustFindings starts.
 	go func() {
 		select {
 		case <-sigs:
@@ -191,7 +191,7 @@ func tryListen(address string) error {
 	}
 	for i, h := range hosts {
 		l, err := net.Listen("tcp", net.JoinHostPort(h, port))
-		if err != nil && (i == 0 || errors.Is(err, syscall.EADDRINUSE)) { // a machine may have no IPv6
+		if err != nil && (i == 0 || errors.Is(err, syscall.EADDRINUSE)) { // ignore other errors of IPv6, which the machine may not have
 			return err
 		}
 		if err == nil {
@@ -313,7 +313,7 @@ func certificateFinding(now time.Time, r running) finding {
 	if err != nil {
 		return finding{"certificate", broken, err.Error(), ""}
 	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthTimeout}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // only the dates are checked
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthTimeout}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // connect to any certificate, because only its dates are checked
 	if err != nil {
 		return finding{"certificate", broken, "no TLS with " + r.LocalEndpoint + ": " + rootCause(err).Error(), "the server's log says more"}
 	}
@@ -361,10 +361,11 @@ func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	return nil
 }
 
-// findingIndent is the column in which the text of a finding begins.
+// findingIndent is the column in which the text of a finding begins. The columns before contain its
+// state and its name.
 const findingIndent = len("warning   certificate   ")
 
-// stateColours maps states of findings to colours. States that it lacks are not coloured.
+// stateColours maps states of findings to colours. All other states are printed without a colour.
 var stateColours = map[string]tty.Colour{fine: tty.Green, warning: tty.Yellow, broken: tty.Red}
 
 // findingsText formats the findings as a table for the terminal. Each finding has a line, and

@@ -114,9 +114,9 @@ func sizeText(n uint64) string {
 }
 
 // clockFinding checks that the time now is not before built, the time when this program was
-// built, and that the system synchronizes the clock. Signed requests and tokens need a
-// clock that is right to some minutes. It asks no time server, because it must not use the
-// network.
+// built, and that the system synchronizes the clock. Signed requests and tokens fail if the
+// clock is wrong by some minutes. clockFinding asks no time server, because doctor must not
+// use the network.
 func clockFinding(now, built time.Time, synced, known bool) finding {
 	f := finding{Check: "clock", State: fine, Found: now.UTC().Format(time.DateTime) + " UTC"}
 	if now.Before(built) {

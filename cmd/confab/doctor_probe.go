@@ -25,8 +25,8 @@ const probeTimeout = time.Minute
 // exits with 0, or prints the error to stderr.
 type probe struct {
 	name     string
-	programs []string // names of the interpreter, tried in order; empty runs this program itself
-	file     string   // name of the file for the source; empty passes the source as an argument
+	programs []string // names of the interpreter, tried in order; if empty, this program runs
+	file     string   // name of the file for the source; if empty, the source is an argument
 	args     []string // arguments before the URL; SOURCE is replaced by the source or its file
 	source   string
 	mend     string // remedy for a failure
@@ -114,7 +114,7 @@ func newProbe() *cobra.Command {
 			}
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
-				return errors.Unwrap(err) // drops the method and the URL
+				return errors.Unwrap(err) // without the method and the URL, which url.Error adds
 			}
 			res.Body.Close()
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Go "+strings.TrimPrefix(runtime.Version(), "go"))
@@ -198,12 +198,13 @@ func (p probe) judge(out, stderr string, err error, getenv func(string) string) 
 	case p.name == "Java" && (strings.Contains(stderr, "jdk.compiler") || strings.Contains(stderr, "Could not find or load main class")):
 		f.State, f.Found, f.Mend = warning, "this Java cannot compile the probe", "try a JDK, version 11 or later"
 	case !errors.As(err, &exit):
-		// The program did not run or did not exit, so nothing is known about the trust.
+		// The program did not start or was killed, so it is unknown whether the language trusts the
+		// server.
 		f.State, f.Mend = warning, ""
 		f.Found = "not tried: " + said
 	default:
-		// A proxy cannot reach localhost on this machine, so it may be the cause of the
-		// failure.
+		// A proxy elsewhere cannot reach localhost of this machine, so a proxy in the environment
+		// may be the cause.
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 			if getenv(name) != "" {
 				f.Mend = "a proxy is set (" + name + "): add localhost to NO_PROXY. If that is not it: " + p.mend

@@ -95,13 +95,13 @@ func printEnv(cmd *cobra.Command, shell clientenv.Shell, asJSON bool) error {
 		}
 	}
 	server := r.client()
-	if r.Data != config.Memory { // a bundle for a memory server would outlive it
+	if r.Data != config.Memory { // write no bundle for a server in memory: the bundle would remain after the server's end
 		if server, err = withUserRoots(cmd, server, rootsFolder); err != nil {
 			return err
 		}
 	}
 	vars := server.Vars(os.Getenv)
-	if asJSON || shell == clientenv.Dotenv { // a file cannot be taken away with --unset
+	if asJSON || shell == clientenv.Dotenv { // JSON and .env files are not for a shell, so --unset cannot undo them
 		vars = slices.DeleteFunc(vars, func(v clientenv.Var) bool { return v.Name == clientenv.Before })
 	}
 	if asJSON {
@@ -125,8 +125,8 @@ func printLines(cmd *cobra.Command, shell clientenv.Shell, text, command string)
 	return err
 }
 
-// printUnset prints the lines that undo `confab env` in a shell: they remove its variables, and
-// restore those that it had replaced.
+// printUnset prints the lines that undo `confab env` in a shell. The lines remove the variables
+// that env had set, and restore the values that env had replaced.
 func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 	if shell == clientenv.Dotenv {
 		return usage(cmd, "a file cannot take variables away: remove it")
@@ -147,10 +147,11 @@ func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 	return printLines(cmd, shell, removed+restored, " env --unset")
 }
 
-// withUserRoots returns c with bundles that also contain the certificates, such as those of a
-// company, that the user's environment variables named before `confab env` replaced them. It
-// writes the bundles below the folder that dir returns, and calls dir only if bundles are
-// needed. It prints a warning for certificates that cannot be read.
+// withUserRoots returns c with bundles of root certificates that also contain the user's own,
+// such as those of a company. The user's environment variables named these certificates
+// before `confab env` replaced the variables. It writes the bundles below the folder that dir
+// returns, and calls dir only if bundles are needed. It prints a warning for certificates
+// that cannot be read.
 func withUserRoots(cmd *cobra.Command, c clientenv.Server, dir func() (string, error)) (clientenv.Server, error) {
 	files := clientenv.UserRoots(os.Getenv)
 	if c.CAFile == "" || len(files) == 0 {
@@ -183,7 +184,7 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	for _, v := range vars {
 		env[v.Name] = v.Value
 	}
-	r.AdminSecret = "" // of use to the operator's commands only, which find it in server.json
+	r.AdminSecret = "" // not for programs: the operator's commands read it from server.json
 	return printJSON(w, struct {
 		running
 		Env map[string]string `json:"env"`

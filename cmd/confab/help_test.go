@@ -42,8 +42,8 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// commandsIn returns the commands whose names stand in the last words of text. Only arguments,
-// as in an example, may follow a name.
+// commandsIn returns the commands that text ends with. After the name of a command, only its
+// arguments may follow, as in an example.
 func commandsIn(root *cobra.Command, text string) (all []*cobra.Command) {
 	words := strings.Fields(text)
 	for i := range words {

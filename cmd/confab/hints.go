@@ -30,8 +30,8 @@ func programName() string {
 	return nameFor(exe, os.Args[0], here)
 }
 
-// nameFor implements programName for the path of the running file, the first argument,
-// and a function that reports whether a file exists in the working folder.
+// nameFor implements programName. exe is the path of the running program, and arg0 its name on the
+// command line. The function here reports whether a file exists in the working folder.
 func nameFor(exe, arg0 string, here func(file string) bool) string {
 	switch {
 	case !goRunBinary.MatchString(exe):
@@ -59,7 +59,8 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// evalHint returns the command line that makes the shell execute the output of command.
+// evalHint returns the command line with which a user makes the shell execute the lines that
+// command prints.
 func evalHint(shell clientenv.Shell, command string) string {
 	switch shell {
 	case clientenv.Fish:

@@ -17,9 +17,9 @@ func newKeys() *cobra.Command {
 
 // shownKeys is the JSON output of the command keys show.
 type shownKeys struct {
-	Since            string      `json:"since"` // when the server started, and with it the count of live tokens
+	Since            string      `json:"since"` // when the server started; it counts live tokens from then on
 	Keys             []admin.Key `json:"keys"`
-	ConnectionString string      `json:"connectionString,omitempty"` // only of a development server
+	ConnectionString string      `json:"connectionString,omitempty"` // empty unless it is a development server
 }
 
 func newKeysShow() *cobra.Command {

@@ -59,7 +59,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// failure is an error that is shown to the user: the problem, and the remedy or "".
+// failure is an error message for the user: the problem, and a remedy or "".
 type failure struct {
 	what, next string
 	code       int // 0 means 1
@@ -69,7 +69,8 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
-// remedied is implemented by errors of other packages that can tell the user a remedy.
+// remedied is an interface of errors of other packages: such an error also has a remedy for the
+// user.
 type remedied interface {
 	error
 	Remedy() string
@@ -116,8 +117,8 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &f):
 		say(w, f.what, f.next)
 		return max(f.code, 1)
-	// Print each mistake in the settings as a message of its own. Do not do so for every error
-	// that wraps several: fmt.Errorf with two %w makes one message of them.
+	// Print each mistake in the settings as a separate message. Do not split other errors that
+	// wrap several: fmt.Errorf with two %w has put them into one message.
 	case errors.As(err, &settings):
 		for _, err := range settings {
 			report(w, err)
@@ -141,12 +142,12 @@ func say(w io.Writer, what, next string) {
 	if next != "" {
 		r, n := utf8.DecodeRuneInString(next)
 		text += "        " + string(unicode.ToUpper(r)) + next[n:]
-		if !strings.Contains(next, ": ") { // the text after a colon is a command to copy
+		if !strings.Contains(next, ": ") { // add no full stop to a command, which follows a colon
 			text += stop(next)
 		}
 		text += "\n"
 	}
-	io.WriteString(w, text) // in one call; an error of stderr cannot be reported
+	io.WriteString(w, text) // one write, so that lines stay together; its error could not be shown
 }
 
 // cleanLines replaces the unprintable characters in text, except line breaks.

@@ -85,7 +85,7 @@ func showMessages(cmd *cobra.Command, c *apiClient, q messagesQuery) error {
 		}
 		return nil
 	}
-	if q.last == 0 { // those that are there already are not wanted
+	if q.last == 0 { // --last 0: skip the messages that exist now
 		var t admin.Thread
 		if err := c.operate(ctx, http.MethodGet, "threads/"+url.PathEscape(q.thread), nil, &t); err != nil {
 			return err
@@ -164,8 +164,8 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 const messageIndent = 4
 
 // messageLine formats a message for a person to read, with its time, sender and text. The end of
-// the sender's id follows the name, because a message can be sent under any name. A text that is
-// too long for the line is printed below it, in as many lines as it needs.
+// the sender's id follows the name, because senders choose the name freely. A text that is too
+// long for the line is printed below it, in as many lines as it needs.
 func messageLine(m admin.Message, on tty.Screen) string {
 	who, text := sender(m.Sender, m.SenderDisplayName), m.Content
 	switch m.Type {

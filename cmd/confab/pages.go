@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// listed returns the first entries of a list of the operator's API, at most most of them, as the
-// server has written them. path is relative to admin.Prefix, and member is the name of the list
-// in its pages. more reports whether the list is longer.
+// listed returns the first entries of a list of the operator's API, as the JSON of the response.
+// It returns at most as many as the parameter most says. path is relative to admin.Prefix, and
+// member is the name of the list in its pages. more reports whether the list is longer.
 func listed(ctx context.Context, c *apiClient, path string, query url.Values, member string, most int) (found []json.RawMessage, more bool, err error) {
 	found = []json.RawMessage{}
 	query.Set("limit", fmt.Sprint(max(1, min(most, 1000))))
@@ -45,9 +45,9 @@ func listed(ctx context.Context, c *apiClient, path string, query url.Values, me
 // longestEvent is the longest line, in bytes, of an event stream that readEvents accepts.
 const longestEvent = 4 << 20
 
-// readEvents reads a stream of server-sent events and calls each for every event, with its kind
-// and data. It returns the error of each, or that of the stream: io.EOF if the server has ended
-// it.
+// readEvents reads a stream of server-sent events and calls the function each for every event.
+// It ends with the first error of each or of the stream, and returns it. The error is io.EOF if
+// the server ended the stream.
 func readEvents(stream io.Reader, each func(kind string, data []byte) error) error {
 	lines := bufio.NewScanner(stream)
 	lines.Buffer(nil, longestEvent)
@@ -75,7 +75,7 @@ func readEvents(stream io.Reader, each func(kind string, data []byte) error) err
 	return io.EOF
 }
 
-// streamEnd returns the error to show when the server has ended an event stream with err.
+// streamEnd returns the failure to show to the user after an event stream ended with err.
 func streamEnd(err error) error {
 	f := &failure{what: "the server has ended the connection", next: "if it was restarted, run the command again", cause: err}
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -18,8 +18,8 @@ func alive(pid int) bool {
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// stopSignals returns the signals that end a command. It leaves out SIGHUP if that was ignored
-// when this process started, as it is under nohup. A running server uses endSignals instead.
+// stopSignals returns the signals that end a command. They include SIGHUP, unless this process
+// was started with SIGHUP ignored, as nohup does. A running server uses endSignals instead.
 func stopSignals() []os.Signal {
 	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -32,10 +32,10 @@ func stopSignals() []os.Signal {
 // watchHangups.
 func endSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
 
-// watchHangups returns a channel that receives SIGHUP, and the function terminalGone, which
-// reports whether the terminal of this process was closed since the call of watchHangups: that
-// also causes a SIGHUP. terminalGone always returns false if the process was started without a
-// terminal or by nohup.
+// watchHangups returns a channel that receives SIGHUP. A closed terminal also causes a SIGHUP,
+// so watchHangups returns the function terminalGone too: it reports whether the terminal of
+// this process was closed since the call of watchHangups. terminalGone always returns false if
+// the process was started without a terminal or by nohup.
 func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
 	stays := signal.Ignored(syscall.SIGHUP) || !atTerminal()
 	hangups = make(chan os.Signal, 1)

@@ -19,7 +19,7 @@ const (
 // progress counts rows and prints reports such as "exported 20480 rows, 2048 rows/s".
 type progress struct {
 	out      io.Writer
-	verb     string // such as "exported"
+	verb     string // first word of a report, such as "exported"
 	terminal bool
 	now      func() time.Time
 
@@ -39,7 +39,7 @@ func newProgress(out io.Writer, verb string) *progress {
 
 // row counts one more row. It prints a report if enough time has passed since the last one.
 func (p *progress) row() {
-	if p.rows++; p.rows%1024 != 0 { // reading the clock for each row would be slow
+	if p.rows++; p.rows%1024 != 0 { // look at the clock every 1024 rows only, because that takes time
 		return
 	}
 	every := progressInLog

@@ -12,24 +12,24 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// reloader reads the settings and the certificate of a running server again and applies the
-// settings of the log and the certificate.
+// reloader reads the settings and the certificate of a running server again. It applies the
+// certificate and the settings of the log.
 type reloader struct {
-	in         config.Input  // from which the settings were read
-	started    config.Config // with which the server started
+	in         config.Input  // the sources of the settings
+	started    config.Config // the settings with which the server started
 	srv        *server.Server
 	log        *slog.Logger
-	output     *logs.Output // of the log
-	onTerminal bool         // see logLevel
+	output     *logs.Output // the output of the server's log
+	onTerminal bool         // whether the terminal shows the requests; logLevel uses it
 }
 
 // reloadable names the settings that take effect upon a reload. The others need a restart.
 var reloadable = []string{"log-level", "log-format", "access-log"}
 
-// upon reloads upon each SIGHUP that arrives, until this process ends. If the terminal of the
-// process has gone, the signal comes from that: the server must end, because nobody could stop
-// it any more, and upon passes the first such signal to stop. The shell and the kernel both send
-// one when a window is closed, and a second signal would stop the server at once.
+// upon waits for SIGHUP and calls reload for each. If terminalGone reports that the terminal was
+// closed, upon stops the server instead, because nobody could stop it any more: it sends the
+// signal to the channel stop. It sends only one, because a second signal would stop the server
+// at once, and a closed window causes two: one from the shell and one from the kernel.
 func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop chan<- os.Signal) {
 	passed := false
 	for range hangups {
@@ -39,7 +39,7 @@ func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop
 			passed = true
 			select {
 			case stop <- syscall.SIGHUP:
-			default: // the server is already about to stop
+			default: // the channel is full: the server has already got a signal to stop
 			}
 		default:
 			r.reload()
@@ -74,10 +74,10 @@ func changedSettings(a, b config.Config) (names []string) {
 			names = append(names, s.Name)
 		}
 	}
-	if a.Database != b.Database && !slices.Contains(names, "database") { // Shown hides the password
+	if a.Database != b.Database && !slices.Contains(names, "database") { // compare directly, because Shown hides the password
 		names = append(names, "database")
 	}
-	if !a.AccessKey.Equal(b.AccessKey) { // Shown hides them
+	if !a.AccessKey.Equal(b.AccessKey) { // compare directly, because Shown hides access keys
 		names = append(names, "access-key")
 	}
 	if !a.AccessKeySecondary.Equal(b.AccessKeySecondary) {

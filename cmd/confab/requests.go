@@ -23,14 +23,14 @@ type request struct {
 	ClientID  string
 	Time      string
 	MS        float64
-	Status    int // 0: the connection was closed without an answer
+	Status    int // of the response; 0: the connection ended without a response
 	Method    string
 	Path      string
 	Operation string
 	User      string
 	Thread    string
-	SDK       string // user agent
-	Client    string // address
+	SDK       string // the header User-Agent
+	Client    string // the client's address
 	Why       struct{ Code, Sentence, Mend string }
 }
 
@@ -87,7 +87,7 @@ func (q requestsQuery) values() url.Values {
 func showRequests(cmd *cobra.Command, c *apiClient, q requestsQuery) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
-	// One is read even if none is to be shown: --follow goes on behind it.
+	// Read one request even if --last is 0: with --follow, its number tells from where to continue.
 	found, _, err := listed(ctx, c, "requests", q.values(), "requests", max(q.last, 1))
 	switch {
 	case ctx.Err() != nil:
@@ -123,8 +123,8 @@ func showRequests(cmd *cobra.Command, c *apiClient, q requestsQuery) error {
 	return followRequests(ctx, cmd, c, q, seen)
 }
 
-// followRequests prints requests after the one with the number seen as they are answered. It
-// returns when ctx is done or the server ends the stream.
+// followRequests prints each request with a number above seen when the server has answered
+// it. It returns when ctx is done or the server ends the stream.
 func followRequests(ctx context.Context, cmd *cobra.Command, c *apiClient, q requestsQuery, seen uint64) error {
 	v := q.values()
 	v.Set("after", fmt.Sprint(seen))
@@ -165,8 +165,8 @@ func printRequest(w io.Writer, raw json.RawMessage, asJSON bool) error {
 	return err
 }
 
-// requestLine formats a request for a person to read: a line with the facts and, if it was
-// refused, the reason below it.
+// requestLine formats a request for a person to read, on one line. If the server refused
+// the request, the reason is on the next line.
 func requestLine(r request, on tty.Screen) string {
 	what := r.Operation
 	if what == "" {
@@ -225,7 +225,8 @@ The server keeps the newest 2,000 requests in memory.`,
 	}, true)
 }
 
-// requestToExplain returns the request that the arguments of the command why name, as JSON.
+// requestToExplain returns, as JSON, the request that the user named in the arguments of the
+// command why.
 func requestToExplain(ctx context.Context, c *apiClient, args []string) (raw json.RawMessage, err error) {
 	if len(args) == 1 {
 		err = c.operate(ctx, http.MethodGet, "requests/"+url.PathEscape(args[0]), nil, &raw)
@@ -241,7 +242,7 @@ func requestToExplain(ctx context.Context, c *apiClient, args []string) (raw jso
 	return found[0], nil
 }
 
-// explanation formats a request for a person to read, the reason first.
+// explanation formats a request for a person to read. It begins with the reason of the refusal.
 func (r request) explanation(on tty.Screen) string {
 	var b strings.Builder
 	why := func(name, text string) {

@@ -22,8 +22,8 @@ import (
 // runOptions holds the flags of `confab run` that configure the server that it starts. If one of
 // them is given, run always starts a server and uses no running one.
 type runOptions struct {
-	database, limits, record string // as in the settings, or empty
-	log                      string // file for the log, or empty
+	database, limits, record string // values of the settings with these names, or empty
+	log                      string // path of the log file, or empty
 }
 
 func newRun() *cobra.Command {
@@ -59,7 +59,7 @@ database: give tests a database of their own.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args, logFile) },
 	}
-	cmd.Flags().SetInterspersed(false) // flags after the command belong to it
+	cmd.Flags().SetInterspersed(false) // flags after the program's name are the program's
 	cmd.Flags().StringVar(&logFile, "log", "", "`file` for the log of the server that is started; it is replaced if it exists")
 	config.AddFlags(cmd.Flags(), "data", "database", "limits", "record")
 	return cmd
@@ -141,7 +141,7 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 	if len(only) == 0 {
 		return o, nil
 	}
-	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // checked like those of serve, and without variables
+	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // ignores the environment, and checks flags as serve does
 	if err != nil {
 		return o, err
 	}
@@ -153,8 +153,8 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 }
 
 // serverFor returns the server for the program of `confab run`. It finds a running server
-// or starts a new one. The caller must call stop, which ends a new server and does nothing
-// to one that was running before.
+// or starts a new one. The caller must call stop, which stops the server if serverFor has
+// started it, and otherwise does nothing.
 func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
@@ -167,7 +167,7 @@ func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os
 			fmt.Fprintf(cmd.ErrOrStderr(), "confab: using the server at %s (process %d)\n", r.Endpoint, r.PID)
 			return r.client(), func() {}, nil
 		}
-		if cmd.Flags().Changed("data") { // the named server does not run: an error
+		if cmd.Flags().Changed("data") { // the user named a server that does not run: fail
 			_, err := findServer(clientCommand{in})
 			return client, nil, err
 		}
@@ -222,7 +222,7 @@ func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error
 		Config: cfg, Version: buildVersion(), Logger: slog.New(logs.NewRepeats(handler)), Access: access,
 	}, sigs)
 	if err == nil && srv == nil {
-		err = exitCode(130) // a signal came first
+		err = exitCode(130) // a signal arrived before the server had started
 	}
 	return srv, err
 }

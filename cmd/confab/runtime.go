@@ -31,14 +31,14 @@ type running struct {
 	Started          time.Time `json:"started"`
 	Dev              bool      `json:"dev"`
 	Endpoint         string    `json:"endpoint"`      // for clients
-	LocalEndpoint    string    `json:"localEndpoint"` // the listener's own address
+	LocalEndpoint    string    `json:"localEndpoint"` // the address on which the server listens
 	HTTP             string    `json:"http,omitempty"`
 	Chat             string    `json:"chat,omitempty"`    // URL of the chat page
 	Console          string    `json:"console,omitempty"` // URL of the operator's console
 	Ops              string    `json:"ops,omitempty"`
-	AdminSocket      string    `json:"adminSocket,omitempty"` // of the operator's API
-	Admin            string    `json:"admin,omitempty"`       // address of the operator's API, or empty
-	AdminSecret      string    `json:"adminSecret,omitempty"` // opens Admin
+	AdminSocket      string    `json:"adminSocket,omitempty"` // path of the socket of the operator's API
+	Admin            string    `json:"admin,omitempty"`       // TCP address of the operator's API, or empty
+	AdminSecret      string    `json:"adminSecret,omitempty"` // the secret that requests to the address Admin need
 	Data             string    `json:"data"`
 	AccessKey        string    `json:"accessKey"`
 	ConnectionString string    `json:"connectionString"`
@@ -61,8 +61,9 @@ func newRunning(i server.Info, started time.Time) running {
 	return r.withKey(i.AccessKey)
 }
 
-// withoutCode returns the URL of the operator's console without the code that signs in. The code
-// is for the terminal alone: whoever reads a log or the output of `confab env` must not get it.
+// withoutCode returns the URL of the operator's console without the code with which a browser
+// signs in. Only the terminal shows the code: it must not appear in a log or in the output of
+// `confab env`.
 func withoutCode(console string) string {
 	if i := strings.IndexAny(console, "?#"); i >= 0 {
 		return console[:i]
@@ -70,7 +71,7 @@ func withoutCode(console string) string {
 	return console
 }
 
-// client returns the description of the server for clientenv.
+// client returns the facts about the server that package clientenv needs to configure clients.
 func (r running) client() clientenv.Server {
 	return clientenv.Server{Endpoint: r.Endpoint, AccessKey: r.AccessKey, CAFile: r.CAFile, BundleFile: r.BundleFile, TrustStoreFile: r.TrustStoreFile}
 }
@@ -84,12 +85,13 @@ type announcement struct {
 	r     running
 	key   string   // the primary key after a rotation, or empty
 	path  string   // path of the runtime file; empty if it is not published
-	notes []string // paths of the port notes
+	notes []string // paths of the files with a portNote
 }
 
 // publish writes the file that describes the server r to other commands; runtimePath
-// returns its name. For a development server it also writes a note for each of its ports:
-// if another Confab server finds the port in use, it can say which server has it.
+// returns its name. For a development server it also writes a portNote for each port:
+// another Confab server that finds the port in use reads it, to tell the user which
+// server has the port.
 func (a *announcement) publish(r running) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -106,7 +108,7 @@ func (a *announcement) publish(r running) error {
 		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops, r.Admin} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
-				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // not essential: ignore errors
+				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // ignore an error: a server works without the note
 					a.notes = append(a.notes, note)
 				}
 			}
@@ -152,8 +154,8 @@ type portNote struct {
 	Data string `json:"data"`
 }
 
-// whoHas returns the note about the server that listens on an address. ok is false if no
-// running server left a note. whoHas removes the note of a server that has ended.
+// whoHas returns the note about the server that listens on an address. ok is false if no running
+// server has written a note about the address. whoHas removes the note of a server that has ended.
 func whoHas(address string) (n portNote, ok bool) {
 	_, port, err := net.SplitHostPort(address)
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n == 0 || noteFolder() == "" {
@@ -199,7 +201,7 @@ func runtimePath(data string, pid int) (string, error) {
 func findRunning(data string) (r running, ok bool) {
 	paths := []string{filepath.Join(data, runtimeFile)}
 	if data == config.Memory {
-		paths, _ = filepath.Glob(filepath.Join(noteFolder(), "memory-*.json")) // the pattern is well-formed
+		paths, _ = filepath.Glob(filepath.Join(noteFolder(), "memory-*.json")) // fails only for an invalid pattern
 	}
 	var newest running
 	for _, path := range paths {
@@ -244,9 +246,9 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(text, v)
 }
 
-// writeJSON writes v to a file that only the user may read. It replaces the file
-// atomically, and does not flush it to the disk, since its content is invalid once the
-// process has ended.
+// writeJSON writes v to a file that only the user may read. It replaces the file atomically. It
+// does not flush the file to the disk, because the content is no longer valid after a crash of the
+// machine.
 func writeJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -255,7 +257,7 @@ func writeJSON(path string, v any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".confab-*") // made with 0600
+	f, err := os.CreateTemp(filepath.Dir(path), ".confab-*") // only the user may read this file
 	if err != nil {
 		return err
 	}

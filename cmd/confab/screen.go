@@ -25,7 +25,7 @@ type facts struct {
 	cfg     config.Config
 	version string
 	ready   time.Duration
-	data    string // the --data flag to repeat in hints
+	data    string // the flag --data for commands in hints, or empty
 }
 
 // state returns a text about the server's data, such as "empty, new certificate authority
@@ -47,7 +47,7 @@ func (f facts) state() string {
 // open returns the addresses of the listeners that other machines can reach.
 func (f facts) open() []string {
 	var open []string
-	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // listen-admin is on loopback
+	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // not listen-admin, which is always on loopback
 		if addr != "" && !config.Loopback(addr) {
 			open = append(open, addr)
 		}
@@ -92,10 +92,10 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
 }
 
-// publicKey returns "access key" or "secondary access key": the first of the two keys that
-// the user of a development server has not set. The server then uses a published key, which
-// everybody knows. It returns "" if both keys are set or the server is no development
-// server.
+// publicKey returns the name of the first access key of a development server that the user
+// has not set: "access key" or "secondary access key". Such a server then uses a published
+// key, which everybody knows. publicKey returns "" if both keys are set or the server is no
+// development server.
 func (f facts) publicKey() string {
 	switch {
 	case f.Dev && f.cfg.AccessKey.IsZero():
@@ -106,10 +106,10 @@ func (f facts) publicKey() string {
 	return ""
 }
 
-// screen prints to the terminal of a development server. It prints no line for a request
-// before show has printed the addresses and keys of the server.
+// screen prints the addresses and keys of a development server to the terminal, and then a line for
+// each request. Lines for requests wait until show has printed the addresses and keys.
 type screen struct {
-	mu    sync.Mutex // guards the fields below; held from newScreen to show or abandon
+	mu    sync.Mutex // guards the fields below; newScreen locks it, and show or abandon unlocks it
 	w     io.Writer
 	facts facts
 }
@@ -120,7 +120,8 @@ func newScreen(w io.Writer) *screen {
 	return s
 }
 
-// show prints the facts about the server, and then lets access and failed print their lines.
+// show prints the addresses and keys of the server. It then unlocks s.mu, so that access and failed
+// can print.
 func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
 	s.facts = f
@@ -139,11 +140,11 @@ func (s *screen) abandon() {
 func (s *screen) access(r rest.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // a terminal may change its width
+	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // tty.Of, because the user may have changed the width
 }
 
-// failed prints a message about a connection that ended before a request, such as a failed TLS
-// handshake, and what to do. It waits until show has printed the facts about the server.
+// failed prints why a connection ended before its first request, such as a failed TLS
+// handshake, and a remedy. It waits until show has printed the facts about the server.
 func (s *screen) failed(c server.FailedConnection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,7 +177,7 @@ func (f facts) screen(on tty.Screen) string {
 		noted = append(noted, []string{"Console", f.Console, "every request, live, and why"})
 	}
 	noted = append(noted, []string{"Endpoint", f.Endpoint, "for the SDKs"}, []string{"Data", data, f.state()})
-	if f.Memory && f.CAFile != "" { // no other command names the file
+	if f.Memory && f.CAFile != "" { // no other command shows the path of this file
 		noted = append(noted, []string{"Trust", f.CAFile, "for clients, while it runs"})
 	}
 	tty.Align(noted)
@@ -191,7 +192,7 @@ func (f facts) screen(on tty.Screen) string {
 	run := name + " run" + f.data + " -- python start-chat.py"
 	try := [][]string{{run, "any program, with these settings"},
 		{evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data), "or this shell"}}
-	if f.Memory { // its certificates vanish with it, so a shell must not have them
+	if f.Memory { // do not suggest env: the certificates end with the server
 		try = [][]string{{run, "any program, with a server of its own"}}
 	}
 	tty.Align(try)
@@ -229,8 +230,9 @@ func copied(b *strings.Builder, on tty.Screen, name, value string) {
 	fmt.Fprintf(b, "%s  %s\n", line, value)
 }
 
-// Widths in columns of the parts of a line about a request. The agent, the name of the client's
-// library, has fewer columns on a narrow screen, and none if agentLeast do not fit.
+// Widths in columns of the parts of a line about a request. The agent is the name of the
+// client's library. On a narrow screen it gets fewer columns, or is left out if even agentLeast
+// do not fit.
 const (
 	operationColumns = 24 // of "send typing notification"
 	durationColumns  = 7  // of " 999 ms"
@@ -246,8 +248,9 @@ const (
 //	21:04:11  403  send message               0 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...
 //	               8:acs:..c2f1 is not in this thread and never was. Let a participant add it, or use a participant's token.
 //
-// The lines below it say why the request was refused and what to do. The note of another request is at
-// the end of the line, or on a second one if it does not fit on the screen.
+// If the server refused the request, the next line gives the reason and a remedy. For any other
+// request, the note in r.Note follows at the end of the line, or on a second line if the screen is
+// too narrow.
 func accessLine(r rest.Record, on tty.Screen) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -313,8 +316,8 @@ func statusColour(status int) tty.Colour {
 	return tty.Green
 }
 
-// failedLines returns a line that says why a connection ended before a request and, if something
-// can be done about it, a second line that says what:
+// failedLines returns a line with the reason why a connection ended before its first request. If
+// the user can do something about it, a second line names that:
 //
 //	21:04:11  TLS  not trusted by 127.0.0.1: unknown certificate authority
 //	               start the client with: confab run -- COMMAND; or see env (for a shell) and trust (for browsers)
@@ -347,5 +350,5 @@ func (f facts) failedLines(c server.FailedConnection, on tty.Screen) string {
 // cuts the text to the given number of columns.
 func printable(s string, columns int) string { return tty.Cut(tty.Clean(s), columns) }
 
-// pad appends blanks to s until it has width characters. It appends at least two.
+// pad appends at least two blanks to s, and more until it has width characters.
 func pad(s string, width int) string { return tty.Pad(s+"  ", width) }

@@ -59,9 +59,9 @@ func child() {
 			text, err := os.ReadFile(os.Getenv(name))
 			fmt.Println(name, len(text) > 0, err)
 		}
-	case "call": // METHOD PATH [BODY]: asks the server, with the token in TOKEN if there is one
+	case "call": // METHOD PATH [BODY]: sends the request, with the token in the variable TOKEN if it is set
 		os.Exit(call(os.Args[2], os.Args[3], strings.Join(os.Args[4:], " ")))
-	case "token": // prints a token of a new user
+	case "token": // prints a token for a new user
 		ids, err := identity.NewClientFromConnectionString(os.Getenv("CONFAB_CONNECTION_STRING"), nil)
 		if err != nil {
 			fmt.Println(err)
@@ -73,7 +73,7 @@ func child() {
 			os.Exit(1)
 		}
 		fmt.Println(ann.Token.Token)
-	case "distrust": // shakes hands with the server, and does not trust it
+	case "distrust": // begins a TLS handshake and rejects the server's certificate
 		address := strings.Replace(os.Getenv("CONFAB_ENDPOINT"), "https://localhost", "127.0.0.1", 1)
 		if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
 			conn.Close()
@@ -85,7 +85,7 @@ func child() {
 		fmt.Println("up")
 		fmt.Println("got", <-c)
 		os.Exit(7)
-	case "wait": // runs until it is killed
+	case "wait": // runs until a signal kills it
 		fmt.Println("up")
 		select {}
 	}
@@ -136,8 +136,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
-			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // servers of production would go on for 5 s
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise every process of a race build ends a second late
+			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // a production server would serve 5 s more after a signal
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // without it, each process with the race detector ends a second late
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
 		},
@@ -177,15 +177,15 @@ type jobs struct{ m map[string]*job }
 
 type job struct {
 	cmd      *exec.Cmd
-	terminal *os.File   // if it has one
+	terminal *os.File   // the command's terminal, or nil
 	mu       sync.Mutex // guards output and more
 	output   bytes.Buffer
 	more     chan struct{} // closed and replaced when output grows
 	done     chan struct{}
 }
 
-// start implements the script command "start NAME WORD command...". It starts a command and
-// waits until the command prints a line that contains the word.
+// start implements the script command "start NAME WORD command...". It starts a command in
+// the background and waits until the command prints a line that contains WORD.
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: start name word command...")
@@ -250,8 +250,8 @@ func (j *job) text() string {
 	return j.output.String()
 }
 
-// prints implements the script command "prints NAME WORD". It waits until the started command
-// with that name has printed the word.
+// prints implements the script command "prints NAME WORD". It waits until the background
+// command NAME has printed WORD.
 func prints(ts *testscript.TestScript, _ bool, args []string) {
 	j := ts.Value("jobs").(*jobs).m[args[0]]
 	timeout := time.After(time.Minute)
@@ -275,28 +275,28 @@ func prints(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// key implements the script command "key NAME". It types Ctrl-C on the terminal of the
-// started command with that name.
+// key implements the script command "key NAME". It types Ctrl-C on the terminal of the background
+// command NAME.
 func key(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte{3})
 	ts.Check(err)
 }
 
-// typeText implements the script command "type NAME TEXT". It types a line on the terminal
-// of the started command with that name.
+// typeText implements the script command "type NAME TEXT". It types TEXT and Enter on the
+// terminal of the background command NAME.
 func typeText(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte(args[1] + "\n"))
 	ts.Check(err)
 }
 
-// hangUp implements the script command "hangup NAME". It closes the terminal of the started
-// command with that name, as a closed window and a lost connection do.
+// hangUp implements the script command "hangup NAME". It closes the terminal of the
+// background command NAME, as happens when its window is closed or its connection is lost.
 func hangUp(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Value("jobs").(*jobs).m[args[0]].terminal.Close())
 }
 
-// says implements the script command "says NAME REGEXP". It waits until all that the started
-// command with that name has printed so far matches the regular expression. The command runs on.
+// says implements the script command "says NAME REGEXP". It waits until the output of the
+// background command NAME matches REGEXP. It does not stop the command.
 func says(ts *testscript.TestScript, _ bool, args []string) {
 	j, want := ts.Value("jobs").(*jobs).m[args[0]], regexp.MustCompile("(?m)"+args[1])
 	for deadline := time.Now().Add(time.Minute); !want.MatchString(j.text()); time.Sleep(5 * time.Millisecond) {
@@ -306,8 +306,8 @@ func says(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// onlyPath implements the script command "onlypath DIR". It sets PATH to the folder with
-// the test's own commands and to DIR.
+// onlyPath implements the script command "onlypath DIR". It sets the variable PATH to two folders:
+// the one with the commands of this test, and DIR.
 func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 	own := filepath.SplitList(ts.Getenv("PATH"))[0]
 	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
@@ -315,7 +315,7 @@ func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 
 // newCert implements the script command "newcert NAME CERT KEY [DAYS]". It writes a
 // self-signed certificate for a DNS name to the file CERT and its private key to the file
-// KEY. The certificate ends after 60 days, or DAYS.
+// KEY. The certificate expires after DAYS days, or 60 if DAYS is missing.
 func newCert(ts *testscript.TestScript, _ bool, args []string) {
 	days := 60
 	if len(args) > 3 {
@@ -366,7 +366,7 @@ func lacks(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // sendSignal implements the script command "signal NAME SIGNAL...". It sends the signals to
-// the started command with that name.
+// the background command NAME.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	sigs := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	for _, s := range args[1:] {
@@ -374,8 +374,9 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// ended implements the script command "ended NAME CODE". It waits for the end of a started
-// command, checks its exit code and writes its output to the file NAME.
+// ended implements the script command "ended NAME CODE". It waits until the background
+// command NAME ends, checks that its exit code is CODE, and writes its output to the file
+// NAME.
 func ended(ts *testscript.TestScript, _ bool, args []string) {
 	j := ts.Value("jobs").(*jobs).m[args[0]]
 	<-j.done
@@ -386,7 +387,7 @@ func ended(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // exits implements the script command "exits CODE command...". It runs a command and fails
-// unless the command ends with the exit code.
+// unless its exit code is CODE.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	var exit *exec.ExitError
 	err := ts.Exec(args[1], args[2:]...)

@@ -107,8 +107,9 @@ func serve(cmd *cobra.Command) error {
 	return err
 }
 
-// startServer starts the server and returns it. If a signal arrives before the server has
-// started, it returns nil and no error.
+// startServer starts a server and returns it. If a signal arrives first, startServer ends
+// the start and returns a nil server; the error is then nil, or that of closing the
+// server.
 func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error) {
 	type result struct {
 		srv *server.Server
@@ -133,7 +134,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 				return nil, closeWithin(r.srv, startPatience)
 			}
 		case <-sigs:
-		case <-time.After(startPatience): // the disk hangs; a process may end at any moment
+		case <-time.After(startPatience): // the disk hangs: return anyway, as the store survives a killed process
 		}
 		return nil, nil
 	}
@@ -146,12 +147,12 @@ func closeWithin(srv *server.Server, timeout time.Duration) error {
 	return srv.Close(ctx)
 }
 
-// startPatience is the time after a signal in which a start may end by itself.
+// startPatience is the longest time that startServer waits, after a signal, for a start to end.
 const startPatience = 3 * time.Second
 
-// stuckTimeout is the time that requests get to finish after a signal if the store cannot write,
-// because they could wait for ever. It is also the time that the store always gets to close
-// after the time for requests has passed.
+// stuckTimeout is the time that requests get to finish after a signal if the store cannot write.
+// It is short because such requests could wait for ever. The store gets the same time to close
+// after the time for requests has passed, even if it can write.
 const stuckTimeout = 2 * time.Second
 
 // serveUntil waits until the server fails or a signal arrives. If the server fails, it
@@ -205,8 +206,8 @@ func drainTime(sig os.Signal, cfg config.Config) time.Duration {
 	return cfg.ShutdownDelay
 }
 
-// failed returns the error for a server that stopped without a signal: err or, if that is nil,
-// an error that says so.
+// failed returns the error for a server that stopped without a signal. This is err or, if err
+// is nil, "the server stopped unexpectedly".
 func failed(err error) error {
 	if err == nil {
 		return errors.New("the server stopped unexpectedly")
@@ -214,14 +215,14 @@ func failed(err error) error {
 	return err
 }
 
-// stoppedAtOnce returns the failure for a server that a second signal stopped before it had
-// closed.
+// stoppedAtOnce returns the failure for a process that ends before the server is closed,
+// because a second signal arrived.
 func stoppedAtOnce(sig os.Signal) error {
 	return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 }
 
 // newOutput returns an output for a server's logs. It writes to w with the level and the format
-// of the settings. logLevel explains onTerminal.
+// of the settings. onTerminal is true if the terminal already shows the requests.
 func newOutput(cfg config.Config, w io.Writer, onTerminal bool) *logs.Output {
 	o := logs.NewOutput(w)
 	o.Set(logLevel(cfg, onTerminal), cfg.LogFormat == config.LogJSON)
@@ -253,7 +254,7 @@ func explainStart(err error, cfg config.Config) error {
 	var listen *server.ListenError
 	var mendable remedied
 	switch {
-	case errors.As(err, &mendable): // its cause may be a *fs.PathError
+	case errors.As(err, &mendable): // before the case of *fs.PathError, because that may be its cause
 		return err
 	case explainFolder(err) != nil:
 		return explainFolder(err)
@@ -342,8 +343,8 @@ func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
-	// The other server probably uses the same ports. Those that no setting names give way by
-	// themselves, but for listen.
+	// The other server probably uses the same ports. A port that no setting names needs no
+	// flag, because the server then takes a free one; the exception is --listen.
 	flags := []string{"--listen localhost:0"}
 	if cfg.Explicit("listen-http") && cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")

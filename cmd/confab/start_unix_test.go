@@ -17,15 +17,15 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestFoldersOfOthers starts servers as a user who is not root and has no permission for the
-// data folder or the TLS key. It checks the error messages.
+// TestFoldersOfOthers starts servers as a user who may not read the data folder or the TLS
+// key, and checks the error messages.
 func TestFoldersOfOthers(t *testing.T) {
 	dir, err := os.MkdirTemp("", "confab-others-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	bin := filepath.Join(dir, "confab") // its name is that of the program, as TestMain knows it
+	bin := filepath.Join(dir, "confab") // TestMain runs the program if the file has this name
 	copyProgram(t, bin)
 	locked, mine := filepath.Join(dir, "locked"), filepath.Join(dir, "mine")
 	for name, mode := range map[string]os.FileMode{dir: 0o755, locked: 0o555, mine: 0o777} {
@@ -86,8 +86,8 @@ func copyProgram(t *testing.T, to string) {
 }
 
 // TestCannotListen checks the messages for a port below 1024 and for a host that does not
-// resolve. It invents both errors, because root may listen on any port and a failing name lookup
-// may take long.
+// resolve. The test makes both errors itself, because root may listen on any port, and a failing
+// name lookup may take long.
 func TestCannotListen(t *testing.T) {
 	for want, e := range map[string]*server.ListenError{
 		"confab: listen: this user may not listen on port 443.\n        Choose a port above 1023 with --listen, or allow it: AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit\n": {

@@ -44,7 +44,7 @@ func openTerminal() (master, slave *os.File, err error) {
 	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
 		return nil, nil, err
 	}
-	raw, err := master.SyscallConn() // Fd would make reads block, and Close wait for them
+	raw, err := master.SyscallConn() // not Fd, which makes reads block until Close, and Close wait for reads
 	if err != nil {
 		return nil, nil, err
 	}

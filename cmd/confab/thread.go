@@ -52,13 +52,13 @@ the server then looks at all threads.`,
 	return cmd
 }
 
-// mostThreads is the most threads that one command lists.
+// mostThreads is the maximum number of threads that a command lists.
 const mostThreads = 100
 
-// userThreads returns the path of a user's threads in the operator's API.
+// userThreads returns the path, in the operator's API, of the list of a user's threads.
 func userThreads(id string) string { return "users/" + url.PathEscape(id) + "/threads" }
 
-// listThreads prints a line for each thread of a list of the operator's API.
+// listThreads requests a list of threads from the operator's API and prints a line for each thread.
 func listThreads(cmd *cobra.Command, c *apiClient, path string, query url.Values, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()

@@ -28,11 +28,11 @@ type transferResult struct {
 	File     string      `json:"file,omitempty"`
 	Backup   string      `json:"backup,omitempty"`
 	Data     string      `json:"data"`
-	Made     string      `json:"made,omitempty"` // time of the restored backup
+	Made     string      `json:"made,omitempty"` // when the restored backup was made
 	Rows     core.Counts `json:"rows"`
 	Checksum string      `json:"sha256,omitempty"`
-	Keys     *bool       `json:"keys,omitempty"` // whether the export has the access keys
-	// Salvaged is the report of an export with --salvage.
+	Keys     *bool       `json:"keys,omitempty"` // whether the export contains the access keys
+	// Salvaged reports what an export with --salvage could not read and what it repaired.
 	Salvaged *server.Salvaged `json:"salvaged,omitempty"`
 }
 
@@ -176,7 +176,7 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 			return m, err
 		}
 		defer os.RemoveAll(folder)
-		copied := filepath.Join(folder, "copy") // the server makes it beside its place
+		copied := filepath.Join(folder, "copy") // must not exist: the server creates this folder
 		if _, err := orderBackup(ctx, cfg, copied, admin.ExportQuery, true); err != nil {
 			return m, err
 		}
@@ -185,13 +185,14 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// exportPrefix begins the name of the temporary folder into which an export copies the store of
-// a running server. The process id of the export follows it.
+// exportPrefix is the beginning of the name of a temporary folder. An export of a running
+// server's store copies the store to that folder. The process id of the export follows the
+// prefix in the name.
 const exportPrefix = ".export-"
 
 // removeStaleExports removes the temporary folders that killed exports left in the data folder.
 func removeStaleExports(data string) {
-	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // the pattern is well-formed, or nothing matches
+	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // fails only for an invalid pattern, and then folders is empty
 	for _, folder := range folders {
 		id, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(folder), exportPrefix), "-")
 		if pid, err := strconv.Atoi(id); ok && err == nil && !alive(pid) {
@@ -207,7 +208,7 @@ func writeNew(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); err == nil {
 		return &failure{what: name + " exists already", next: "name another file"}
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // made with 0600
+	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // only the user may read this file
 	if err != nil {
 		return err
 	}

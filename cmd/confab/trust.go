@@ -58,16 +58,17 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 
 // authorityOf returns the certificate of the local certificate authority in the command's data
 // folder, and its path. The server need not run. It fails for a server in memory, and if the
-// server uses a certificate that the user provided. remove says whether the caller wants to
-// remove the authority from the certificate stores or add it; error messages depend on this.
+// server uses a certificate that the user provided. The caller sets remove if it wants to
+// remove the authority from the certificate stores, not add it; only error messages depend on
+// remove.
 func authorityOf(cmd *cobra.Command, remove bool) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
 		return nil, "", err
 	}
 	client := clientCommand{in}
-	// Refuse a data folder that a confab.yaml in the working folder names: the repository of a
-	// stranger could contain that file and a certificate authority.
+	// Fail if the data folder comes from a confab.yaml in the working folder: in a repository
+	// of a stranger, that file could name a folder with the stranger's certificate authority.
 	if cfg, err := client.settings(); err == nil && cfg.Found("data") {
 		return nil, "", &failure{what: "the data folder is named by " + cfg.Origin("data") + " in the working folder, which may be that of somebody else's repository", next: "name it yourself: " + programName() + " trust --data " + shellWord(cfg.Data)}
 	}
@@ -175,14 +176,14 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
 }
 
-// browsersHave reports whether the store of at least one profile of Firefox or Chrome contains
-// the certificate authority. Package truststore only reports whether all of them do.
+// browsersHave reports whether at least one profile of Firefox or Chrome trusts the
+// certificate authority. Package truststore can only tell whether all profiles do.
 func browsersHave(ca *x509.Certificate) bool {
 	certutil, err := exec.LookPath("certutil")
-	if err != nil || runtime.GOOS == "windows" { // there certutil is another program
+	if err != nil || runtime.GOOS == "windows" { // on Windows, certutil is a different program
 		return false
 	}
-	profiles, _ := filepath.Glob(truststore.NSSProfile) // the pattern is well-formed
+	profiles, _ := filepath.Glob(truststore.NSSProfile) // fails only for an invalid pattern
 	for _, profile := range append(profiles, filepath.Join(os.Getenv("HOME"), ".pki", "nssdb")) {
 		for file, kind := range map[string]string{"cert9.db": "sql:", "cert8.db": "dbm:"} {
 			if _, err := os.Stat(filepath.Join(profile, file)); err != nil {

@@ -147,7 +147,7 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// If the user sets only the primary key, the secondary key is still the well-known one.
+	// If the user sets only the primary key, the secondary key is still the published one.
 	if f.cfg, err = config.Load(config.Input{
 		Defaults: map[string]string{"dev": "true", "data": "memory:"},
 		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
@@ -159,8 +159,8 @@ Ready in 84 ms.
 	}
 }
 
-// TestCodesStayOnTheScreen checks that the code in the address of the console, which signs in
-// whoever has it, is neither in the log nor in what the commands learn about the server.
+// TestCodesStayOnTheScreen checks that two places lack the code with which a browser signs in
+// to the console: the log, and the description of the server that other commands read.
 func TestCodesStayOnTheScreen(t *testing.T) {
 	f := facts{
 		Info: server.Info{Chat: "http://localhost:8080", Console: "http://localhost:8082/?code=c0de", Dev: true},
@@ -283,8 +283,8 @@ func TestAccessLine(t *testing.T) {
 	}
 }
 
-// TestColumnsHold prints the line about a request for every operation and for durations of all
-// lengths. It checks that the thread's id begins in the same column of each line, on wide and
+// TestColumnsHold prints a line about a request for every operation and for durations of all
+// widths. It checks that the thread's id begins in the same column of each line, on wide and
 // narrow screens, with and without colours.
 func TestColumnsHold(t *testing.T) {
 	operations := server.Operations()
@@ -401,8 +401,9 @@ func TestCannotRun(t *testing.T) {
 	}
 }
 
-// TestAuditAtEachLevel rotates an access key of servers that log only errors, as text and as
-// JSON. It checks that the log contains the audit record of the rotation nevertheless.
+// TestAuditAtEachLevel rotates an access key of servers that log only errors, one as text
+// and one as JSON. It checks that the log nevertheless contains the audit record of the
+// rotation.
 func TestAuditAtEachLevel(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		cfg, err := config.Load(config.Input{Defaults: map[string]string{
@@ -411,7 +412,7 @@ func TestAuditAtEachLevel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out bytes.Buffer // the record is written before the response, and nothing after it
+		var out bytes.Buffer // needs no lock: the server writes the record before its response, and nothing later
 		s, err := server.Start(t.Context(), server.Options{Config: cfg, Audit: newAudit(newOutput(cfg, &out, false))})
 		if err != nil {
 			t.Fatal(err)
@@ -431,8 +432,9 @@ func TestAuditAtEachLevel(t *testing.T) {
 	}
 }
 
-// TestChangedPasswordIsNamed checks that a reload names the database if only its password has
-// changed, which config.Config.Shown hides.
+// TestChangedPasswordIsNamed changes only the password in the database setting. It checks
+// that a reload reports the setting as changed, although config.Config.Shown hides the
+// password.
 func TestChangedPasswordIsNamed(t *testing.T) {
 	var was, is config.Config
 	was.Database, is.Database = "postgres://confab:old@db.example.com/confab", "postgres://confab:new@db.example.com/confab"
@@ -444,8 +446,9 @@ func TestChangedPasswordIsNamed(t *testing.T) {
 	}
 }
 
-// TestClosedWindowStopsOnce checks that several hangups of a terminal that has gone stop the
-// server once: a second signal would stop it without closing the store.
+// TestClosedWindowStopsOnce sends several SIGHUP after the terminal was closed. It checks
+// that only one of them stops the server: a second would end the process before the store is
+// closed.
 func TestClosedWindowStopsOnce(t *testing.T) {
 	hangups, stop := make(chan os.Signal, 3), make(chan os.Signal, 3)
 	for range cap(hangups) {

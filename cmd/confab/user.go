@@ -57,7 +57,7 @@ revoked. Users whose deletion is complete are left out, unless --all is given.`,
 
 // listUsers prints a line for each user, page by page.
 func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
-	listed := []admin.User{} // with asJSON all of them, otherwise those of a page
+	listed := []admin.User{} // with asJSON, the users of all pages; otherwise, those of one page
 	printed := false
 	for after := ""; ; {
 		var page admin.Users
@@ -125,8 +125,8 @@ func newUserShow() *cobra.Command {
 	}, true)
 }
 
-// knownUser requests the user with the id from the server. It fails if the server does not know
-// the id.
+// knownUser requests the user with the id from the server. It fails if the server has no such
+// user.
 func knownUser(cmd *cobra.Command, c *apiClient, id string) (u admin.User, err error) {
 	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(id), nil, &u); err != nil {
 		if !isRefused(err, "unknown-user") {

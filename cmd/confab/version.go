@@ -32,7 +32,7 @@ func newVersion() *cobra.Command {
 // it is the release's version, such as 0.1.0. Otherwise it is the next release's version with
 // the commit, if that is known, such as 0.2.0-dev+137454b0bd21.
 func buildVersion() string {
-	info, _ := debug.ReadBuildInfo() // nil if there is none
+	info, _ := debug.ReadBuildInfo() // info is nil if the program has no build information
 	return versionOf(version, info)
 }
 
@@ -46,13 +46,13 @@ func plainVersion(version string) string {
 	return plain
 }
 
-// released matches the version of a module that was built from a tag, such as v0.1.0. It does
-// not match a version that Go made of a time and a commit, or that of a working folder with
-// changes.
+// released matches the version of a module that was built from a tag, such as v0.1.0. Other
+// versions do not match: those that Go makes of a time and a commit, and those of a working
+// folder with changes.
 var released = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[A-Za-z][0-9A-Za-z.]*)?)$`)
 
-// versionOf implements buildVersion. set is the version that was set when a release was built,
-// or empty. info is what Go recorded about the build, or nil.
+// versionOf implements buildVersion. set is the version that the linker set in a release, or
+// empty. info is Go's build information, or nil.
 func versionOf(set string, info *debug.BuildInfo) string {
 	if set != "" {
 		return strings.TrimPrefix(set, "v")
@@ -82,7 +82,7 @@ func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
 		}
 	}
 	if made := madeUp.FindStringSubmatch(info.Main.Version); commit == "" && made != nil {
-		commit = made[1] // of a program that "go install ...@latest" has built
+		commit = made[1] // "go install ...@latest" records the commit only in the version
 	}
 	return commit, changed
 }
