@@ -10,8 +10,9 @@ import (
 )
 
 // Before is the name of the variable in which Vars stores the earlier values of the variables
-// for certificates and proxies. Unset restores these values. A second call of Vars starts from
-// them instead of the current values. Before is not a setting; package config ignores it.
+// for certificates and proxies. Unset restores these values. If Vars is called again, it
+// starts from these values, not from the current ones. Before is no setting of a server:
+// package config ignores it.
 const Before = "CONFAB_ENV_BEFORE"
 
 // nothingBefore is the value of the variable Before if none of the variables that Vars changes
@@ -22,19 +23,21 @@ const nothingBefore = "none"
 // trusts.
 var fileVariables = []string{requestsBundle, sslCertFile, curlBundle, nodeExtra}
 
-// keptVariables lists the variables whose earlier values are stored in Before. It does not
-// include the variables with the connection string, which may hold the key of another service.
+// keptVariables lists the variables whose earlier values are stored in Before. The variables
+// with the connection string are not in the list, because their earlier value may contain the
+// access key of another service.
 var keptVariables = append([]string{noProxy, noProxyLower, javaOptions}, fileVariables...)
 
-// earlier returns the values that the keptVariables had before Vars set them. If a variable was
-// changed after Vars set it, its current value counts, without the parts that Vars added.
+// earlier returns the values that the keptVariables had before Vars set them. For a variable
+// that was changed after Vars set it, it returns the current value without the parts that Vars
+// added.
 func earlier(getenv func(string) string) map[string]string {
-	noted, _ := url.ParseQuery(getenv(Before)) // of a damaged value as much as can be read
+	noted, _ := url.ParseQuery(getenv(Before)) // ignore the error: use as much of a damaged value as can be read
 	was := make(map[string]string, len(keptVariables))
 	for _, name := range keptVariables {
 		was[name] = getenv(name)
 	}
-	if getenv(Before) != "" { // otherwise Vars has not set NO_PROXY, or not in a way that can be undone
+	if getenv(Before) != "" { // without Before, the old value of NO_PROXY is unknown
 		names := hostsOf(getenv(Endpoint))
 		for name, other := range map[string]string{noProxy: noProxyLower, noProxyLower: noProxy} {
 			if now, before := was[name], noted.Get(name); now == noProxyValue(before, noted.Get(other), names) {
@@ -45,7 +48,7 @@ func earlier(getenv func(string) string) map[string]string {
 		}
 	}
 	if getenv(CAFile) == "" {
-		return was // Vars has set no certificates
+		return was // Vars has set no variable for certificates
 	}
 	for _, name := range fileVariables {
 		if now := was[name]; now == getenv(CAFile) || localca.IsBundle(now) || missing(now) {
@@ -80,10 +83,10 @@ func note(was map[string]string) string {
 	return cmp.Or(noted.Encode(), nothingBefore)
 }
 
-// Unset returns how to remove what Vars has set from an environment: restore has the variables
-// to set to their earlier values, and remove the names of the variables to remove. It leaves
-// alone variables that Vars did not set or that were changed since. Both results are empty if
-// there is nothing to do.
+// Unset returns the changes that undo Vars in an environment: restore lists the variables to
+// set, with their earlier values, and remove lists the names of the variables to remove.
+// Variables that Vars did not set, or that were changed since, are in neither list. Both
+// results are empty if there is nothing to do.
 func Unset(getenv func(string) string) (restore []Var, remove []string) {
 	if getenv(Endpoint) == "" && getenv(Before) == "" {
 		return nil, nil
@@ -113,9 +116,9 @@ func Unset(getenv func(string) string) (restore []Var, remove []string) {
 	return restore, remove
 }
 
-// UserRoots returns the certificate files that the variables named before Vars set them, each
-// file once. Programs trusted their certificates, so the bundle that replaces the files should
-// include them.
+// UserRoots returns the certificate files that the user's variables named before Vars changed
+// the variables, each file once. Programs trusted the certificates in these files, so the
+// bundle that replaces them should contain these certificates too.
 func UserRoots(getenv func(string) string) []string {
 	was := earlier(getenv)
 	var files []string

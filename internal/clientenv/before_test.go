@@ -21,7 +21,7 @@ func (e shellEnv) eval(vars []Var) {
 	}
 }
 
-// unset changes the environment as the result of Unset says.
+// unset calls Unset and makes the changes that it returns.
 func (e shellEnv) unset() {
 	restore, remove := Unset(e.get)
 	e.eval(restore)
@@ -30,8 +30,9 @@ func (e shellEnv) unset() {
 	}
 }
 
-// ownFiles returns a server whose certificate files exist, and the name of a certificate file of
-// the user's. The bundle begins with the line by which Confab recognizes its own bundles.
+// ownFiles creates the certificate files of a server and returns the server. corp is the name of
+// a certificate file of the user. The server's bundle begins with the line by which Confab
+// recognizes its own bundles.
 func ownFiles(t *testing.T) (s Server, corp string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,7 +53,7 @@ func TestNoProxy(t *testing.T) {
 	const added = "localhost,127.0.0.1,::1"
 	tests := []struct {
 		name               string
-		upper, lower       string // before
+		upper, lower       string // values before Vars
 		endpoint           string
 		wantUpper, wantLow string
 	}{
@@ -73,7 +74,7 @@ func TestNoProxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := shellEnv{noProxy: tt.upper, noProxyLower: tt.lower}
 			s := Server{Endpoint: tt.endpoint, AccessKey: "a2V5"}
-			for range 2 { // the second time nothing grows
+			for range 2 { // the second call must not make the values longer
 				e.eval(s.Vars(e.get))
 				if e[noProxy] != tt.wantUpper || e[noProxyLower] != tt.wantLow {
 					t.Errorf("got %q and %q, want %q and %q", e[noProxy], e[noProxyLower], tt.wantUpper, tt.wantLow)
@@ -83,8 +84,8 @@ func TestNoProxy(t *testing.T) {
 	}
 }
 
-// TestUnset sets the variables of Vars in several environments, once and twice, and checks that
-// Unset restores the environment.
+// TestUnset sets the variables that Vars returns in several environments, up to three times. It
+// checks that Unset then restores the environment.
 func TestUnset(t *testing.T) {
 	s, corp := ownFiles(t)
 	other := s
@@ -105,14 +106,14 @@ func TestUnset(t *testing.T) {
 			}
 			e.eval(s.Vars(e.get))
 			e.eval(s.Vars(e.get))
-			e.eval(other.Vars(e.get)) // another server on another port
+			e.eval(other.Vars(e.get)) // now for another server, on another port
 			if noted := e[Before]; strings.Contains(noted, "c2VjcmV0") {
 				t.Errorf("%s has a key: %q", Before, noted)
 			}
 			e.unset()
 			want := before
 			if name == "another key" {
-				want = shellEnv{} // Vars has replaced it, and nothing notes keys
+				want = shellEnv{} // Vars has replaced the key, and Before never contains keys
 			}
 			if diff := cmp.Diff(want, e); diff != "" {
 				t.Errorf("the environment after Unset (-want +got):\n%s", diff)
@@ -145,7 +146,7 @@ func TestUnsetLeavesChanges(t *testing.T) {
 // folder was deleted, even if the variable Before is missing.
 func TestUnsetOfLostFiles(t *testing.T) {
 	e := shellEnv{}
-	e.eval(local.Vars(e.get)) // /d does not exist
+	e.eval(local.Vars(e.get)) // the server's folder, /d, does not exist
 	delete(e, Before)
 	delete(e, noProxy)
 	delete(e, noProxyLower)

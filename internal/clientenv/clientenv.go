@@ -22,7 +22,7 @@ const (
 	CAFile           = "CONFAB_CA_FILE"
 )
 
-// Server has the facts about a running server that a client needs.
+// Server describes a running server to its clients.
 type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string
@@ -35,8 +35,8 @@ type Server struct {
 // Var is an environment variable with its value.
 type Var struct{ Name, Value string }
 
-// ConnectionString returns the connection string of the server in a form that every SDK
-// accepts: first the endpoint, then the key, and nothing after the key.
+// ConnectionString returns the connection string of the server. The endpoint comes first, and the
+// key last, with nothing after it: every SDK accepts this form.
 func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
@@ -53,7 +53,7 @@ const (
 // Vars returns the variables for a client, in the order in which they are shown. getenv reads
 // the client's current environment, because the new values of NO_PROXY, JAVA_TOOL_OPTIONS and
 // NODE_EXTRA_CA_CERTS depend on the old ones. The last variable is Before, with the old values
-// of these and of the other variables for certificates.
+// of all variables for certificates and proxies.
 func (s Server) Vars(getenv func(string) string) []Var {
 	endpoint, connect := strings.TrimSuffix(s.Endpoint, "/"), s.ConnectionString()
 	was, direct := earlier(getenv), hostsOf(endpoint)

@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// The two spellings of the variable that lists the hosts to reach without a proxy. Some programs
-// read one of them, some both, and they differ on which comes first.
+// The two spellings of the variable with the hosts that programs reach without a proxy. Some
+// programs read one of them, some read both, and which of the two they prefer differs.
 const (
 	noProxy      = "NO_PROXY"
 	noProxyLower = "no_proxy"
@@ -33,10 +33,10 @@ func hostsOf(endpoint string) []string {
 	return all
 }
 
-// noProxyValue returns a new value for one spelling of NO_PROXY: its value own with the missing
-// names added. If own is empty, it starts from other, the value of the other spelling, because a
-// program that finds this spelling may ignore the other one. It returns a lone *, which stands
-// for every host, unchanged.
+// noProxyValue returns a new value for one spelling of NO_PROXY. It adds the missing names to
+// the present value own. If own is empty, it adds them to other, the value of the other
+// spelling, because a program that finds this spelling may ignore the other. It returns a lone
+// *, which stands for every host, unchanged.
 func noProxyValue(own, other string, names []string) string {
 	if strings.TrimSpace(own) == "" {
 		own = other
@@ -58,8 +58,8 @@ func noProxyValue(own, other string, names []string) string {
 	return strings.Join(all, ",")
 }
 
-// withoutHosts removes the names from the value of NO_PROXY, except those that are also in
-// before, the earlier value.
+// withoutHosts removes names from a value of NO_PROXY. It keeps a name that is in before,
+// the value before Vars changed it.
 func withoutHosts(value, before string, names []string) string {
 	had := noProxyList(before)
 	var kept []string

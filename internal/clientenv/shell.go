@@ -11,7 +11,7 @@ import (
 type Shell string
 
 const (
-	Sh         Shell = "sh" // and bash, zsh, dash, ksh
+	Sh         Shell = "sh" // also for bash, zsh, dash and ksh
 	Fish       Shell = "fish"
 	PowerShell Shell = "powershell"
 	Cmd        Shell = "cmd"    // a batch file
@@ -39,8 +39,7 @@ func ParseShell(name string) (Shell, error) {
 // names an unknown shell, it returns the usual syntax of the operating system goos, a value of
 // runtime.GOOS.
 func GuessShell(getenv func(string) string, goos string) Shell {
-	// Windows itself does not set SHELL. If it is set there, a Unix shell such as Git's has done
-	// so.
+	// Windows itself does not set SHELL. On Windows, a Unix shell such as Git's bash has set it.
 	name := path.Base(strings.ReplaceAll(getenv("SHELL"), `\`, "/"))
 	shell, err := ParseShell(strings.TrimSuffix(name, ".exe"))
 	switch {
@@ -131,8 +130,9 @@ func quotePowerShell(s string) string {
 }
 
 // escapeCmd escapes s for the command set "NAME=s" in a Windows batch file. It doubles each
-// percent sign. It puts ^ before the operators that are outside of quotes because s itself
-// contains quotes. The command set takes everything up to the last quote of the line.
+// percent sign. If s contains quotes, some characters of s are outside of quotes: escapeCmd
+// puts ^ before those that are operators. The command set takes everything up to the last
+// quote of the line.
 //
 // Unverified: no cmd.exe has read this yet.
 func escapeCmd(s string) string {

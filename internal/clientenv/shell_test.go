@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nasty lists values with characters that are special to shells.
+// nasty lists values with characters that have a meaning in shells.
 var nasty = []string{
 	"", "plain", "/d/a b/ca.pem", "endpoint=https://localhost:8443/;accesskey=a+b/c==",
 	`it's`, `"quoted"`, `'`, `\`, `\'`, `a\\b\`, "$HOME", "`id`", "$(id)", "%PATH%", "!x!", "a&b|c<d>e^f(g)",
@@ -138,7 +138,7 @@ func TestGuessShell(t *testing.T) {
 		{"/bin/tcsh", "linux", Sh},
 		{"/bin/dotenv", "linux", Sh},
 		{"", "windows", PowerShell},
-		{"/usr/bin/bash", "windows", Sh}, // Git's shell
+		{"/usr/bin/bash", "windows", Sh}, // bash of Git for Windows
 		{`C:\Program Files\Git\bin\bash.exe`, "windows", Sh},
 	}
 	for _, tt := range tests {
