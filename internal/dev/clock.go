@@ -20,7 +20,7 @@ type Clock struct {
 	wakes []func()
 }
 
-// NewClock returns a clock that shows the time of base until it is advanced.
+// NewClock returns a clock that shows the time that base returns, until Advance is called.
 func NewClock(base func() time.Time) *Clock { return &Clock{base: base} }
 
 // Now returns the time that the clock shows.

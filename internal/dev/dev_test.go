@@ -43,7 +43,7 @@ func TestClock(t *testing.T) {
 		if woken != 1 || c.Ahead() != 25*time.Hour {
 			t.Errorf("after refusals: woken %d times, %v ahead", woken, c.Ahead())
 		}
-		time.Sleep(time.Minute) // returns at once in a synctest bubble
+		time.Sleep(time.Minute) // takes no real time in a synctest bubble
 		if got := c.Now().Sub(start); got != 25*time.Hour+time.Minute {
 			t.Errorf("a minute later the clock is %v ahead of the start", got)
 		}
@@ -145,8 +145,8 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// TestLiveSocketsAreCut adds the fault that ends live connections. It checks that both Add and
-// Cut end the connections at once, and that they leave no rule in the list.
+// TestLiveSocketsAreCut applies the fault that ends live connections with Add and with Cut.
+// Both must end the connections at once and add no rule to the list.
 func TestLiveSocketsAreCut(t *testing.T) {
 	f := dev.NewFaults(operations)
 	cut := rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter}
@@ -158,7 +158,7 @@ func TestLiveSocketsAreCut(t *testing.T) {
 	if n, err := f.Cut(cut); n != 3 || err != nil {
 		t.Errorf("cut %d, %v; want 3", n, err)
 	}
-	for range dev.MaxFaults + 1 { // the rule takes no place in the list
+	for range dev.MaxFaults + 1 { // more than the list can hold, because these rules are not added to it
 		if _, err := f.Add(cut); err != nil {
 			t.Fatal(err)
 		}
@@ -205,6 +205,6 @@ func TestDelaysEnd(t *testing.T) {
 		if got := time.Since(start); got != time.Second+2*time.Millisecond {
 			t.Errorf("Wait returned %v after Close", got-time.Second)
 		}
-		f.Close() // again
+		f.Close() // a second Close has no effect
 	})
 }

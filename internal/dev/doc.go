@@ -1,6 +1,6 @@
-// Package dev implements the features that only a development server has: a clock that
-// tests can move forward, faults that make requests fail or wait, and joining the chat as a
-// visitor of the chat page ([People]).
+// Package dev implements the features that only a development server has: a clock that tests can
+// move forward, faults that make requests fail or wait, and users for visitors of the chat page
+// ([People]).
 //
 // Tests reach the [Clock] and the [Faults] of a server through the paths /dev/clock and
 // /dev/faults of `confab serve --dev` and `confab run`, which [New] serves. Tests in Go
@@ -12,7 +12,7 @@
 //	faults := dev.NewFaults(rest.Operations())
 //	faults.Add(rest.Fault{Operation: "send message", Status: 429, RetryAfter: time.Second, Times: 2})
 //
-// The clock determines when tokens expire, the dates of messages, the windows of rate
-// limits and the deletion grace of users. Signed requests, certificates and the log use
-// the real time, because clients and other machines do.
+// The server uses this clock for the expiry of tokens, the dates of messages, the windows of rate
+// limits and the deletion grace of users. It checks signed requests and certificates by the real
+// time, because clients and other machines use that, and it logs the real time.
 package dev

@@ -15,7 +15,7 @@ import (
 
 // Limits of the fault rules that Faults.Add accepts.
 const (
-	MaxFaults     = 100              // rules in force at a time
+	MaxFaults     = 100              // number of rules that apply at the same time
 	MaxDelay      = 30 * time.Second // a response must be written within a minute
 	MaxRetryAfter = 24 * time.Hour
 )
@@ -33,19 +33,19 @@ type Faults struct {
 
 	mu       sync.Mutex     // guards the fields below
 	rules    []rest.Fault   // Times is the number of requests left, or rest.Always
-	requests map[string]int // by operation
-	cut      func() int     // ends the live connections and returns how many; nil: there are none
+	requests map[string]int // number of requests of each operation
+	cut      func() int     // ends the live connections and returns their number; nil: the server has none
 }
 
-// NewFaults returns an empty set of rules. The rules can be for the given operations.
+// NewFaults returns a Faults without rules. operations are the names that a rule may have.
 func NewFaults(operations []string) *Faults {
 	f := &Faults{operations: operations, closed: make(chan struct{}), requests: map[string]int{}}
 	f.close = sync.OnceFunc(func() { close(f.closed) })
 	return f
 }
 
-// Live registers the function cut, with which Cut ends the live connections. cut must return
-// their number when they are closed.
+// Live registers the function cut, which Cut calls. cut must close the live connections and
+// return how many it has closed.
 func (f *Faults) Live(cut func() int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,8 +139,9 @@ func (f *Faults) check(r rest.Fault) error {
 	return nil
 }
 
-// Known fails unless name is empty or an operation of requests. The error lists all operations,
-// and suggests one that has the same letters, ignoring case and other characters.
+// Known fails unless name is empty or the name of an operation. The error lists all operations.
+// If name differs from one only in case and in characters other than letters, the error
+// suggests that one.
 func (f *Faults) Known(name string) error { return known(name, f.operations) }
 
 // known fails unless name is one of the operations or empty.
@@ -225,6 +226,6 @@ func (f *Faults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close makes all calls of Wait return at once, present and later ones. A server that stops
+// Close makes every running and later call of Wait return at once. A server that shuts down
 // calls it before it waits for running requests. It may be called more than once.
 func (f *Faults) Close() { f.close() }

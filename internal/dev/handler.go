@@ -32,19 +32,18 @@ type Options struct {
 	Clock  *Clock
 	Faults *Faults
 	// Names lists the host names of the server, in addition to localhost and IP addresses. A
-	// name may begin with "*.", which stands for any one label.
+	// name may begin with "*.", which matches exactly one label.
 	Names  []string
-	People People       // nil: there are no /dev/join and /dev/token
+	People People       // nil: /dev/join and /dev/token do not exist
 	Logger *slog.Logger // nil: nothing is logged
 }
 
 // New returns the handler of all paths below Prefix.
 //
-// It authenticates nobody: every client that can reach a development server may use it,
-// except web pages of other origins in the developer's browser. A POST must have the
-// Content-Type application/json, which such a page cannot send without a CORS preflight,
-// and preflights are refused. The Host must be a name of this server, which protects
-// against DNS rebinding.
+// It authenticates nobody: every client that can reach a development server may use it, except web
+// pages of other origins in the developer's browser. A POST must have the Content-Type
+// application/json, which such a page cannot send without a CORS preflight, and preflights are
+// refused. The header Host must name this server, which protects against DNS rebinding.
 func New(o Options) http.Handler {
 	h := &handler{Options: o, origins: http.NewCrossOriginProtection()}
 	h.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
@@ -84,7 +83,8 @@ func errorf(status int, format string, args ...any) error {
 	return &httpError{status, fmt.Sprintf(format, args...)}
 }
 
-// Refuse returns an error of People that is answered with a status and a message.
+// Refuse returns an error for a People to return. The handler answers it with the status and the
+// message.
 func Refuse(status int, message string) error { return &httpError{status, message} }
 
 // ServeHTTP handles one request. An error response is JSON with a code and a message.
@@ -103,7 +103,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := json.Marshal(body)
-	if err != nil { // impossible: all bodies of this package can be encoded
+	if err != nil { // cannot happen: JSON can encode every body of this package
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -112,8 +112,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(text, '\n'))
 }
 
-// respond checks a request and calls the function of its route. The caller answers 400 to an
-// error that is not an *httpError.
+// respond checks a request and calls the function of its route. It returns the status and
+// the body of the response, or an error. The caller answers 400 if the error is not an
+// *httpError.
 func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if !hosts.Known(r.Host, h.Names) {
 		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip.Text(r.Host, maxEcho))
@@ -174,7 +175,7 @@ func (h *handler) checkOrigin(r *http.Request) error {
 // clockBody is the JSON body of the response of /dev/clock.
 type clockBody struct {
 	Now   string `json:"now"`
-	Ahead string `json:"ahead"` // of the real time, as a Go duration
+	Ahead string `json:"ahead"` // how far the clock is ahead of the real time, as a Go duration
 }
 
 func (h *handler) showClock(*http.Request) (int, any, error) {
@@ -252,8 +253,8 @@ func (h *handler) addFault(r *http.Request) (int, any, error) {
 	return http.StatusCreated, faultOf(f), nil
 }
 
-// cutLive applies a fault of LiveSocket: it ends the live connections. The response has their
-// number.
+// cutLive applies a fault whose operation is LiveSocket: it ends the live connections. The
+// body of the response has the number of these connections.
 func (h *handler) cutLive(f rest.Fault) (int, any, error) {
 	n, err := h.Faults.Cut(f)
 	if err != nil {
@@ -273,12 +274,12 @@ func (h *handler) clearFaults(*http.Request) (int, any, error) {
 	return http.StatusNoContent, nil, nil
 }
 
-// maxEcho is the most bytes of a client's text that a response repeats.
+// maxEcho is the maximum number of bytes of a client's text that a response repeats.
 const maxEcho = 100
 
 // decode decodes a request body, which must be one JSON object, into v. It fails if the object
-// has an unknown member, or if anything follows the object. members lists the known members for
-// the error.
+// has an unknown member, or if anything follows the object. The error contains members, a list
+// of the known ones.
 func decode(body io.Reader, v any, members string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {

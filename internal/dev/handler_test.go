@@ -17,7 +17,7 @@ func TestHandler(t *testing.T) {
 	for range 3 {
 		faults.Next("send message")
 	}
-	open := 5 // live connections
+	open := 5 // number of open live connections
 	faults.Live(func() int {
 		defer func() { open = 0 }()
 		return open
@@ -29,7 +29,7 @@ func TestHandler(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body string
 		status             int
-		want               string // substring of the body
+		want               string // text that the response's body must contain
 	}{
 		{"GET", "/dev/clock", "", 200, `{"now":"2026-01-02T03:04:05.678Z","ahead":"0s"}`},
 		{"POST", "/dev/clock", `{"advance":"25h"}`, 200, `{"now":"2026-01-03T04:04:05.678Z","ahead":"25h0m0s"}`},

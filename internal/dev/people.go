@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// People makes the users of the chat page. Its errors are answered with 500, unless they are of
-// Refuse.
+// People creates users for the visitors of the chat page. The handler answers an error of these
+// methods with 500, unless Refuse returned it.
 type People interface {
-	// Join makes a user with a display name, adds it to the thread "Lobby" and, if it is not
-	// empty, to a thread, and issues a token. The name is valid. If user is not empty, it names a
-	// user of an earlier Join: Join then makes none, and adds that one to the thread, or to the
-	// Lobby if there is no thread.
+	// Join creates a user with a valid display name and issues a token for it. It adds the user
+	// to the thread "Lobby" and, unless thread is empty, to that thread. If user is not empty, it
+	// is the id of a user that an earlier Join created: then Join creates none, and adds that
+	// user to the thread or, if thread is empty, to the Lobby.
 	Join(ctx context.Context, name, thread, user string) (Person, error)
-	// Token issues another token for a user of an earlier Join. The fields for threads of the
-	// result are empty.
+	// Token issues another token for a user that Join has created. The fields Lobby and
+	// Thread of the result are empty.
 	Token(ctx context.Context, user string) (Person, error)
 }
 
@@ -29,7 +29,7 @@ type Person struct {
 	Token   string
 	Expires time.Time
 	Lobby   string // id of the thread that everybody joins
-	Thread  string // id of the thread to open: the one that was asked for, or the Lobby
+	Thread  string // id of the thread to open: the requested one, or the Lobby
 }
 
 // personBody is the JSON form of a Person.
@@ -45,7 +45,7 @@ func bodyOf(p Person) personBody {
 	return personBody{p.User, p.Token, p.Expires.UTC().Format(time.RFC3339), p.Lobby, p.Thread}
 }
 
-// join answers POST /dev/join.
+// join handles POST /dev/join, with which a visitor of the chat page becomes a chat user.
 func (h *handler) join(r *http.Request) (int, any, error) {
 	var input struct {
 		Name   *string `json:"name"`
@@ -69,7 +69,7 @@ func (h *handler) join(r *http.Request) (int, any, error) {
 	return http.StatusCreated, bodyOf(p), nil
 }
 
-// renew answers POST /dev/token.
+// renew handles POST /dev/token, which returns another token for a user of the chat page.
 func (h *handler) renew(r *http.Request) (int, any, error) {
 	var input struct {
 		User string `json:"user"`
@@ -90,8 +90,8 @@ func (h *handler) renew(r *http.Request) (int, any, error) {
 // maxName is the greatest length of a display name, in characters.
 const maxName = 256
 
-// checkName fails for a display name, without blanks around it, that is empty, too long, or that
-// nobody could read.
+// checkName fails if a display name is empty, longer than maxName, contains a control character,
+// or has no visible character. The caller has removed the blanks around the name.
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -106,8 +106,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// failed returns the error to answer for an error of People. It logs an error that is not of
-// Refuse, and hides it from the client.
+// failed converts an error of a People method to the error for the response. It keeps an
+// error of Refuse. It logs any other error and hides it from the client.
 func (h *handler) failed(r *http.Request, what string, err error) error {
 	var refused *httpError
 	if errors.As(err, &refused) {

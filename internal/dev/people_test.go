@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// visitors is a dev.People that answers what it was asked, or fails.
+// visitors is a fake dev.People. It returns its arguments in the Person, with the error err.
 type visitors struct{ err error }
 
 func (v visitors) Join(_ context.Context, name, thread, user string) (dev.Person, error) {
@@ -24,15 +24,15 @@ func (v visitors) Token(_ context.Context, user string) (dev.Person, error) {
 	return dev.Person{User: user, Token: "t", Expires: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, v.err
 }
 
-// TestPeople checks the answers of /dev/join and /dev/token, and that a failure tells the log its
-// cause, and the client none.
+// TestPeople checks the responses of /dev/join and /dev/token. If a method of People fails, the
+// log must contain the cause, and the response must not.
 func TestPeople(t *testing.T) {
 	var log bytes.Buffer
 	for _, c := range []struct {
 		people     dev.People
 		path, body string
 		status     int
-		want       string // of the body
+		want       string // the body of the response
 	}{
 		{visitors{}, "/dev/join", `{"name":" Ann ","thread":"x","user":"u"}`, 201, `{"user":"Ann/u","token":"t","expires":"2026-01-02T02:04:05Z","lobby":"l","thread":"x"}`},
 		{visitors{}, "/dev/token", `{"user":"u"}`, 200, `{"user":"u","token":"t","expires":"2026-01-02T03:04:05Z"}`},
