@@ -11,22 +11,23 @@ import (
 	"unicode/utf8"
 )
 
-// Sanitized replaces secrets, as it does in the recordings of the real service.
+// Sanitized is the text that replaces each secret. The recordings of Microsoft's service use the
+// same text.
 const Sanitized = "sanitized"
 
-// secretNames are the names of members, parameters and headers whose value is a secret, in lower
-// case and without hyphens and underscores.
+// secretNames are the names of JSON members, query parameters and headers with secret values.
+// They are in lower case, without hyphens and underscores.
 var secretNames = map[string]bool{
 	"accesskey": true, "accesstoken": true, "apikey": true, "authorization": true, "connectionstring": true, "cookie": true,
 	"idtoken": true, "password": true, "refreshtoken": true, "secret": true, "sig": true, "signature": true,
 	"skypetoken": true, "token": true,
 }
 
-// longestName is the length in bytes of the longest of secretNames.
+// longestName is the length in bytes of the longest name in secretNames.
 const longestName = len("connectionstring")
 
-// isSecret reports whether a member, parameter or header of this name is a secret. It allocates
-// nothing, because it is called for each request.
+// isSecret reports whether the value of a JSON member, query parameter or header with this name
+// is a secret. It allocates nothing, because the server calls it for each request.
 func isSecret(name string) bool {
 	var plain [longestName]byte
 	n := 0
@@ -46,20 +47,20 @@ func isSecret(name string) bool {
 	return secretNames[string(plain[:n])]
 }
 
-// Secrets inside of texts.
+// Patterns of secrets within a text.
 var (
 	jwt   = regexp.MustCompile(`eyJ[\w-]{2,}\.[\w-]+\.[\w-]*`)
 	named = regexp.MustCompile(`(?i)((?:access[_-]?key|access[_-]?token|signature|sig|skypetoken|token|password)\s*=\s*)[^\s&;,"'<>]+`)
-	// member matches a member of JSON that is cut off or malformed.
+	// member matches a JSON member with a secret value, in JSON that is cut off or malformed.
 	member = regexp.MustCompile(`(?is)("[\w-]*(?:token|key|password|secret|signature|string)"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)`)
 	scheme = regexp.MustCompile(`(?i)((?:bearer|hmac-sha256)\s+)[^\s"'<>]{16,}`)
 )
 
-// Words without which the patterns match nothing, in lower case.
+// Words in lower case. A text without any of them does not match the pattern named.
 var namedWords = []string{"key", "token", "sig", "password"}
 
-// Text returns a text without the secrets in it. It looks for words before it tries a pattern, because
-// patterns are slow on long texts.
+// Text returns a text with each secret in it replaced by Sanitized. It searches for certain words
+// before it tries a pattern, because patterns are slow on long texts.
 func Text(s string) string {
 	if !mayHide(s) {
 		return s
@@ -67,7 +68,7 @@ func Text(s string) string {
 	if strings.Contains(s, "eyJ") {
 		s = jwt.ReplaceAllString(s, Sanitized)
 	}
-	lower := strings.ReplaceAll(strings.ToLower(s), "ſ", "s") // as the patterns see it
+	lower := strings.ReplaceAll(strings.ToLower(s), "ſ", "s") // a pattern that ignores case takes ſ for s
 	has := func(word string) bool { return strings.Contains(lower, word) }
 	if strings.Contains(s, "=") && slices.ContainsFunc(namedWords, has) {
 		s = named.ReplaceAllString(s, "${1}"+Sanitized)
@@ -78,24 +79,26 @@ func Text(s string) string {
 	return s
 }
 
-// schemeWords are the schemes of the header Authorization, in lower case. A blank follows them.
+// schemeWords are the schemes, in lower case, that stand before a credential in the header
+// Authorization. A blank follows each.
 var schemeWords = []string{"bearer", "hmac-sha256"}
 
-// namedEnds are the ends of the words that the pattern named has before "=", in lower case.
+// namedEnds are the endings, in lower case, of the names before "=" that the pattern named matches.
 var namedEnds = []string{"key", "token", "signature", "sig", "password"}
 
-// The bytes at which mayHide looks closer.
+// Kinds of bytes in a text. At all but the ordinary ones, mayHide examines the text before the
+// byte.
 const (
 	ordinary = iota
-	blank    // \s of a pattern
+	blank    // white space, as \s in a pattern
 	assigns
 	ofToken // the third byte of "eyJ"
 )
 
 var closer = [256]byte{' ': blank, '\t': blank, '\n': blank, '\f': blank, '\r': blank, '=': assigns, 'J': ofToken}
 
-// mayHide reports whether one of the patterns may match in a text. It allocates nothing, and is fast: it
-// is called for each text of each request.
+// mayHide reports whether a text may match one of the patterns of secrets. It allocates nothing and
+// is fast, because the server calls it for each text of each request.
 func mayHide(s string) bool {
 	for i := 0; i < len(s); i++ {
 		for len(s)-i >= 8 && allOrdinary(s[i:i+8]) {
@@ -126,17 +129,19 @@ func mayHide(s string) bool {
 	return false
 }
 
-// allOrdinary reports whether eight bytes are all ordinary. It may return false for a control character.
+// allOrdinary reports whether the first eight bytes of s are all ordinary. It may return false if
+// one of them is a control character, although that is ordinary too.
 func allOrdinary(s string) bool {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	_ = s[7]
 	v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	below := func(v, n uint64) uint64 { return (v - n*each) &^ v } // has a high bit if a byte is less than n
+	below := func(v, n uint64) uint64 { return (v - n*each) &^ v } // has the high bit of a byte set if that byte of v is less than n
 	return (below(v, ' '+1)|below(v^'='*each, 1)|below(v^'J'*each, 1))&high == 0
 }
 
-// lastLetters are the last letters of schemeWords and namedEnds, in both cases. No letter beyond ASCII
-// stands for one of them in a pattern, as one does for k and for s.
+// lastLetters has the last letters of schemeWords and namedEnds, in lower and upper case. A pattern
+// that ignores case matches each of them only with these two; only k and s match another letter
+// too.
 var lastLetters = func() (last [256]bool) {
 	for _, word := range slices.Concat(schemeWords, namedEnds) {
 		c := word[len(word)-1:]
@@ -145,9 +150,9 @@ var lastLetters = func() (last [256]bool) {
 	return last
 }()
 
-// endsInOne reports whether a text ends in one of the words, in any letter case. It also returns true if
-// there are letters near the end that are not of ASCII, because the patterns take some of them for
-// letters of ASCII: the sign of Kelvin for k.
+// endsInOne reports whether a text ends in one of the words, in any letter case. It also returns
+// true if a non-ASCII character is near the end, because a pattern that ignores case takes some of
+// these for ASCII letters, such as the Kelvin sign for k.
 func endsInOne(s string, words []string) bool {
 	const longest = len("hmac-sha256")
 	if s == "" || !lastLetters[s[len(s)-1]] {
@@ -166,8 +171,8 @@ func endsInOne(s string, words []string) bool {
 	return false
 }
 
-// shownHeaders are the headers whose values are recorded. A header that is not among them may hold
-// a secret. Those with the prefixes of shownPrefixes are recorded too.
+// shownHeaders are the headers whose values are recorded, besides those with a prefix in
+// shownPrefixes. The value of any other header may be a secret and is replaced.
 var shownHeaders = map[string]bool{
 	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Allow": true, "Api-Supported-Versions": true,
 	"Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Length": true, "Content-Type": true,
@@ -181,12 +186,12 @@ var shownHeaders = map[string]bool{
 
 var shownPrefixes = []string{"Access-Control-", "Confab-", "Repeatability-", "Sec-Fetch-", "Sec-Websocket-Version", "X-Forwarded-"}
 
-// Headers returns the headers with one value each, as Header does. Several values are joined by
-// commas.
+// Headers returns the headers without secrets, with one value for each name. It joins several
+// values by commas, and cleans the result as Header does.
 func Headers(h http.Header) map[string]string {
 	all := make(map[string]string, len(h))
 	for name, values := range h {
-		if values == nil { // the server leaves it out
+		if values == nil { // nil: net/http does not send this header
 			continue
 		}
 		all[name] = Header(name, strings.Join(values, ", "))
@@ -194,8 +199,9 @@ func Headers(h http.Header) map[string]string {
 	return all
 }
 
-// Header returns the value of a header, which has a name in the canonical form, without secrets. Of
-// Authorization the scheme stays. Of headers that are not known to be harmless nothing does.
+// Header returns the value of a header without secrets. name is in canonical form. Of the header
+// Authorization only the scheme remains. A header that is not known to be harmless loses its whole
+// value.
 func Header(name, value string) string {
 	if name == "Authorization" {
 		switch kind, _, _ := strings.Cut(value, " "); {
@@ -216,7 +222,8 @@ func Header(name, value string) string {
 	return Text(value)
 }
 
-// Query returns the parameters with one value each, and only the api-version if bare is set.
+// Query returns the query parameters without secrets, with one value for each name. If bare is
+// true, it returns only api-version.
 func Query(q url.Values, bare bool) map[string]string {
 	all := make(map[string]string, len(q))
 	for name, values := range q {
@@ -231,8 +238,8 @@ func Query(q url.Values, bare bool) map[string]string {
 	return all
 }
 
-// RawQuery returns the query of a URL without secrets, as Query does. It allocates nothing for a query
-// without secrets and percent-encodings.
+// RawQuery returns the query string of a URL without secrets. If bare is true, only api-version
+// remains. It allocates nothing for a query without secrets and percent-encodings.
 func RawQuery(raw string, bare bool) string {
 	same := true
 	for part := range strings.SplitSeq(raw, "&") {
@@ -250,7 +257,8 @@ func RawQuery(raw string, bare bool) string {
 	return strings.Join(parts, "&")
 }
 
-// cleanPart returns one parameter of a query, escaped, without secrets, or "" if bare leaves it out.
+// cleanPart returns one parameter of a query string, escaped and without secrets. If bare is true,
+// it returns "" for every parameter but api-version.
 func cleanPart(part string, bare bool) string {
 	name, value, assigned := strings.Cut(part, "=")
 	if strings.ContainsAny(part, "%+") {
@@ -274,8 +282,8 @@ func cleanPart(part string, bare bool) string {
 	return url.QueryEscape(Text(name)) + "=" + url.QueryEscape(Text(value))
 }
 
-// JSON returns a body as JSON without secrets: null if it is empty, itself if it is JSON, and
-// otherwise its text as a string. The members of objects keep their order.
+// JSON returns a body, as JSON and without secrets: null for an empty body, JSON as it is,
+// and any other text as a JSON string. The members of objects keep their order.
 func JSON(data []byte) json.RawMessage {
 	text, isJSON := clean(data)
 	switch {
@@ -287,8 +295,8 @@ func JSON(data []byte) json.RawMessage {
 	return quote(string(text))
 }
 
-// BodyText returns the text of a body without secrets. JSON loses the blanks between its tokens. changed
-// reports whether the body had a secret, or bytes that are no text.
+// BodyText returns the text of a body without secrets. In JSON it removes the white space between
+// tokens. changed is true if the body contained a secret or bytes that are not UTF-8.
 func BodyText(data []byte) (text string, changed bool) {
 	out, isJSON := clean(data)
 	if !isJSON {
@@ -301,7 +309,7 @@ func BodyText(data []byte) (text string, changed bool) {
 	return string(out), err != nil || !bytes.Equal(same.Bytes(), out)
 }
 
-// bom is the byte order mark of UTF-8, which JSON may begin with.
+// bom is the byte order mark of UTF-8. JSON from some clients begins with it.
 const bom = "\xef\xbb\xbf"
 
 // clean returns a body without secrets, and whether it is JSON.
@@ -310,7 +318,7 @@ func clean(data []byte) (text []byte, isJSON bool) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, false
 	}
-	if json.Valid(data) { // it also bounds the depth
+	if json.Valid(data) { // it also refuses JSON that is nested too deeply
 		in := json.NewDecoder(bytes.NewReader(data))
 		in.UseNumber()
 		var out bytes.Buffer
@@ -322,7 +330,8 @@ func clean(data []byte) (text []byte, isJSON bool) {
 	return []byte(Text(plain)), false
 }
 
-// cleanString returns a string of JSON without secrets. secret says that all of it is one.
+// cleanString returns a JSON string without secrets. If secret is true, the whole string is a
+// secret.
 func cleanString(s string, secret bool) string {
 	if secret && s != "" {
 		return Sanitized
@@ -330,8 +339,8 @@ func cleanString(s string, secret bool) string {
 	return Text(s)
 }
 
-// copyValue copies the next JSON value, with what text returns in place of each string. secret says
-// that the value is that of a secret member.
+// copyValue copies the next JSON value from in to out. It replaces each string by the result of
+// text. secret is true if the value belongs to a member with a secret name.
 func copyValue(in *json.Decoder, out *bytes.Buffer, text func(s string, secret bool) string, secret bool) error {
 	t, err := in.Token()
 	if err != nil {
@@ -356,8 +365,9 @@ func copyValue(in *json.Decoder, out *bytes.Buffer, text func(s string, secret b
 	return nil
 }
 
-// copyInside copies the rest of an array or an object, of which open was read. text and secret are as in
-// copyValue, but the time at which a token ends is no secret.
+// copyInside copies the rest of an array or an object whose first token, open, was read. text and
+// secret are as in copyValue. In a secret object, the member expiresOn is copied unchanged, because
+// it is a time.
 func copyInside(in *json.Decoder, out *bytes.Buffer, text func(s string, secret bool) string, open json.Delim, secret bool) error {
 	out.WriteString(open.String())
 	for first := true; in.More(); first = false {
@@ -370,8 +380,8 @@ func copyInside(in *json.Decoder, out *bytes.Buffer, text func(s string, secret 
 			if err != nil {
 				return err
 			}
-			name := t.(string)                                                       // the decoder accepts no other key
-			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn") // of an accessToken
+			name := t.(string)                                                       // cannot fail: the decoder accepts only strings as names
+			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn") // expiresOn of the object accessToken is no secret
 			out.Write(quote(text(name, false)))
 			out.WriteByte(':')
 		}
@@ -387,12 +397,13 @@ func copyInside(in *json.Decoder, out *bytes.Buffer, text func(s string, secret 
 	return nil
 }
 
-// quote returns a text as a JSON string that reads well: < and & stay.
+// quote returns a text as a JSON string. It does not escape <, > and &, so that people can read
+// them.
 func quote(s string) []byte {
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
-	if err := out.Encode(s); err != nil { // impossible: every string can be encoded
+	if err := out.Encode(s); err != nil { // cannot happen: JSON can encode every string
 		panic(err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSecretMembersAreHiddenWhole cleans bodies whose secret members are arrays and objects.
+// TestSecretMembersAreHiddenWhole cleans bodies in which the value of a secret member is an array
+// or an object. No string in it may remain.
 func TestSecretMembersAreHiddenWhole(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"token":["a","b"],"x":"c"}`:                                           `{"token":["sanitized","sanitized"],"x":"c"}`,
@@ -18,8 +19,8 @@ func TestSecretMembersAreHiddenWhole(t *testing.T) {
 	}
 }
 
-// TestSecretMembersAreHiddenWhereBodiesEnd cleans bodies that are cut off within a secret, at every
-// byte.
+// TestSecretMembersAreHiddenWhereBodiesEnd cuts a body off at every byte of a secret and cleans it.
+// No part of the secret may remain.
 func TestSecretMembersAreHiddenWhereBodiesEnd(t *testing.T) {
 	const body = `{"name":"Ann","password":"hush\\\"hush\nhush"}`
 	for n := strings.Index(body, "hush") + len("hush"); n < len(body); n++ {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestOrdinaryTextStays checks that texts which only look a little like secrets are recorded.
+// TestOrdinaryTextStays checks that Text does not change texts that only resemble secrets.
 func TestOrdinaryTextStays(t *testing.T) {
 	for _, text := range []string{
 		"the bearer of news", "a token of thanks", "eyJ is how tokens begin", "https://x/messages?syncState=abc&startTime=1%2F1&api-version=2021-09-07",
@@ -25,8 +25,8 @@ func TestOrdinaryTextStays(t *testing.T) {
 	}
 }
 
-// FuzzJSON checks that every body becomes valid JSON, that JSON keeps its shape, and that no
-// token stays.
+// FuzzJSON checks that JSON returns valid JSON for every body, that a body in JSON keeps its
+// structure, and that no token remains.
 func FuzzJSON(f *testing.F) {
 	for _, s := range []string{"", "null", `{"a":[1,"eyJab.cd.ef",{"token":"x"}]}`, "\xef\xbb\xbf{}", `{"token":"`, "\xff", `{"a":1}{"b":2}`, "-0.0e1"} {
 		f.Add([]byte(s))
@@ -46,7 +46,7 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// shape returns the kinds of the tokens of JSON, in order.
+// shape returns the kinds of the tokens in a JSON text, in order.
 func shape(data []byte) string {
 	var b strings.Builder
 	for d := json.NewDecoder(bytes.NewReader(data)); ; {
@@ -58,7 +58,8 @@ func shape(data []byte) string {
 	}
 }
 
-// FuzzText checks that Text finds what the patterns find that it does not try on every text.
+// FuzzText checks that Text, which tries a pattern only on some texts, finds all that the patterns
+// match.
 func FuzzText(f *testing.F) {
 	for _, s := range []string{
 		"", "plain", "application/json; charset=utf-8", "eyJab.cd.ef", "xeyJab.cd.ef=", "token=x", "AccessKey \t= abc", "access_to\u212aen=abc", "\u017fig=abc", "pa\u017fsword =\n=x",

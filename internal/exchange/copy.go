@@ -1,9 +1,10 @@
-// Package exchange copies what passes through a handler, and removes the secrets from it.
+// Package exchange copies the requests and responses of an http.Handler, without the secrets in
+// them.
 //
-// Two packages use it: internal/record, which writes the requests and answers of a development server
-// to files, and internal/traffic, which keeps the newest ones in memory. [Begin] copies the bodies
-// while a handler reads and writes them. The functions of clean.go replace tokens, keys and
-// signatures by the word "sanitized".
+// Two packages use it: internal/record, which writes the requests and responses of a development
+// server to files, and internal/traffic, which keeps the newest ones in memory. [Begin] starts to
+// copy a request: it copies the bodies while the handler reads and writes them. The functions of
+// clean.go replace tokens, keys and signatures by the word "sanitized".
 package exchange
 
 import (
@@ -13,36 +14,38 @@ import (
 	"net/http"
 )
 
-// Body is a copy of a body, or of its beginning.
+// Body is a copy of a request's or response's body, or of the body's beginning.
 type Body struct {
 	Data []byte
-	Cut  bool  // bytes are missing in Data
-	Size int64 // of the whole body, as far as the handler has read or written it
+	Cut  bool  // Data lacks bytes of the body
+	Size int64 // number of bytes that the handler has read or written, copied or not
 }
 
 // Options configures a Copy.
 type Options struct {
-	// Bare leaves out the bodies.
+	// Bare makes the Copy contain no bodies.
 	Bare bool
-	// Room returns how many of n further bytes of a body are copied, and takes them from the caller's
-	// limits. If there are fewer than n, the body is cut.
+	// Room returns how many of the next n bytes of a body the Copy may copy, and counts them
+	// against the limits of the caller. If the result is less than n, the copy of the body is
+	// incomplete.
 	Room func(body *Body, n int) int
-	// Answered is called when the answer begins, after Status and Answer were set. It may be nil.
+	// Answered is called when the response begins, after Status and Answer were set. It may be nil.
 	Answered func()
 }
 
-// Copy is the copy of one request and its answer. Only the goroutine of the handler may use it.
+// Copy is the copy of a request and its response. It is not safe for concurrent use: only the
+// handler's goroutine may use it.
 type Copy struct {
 	In, Out Body
-	Status  int         // 0: the handler has not answered
-	Answer  http.Header // when the answer began
+	Status  int         // of the response; 0: the handler has not responded
+	Answer  http.Header // the response's header, copied when the response began
 
 	o        Options
 	switches bool // the request asks to switch protocols
 }
 
-// Begin returns a new Copy, with the writer and the request that the handler gets in place of w and r.
-// The request is a shallow copy, because net/http must find its own body in the original.
+// Begin returns a new Copy, and the writer and the request to pass to the handler instead of w and
+// r. The request is a shallow copy of r, because net/http must find its own body in r.
 func Begin(w http.ResponseWriter, r *http.Request, o Options) (*Copy, http.ResponseWriter, *http.Request) {
 	c := &Copy{o: o, switches: r.Header.Get("Upgrade") != ""}
 	in := *r
@@ -52,14 +55,16 @@ func Begin(w http.ResponseWriter, r *http.Request, o Options) (*Copy, http.Respo
 	return c, &writer{w, c}, &in
 }
 
-// End notes the status of a handler that has returned without writing anything: 200.
+// End must be called when the handler has returned. If the handler has written nothing, End sets
+// the status to 200, which net/http then sends.
 func (c *Copy) End(w http.ResponseWriter) {
 	if c.Status == 0 {
 		c.begin(http.StatusOK, w.Header())
 	}
 }
 
-// begin notes the status and the header of the answer, unless it is a provisional one.
+// begin stores the status and the header of the response. It ignores a provisional response, such
+// as 100.
 func (c *Copy) begin(status int, header http.Header) {
 	if c.Status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
@@ -70,7 +75,7 @@ func (c *Copy) begin(status int, header http.Header) {
 	}
 }
 
-// take appends bytes to the copy of a body, as far as Options.Room lets it.
+// take appends bytes to the copy of a body, at most as many as Options.Room allows.
 func (c *Copy) take(body *Body, p []byte) {
 	body.Size += int64(len(p))
 	n := c.o.Room(body, len(p))
@@ -78,7 +83,7 @@ func (c *Copy) take(body *Body, p []byte) {
 	body.Cut = body.Cut || n < len(p)
 }
 
-// reader is the body of a request. It copies what the handler reads.
+// reader is a request body that copies each byte that the handler reads.
 type reader struct {
 	io.ReadCloser
 	copy *Copy
@@ -90,7 +95,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writer is the http.ResponseWriter of a request that is copied.
+// writer is an http.ResponseWriter that copies the response that the handler writes.
 type writer struct {
 	http.ResponseWriter
 	copy *Copy
@@ -109,14 +114,16 @@ func (w *writer) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// FlushError implements the Flush of http.ResponseController. The first flush sends the header.
+// FlushError flushes the response, and copies the header if this flush sends it.
+// http.ResponseController calls it.
 func (w *writer) FlushError() error {
 	w.copy.begin(http.StatusOK, w.Header())
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack implements http.Hijacker. The handler then writes the response itself: one that takes
-// the connection switches protocols if it was asked to, and else sends an event stream.
+// Hijack implements http.Hijacker. After it, the handler writes the response to the
+// connection, where it is not copied. So Hijack stores the status: 101 if the request asks to
+// switch protocols, and otherwise 200, for an event stream.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
