@@ -1,9 +1,9 @@
-// Package figures keeps the figures of the last 15 minutes in memory: how many requests a server
-// has answered, how long they took, and how many connections it had. The operator's console shows
-// them, without Prometheus.
+// Package figures keeps statistics of a server in memory, for the last 15 minutes: how many
+// requests it answered, how long they took, and how many connections were open. The operator's
+// console shows them, so that it needs no Prometheus.
 //
-// Counting a request takes two or three atomic additions. A goroutine, [Figures.Run], gathers the
-// counters each second.
+// Counting a request takes two or three atomic additions. A goroutine, [Figures.Run], reads and
+// resets the counters each second.
 package figures
 
 import (
@@ -17,64 +17,66 @@ import (
 )
 
 const (
-	// Step is the time between two points that are kept.
+	// Step is the length of time that one of the kept points covers.
 	Step = 5 * time.Second
-	// Kept is the number of points that are kept: those of 15 minutes.
+	// Kept is the maximum number of points in memory: those of the last 15 minutes.
 	Kept = 180
-	// second is the time between two points for subscribers.
+	// second is the length of time that a point for a Subscription covers.
 	second = time.Second
-	// queue is the number of points that wait for a slow subscriber. The oldest is dropped then.
+	// queue is the number of points that a Subscription holds for a slow reader. If it is full, a
+	// new point replaces the oldest.
 	queue = 4
-	// maxReasons is the most reasons of refusals that are counted apart. The server has a fixed
-	// set of fewer; the bound holds if it does not.
+	// maxReasons is the maximum number of reasons of refusals that have counters of their own.
+	// It bounds the memory; the server has fewer reasons.
 	maxReasons = 128
 )
 
-// Point has the figures of a second or of a Step, in the form of the operator's API.
+// Point has the statistics of one second or of one Step. Its JSON is the form of the operator's
+// API.
 type Point struct {
-	Time        string  `json:"t"` // its end, in RFC 3339
+	Time        string  `json:"t"` // end of the time that the point covers, in RFC 3339
 	Requests    uint64  `json:"requests"`
-	Refused     uint64  `json:"refused"` // with a status of 400 to 499
-	Errors      uint64  `json:"errors"`  // with a status of 500 and above, or without an answer
+	Refused     uint64  `json:"refused"` // number of responses with a status from 400 to 499
+	Errors      uint64  `json:"errors"`  // number of responses with a status from 500, and of requests without a response
 	Sends       uint64  `json:"sends"`
-	P50         float64 `json:"p50"`    // milliseconds that half of the requests took at most; up to a quarter too much
-	P99         float64 `json:"p99"`    // milliseconds
-	Commit      float64 `json:"commit"` // milliseconds, mean time of a commit
+	P50         float64 `json:"p50"`    // median duration in milliseconds, rounded up by at most a quarter
+	P99         float64 `json:"p99"`    // 99 % of the requests took at most so many milliseconds, rounded like P50
+	Commit      float64 `json:"commit"` // mean duration of a commit of the store, in milliseconds
 	Connections int     `json:"connections"`
 	Live        int     `json:"live"`
 }
 
-// Gauges are the figures that are read once a second.
+// Gauges are values that change in both directions. Figures reads them once a second.
 type Gauges struct {
-	Connections int // open connections
-	Live        int // live connections
+	Connections int // number of open connections
+	Live        int // number of open connections for live events
 }
 
 // Figures counts requests and commits. It is safe for concurrent use.
 type Figures struct {
 	gauges func() Gauges
-	since  time.Time // the start
+	since  time.Time // when counting began
 
 	took                   histogram
 	refused, errors, sends atomic.Uint64
-	commits, commitTime    atomic.Uint64 // commitTime is in nanoseconds
+	commits, commitTime    atomic.Uint64 // commitTime is the sum of durations in nanoseconds
 
 	mu        sync.Mutex // guards the fields below
 	points    []Point    // at most Kept, the oldest first
-	step      sum        // of the seconds since the last point
-	seconds   int        // in step
-	total     uint64     // requests until the last second
-	allRefuse uint64     // requests that were refused, or failed, until the last second
+	step      sum        // counts since the end of the last of points
+	seconds   int        // number of seconds that step covers
+	total     uint64     // number of requests until the end of the last second
+	allRefuse uint64     // number of refused and failed requests until then
 	reasons   map[string]uint64
 	following map[*Subscription]bool
 }
 
-// New returns Figures that have counted nothing. Run calls gauges once a second.
+// New returns a Figures whose counters are 0. Its method Run calls gauges once a second.
 func New(gauges func() Gauges) *Figures {
 	return &Figures{gauges: gauges, since: time.Now(), reasons: map[string]uint64{}, following: map[*Subscription]bool{}}
 }
 
-// Request counts a request of a client. status is 0 if it got no answer.
+// Request counts a client's request and its duration. status is 0 if the request got no response.
 func (f *Figures) Request(operation string, status int, took time.Duration) {
 	f.took.add(took)
 	switch {
@@ -87,7 +89,7 @@ func (f *Figures) Request(operation string, status int, took time.Duration) {
 	}
 }
 
-// Batch counts a commit of the store.
+// Batch counts a commit of the store and its duration.
 func (f *Figures) Batch(took time.Duration) {
 	f.commits.Add(1)
 	f.commitTime.Add(uint64(max(took, 0)))
@@ -103,14 +105,14 @@ func (f *Figures) Refused(reason string) {
 	f.reasons[reason]++
 }
 
-// sum has the counts of some time.
+// sum has the counts of a period.
 type sum struct {
 	took                   counts
 	refused, errors, sends uint64
 	commits, commitTime    uint64
 }
 
-// take returns the counts since the last call.
+// take returns the counts since its last call and resets the counters.
 func (f *Figures) take() (s sum) {
 	s.took = f.took.take()
 	s.refused, s.errors, s.sends = f.refused.Swap(0), f.errors.Swap(0), f.sends.Swap(0)
@@ -129,7 +131,7 @@ func (s *sum) add(o *sum) {
 	s.commitTime += o.commitTime
 }
 
-// point returns the figures of the counts, for a time that ends at end.
+// point converts the counts of a period to a Point. end is the end of the period.
 func (s *sum) point(end time.Time, g Gauges) Point {
 	p := Point{
 		Time: end.UTC().Format("2006-01-02T15:04:05.000Z"), Requests: s.took.total(), Refused: s.refused, Errors: s.errors, Sends: s.sends,
@@ -141,7 +143,7 @@ func (s *sum) point(end time.Time, g Gauges) Point {
 	return p
 }
 
-// Run gathers the counters each second until ctx is done.
+// Run calls tick each second until ctx is done.
 func (f *Figures) Run(ctx context.Context) {
 	ticks := time.NewTicker(second)
 	defer ticks.Stop()
@@ -155,7 +157,8 @@ func (f *Figures) Run(ctx context.Context) {
 	}
 }
 
-// tick ends a second.
+// tick ends the present second: it sends a point to each Subscription, and at the end of a Step
+// adds one to points.
 func (f *Figures) tick(now time.Time) {
 	g, s := f.gauges(), f.take()
 	p := s.point(now, g)
@@ -177,28 +180,29 @@ func (f *Figures) tick(now time.Time) {
 	f.step, f.seconds = sum{}, 0
 }
 
-// Points returns the points that are kept, the oldest first.
+// Points returns the points of the last 15 minutes, the oldest first.
 func (f *Figures) Points() []Point {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]Point{}, f.points...)
 }
 
-// Totals has the numbers since the start.
+// Totals has the numbers of requests since the start of the server.
 type Totals struct {
 	Requests uint64 `json:"requests"`
 	Refused  uint64 `json:"refused"`
-	Since    string `json:"since"` // the start, in RFC 3339
+	Since    string `json:"since"` // when the server started, in RFC 3339
 }
 
-// Totals returns the numbers of requests since the start. They do not have the present second.
+// Totals returns the numbers of requests since the start of the server, without those of the
+// present second.
 func (f *Figures) Totals() Totals {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return Totals{Requests: f.total, Refused: f.allRefuse, Since: f.since.UTC().Format("2006-01-02T15:04:05.000Z")}
 }
 
-// Refusal is a reason and how many requests were refused for it.
+// Refusal is a reason for refusing requests, with the number of requests that were refused for it.
 type Refusal struct {
 	Reason string `json:"reason"`
 	Count  uint64 `json:"count"`
@@ -217,13 +221,13 @@ func (f *Figures) Refusals() []Refusal {
 	return all
 }
 
-// Subscription gets a point each second. If nobody takes them, the oldest are dropped.
+// Subscription receives a Point each second. If its reader is slow, new points replace the oldest.
 type Subscription struct {
 	f *Figures
 	c chan Point
 }
 
-// Follow returns a subscription. The caller must call Close.
+// Follow returns a new Subscription. The caller must call its method Close.
 func (f *Figures) Follow() *Subscription {
 	s := &Subscription{f: f, c: make(chan Point, queue)}
 	f.mu.Lock()
@@ -232,7 +236,7 @@ func (f *Figures) Follow() *Subscription {
 	return s
 }
 
-// Points returns the channel of the points.
+// Points returns the channel that receives the points.
 func (s *Subscription) Points() <-chan Point { return s.c }
 
 // Close ends the subscription.
@@ -242,8 +246,8 @@ func (s *Subscription) Close() {
 	delete(s.f.following, s)
 }
 
-// give adds a point to the channel, in place of the oldest one if it is full. Only one goroutine
-// calls it.
+// give sends a point to the channel. If the channel is full, it first removes the oldest point.
+// Only one goroutine may call it.
 func (s *Subscription) give(p Point) {
 	for {
 		select {
@@ -258,19 +262,19 @@ func (s *Subscription) give(p Point) {
 	}
 }
 
-// buckets is the number of buckets of a histogram. Four buckets double the time: from 1 µs to
-// more than an hour.
+// buckets is the number of buckets of a histogram of durations, from 1 µs to more than an
+// hour. There are four buckets from each duration to its double.
 const buckets = 4 * 32
 
-// counts has the number of requests by how long they took.
+// counts has, for each bucket, the number of requests whose duration was in it.
 type counts [buckets]uint64
 
-// histogram is a counts that several goroutines count in.
+// histogram has the same numbers as counts, and is safe for concurrent use.
 type histogram [buckets]atomic.Uint32
 
 func (h *histogram) add(took time.Duration) { h[bucketOf(took)].Add(1) }
 
-// take returns the counts since the last call.
+// take returns the counts since its last call and resets the histogram.
 func (h *histogram) take() (c counts) {
 	for i := range h {
 		if h[i].Load() != 0 {
@@ -280,8 +284,8 @@ func (h *histogram) take() (c counts) {
 	return c
 }
 
-// bucketOf returns the index of the bucket of a time: four times the number of the highest bit of its
-// microseconds, plus the two bits below it.
+// bucketOf returns the index of the bucket for a duration. The position of the highest bit of its
+// microseconds, times four, is the first part of the index; the two bits below that bit are added.
 func bucketOf(took time.Duration) int {
 	us := uint64(max(took.Microseconds(), 1))
 	high := bits.Len64(us) - 1
@@ -289,7 +293,7 @@ func bucketOf(took time.Duration) int {
 	return min(4*high+int(below), buckets-1)
 }
 
-// endOf returns the end of a bucket in milliseconds.
+// endOf returns the upper limit of a bucket in milliseconds.
 func endOf(bucket int) float64 {
 	high, below := bucket/4, bucket%4
 	return float64(uint64(1)<<high) * (1 + float64(below+1)/4) / 1000
@@ -302,8 +306,8 @@ func (c *counts) total() (n uint64) {
 	return n
 }
 
-// quantile returns the milliseconds that the share q of the requests took at most, or 0 if there
-// were none.
+// quantile returns a number of milliseconds that the share q of the requests did not exceed. It
+// returns 0 if there were no requests.
 func (c *counts) quantile(q float64) float64 {
 	n := c.total()
 	if n == 0 {

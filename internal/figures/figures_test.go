@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestPoints counts requests for 16 minutes. The points of the last 15 must be there, with what
-// was counted in their steps.
+// TestPoints counts requests for 16 minutes. It checks that the points of the last 15 minutes,
+// and only these, are kept, and that each has the counts of its Step.
 func TestPoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := New(func() Gauges { return Gauges{Connections: 3, Live: 2} })
@@ -57,7 +57,8 @@ func TestPoints(t *testing.T) {
 	})
 }
 
-// TestBuckets checks that each time is in a bucket that ends at most a quarter above it.
+// TestBuckets checks that the upper limit of a duration's bucket is above the duration by at most a
+// quarter.
 func TestBuckets(t *testing.T) {
 	for us := int64(1); us < 1<<40; us += 1 + us/7 {
 		took := time.Duration(us) * time.Microsecond
@@ -72,7 +73,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestReasons checks that the number of reasons is bounded, and their order.
+// TestReasons checks the order of the reasons that Refusals returns, and that their number is
+// bounded.
 func TestReasons(t *testing.T) {
 	f := New(func() Gauges { return Gauges{} })
 	for i := range 2 * maxReasons {
