@@ -1,6 +1,7 @@
-// Package hijack takes over HTTP/1 connections from net/http. A write to a Conn fails if the
-// client takes no byte for too long. The errors distinguish a client that is slow or has lost
-// its network from one that has closed the connection. The package knows nothing of chat.
+// Package hijack takes over HTTP/1 connections from net/http, so that a handler can read and
+// write bytes directly. A write to a Conn fails if the client takes no byte for too long. The
+// errors distinguish a client that is slow or has lost its network from one that has closed
+// the connection. The package knows nothing of chat.
 package hijack
 
 import (
@@ -21,10 +22,9 @@ import (
 const MaxRecord = 16 << 10
 
 const (
-	// Goodbye is the time that a write may still take after Interrupt was called.
+	// Goodbye is the longest time that a write may take after Interrupt was called.
 	Goodbye = 50 * time.Millisecond
-	// hearing is the longest time for which a failed Write waits for the running Read to fail
-	// too.
+	// hearing is the longest time that a failed Write waits for the concurrent Read to fail.
 	hearing = time.Second
 )
 
@@ -38,16 +38,16 @@ type Conn struct {
 	net     net.Conn
 	timeout time.Duration
 
-	inRead  atomic.Bool   // Read waits for the client
+	inRead  atomic.Bool   // true while a Read waits for the client
 	reading chan struct{} // closed when a Read has failed; then readErr is set
-	readErr error         // why; os.ErrDeadlineExceeded if a Write has ended the Read
+	readErr error         // the error of that Read; os.ErrDeadlineExceeded if a Write has ended it
 	ended   error         // the error that Read has returned
 
-	sending  sync.Mutex // held while something is written; guards writeErr
-	writeErr error      // why a write failed
+	sending  sync.Mutex // held during each write; guards writeErr
+	writeErr error      // the error of the first write that failed
 
 	mu     sync.Mutex // guards the fields below
-	until  time.Time  // the deadline of writes that is set
+	until  time.Time  // the deadline for writes that was set last
 	hurry  bool       // Interrupt was called
 	broken bool       // a write failed, or Abort was called
 	pulled bool       // a write failed and has ended the Read
@@ -76,8 +76,8 @@ func rawConn(conn net.Conn) net.Conn {
 	return conn
 }
 
-// Net returns the connection that was taken over. Do not call its Read, Write and Close after
-// the methods of the same name of c.
+// Net returns the connection that was taken over. The caller must use the methods Read, Write
+// and Close of c, not those of the result.
 func (c *Conn) Net() net.Conn { return c.net }
 
 // Write writes b. It fails if the client takes no byte for the timeout given to Take; the
@@ -91,7 +91,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		}
 		wrote, err := c.net.Write(b[n:min(len(b), n+MaxRecord)])
 		n += wrote
-		again := errors.Is(err, os.ErrDeadlineExceeded) && wrote > 0 && !c.hurried() // the client has taken a part
+		again := errors.Is(err, os.ErrDeadlineExceeded) && wrote > 0 && !c.hurried() // retry: the deadline passed, but the client took some bytes
 		if err != nil && !again {
 			c.writeErr = err
 			c.Abort()
@@ -101,9 +101,9 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// setDeadline sets the deadline of the next write to the timeout from now. It keeps the
-// present deadline if that is at most a 32nd of the timeout earlier, because setting it costs
-// as much as a tenth of a write. It fails if the connection is broken or closed.
+// setDeadline sets the deadline of the next write to the timeout from now. If the present
+// deadline is earlier by at most 1/32 of the timeout, it keeps that, because setting a
+// deadline costs a tenth of a write. It fails if the connection is broken or closed.
 func (c *Conn) setDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,13 +127,14 @@ func (c *Conn) hurried() bool {
 	return c.hurry
 }
 
-// Interrupt limits the running Write, and each later one, to the time Goodbye.
+// Interrupt makes the running Write, and each later one, fail if it takes longer than Goodbye from
+// now or from its beginning.
 func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.hurry && !c.closed {
 		c.hurry = true
-		c.net.SetWriteDeadline(time.Now().Add(min(c.timeout, Goodbye))) // of a Write that runs
+		c.net.SetWriteDeadline(time.Now().Add(min(c.timeout, Goodbye))) // for the running Write
 	}
 }
 
@@ -172,7 +173,7 @@ func (c *Conn) AwaitInput(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.pulled {
-		c.net.SetReadDeadline(time.Now().Add(d)) // fails on a closed connection: so does Read
+		c.net.SetReadDeadline(time.Now().Add(d)) // ignore the error: if the connection is closed, Read fails too
 	}
 }
 
@@ -209,15 +210,15 @@ func (c *Conn) endRead(err error) {
 	close(c.reading)
 }
 
-// If a client's machine acknowledges nothing for too long (limitUnacknowledged), the kernel
-// reports this only once, either to a Read or to a Write. Later calls find a closed
-// connection. Therefore a Read that fails uses the error of a Write that runs at the same
-// time, and a Write that fails uses the error of the Read.
+// The kernel reports only once, either to a Read or to a Write, that a client's machine has
+// acknowledged nothing for too long (see limitUnacknowledged). Later calls only find a
+// closed connection. Therefore a Read that fails takes over the error of a concurrent
+// Write, and the reverse.
 
 // overdueRead returns the error for a failed Read. It is the error of the running Write if the
 // kernel has reported its timeout to the Write, or if the Write has ended the Read.
 func (c *Conn) overdueRead() error {
-	c.Interrupt() // so that the lock is free soon
+	c.Interrupt() // so that a running Write soon unlocks sending
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if errors.Is(c.readErr, os.ErrDeadlineExceeded) || errors.Is(c.writeErr, syscall.ETIMEDOUT) {
@@ -233,7 +234,7 @@ func (c *Conn) overdueWrite(err error) error {
 	overdue := errors.Is(err, os.ErrDeadlineExceeded)
 	if !overdue && c.inRead.Load() {
 		c.pull()
-		timer := time.NewTimer(hearing) // the client may have sent something, which the reader handles
+		timer := time.NewTimer(hearing) // Read may not fail now: it may have received bytes
 		defer timer.Stop()
 		select {
 		case <-c.reading:

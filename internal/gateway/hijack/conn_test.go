@@ -19,11 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ends are the errors with which the Read and the Write of a connection have failed.
+// ends has the errors that ended the Read and the Write of a connection.
 type ends struct{ read, write error }
 
-// take makes a server take over a connection. The server then reads and writes until both
-// fail. take returns both sides of the connection, and a channel that receives the two errors.
+// take connects a client to a server that takes over the connection. The server then reads and
+// writes at the same time until both fail. take returns both sides of the connection, and a
+// channel that receives the two errors.
 func take(t *testing.T, secure bool, timeout time.Duration) (client net.Conn, server *hijack.Conn, done <-chan ends) {
 	t.Helper()
 	taken := make(chan *hijack.Conn, 1)
@@ -82,7 +83,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// each runs a test as two subtests, over plain connections and over TLS.
+// each runs a test as two subtests: over a plain connection and over TLS.
 func each(t *testing.T, test func(t *testing.T, secure bool)) {
 	t.Run("plain", func(t *testing.T) { test(t, false) })
 	t.Run("TLS", func(t *testing.T) { test(t, true) })
@@ -125,7 +126,7 @@ func TestClientThatLeaves(t *testing.T) {
 func TestSilence(t *testing.T) {
 	client, server, done := take(t, false, time.Minute)
 	server.AwaitInput(50 * time.Millisecond)
-	e := <-done // the client reads nothing, so that the Write waits
+	e := <-done // the Write was waiting, because the client reads nothing
 	if !errors.Is(e.read, hijack.ErrSilent) || !errors.Is(e.write, hijack.ErrSilent) {
 		t.Errorf("read: %v, write: %v; want ErrSilent", e.read, e.write)
 	}
@@ -149,7 +150,7 @@ func TestDrip(t *testing.T) {
 			ended <- err
 		}()
 		for range 91 {
-			time.Sleep(50 * time.Second) // of the bubble's clock
+			time.Sleep(50 * time.Second) // takes no real time in a synctest bubble
 			if _, err := client.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
