@@ -19,12 +19,12 @@ import (
 // Refusal is the error for a refused request, with the status and the message of the response.
 type Refusal struct {
 	Status     int
-	Message    string        // for the client and the access log
-	Reason     string        // why the caller was refused, for the log only: "token: revoked"; may be empty
-	Why        why.Cause     // the same as a row of the table of package why, for the log only
+	Message    string        // shown to the client and in the access log
+	Reason     string        // such as "token: revoked", for the log only; may be empty
+	Why        why.Cause     // the reason as a row of the table of package why, for the log only
 	RetryAfter time.Duration // 0: the response has no Retry-After
-	Cause      error         // for the log; may be nil
-	Hub        error         // the error of the hub that led to it, or nil
+	Cause      error         // the error behind the refusal, for the log; may be nil
+	Hub        error         // the error of gateway.Hub that led to the refusal, or nil
 }
 
 // Error returns the message, followed by the cause if there is one.
@@ -56,14 +56,14 @@ func (r *Refusal) SetRetryAfter(h http.Header) {
 	}
 }
 
-// Unauthorized returns a refusal with status 401, for a token, parameters or a sid that are
-// not valid.
+// Unauthorized returns a refusal with status 401, for an invalid token, invalid parameters
+// or an invalid sid (the id of a live connection's session).
 func Unauthorized(message string, cause why.Cause) *Refusal {
 	return &Refusal{Status: http.StatusUnauthorized, Message: message, Why: cause}
 }
 
 // TokenRefused returns a refusal with status 401, for a token or a sealed text that is not
-// valid. Its Reason, which only the log gets, comes from err.
+// valid. It takes its Reason, which only the log shows, from err.
 func TokenRefused(message string, err error) *Refusal {
 	r := Unauthorized(message, token.CauseOf(err))
 	if reason := token.ReasonOf(err); reason != "" {
@@ -72,17 +72,17 @@ func TokenRefused(message string, err error) *Refusal {
 	return r
 }
 
-// BadRequest returns a refusal with status 400, for a request that is not well formed.
+// BadRequest returns a refusal with status 400, for a malformed request.
 func BadRequest(message string, cause why.Cause) *Refusal {
 	return &Refusal{Status: http.StatusBadRequest, Message: message, Why: cause}
 }
 
-// statusGone is the status in logs and metrics of a request whose client has hung up. No
-// client reads such a response; the status distinguishes it from failures of the server.
+// statusGone is the status that logs and metrics show for a request whose client closed the
+// connection before the response. It distinguishes such requests from failures of the server.
 const statusGone = 499
 
-// Away returns a refusal with status 503, because the store cannot be read. If ctx was
-// canceled, the client has hung up, and the status is 499.
+// Away returns a refusal for a request that failed because the store cannot be read. Its status is
+// 503, or 499 if ctx was canceled because the client closed the connection.
 func Away(ctx context.Context, cause error) *Refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Refusal{Status: statusGone, Message: "the client has hung up", Why: why.Because(why.HungUp), Cause: cause}
@@ -112,7 +112,7 @@ var ofHub = map[gateway.Reason]struct {
 	gateway.Away:     {http.StatusServiceUnavailable, core.ErrBusy.Message, why.StoreAway},
 }
 
-// OfHub returns the refusal for an error of Hub.Open, Hub.Admit or Hub.At.
+// OfHub converts an error of Hub.Open, Hub.Admit or Hub.At to a refusal.
 func OfHub(err error) *Refusal {
 	var e *gateway.OpenError
 	if !errors.As(err, &e) {

@@ -28,7 +28,7 @@ import (
 // response or a field of an access record repeats.
 const MaxEcho = 200
 
-// anyChat is a set of scopes. A token must have at least one of them.
+// anyChat is the set of chat scopes. Live events need a token with at least one of them.
 const anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
 
 // Tokens verifies user access tokens. token.Authority implements it.
@@ -38,16 +38,16 @@ type Tokens interface {
 	Verify(ctx context.Context, text string) (token.Claims, error)
 }
 
-// Checks are the settings with which requests are checked. Tokens is required; without one of
-// the other fields there are no limits, no faults, no log or no access records. Use New to
-// make a Checks.
+// Checks contains the dependencies of the checks. Tokens is required. Without Limiter
+// there are no rate limits, and without Faults there are no injected faults. New returns a
+// Checks with defaults for the other fields.
 type Checks struct {
 	Tokens  Tokens
 	Limiter *limits.Limiter
 	Faults  *dev.Faults
 	Logger  *slog.Logger
 	Now     func() time.Time     // the real time, for access records
-	Access  func(gateway.Record) // many goroutines call it
+	Access  func(gateway.Record) // must be safe for concurrent use
 }
 
 // New returns c with defaults for the fields Logger, Now and Access if they are nil.
@@ -117,8 +117,8 @@ func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) 
 	return claims, nil
 }
 
-// Allow counts a request of a user against the rate limits. It fails with a *Refusal of status
-// 429 if the request exceeds one.
+// Allow counts a request of a user against the rate limits. If the request exceeds a limit, it
+// fails with a *Refusal of status 429.
 func (c *Checks) Allow(operation, user string) error {
 	if c.Limiter == nil {
 		return nil
@@ -130,8 +130,8 @@ func (c *Checks) Allow(operation, user string) error {
 	return nil
 }
 
-// Dropped is the error for a request whose connection is closed by an injected fault. Its text
-// is the note in the access log, the same as in package rest.
+// Dropped is the error for a request whose connection an injected fault closes. Its text is
+// the note about the request in the access log, as in package rest.
 type Dropped string
 
 // The values of Dropped: the connection is closed before or after the request was carried out.
@@ -168,9 +168,10 @@ func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, e
 	return f.Drop == "after", nil
 }
 
-// Record returns the access record of a request that has just begun. path is a pattern and
-// contains no secrets. The status, the note and the user are not known yet. The record shares
-// no memory with the request, because it is kept for as long as the connection is open.
+// Record returns the access record of a request that has just begun. path is the pattern of
+// the route, so it contains no secrets. The status, the note and the user are not known yet.
+// The record shares no memory with the request, because it is kept for as long as the
+// connection is open.
 func (c *Checks) Record(r *http.Request, path, operation, id string) gateway.Record {
 	method := http.MethodGet
 	if r.Method != method {
@@ -191,13 +192,15 @@ func clientAddress(r *http.Request) string {
 
 func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
 
-// Refused notes in a record why the request was refused, with the facts that are known of every request.
+// Refused stores the reasons of a refusal in the access record of the request, with facts about the
+// request such as its user.
 func (r *Refusal) Refused(record *gateway.Record) {
 	record.Note, record.Reason = r.Message, r.Reason
 	record.Why = r.Why.Also("user", why.User(record.User), "operation", record.Operation, "method", record.Method)
 }
 
-// Answered sets the durations in a record. Call it when the request was answered.
+// Answered sets the durations in the access record of a request. Call it when the response is
+// complete.
 func (c *Checks) Answered(r *gateway.Record) {
 	r.Took = c.Now().Sub(r.Time)
 	r.Duration = r.Took
