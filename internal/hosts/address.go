@@ -64,13 +64,13 @@ func ParseHost(text string) (host string, ok bool) {
 
 type addressKey struct{}
 
-// WithAddress returns a copy of the request that carries the address that a trusted proxy has
-// reported. The request's Host is not changed.
+// WithAddress returns a copy of the request whose context contains the address that a trusted
+// proxy has reported. It does not change the request's Host.
 func WithAddress(r *http.Request, a Address) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), addressKey{}, a))
 }
 
-// Forwarded returns the address that WithAddress has attached to the request, or the zero
+// Forwarded returns the address that WithAddress has stored in the request, or the zero
 // Address.
 func Forwarded(r *http.Request) Address {
 	a, _ := r.Context().Value(addressKey{}).(Address)
@@ -86,8 +86,8 @@ func Secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// Of returns the host that the client has asked for: the one that a trusted proxy has reported,
-// or else the Host header without a repeated port.
+// Of returns the host that the client has requested: the host that a trusted proxy has reported
+// or, without one, the Host header without a repeated port.
 func Of(r *http.Request) string {
 	if a := Forwarded(r); a.Host != "" {
 		return a.Host
@@ -95,8 +95,8 @@ func Of(r *http.Request) string {
 	return Repair(r.Host)
 }
 
-// Base returns the scheme and host of URLs at which the client of a request can reach the
-// server again, such as "https://chat.example", without a slash at the end.
+// Base returns the base URL with which the client of a request reaches the server, such
+// as "https://chat.example". It has no slash at the end.
 func Base(r *http.Request) string {
 	if Secure(r) {
 		return "https://" + Of(r)

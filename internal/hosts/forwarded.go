@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Proxies are the networks of the trusted proxies in front of the server. The server believes
-// the headers in which they report the client.
+// Proxies are the networks of the trusted proxies in front of the server. The server trusts
+// the headers in which these proxies report the client.
 type Proxies []netip.Prefix
 
-// Told has the facts about a request that the proxies in front of the server report.
+// Told has the facts about a request that trusted proxies have reported.
 type Told struct {
-	Client  string // the address of the client, without a port; "" if nobody tells another than that of the connection
+	Client  string // the address of the client, without a port; "" if it is that of the connection
 	Address Address
 }
 
@@ -43,13 +43,14 @@ func (p Proxies) Trusts(address string) bool {
 // come from a trusted proxy, Read returns the zero Told, because the sender may have made the
 // headers up.
 //
-// Each proxy appends an element to the headers. Read therefore reads them from the end, as long
-// as the proxies there are trusted; the client may have made up the elements before. Many
-// proxies replace X-Forwarded-Proto and X-Forwarded-Host instead, so of these Read takes the
-// element that is as far from the end as the client's address is in X-Forwarded-For, or the
-// first one if there are fewer. If a request has one of the X-Forwarded headers, Read ignores
-// the header Forwarded, because a proxy that sets only one kind passes on the other kind as the
-// client has sent it. Read leaves out values that are not a scheme, host or address.
+// Each proxy appends an element to the headers. Read therefore reads the elements from the end,
+// and stops at the first proxy that is not trusted: the client may have made up the elements
+// before. In X-Forwarded-Proto and X-Forwarded-Host it takes the element that is as far from
+// the end as the client's address is in X-Forwarded-For. If these headers have fewer elements,
+// because a proxy replaced them, it takes their first element. If a request has one of the
+// X-Forwarded headers, Read ignores the header Forwarded, because a proxy that sets only one
+// kind passes on the other kind as the client has sent it. Read leaves out values that are not
+// a scheme, host or address.
 func (p Proxies) Read(r *http.Request) Told {
 	if !Tells(r.Header) || !p.Trusts(r.RemoteAddr) {
 		return Told{}
@@ -94,7 +95,7 @@ func (p Proxies) readStandard(header string) (t Told) {
 			t.Address.Host = h
 		}
 		client, err := parseAddress(node)
-		if err != nil { // of an unnamed proxy, or unknown
+		if err != nil { // the element has no address: it is "unknown" or a made-up name
 			break
 		}
 		t.Client = client.String()
@@ -106,8 +107,8 @@ func (p Proxies) readStandard(header string) (t Told) {
 // maxClaimed is the greatest number of hosts that Claimed returns.
 const maxClaimed = 4
 
-// Claimed returns the hosts that stand in headers of proxies, even if the proxies are not
-// trusted. Use it only to find out what went wrong.
+// Claimed returns the hosts in the headers that proxies set, even if no trusted proxy has
+// set them. Use it only to explain a failure.
 func Claimed(h http.Header) (claimed []string) {
 	all := append(elements(h[xHost]), elements(h["X-Original-Host"])...)
 	for rest := strings.Join(h[standard], ","); rest != "" && len(all) < 2*maxClaimed; {
@@ -166,7 +167,7 @@ func cutLast(text string, separator byte) (before, last string) {
 		switch c := text[i]; {
 		case c == '"':
 			rest := strings.TrimRight(text[:i], `\`)
-			if (i-len(rest))%2 == 0 { // not escaped
+			if (i-len(rest))%2 == 0 { // the quotation mark is not escaped
 				quoted = !quoted
 			}
 		case c == separator && !quoted:
@@ -195,7 +196,7 @@ func unquote(text string) string {
 // parseAddress parses the address of a client or proxy, with or without a port, and with or
 // without the brackets of IPv6. It removes the zone.
 func parseAddress(text string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(text) // first, because an IPv6 address has colons and no port
+	a, err := netip.ParseAddr(text) // try without a port first, because an IPv6 address has colons too
 	if err != nil {
 		if host, _, err := net.SplitHostPort(text); err == nil {
 			text = host

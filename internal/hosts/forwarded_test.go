@@ -24,7 +24,7 @@ func proxies(t testing.TB, networks ...string) (p Proxies) {
 // 10.0.0.0/8 and fd00::/8 are trusted.
 func TestRead(t *testing.T) {
 	for name, c := range map[string]struct {
-		headers string // lines
+		headers string // the headers, one in each line
 		want    Told
 	}{
 		"nothing":                       {"", Told{}},
@@ -63,7 +63,8 @@ func TestRead(t *testing.T) {
 		if got := trusted.Read(r); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
-		// The same headers must be ignored if the request does not come from a trusted address.
+		// If the request comes from an address that is not trusted, Read must ignore the same
+		// headers.
 		for _, peer := range []string{"203.0.113.7:4711", "[2001:db8::8]:4711", "@", ""} {
 			r.RemoteAddr = peer
 			if got := trusted.Read(r); got != (Told{}) {

@@ -52,7 +52,7 @@ func Loopback(hostport string) bool {
 	if strings.EqualFold(name, "localhost") {
 		return true
 	}
-	const below = ".localhost" // browsers resolve such names to loopback addresses themselves
+	const below = ".localhost" // browsers resolve these names to loopback addresses without DNS
 	if len(name) > len(below) && strings.EqualFold(name[len(name)-len(below):], below) {
 		return true
 	}
@@ -99,10 +99,11 @@ func Origin(text string) (origin string, ok bool) {
 	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }
 
-// AppOrigin returns the origin that an app or an extension with a web view sends, such as
-// capacitor://localhost, ionic://localhost or chrome-extension://ID, in lower case. ok is false
-// if text is not a scheme and a name, for web pages (use Origin), for schemes that any page
-// can bring about, and for those that are http or https with a typing mistake.
+// AppOrigin returns, in lower case, the origin that an app with a web view or a browser
+// extension sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID.
+// ok is false if text is anything but a scheme and a name. It is also false for http and https
+// (use Origin), for probable typing mistakes of these, and for schemes that any web page can
+// use, such as data.
 func AppOrigin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||
@@ -113,14 +114,13 @@ func AppOrigin(text string) (origin string, ok bool) {
 	return strings.ToLower(text), true
 }
 
-// mistyped reports whether a scheme is most likely meant to be http or https: it has their letters
-// alone, or one letter is missing, too many or another one.
+// mistyped reports whether a scheme is probably a typing mistake for http or https: it consists of
+// their letters only, or differs from one of them by one letter.
 func mistyped(scheme string) bool {
 	return strings.Trim(scheme, "htps") == "" || oneEdit(scheme, "http") || oneEdit(scheme, "https")
 }
 
-// oneEdit reports whether a and b are equal but for at most one byte, which one of them lacks or
-// which differs.
+// oneEdit reports whether a equals b after at most one byte is inserted, removed or replaced.
 func oneEdit(a, b string) bool {
 	for a != "" && b != "" && a[0] == b[0] {
 		a, b = a[1:], b[1:]
