@@ -1,22 +1,23 @@
 package why
 
-// Row is a reason for which requests are refused.
+// Row is a row of the table: a reason for which the server refuses requests.
 type Row struct {
 	Code Code
-	// Sentence says what happened, and Mend what to do. Words in braces are the names of facts. A part
-	// in brackets is left out if one of its facts is missing.
+	// Sentence tells the user what happened, and Mend how to solve it. A word in braces is the name
+	// of a fact and is replaced by the fact's value. A part in brackets is left out if a fact in it
+	// is missing.
 	Sentence, Mend string
-	// Example has facts, for docs/troubleshooting.md and the tests.
+	// Example has names and values of facts in turn, for docs/troubleshooting.md and the tests.
 	Example []string
 }
 
-// Group is a part of the table, and a section of docs/troubleshooting.md.
+// Group is a group of rows that form a section of docs/troubleshooting.md.
 type Group struct {
 	Title string
 	Rows  []Row
 }
 
-// Table returns all groups of rows. Do not change them.
+// Table returns all groups of rows. The caller must not change them.
 func Table() []Group { return table }
 
 var byCode = func() map[Code]*Row {
@@ -29,7 +30,7 @@ var byCode = func() map[Code]*Row {
 	return all
 }()
 
-// Codes of the reasons. Each has one row in the table.
+// Codes of the reasons. The table has one row for each.
 const (
 	NoToken          Code = "no-token"
 	TokenExpired     Code = "token-expired"
@@ -119,7 +120,7 @@ const (
 	Other       Code = "other"
 )
 
-// Mends that several rows share.
+// Remedies that several rows share, as their Mend.
 const (
 	newToken = "Get a new token for the user and send the request again; the SDKs do so by themselves if their credential has a refresher."
 	bug      = "This is a fault of the server: look in its log for the request's id, and report it."

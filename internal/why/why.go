@@ -1,10 +1,10 @@
-// Package why has the one table of the reasons for which requests are refused.
+// Package why has the table of all reasons for which the server refuses requests.
 //
-// The place that refuses a request knows the reason. It returns a [Cause]: the code of a row of the
-// table, and the facts of this request, such as when a token has expired. [Of] makes of it a
-// [Reason]: one sentence with these facts, and what to do about it. The log, the screen of a
-// development server, the console, the command line and docs/troubleshooting.md all show sentences of
-// this table. Clients do not get them: an answer says no more than the real service does.
+// Code that refuses a request returns a [Cause]: the code of a row of the table, and facts about
+// the request, such as when its token expired. [Of] converts the cause to a [Reason]: a sentence
+// with these facts, and a remedy. The log, the screen of a development server, the console, the
+// command line and docs/troubleshooting.md all show sentences of this table. Clients never get
+// them, because a response says no more than that of Microsoft's service.
 //
 //	c := why.Because(why.TokenExpired, "user", why.User(id), "ago", "5m0s", "at", why.Time(at))
 //	why.Of(c).Sentence // "The token of 8:acs:..88f7 expired 5m0s ago, at 21:03:11 UTC on 2026-11-28."
@@ -18,17 +18,17 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// Code names a reason. It is stable: programs and pages refer to it.
+// Code names a reason. It never changes, because programs and pages refer to it.
 type Code string
 
-// Reason is why a request was refused, for people to read.
+// Reason explains to a person why the server refused a request.
 type Reason struct {
 	Code     Code   `json:"code"`
-	Sentence string `json:"sentence"` // with the facts of the request
-	Mend     string `json:"mend"`     // what to do about it
+	Sentence string `json:"sentence"` // what happened, with facts about the request
+	Mend     string `json:"mend"`     // the remedy
 }
 
-// String returns the sentence followed by the mend.
+// String returns the sentence, a blank and the remedy.
 func (r Reason) String() string {
 	if r.Mend == "" {
 		return r.Sentence
@@ -36,25 +36,25 @@ func (r Reason) String() string {
 	return r.Sentence + " " + r.Mend
 }
 
-// Cause is why a request was refused, as the place that refused it knows. The zero value stands for a
-// request that was not refused. A Cause must not be changed once it was made; With makes a new one.
+// Cause is the code of the reason why a request was refused, with facts about the request. The zero
+// Cause means that the request was not refused. A Cause is immutable; With returns a new one.
 type Cause struct {
 	Code  Code
-	facts []string // names and values in turn; the last value of a name counts
+	facts []string // names and values in turn; of equal names, the last counts
 }
 
-// Because returns the cause with a code. facts are names and values in turn: the words in braces of
-// the row's sentence and mend, and what stands there. A value has no secret. An empty value counts as
-// missing.
+// Because returns a cause with the code. facts are names and values in turn: the name is a word in
+// braces in the row's sentence or mend, and the value replaces it. An empty value counts as
+// missing. A value must not contain a secret.
 func Because(code Code, facts ...string) Cause { return Cause{Code: code, facts: facts} }
 
-// With returns the cause with further facts. They replace those of the same name.
+// With returns the cause with further facts. They replace facts of the same names.
 func (c Cause) With(facts ...string) Cause {
 	return Cause{Code: c.Code, facts: append(append(make([]string, 0, len(c.facts)+len(facts)), c.facts...), facts...)}
 }
 
-// Also returns the cause with further facts, which do not replace those that it has. It returns the zero
-// Cause for the zero Cause.
+// Also returns the cause with further facts. Facts that the cause already has remain as they are.
+// Of the zero Cause it returns the zero Cause.
 func (c Cause) Also(facts ...string) Cause {
 	if c.IsZero() {
 		return c
@@ -62,10 +62,10 @@ func (c Cause) Also(facts ...string) Cause {
 	return Cause{Code: c.Code, facts: append(facts, c.facts...)}
 }
 
-// As returns the cause with another code and the same facts.
+// As returns a cause with another code and the facts of c.
 func (c Cause) As(code Code) Cause { return Cause{Code: code, facts: c.facts} }
 
-// IsZero reports whether the cause stands for a request that was not refused.
+// IsZero reports whether c is the zero Cause, which means that the request was not refused.
 func (c Cause) IsZero() bool { return c.Code == "" }
 
 // Fact returns the value of a fact, or "" if the cause does not have it.
@@ -83,7 +83,7 @@ func (c Cause) Equal(other Cause) bool {
 	return c.Code == other.Code && slices.Equal(c.facts, other.facts)
 }
 
-// Size returns the memory that the cause keeps, in bytes.
+// Size returns the number of bytes of memory that the cause occupies.
 func (c Cause) Size() int {
 	n := len(c.Code) + 16*cap(c.facts)
 	for _, f := range c.facts {
@@ -92,14 +92,14 @@ func (c Cause) Size() int {
 	return n
 }
 
-// MaxFact is the most bytes of a fact that a sentence shows.
+// MaxFact is the maximum number of bytes of a fact that a sentence shows. The rest is cut off.
 const MaxFact = 240
 
-// unknown stands in a sentence for a fact that the cause does not have.
+// unknown replaces a fact in a sentence if the cause does not have the fact.
 const unknown = "(unknown)"
 
-// Of returns the sentence and the mend for a cause. It returns the zero Reason for the zero Cause, and
-// a sentence that says so for a code that the table does not have.
+// Of returns the sentence and the remedy for a cause. For the zero Cause it returns the zero
+// Reason. If the table does not have the code, it returns a sentence with the code.
 func Of(c Cause) Reason {
 	if c.IsZero() {
 		return Reason{}
@@ -111,8 +111,8 @@ func Of(c Cause) Reason {
 	return Reason{Code: c.Code, Sentence: fill(row.Sentence, c.Fact), Mend: fill(row.Mend, c.Fact)}
 }
 
-// fill returns a text of the table with its facts. A part in brackets is left out if one of the facts
-// in it is missing. Brackets do not nest.
+// fill returns a text of the table with each word in braces replaced by its fact. It leaves out a
+// part in brackets if a fact in that part is missing. Brackets do not nest.
 func fill(text string, fact func(name string) string) string {
 	var b strings.Builder
 	for text != "" {
@@ -128,8 +128,8 @@ func fill(text string, fact func(name string) string) string {
 	return b.String()
 }
 
-// put returns a text with its facts in place of the words in braces. If a fact is missing, put shows
-// that it is unknown if the text must stay, and otherwise returns "".
+// put returns a text with each word in braces replaced by its fact. If a fact is missing and must
+// is true, it writes "(unknown)" for it; if must is false, it returns "".
 func put(text string, fact func(name string) string, must bool) string {
 	var b strings.Builder
 	for text != "" {
@@ -152,8 +152,8 @@ func put(text string, fact func(name string) string, must bool) string {
 	return b.String()
 }
 
-// User returns the id of a user as sentences show it: without the resource, and of the rest only the
-// end, such as "8:acs:..88f7".
+// User shortens the id of a user for sentences: it removes the resource id, and keeps only the end
+// of the rest, as in "8:acs:..88f7".
 func User(id string) string {
 	const prefix, end = "8:acs:", 4
 	if strings.HasPrefix(id, prefix) && len(id) > len(prefix)+2*end {
@@ -162,8 +162,7 @@ func User(id string) string {
 	return id
 }
 
-// Thread returns the id of a thread as sentences show it: with the beginning of its random part, such
-// as "19:f00d..".
+// Thread shortens the id of a thread for sentences to the beginning, such as "19:f00d..".
 func Thread(id string) string {
 	const prefix, begin = "19:", 4
 	if strings.HasPrefix(id, prefix) && len(id) > len(prefix)+2*begin {
@@ -172,8 +171,8 @@ func Thread(id string) string {
 	return id
 }
 
-// Time returns a time as sentences show it, such as "21:03:11 UTC on 2026-11-28". It returns "" for
-// the zero time.
+// Time formats a time for sentences, such as "21:03:11 UTC on 2026-11-28". Of the zero time it
+// returns "".
 func Time(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -53,8 +53,9 @@ var (
 	kebab       = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 )
 
-// TestTable checks that each code has one row, and that each row is whole: its example has the facts
-// of its sentence, and both sentence and mend end like sentences.
+// TestTable checks that the table has one row for each code. It also fills the sentence and the
+// remedy of each row with the facts of the row's example: no fact may be unknown, no bracket may
+// remain, and there must be a remedy.
 func TestTable(t *testing.T) {
 	seen := map[Code]bool{}
 	for _, r := range rows() {
@@ -86,7 +87,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestOf fills sentences with and without their facts.
+// TestOf checks the sentences of causes that have all facts, some facts, or none.
 func TestOf(t *testing.T) {
 	at := time.Date(2026, 11, 28, 21, 3, 11, 0, time.UTC)
 	for _, c := range []struct {
@@ -123,7 +124,8 @@ func TestOf(t *testing.T) {
 
 const page = "../../docs/troubleshooting.md"
 
-// TestPage checks that docs/troubleshooting.md has the table. With -update it writes it there.
+// TestPage checks that docs/troubleshooting.md contains the table. With the flag -update it writes
+// the table to that file.
 func TestPage(t *testing.T) {
 	const begin, end = "<!-- The table of internal/why; go test ./internal/why -update writes it. -->\n", "<!-- The end of the table. -->\n"
 	data, err := os.ReadFile(page)
@@ -157,15 +159,16 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// refusing are the folders whose code refuses requests of clients.
+// refusing lists the folders with code that refuses requests of clients.
 var refusing = []string{"core", "rest", "gateway", "server", "signature", "token"}
 
-// withoutCause are the places that make an error without a Why, as file and name of the function: one
-// that gets it in the next statement.
+// withoutCause lists functions that may return an error without a Why, as file and name. Their
+// callers add the Why.
 var withoutCause = []string{"core/errors.go Invalid"}
 
-// TestEveryRefusalHasARow reads the code that refuses requests. Each value of a type of refusals must
-// have a Why, and each code must be used. So a new refusal without a row fails here.
+// TestEveryRefusalHasARow reads the source code in the folders refusing. It fails if a value of an
+// error type for clients has no Why, or if a code is not used. So nobody can add a refusal without
+// a row in the table.
 func TestEveryRefusalHasARow(t *testing.T) {
 	used := map[string]bool{}
 	refusals := 0
@@ -219,7 +222,7 @@ func TestEveryRefusalHasARow(t *testing.T) {
 	}
 }
 
-// isRefusal reports whether a type is one of those of errors for clients.
+// isRefusal reports whether a type is an error type for clients.
 func isRefusal(t ast.Expr, file string) bool {
 	switch t := t.(type) {
 	case *ast.Ident:
@@ -236,7 +239,8 @@ func isRefusal(t ast.Expr, file string) bool {
 	return false
 }
 
-// hasWhy reports whether a literal has the field Why, or values for all fields.
+// hasWhy reports whether a composite literal sets the field Why, by name or by listing the values
+// of all fields.
 func hasWhy(l *ast.CompositeLit) bool {
 	for _, e := range l.Elts {
 		kv, ok := e.(*ast.KeyValueExpr)
