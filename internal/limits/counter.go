@@ -2,16 +2,17 @@ package limits
 
 import "time"
 
-// counter records the times of the latest requests of a user, or in a thread, in a ring buffer,
-// in order. The buffer grows until it can hold all requests of the longest window. A window is
-// a period in which the number of requests is limited.
+// counter keeps the times of the latest requests of a user, or in a thread, in a ring buffer.
+// The buffer grows until it can hold all requests of the longest window. A window is a period
+// in which the number of requests is limited.
 type counter struct {
 	times []time.Duration
-	next  int // index for the next time
-	n     int // number of times
+	next  int // index at which the next time is stored
+	n     int // number of times in the buffer
 }
 
-// latest returns the time of the i-th latest request. i is from 1 (the latest request) to n.
+// latest returns the time of one of the latest requests: i is 1 for the latest, 2 for the one
+// before, and at most n.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {
@@ -29,9 +30,10 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds a request at time t. If the oldest request no longer counts in any window, count
-// overwrites it; otherwise it makes a full ring larger. A ring with the greatest size never has
-// to grow: if its oldest request still counted, the new request would have been refused.
+// count adds a request at time t. If the ring buffer is full, count overwrites the oldest
+// request if no window counts it any more; otherwise it makes the buffer larger. A buffer of
+// the greatest size never has to grow: while its oldest request still counts, the limit is
+// reached, and the new request is refused.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
 		c.grow(m.maxCount)

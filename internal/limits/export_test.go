@@ -21,9 +21,9 @@ func (l *Limiter) Counters() (counters, room int) {
 	return counters, room
 }
 
-// Consistent reports whether a profile fulfils two conditions on which Allow relies: all
-// counters of an operation are in one shard (a part of the counters with its own lock), and
-// each operation has at most one limit per scope.
+// Consistent reports whether a profile has two properties on which Allow relies. All
+// counters of an operation are in one shard, a part of the counters with its own lock. Each
+// operation has at most one limit per scope.
 func Consistent(p Profile) bool {
 	for _, all := range New(p, time.Now).byName {
 		seen := map[scope]bool{}
@@ -37,8 +37,8 @@ func Consistent(p Profile) bool {
 	return true
 }
 
-// MaxWriters is the number of recently active users at which a Written starts to forget users
-// who were idle.
+// MaxWriters is the number of recently active users from which on a Written drops the counts
+// of users who were idle.
 const MaxWriters = maxWriters
 
 // Users returns the number of users that w has in memory.

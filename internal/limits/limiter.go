@@ -11,46 +11,48 @@ import (
 // reach the limit.
 const (
 	shards   = 64
-	maxKeys  = 1 << 17              // counters of all shards
-	maxYoung = maxKeys / shards / 2 // counters of a shard's young generation
+	maxKeys  = 1 << 17              // maximum number of counters in all shards together
+	maxYoung = maxKeys / shards / 2 // maximum number of counters in the young generation of a shard
 )
 
 // Limiter applies the rate limits of a profile. It is safe for concurrent use and starts no
 // goroutines.
 //
-// Its windows slide and it counts exactly: no window has more requests than its limit, wherever
-// the window begins. The counters of users and threads that were idle for the longest window of
-// the profile are dropped when other counters are used. If there are too many counters, the
-// ones that were idle longest are dropped early, and their users may exceed the limits.
+// Its windows slide, and it counts exactly: no period of a window's length has more requests
+// than the limit, whenever the period begins. When a counter is used, the Limiter may drop
+// counters that were idle for the longest window of the profile. If there are too many
+// counters, it drops those that were idle longest earlier; their users may then exceed the
+// limits.
 type Limiter struct {
 	now     func() time.Time
 	start   time.Time
-	longest time.Duration       // longest window of all limits
-	byName  map[string][]*limit // by operation
+	longest time.Duration       // length of the longest window of all limits
+	byName  map[string][]*limit // the limits of each operation
 	seed    maphash.Seed
 	shards  [shards]shard
 }
 
-// limit is a rate limit with values derived from it. The key of a counter contains the address
-// of its limit.
+// limit is a rate limit with values that are computed from it once. The key of a counter
+// contains a pointer to the limit.
 type limit struct {
 	rate
 	maxCount int           // highest count of its windows
 	longest  time.Duration // longest of its windows
-	texts    []string      // Refusal.Limit for each window
+	texts    []string      // the text Refusal.Limit of each window
 }
 
 // Refusal describes why a request was refused: which limit it exceeds, and when to try again.
 type Refusal struct {
 	// Limit describes the exceeded limit, such as "get message: 50 per 10 s by a user in a
-	// thread". If the request exceeds several limits, it is the one with the longest wait.
+	// thread". If the request exceeds several limits, Limit is the one with the longest
+	// wait.
 	Limit string
 	// RetryAfter is the time, more than 0, after which the same request is allowed if no other
 	// request is counted before.
 	RetryAfter time.Duration
 }
 
-// Wait returns RetryAfter as sentences show it: in whole seconds, rounded up.
+// Wait returns RetryAfter as text for sentences, in whole seconds and rounded up.
 func (r Refusal) Wait() string {
 	return ((r.RetryAfter + time.Second - 1) / time.Second * time.Second).String()
 }
@@ -87,8 +89,8 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	if len(all) == 0 {
 		return Refusal{}, true
 	}
-	// All limits of one operation have their counters in the same shard, under one
-	// lock, because they are either all by user or all by thread.
+	// The counters of an operation are all by user or all by thread, so they are all in one shard
+	// and need only one lock.
 	shardKey := thread
 	if all[0].scope == byUser {
 		shardKey = user
@@ -141,19 +143,20 @@ type key struct {
 	user, thread string
 }
 
-// shard holds a part of the counters, with one lock, in two generations. When a counter is
-// used, it moves to the young generation. A rotation drops the old generation, whose counters
-// were not used since the last rotation; the young generation becomes the old one.
+// shard is a part of the counters with its own lock. It has two generations of counters. A
+// counter that is used moves to the young generation. A rotation drops the old generation,
+// because its counters were not used since the last rotation, and makes the young generation
+// the old one.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
-	rotatedAt  time.Duration // since the limiter's start, like last
-	last       time.Duration // the latest time seen
+	rotatedAt  time.Duration // time since the limiter's start, as in last
+	last       time.Duration // the latest time that advance returned
 }
 
-// advance returns the later of t and the latest time so far, because the times in a counter
-// must be in order. If the last rotation was at least longest ago, it drops unused counters
-// with rotate.
+// advance returns t or, if the clock went back, the latest time so far, because the times
+// in a counter must not decrease. If the last rotation was at least the duration longest
+// ago, advance calls rotate, which drops unused counters.
 func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
 	if s.last-s.rotatedAt >= longest {
@@ -183,16 +186,15 @@ func (s *shard) find(k key) *counter {
 
 // add creates the counter of a key.
 func (s *shard) add(k key) *counter {
-	// Clone the ids. They may be parts of a longer string, which would otherwise stay in
-	// memory.
+	// Clone the ids, because they may be parts of a longer string, which they would keep in memory.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
 	s.put(k, c)
 	return c
 }
 
-// put adds a counter to the young generation (the recently used counters). If there are too
-// many, it first drops unused counters with rotate.
+// put adds a counter to the young generation, the recently used counters. If that has too
+// many counters, put first calls rotate, which drops unused ones.
 func (s *shard) put(k key, c *counter) {
 	if len(s.young) >= maxYoung || s.young == nil {
 		s.rotate()

@@ -26,8 +26,8 @@ func newLimiter(p limits.Profile) (*limits.Limiter, *clock) {
 	return limits.New(p, c.now), c
 }
 
-// section9 is a copy of the table of rate limits in docs/contract/chat.md §9, with the operations of
-// previews that the table does not have: update participant, and those of images.
+// section9 is a copy of the table of rate limits in docs/contract/chat.md §9. It also has
+// operations of preview versions that the table lacks: update participant, and those of images.
 var section9 = []struct {
 	operations string
 	scope      string
@@ -60,8 +60,8 @@ var section9 = []struct {
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
 		operations := strings.Split(row.operations, ", ")
-		// Spread the requests to a thread over many users, so that no user exceeds a limit of
-		// its own.
+		// Spread the requests in a thread over many users, so that no user reaches a limit
+		// for users.
 		who := func(i int) (user, thread string) {
 			switch row.scope {
 			case "user":
@@ -75,7 +75,7 @@ func TestAzure(t *testing.T) {
 		for _, w := range []struct {
 			count int
 			span  time.Duration
-			step  time.Duration // slow enough for the short window
+			step  time.Duration // time between requests, long enough not to reach the limit of the short window
 		}{
 			{row.per10s, 10 * time.Second, 10 * time.Millisecond},
 			{row.perMinute, time.Minute, 10*time.Second/time.Duration(row.per10s) + 1},
@@ -96,7 +96,7 @@ func TestAzure(t *testing.T) {
 					c.pass(w.step)
 				}
 				wait := w.span - time.Duration(w.count)*w.step
-				for i := range operations { // refused requests are not counted
+				for i := range operations { // try all, because refused requests are not counted
 					r, ok := allow(w.count + i)
 					if ok || r.RetryAfter != wait {
 						t.Fatalf("request %d: got %v, %+v; want a refusal for %v", w.count+1, ok, r, wait)
@@ -137,7 +137,7 @@ func TestUnverifiedSharing(t *testing.T) {
 		{"list messages", "get message", false},
 	} {
 		l, _ := newLimiter(limits.Azure)
-		for range 50 { // the highest of these limits
+		for range 50 { // as many as the highest of these limits
 			l.Allow(c.first, "ann", "work")
 		}
 		if _, ok := l.Allow(c.second, "ann", "work"); ok == c.shared {
@@ -151,7 +151,7 @@ func TestUnverifiedSharing(t *testing.T) {
 func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	l, _ := newLimiter(limits.Azure)
 	for range 100 {
-		l.Allow("send typing notification", "ann", "work") // 5 of them
+		l.Allow("send typing notification", "ann", "work") // 5 of these requests are allowed
 	}
 	for i := range 5 {
 		if r, ok := l.Allow("send typing notification", "bob", "work"); !ok {
@@ -164,8 +164,8 @@ func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestLongestRefusalWins exceeds several limits at once and checks that RetryAfter is the
-// longest wait of them.
+// TestLongestRefusalWins sends a request that exceeds several limits. RetryAfter must be
+// the wait for the limit with the longest one.
 func TestLongestRefusalWins(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for _, at := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
@@ -197,7 +197,7 @@ func TestFair(t *testing.T) {
 		t.Errorf("another user was refused: %+v", r)
 	}
 	c.pass(r.RetryAfter)
-	for range 10 * 200 { // the sustained rate, for 10 s
+	for range 10 * 200 { // 200 requests a second for 10 s
 		if r, ok := l.Allow("send message", "ann", "work"); !ok {
 			t.Fatalf("refused: %+v", r)
 		}
@@ -313,9 +313,9 @@ func TestConcurrentUse(t *testing.T) {
 	}{
 		{limits.Azure, "send message", 10},
 		{limits.Azure, "list messages", 250},
-		{limits.Fair, "send message", 8 * 500}, // half of 1000 is receipts
+		{limits.Fair, "send message", 8 * 500}, // each of 8 users may send 1000 requests; half of them are receipts
 	} {
-		l := limits.New(c.profile, time.Now) // the test takes less than the window
+		l := limits.New(c.profile, time.Now) // the real time is good enough: the test ends before the window
 		var allowed atomic.Int64
 		var wg sync.WaitGroup
 		start := time.Now()
@@ -359,8 +359,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("it may retry after %v, want 10 s", r.RetryAfter)
 	}
 
-	// After two rotations only counters that were used since are left: using other counters
-	// drops the idle ones.
+	// Use other counters for two rotations. Rotations drop counters that were not used
+	// since the previous one, so they drop the idle ones.
 	for range 2 {
 		c.pass(time.Minute)
 		for i := range 2000 {
@@ -374,7 +374,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 func TestRingsGrowAsNeeded(t *testing.T) {
 	l, c := newLimiter(limits.Fair)
-	for range 100_000 { // at most four requests in 5 s, so the ring does not grow
+	for range 100_000 { // at most four requests in 5 s, so the ring buffer must not grow
 		l.Allow("send message", "slow", "work")
 		c.pass(1300 * time.Millisecond)
 	}
@@ -389,8 +389,9 @@ func TestRingsGrowAsNeeded(t *testing.T) {
 	}
 }
 
-// TestRingsKeepWhatCounts checks that a full counter grows if its oldest request still counts
-// in a window, instead of overwriting it.
+// TestRingsKeepWhatCounts fills the ring buffer of a counter. It checks that the next request
+// makes the buffer grow if the oldest one still counts in a window, and does not overwrite
+// it.
 func TestRingsKeepWhatCounts(t *testing.T) {
 	for early := range 11 {
 		l, c := newLimiter(limits.Azure)
@@ -411,13 +412,13 @@ func TestRingsKeepWhatCounts(t *testing.T) {
 }
 
 // TestNotForgottenTooSoon checks that a counter is kept for at least the length of its longest
-// window, at whatever time unused counters are dropped.
+// window, whenever a rotation drops unused counters.
 func TestNotForgottenTooSoon(t *testing.T) {
 	for start := range 60 {
 		l, c := newLimiter(limits.Azure)
 		for s := range start + 60 {
 			c.at(time.Duration(s) * time.Second)
-			l.Allow("get message", "ann", "work") // a counter in the same shard
+			l.Allow("get message", "ann", "work") // its counter is in the same shard
 			if since := s - start; since == 0 || since == 10 || since == 20 {
 				for range 10 {
 					l.Allow("send message", "ann", "work")
@@ -438,7 +439,7 @@ func TestAllocations(t *testing.T) {
 			l.Allow("list messages", "ann", "work")
 		}
 		if n := testing.AllocsPerRun(200, func() {
-			c.pass(200 * time.Millisecond) // some requests are refused
+			c.pass(200 * time.Millisecond) // so short a time that some requests are refused
 			l.Allow("list messages", "ann", "work")
 		}); n > 0 {
 			t.Errorf("%v allocates %v times for a request, want 0", p, n)

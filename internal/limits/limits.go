@@ -1,10 +1,10 @@
 // Package limits defines profiles of limits. A profile limits sizes, which package core checks,
 // and request rates, which a [Limiter] checks.
 //
-// Azure has the documented limits of the real service, for testing that a client stays
-// within them. Fair, the default, keeps one user from slowing down the others: it limits the
-// size of a message, and for each user the rate of requests and the bytes written in an hour.
-// Off has none of these limits and is for benchmarks. The bounds of package core apply in
+// Azure has the documented limits of Microsoft's service; use it to test that a client stays
+// within them. Fair, the default, prevents one user from slowing down the others: it limits the
+// size of a message and, for each user, the rate of requests and the bytes written in an hour.
+// Off has none of these limits; use it for benchmarks. The bounds of package core apply in
 // every profile.
 //
 //	l := limits.New(limits.Azure, time.Now)
@@ -61,8 +61,8 @@ func (p Profile) String() string { return profiles[p].name }
 // apply in every profile, such as the length of a topic.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
-// fairSizes allows messages of 64 KiB, more than twice what Azure allows. Pages of such
-// messages are small enough to be sent to many users at the same time.
+// fairSizes allows messages of 64 KiB, more than twice what Azure allows. A page of messages of
+// this size is small enough for many users to read at the same time.
 var fairSizes = core.Limits{Content: 64 << 10}
 
 // azureSizes holds the size limits of Azure (docs/contract/chat.md §9).

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Rule is a rate limit of a profile, for people to read.
+// Rule describes a rate limit of a profile to people.
 type Rule struct {
 	Name   string
 	Scope  string // "by a user", "in a thread" or "by a user in a thread"
-	Count  int    // most requests in the window
+	Count  int    // maximum number of requests in the window
 	Window time.Duration
 }
 
@@ -24,17 +24,18 @@ func (p Profile) Rules() (all []Rule) {
 	return all
 }
 
-// Use says how much of a limit is used up. User and Thread are empty where the limit does not
-// count by them.
+// Use says how much of a limit is used. User is empty if the limit does not count by user,
+// and Thread is empty if it does not count by thread.
 type Use struct {
 	User, Thread string
-	Limit        string // as Refusal.Limit
+	Limit        string // the same text as in Refusal.Limit
 	Used, Of     int64
-	Over         bool          // the next request is refused
-	Resets       time.Duration // until the oldest counted request leaves the window
+	Over         bool          // the limit refuses the next request
+	Resets       time.Duration // time until the oldest counted request leaves the window
 }
 
-// Nearest sorts uses, the greatest share of the limit first, and returns at most n of them.
+// Nearest sorts uses by the share of the limit that is used, the greatest first. It returns at most
+// the first n.
 func Nearest(all []Use, n int) []Use {
 	slices.SortFunc(all, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(float64(b.Used)/float64(b.Of), float64(a.Used)/float64(a.Of)), cmp.Compare(a.User, b.User), cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Limit, b.Limit))
@@ -42,19 +43,19 @@ func Nearest(all []Use, n int) []Use {
 	return all[:min(n, len(all))]
 }
 
-// Near returns who is nearest to a limit, at most n uses. It leaves out those who have used less
-// than half of theirs.
+// Near returns the uses of the users and threads that are nearest to a limit, at most n. It
+// returns none that is below half of its limit.
 func (l *Limiter) Near(n int) (all []Use) {
 	for i := range l.shards {
 		all = l.shards[i].near(l, all)
-		if len(all) > 16*n { // bound the memory on a server where everybody is near
+		if len(all) > 16*n { // bounds the memory if very many are near a limit
 			all = Nearest(all, n)
 		}
 	}
 	return Nearest(all, n)
 }
 
-// near adds the uses of one shard to all.
+// near appends the uses of one shard to all and returns the result.
 func (s *shard) near(l *Limiter, all []Use) []Use {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,8 +90,8 @@ func (c *counter) within(w window, t time.Duration) (used int, oldest time.Durat
 // Limit returns the number of bytes that a user may write in an hour.
 func (w *Written) Limit() int64 { return w.limit }
 
-// Near returns who is nearest to the limit of bytes, at most n users. It leaves out those who
-// have used less than half of theirs.
+// Near returns the users who are nearest to the limit of bytes, at most n. It returns none
+// who is below half of the limit.
 func (w *Written) Near(n int) (all []Use) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

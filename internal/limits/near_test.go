@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// TestNear counts requests of some users. Those near a limit must be found, the nearest first,
-// and nobody after the window.
+// TestNear counts requests of some users. Near must return the users near a limit, the nearest
+// first, and no user after the window has passed.
 func TestNear(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for range 10 {
@@ -45,7 +45,7 @@ func TestNear(t *testing.T) {
 	}
 }
 
-// TestNearIsBounded lets more users reach a limit than Near may return.
+// TestNearIsBounded lets more than n users reach a limit. Near must return only n of them.
 func TestNearIsBounded(t *testing.T) {
 	l, _ := newLimiter(limits.Azure)
 	for u := range 500 {
@@ -58,7 +58,8 @@ func TestNearIsBounded(t *testing.T) {
 	}
 }
 
-// TestNearWritten finds a user who has written more than half of the bytes of an hour.
+// TestNearWritten checks that Near returns a user who has written more than half of the bytes that
+// are allowed in an hour.
 func TestNearWritten(t *testing.T) {
 	c := newClock()
 	w := limits.NewWritten(1000, c.now)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// scope says which requests a limit counts together: all requests of a user, all requests in a
-// thread, or the requests of a user in a thread.
+// scope says which requests a limit counts together: those of a user, those in a thread, or
+// those of a user in a thread.
 type scope uint8
 
 const (
@@ -26,7 +26,7 @@ var scopeNames = [numScopes]string{
 // rate is a rate limit. The requests of all its operations are counted together, and the count
 // must not exceed the limit of any of its windows.
 type rate struct {
-	name       string // for Refusal.Limit
+	name       string // name in Refusal.Limit
 	operations []string
 	scope      scope
 	windows    []window

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Constants of Written. A user takes about 300 bytes of memory.
+// Bounds of a Written. A user takes about 300 bytes of memory.
 const (
-	parts      = 12 // of the window
+	parts      = 12 // number of parts of the window
 	partLength = time.Hour / parts
 
 	maxWriters = 1 << 16
@@ -18,25 +18,25 @@ const (
 // Written limits the number of bytes that each user writes in an hour. It is safe for
 // concurrent use and starts no goroutines.
 //
-// It counts bytes by periods of five minutes. A period counts until an hour after its end, so
-// no hour, wherever it begins, has more bytes than the limit. Users who were idle for an hour
-// are forgotten when other users write. If too many users write, the ones who were idle longest
-// are forgotten early.
+// It counts bytes in periods of five minutes. A period counts until an hour after its end, so
+// no hour has more bytes than the limit, whenever the hour begins. When a user writes, Written
+// may drop the counts of users who were idle for an hour. If too many users write, it drops the
+// counts of those who were idle longest earlier.
 type Written struct {
 	limit int64
 	now   func() time.Time
 	start time.Time
 
 	mu         sync.Mutex // guards the fields below
-	last       int64      // the latest period seen, from start on
-	rotated    int64      // the period of the last rotation
+	last       int64      // number of the latest period, counted from start
+	rotated    int64      // number of the period in which the last rotation was
 	young, old map[string]*volume
 }
 
-// volume has the number of bytes that a user wrote in each period. The element for period p is
-// bytes[p % len(bytes)].
+// volume has the number of bytes that a user wrote in each period of the last hour. The number
+// for period p is bytes[p % len(bytes)].
 type volume struct {
-	newest int64 // the period of the latest count
+	newest int64 // number of the period of the latest count
 	bytes  [parts + 1]int64
 }
 
@@ -46,8 +46,8 @@ func NewWritten(limit int64, now func() time.Time) *Written {
 	return &Written{limit: limit, now: now, start: now(), young: map[string]*volume{}}
 }
 
-// Allow counts n bytes that the user is about to write and returns true. If the user would
-// exceed the limit, Allow returns that limit and false, and counts nothing.
+// Allow counts n bytes that the user is about to write, and returns true. If the user
+// would exceed the limit, Allow counts nothing and returns a Refusal and false.
 func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,9 +64,9 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 		v.bytes[w.last%int64(len(v.bytes))] += n
 		return Refusal{}, true
 	}
-	// Find the earliest period after which enough of the counted bytes no longer count. A
-	// request of more bytes than the limit never fits: it gets the longest wait, and is refused
-	// again afterwards.
+	// Find the earliest period after which enough of the counted bytes no longer count. If n is
+	// more than the limit, no period is late enough: return the longest wait, after which Allow
+	// refuses again.
 	period := w.last - parts
 	for ; period <= w.last && total+n > w.limit; period++ {
 		total -= v.bytes[(period+int64(len(v.bytes)))%int64(len(v.bytes))]
@@ -78,13 +78,13 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 	}, false
 }
 
-// Refund takes back n bytes that Allow has counted but that were not written in the end.
+// Refund removes n bytes that Allow has counted, because they were not written after all.
 func (w *Written) Refund(user string, n int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v := w.volume(user)
 	v.advance(w.last)
-	for i := int64(0); i <= parts && n > 0; i++ { // the period may have ended since
+	for i := int64(0); i <= parts && n > 0; i++ { // begin with the present period, and go back, because a new one may have begun
 		b := &v.bytes[(w.last-i+int64(len(v.bytes)))%int64(len(v.bytes))]
 		back := min(n, *b)
 		*b -= back
@@ -92,7 +92,7 @@ func (w *Written) Refund(user string, n int64) {
 	}
 }
 
-// advance sets the bytes of all periods that no longer count in period now to 0.
+// advance sets the bytes of all periods that no longer count in the period now to 0.
 func (v *volume) advance(now int64) {
 	for ; v.newest < now; v.newest++ {
 		if now-v.newest > int64(len(v.bytes)) {
@@ -106,7 +106,7 @@ func (v *volume) advance(now int64) {
 // keeps them.
 func (w *Written) volume(user string) *volume {
 	if w.last-w.rotated > parts || len(w.young) >= maxWriters {
-		// Forget the users who have not written since the last rotation.
+		// Drop the counts of users who have not written since the last rotation.
 		w.young, w.old, w.rotated = map[string]*volume{}, w.young, w.last
 	}
 	if v := w.young[user]; v != nil {
@@ -115,7 +115,7 @@ func (w *Written) volume(user string) *volume {
 	v := w.old[user]
 	if v == nil {
 		v = &volume{newest: w.last}
-		user = strings.Clone(user) // it may be part of a longer string
+		user = strings.Clone(user) // it may be part of a longer string, which it would keep in memory
 	}
 	delete(w.old, user)
 	w.young[user] = v
