@@ -11,19 +11,19 @@ import (
 	"github.com/confab-chat/confab/internal/exchange"
 )
 
-// entry is one exchange that is on its way to its file.
+// entry is an exchange (a request and its response) that waits to be written to a file.
 type entry struct {
 	number int64
 	bare   bool // see Options.Bare
 
-	method, path string // the path is escaped and without secrets
+	method, path string // the path is escaped and contains no secrets
 	query        url.Values
 	header       http.Header
 	copy         *exchange.Copy // its status is 0 if the server closed the connection without a response
 
 	began time.Time
 	took  time.Duration
-	held  int64 // of Recorder.held
+	held  int64 // number of bytes of this entry in Recorder.held
 }
 
 // Handler returns a handler that passes requests to next and records them with their responses.
@@ -36,7 +36,7 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 		}
 		e := r.begin(q)
 		finished := false
-		finish := func() { // hands the exchange to the writer, once
+		finish := func() { // passes the exchange to the writing goroutine, once
 			if !finished {
 				finished = true
 				e.took = r.o.Now().Sub(e.began)
@@ -47,20 +47,20 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 			Bare: e.bare,
 			Room: func(body *exchange.Body, n int) int { return r.room(e, body, n) },
 			Answered: func() {
-				if e.bare { // it is complete
+				if e.bare { // without bodies, the exchange is complete now
 					finish()
 				}
 			},
 		})
 		e.copy = copied
-		defer finish() // also if next panics with http.ErrAbortHandler
+		defer finish() // deferred, because next may panic with http.ErrAbortHandler
 		next.ServeHTTP(out, in)
 		copied.End(out)
 	})
 }
 
-// begin returns the entry of a request that has arrived. It copies the header, which handlers
-// change.
+// begin returns the entry of a request that has arrived. It copies the header, because
+// handlers may change it.
 func (r *Recorder) begin(q *http.Request) *entry {
 	e := &entry{
 		number: r.arrived.Add(1), began: r.o.Now(), bare: r.o.Bare != nil && r.o.Bare(q.URL.Path),
@@ -74,7 +74,8 @@ func (r *Recorder) begin(q *http.Request) *entry {
 	return e
 }
 
-// room returns how many of n further bytes of a body the bounds of the recorder let it copy.
+// room returns how many of the next n bytes of a body fit into the bounds of the recorder, and
+// counts them.
 func (r *Recorder) room(e *entry, body *exchange.Body, n int) int {
 	n = min(n, r.bounds.body-len(body.Data))
 	if n > 0 && r.held.Add(int64(n)) > r.bounds.held {
@@ -91,7 +92,7 @@ var (
 	pathWord   = regexp.MustCompile(`^[A-Za-z]{1,32}$`)
 )
 
-// maxWords is the most words of a path in a file name.
+// maxWords is the maximum number of words of a path in a file name.
 const maxWords = 8
 
 // fileName returns a name such as 000012-POST-chat-threads-id-messages-201.json.

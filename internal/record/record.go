@@ -1,13 +1,14 @@
 // Package record writes the requests and responses of a development server to files, for bug
 // reports and for the judge compat/answers.
 //
-// [New] makes a folder for one start of a server. [Recorder.Handler] copies what passes through a
-// handler, and one goroutine writes a file for each exchange, in the form of the recordings of the
-// real service in internal/rest/testdata/recordings. Tokens, keys and signatures are replaced by
-// the word "sanitized" (package exchange).
+// [New] creates a folder for one start of a server. [Recorder.Handler] copies the requests and
+// responses of a handler. One goroutine writes a file for each exchange, in the form of the
+// recordings of Microsoft's service in internal/rest/testdata/recordings. Package exchange
+// replaces tokens, keys and signatures by the word "sanitized".
 //
-// Everything has a bound (type bounds). A request waits only for a moment for a slow disk. What
-// is then missing is counted, logged, and noted in the file incomplete.txt.
+// Memory, disk space and time have bounds (type bounds). A request waits only for a moment for a
+// slow disk; then its exchange is left out. The log and the file incomplete.txt say how many
+// exchanges are missing, and why.
 package record
 
 import (
@@ -29,36 +30,37 @@ import (
 	"github.com/confab-chat/confab/internal/exchange"
 )
 
-// Incomplete is the name of the file in a folder of a record that says why exchanges are missing.
+// Incomplete is the name of a file that says why a folder lacks exchanges.
 const Incomplete = "incomplete.txt"
 
-// bounds limits what a Recorder takes.
+// bounds limits the memory, the disk space and the time that a Recorder uses.
 type bounds struct {
-	body      int           // bytes that are kept of one body
-	held      int64         // bytes of bodies in memory, of all requests together
-	queue     int           // exchanges that wait to be written
-	patience  time.Duration // for which a request waits if the queue is full
-	bytes     int64         // of all files of one start
-	exchanges int64         // of one start
+	body      int           // maximum number of bytes of a body
+	held      int64         // maximum number of bytes of all bodies in memory
+	queue     int           // maximum number of exchanges that wait to be written
+	patience  time.Duration // maximum time that a request waits for room in the queue
+	bytes     int64         // maximum size of all files of one start of the server
+	exchanges int64         // maximum number of exchanges of one start of the server
 }
 
-// usual has the bounds of New. A body holds the largest page of messages.
+// usual has the bounds that New uses. The bound of a body is enough for the largest page of
+// messages.
 var usual = bounds{body: 8 << 20, held: 64 << 20, queue: 256, patience: time.Second, bytes: 512 << 20, exchanges: 100_000}
 
-// closePatience is the longest time for which Close waits for the disk.
+// closePatience is the longest time that Close waits for the disk.
 const closePatience = 20 * time.Second
 
 // Options configures New. Folder is required.
 type Options struct {
-	Folder string           // is made if it does not exist
-	Source string           // what is recorded, such as "Confab 1.2.3"
+	Folder string           // New creates it if it does not exist
+	Source string           // name of the recorded server, such as "Confab 1.2.3"
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
-	// Bare reports whether a path is recorded without bodies and, of its query, with the
-	// api-version alone. Exchanges of such a path are recorded when the response begins. nil: no
-	// path is.
+	// Bare reports whether exchanges of a path are recorded without bodies, and with api-version
+	// as the only query parameter. The Recorder writes them when the response begins. nil: all
+	// paths are recorded with bodies.
 	Bare func(path string) bool
-	// Path returns the escaped path of a request without secrets; nil: paths have none.
+	// Path removes secrets from the escaped path of a request. nil: no path has secrets.
 	Path func(escaped string) string
 }
 
@@ -70,23 +72,23 @@ type Recorder struct {
 	put    func(path string, data []byte) error
 
 	arrived atomic.Int64 // number of the newest request
-	held    atomic.Int64 // bytes of bodies in memory
-	full    atomic.Bool  // nothing more is recorded
-	late    atomic.Int64 // exchanges for which the queue had no room in time
-	left    atomic.Int64 // requests that came when full was set
+	held    atomic.Int64 // number of bytes of bodies in memory
+	full    atomic.Bool  // a bound is reached: record nothing more
+	late    atomic.Int64 // number of exchanges that found no room in the queue in time
+	left    atomic.Int64 // number of requests that came after full was set
 
 	queue chan *entry
 	stop  chan struct{} // closed by Close
 	once  sync.Once
 	ended chan struct{} // closed when run has returned
 
-	// Only run uses these.
+	// Only the goroutine of run uses the fields below.
 	bytes, written int64
-	why            string // why full is set
-	noted          string // content of the file Incomplete
+	why            string // why full was set
+	noted          string // present content of the file Incomplete
 }
 
-// FolderError says that the folder for a record cannot be used.
+// FolderError is the error for a folder that New cannot use.
 type FolderError struct {
 	Folder string
 	Cause  error
@@ -101,15 +103,15 @@ func (e *FolderError) Error() string {
 	return fmt.Sprintf("the record cannot be written to %s: %v", e.Folder, cause)
 }
 
-// Remedy says what to do.
+// Remedy tells the user how to solve the problem.
 func (e *FolderError) Remedy() string { return "name another folder with --record" }
 
 // Unwrap returns the cause.
 func (e *FolderError) Unwrap() error { return e.Cause }
 
-// New makes o.Folder, which only this user may read, and in it a folder named by the time, such
-// as 20261128-210503, for the exchanges. It starts a goroutine that Close ends. It fails with a
-// *FolderError.
+// New creates o.Folder, if it does not exist, so that only this user may read it. In it, New
+// creates a folder for the exchanges, which has a name made of the time, such as
+// 20261128-210503. It starts a goroutine, which Close ends. It fails with a *FolderError.
 func New(o Options) (*Recorder, error) { return newRecorder(o, usual, put) }
 
 func newRecorder(o Options, b bounds, put func(path string, data []byte) error) (*Recorder, error) {
@@ -129,8 +131,8 @@ func newRecorder(o Options, b bounds, put func(path string, data []byte) error) 
 	return r, nil
 }
 
-// makeStart makes the folder of one start and returns its path. Starts in the same second, also of
-// other processes, get folders with numbers.
+// makeStart creates the folder for one start of a server, and returns its path. If another start
+// in the same second has that folder, even of another process, it adds a number to the name.
 func makeStart(folder string, now time.Time) (string, error) {
 	name := filepath.Join(folder, now.UTC().Format("20060102-150405"))
 	path := name
@@ -142,12 +144,11 @@ func makeStart(folder string, now time.Time) (string, error) {
 	}
 }
 
-// Folder returns the path of the folder with the files.
+// Folder returns the path of the folder with the files of this Recorder.
 func (r *Recorder) Folder() string { return r.folder }
 
-// Close writes what waits to be written and ends the goroutine. Call it when no handler runs any
-// more. It fails if the record is not complete, or if the disk keeps it waiting for longer than
-// closePatience.
+// Close writes the exchanges that wait, and ends the goroutine. Call it when no handler runs any
+// more. It fails if exchanges are missing, or if the disk takes longer than closePatience.
 func (r *Recorder) Close() error {
 	r.once.Do(func() { close(r.stop) })
 	timer := time.NewTimer(closePatience)
@@ -163,8 +164,8 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// add hands an exchange to the goroutine that writes. If the queue is full, it waits for at most
-// bounds.patience and then drops the exchange.
+// add passes an exchange to the goroutine that writes the files. If the queue is full, it waits
+// for at most bounds.patience and then drops the exchange.
 func (r *Recorder) add(e *entry) {
 	select {
 	case r.queue <- e:
@@ -209,7 +210,8 @@ func (r *Recorder) run() {
 	}
 }
 
-// write writes the file of an exchange. At a bound, or if it cannot write, it ends the record.
+// write writes the file of an exchange. If a bound is reached or the file cannot be written, write
+// ends the recording.
 func (r *Recorder) write(e *entry) {
 	defer r.held.Add(-e.held)
 	if r.full.Load() {
@@ -235,14 +237,14 @@ func (r *Recorder) write(e *entry) {
 	r.left.Add(1)
 }
 
-// end makes the record end with what it has.
+// end stops the recording. The files that exist remain. why is the reason for the file Incomplete.
 func (r *Recorder) end(why string) {
 	r.why = why
 	r.full.Store(true)
 	r.o.Logger.Error("the record ends here: "+why, "folder", r.folder, "exchanges", r.written)
 }
 
-// note writes the file Incomplete, if exchanges are missing that it does not name yet.
+// note writes the file Incomplete if more exchanges are missing than the file says.
 func (r *Recorder) note() {
 	var text strings.Builder
 	if late := r.late.Load(); late > 0 {
@@ -260,7 +262,8 @@ func (r *Recorder) note() {
 	}
 }
 
-// put writes a file that nobody else may read. Others see the whole file or none.
+// put writes a file that only this user may read. It writes to a temporary file and renames that,
+// so the file is never visible in part.
 func put(path string, data []byte) error {
 	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
 	if err := os.WriteFile(part, data, 0o600); err != nil {
@@ -272,7 +275,7 @@ func put(path string, data []byte) error {
 
 func sizeText(n int64) string { return strconv.FormatInt(n>>20, 10) + " MiB" }
 
-// document is the content of a file, in the form of the recordings.
+// document is the JSON content of a file, in the form of the recordings of Microsoft's service.
 type document struct {
 	Name      string     `json:"name"`
 	Source    string     `json:"source"`
@@ -296,7 +299,7 @@ type request struct {
 }
 
 type response struct {
-	Status  int               `json:"status"` // 0: the server closed the connection
+	Status  int               `json:"status"` // 0: the server closed the connection without a response
 	Headers map[string]string `json:"headers"`
 	Body    json.RawMessage   `json:"body"`
 	BodyCut bool              `json:"bodyCut,omitempty"`
@@ -314,7 +317,7 @@ func (r *Recorder) encode(e *entry) []byte {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", " ")
-	if err := encoder.Encode(d); err != nil { // impossible: exchange.JSON returns JSON
+	if err := encoder.Encode(d); err != nil { // cannot happen: exchange.JSON always returns valid JSON
 		panic(err)
 	}
 	return b.Bytes()

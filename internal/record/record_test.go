@@ -21,7 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/exchange"
 )
 
-// start returns a recorder with the given bounds, and the buffer of its log.
+// start returns a recorder with the given bounds, and the buffer to which it logs.
 func start(t *testing.T, o Options, b bounds) (*Recorder, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
@@ -35,7 +35,8 @@ func start(t *testing.T, o Options, b bounds) (*Recorder, *bytes.Buffer) {
 	return r, log
 }
 
-// files closes the recorder, which must succeed, and returns its files by name.
+// files closes the recorder and returns the content of its files by name. The test fails if Close
+// fails.
 func files(t *testing.T, r *Recorder) map[string]document {
 	t.Helper()
 	if err := r.Close(); err != nil {
@@ -72,7 +73,8 @@ func read(t *testing.T, path string) (d document) {
 	return d
 }
 
-// answer returns a handler that reads the body and responds with a status and a body.
+// answer returns a handler that reads the request's body and responds with the given status and
+// body.
 func answer(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		io.Copy(io.Discard, q.Body)
@@ -82,8 +84,9 @@ func answer(status int, body string) http.Handler {
 	})
 }
 
-// TestForm checks the files of three exchanges: their names, modes and contents. The form is that
-// of the recordings, and the members of bodies keep their order.
+// TestForm checks the files of three exchanges: their names, modes and contents. The contents
+// must have the form of the recordings of Microsoft's service, with the members of bodies in
+// their order.
 func TestForm(t *testing.T) {
 	now := time.Date(2026, 11, 28, 22, 5, 3, 0, time.FixedZone("", 3600))
 	r, _ := start(t, Options{Now: func() time.Time { return now }}, usual)
@@ -167,8 +170,8 @@ func compact(t *testing.T, data []byte) string {
 	return b.String()
 }
 
-// TestSecretsStayOut puts a secret at every place of an exchange where clients and servers have
-// them, and looks for it in the file.
+// TestSecretsStayOut records exchanges that have a secret at every place where clients and
+// servers put one. It checks that no file contains a secret.
 func TestSecretsStayOut(t *testing.T) {
 	const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 	token := "eyJhbGciOiJFZERTQSJ9.eyJza3lwZWlkIjoiYWNzIn0." + secret
@@ -232,8 +235,8 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
-// TestBare checks that a live connection is recorded when it opens, without its bodies and its
-// query.
+// TestBare checks that the exchange of a live connection is written when the connection opens,
+// without bodies, and without the query except for api-version.
 func TestBare(t *testing.T) {
 	written := make(chan string, 1)
 	r, err := newRecorder(Options{Folder: t.TempDir(), Bare: func(string) bool { return true }}, usual, func(path string, data []byte) error {
@@ -294,7 +297,7 @@ func TestBare(t *testing.T) {
 	}
 }
 
-// TestStarts checks that starts within a second get folders of their own.
+// TestStarts checks that two starts within a second get different folders.
 func TestStarts(t *testing.T) {
 	now := time.Now()
 	o := Options{Folder: t.TempDir(), Now: func() time.Time { return now }}
@@ -313,14 +316,15 @@ func TestStarts(t *testing.T) {
 	}
 }
 
-// TestBounds checks what each bound leaves out, and that the record says so.
+// TestBounds reaches each bound. It checks what is then missing in the files, and that the log and
+// the file Incomplete name it.
 func TestBounds(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		change func(*bounds)
-		files  int    // of exchanges
-		cut    bool   // the bodies are
-		note   string // in the file Incomplete and in the log
+		files  int    // number of files of exchanges
+		cut    bool   // whether the bodies are cut
+		note   string // text in the file Incomplete and in the log
 	}{
 		{"body", func(b *bounds) { b.body = 5 }, 5, true, ""},
 		{"memory", func(b *bounds) { b.held = 3 }, 5, true, ""},
@@ -375,8 +379,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestSlowDisk checks that a request waits for bounds.patience at most when the disk takes
-// nothing, and that what is missing is noted when the disk takes files again.
+// TestSlowDisk blocks the disk. It checks that a request then waits for bounds.patience at
+// most. When the disk works again, the recorder must note which exchanges are missing.
 func TestSlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan bool)
@@ -393,7 +397,7 @@ func TestSlowDisk(t *testing.T) {
 		began := time.Now()
 		for i := range 5 {
 			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/chat/threads", nil))
-			synctest.Wait() // until the writer has taken the first one
+			synctest.Wait() // waits until the goroutine has taken the first exchange
 			if got, want := time.Since(began), time.Duration(max(0, i-2))*b.patience; got != want {
 				t.Errorf("request %d ended after %v, want %v", i, got, want)
 			}
@@ -413,7 +417,7 @@ func TestSlowDisk(t *testing.T) {
 	})
 }
 
-// TestStuckDisk checks that Close does not wait for ever.
+// TestStuckDisk blocks the disk for ever. It checks that Close fails after closePatience.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan bool)
@@ -430,7 +434,8 @@ func TestStuckDisk(t *testing.T) {
 	})
 }
 
-// TestFailingDisk checks that the record ends, with a reason, when a file cannot be written.
+// TestFailingDisk makes the disk fail. It checks that the recording ends, that the log names
+// the reason, and that Close fails.
 func TestFailingDisk(t *testing.T) {
 	r, log := start(t, Options{}, usual)
 	if err := os.RemoveAll(r.Folder()); err != nil {
