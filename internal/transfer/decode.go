@@ -81,8 +81,8 @@ func decode(kind string, line []byte) (core.Record, error) {
 	return nil, fmt.Errorf("lines of kind %q are not known", kind)
 }
 
-// read decodes the JSON object in line into a T and converts it to a record with the
-// function record. It fails for unknown members.
+// read decodes the JSON object in line into a T, and returns the record that the function record
+// makes of it. It fails for unknown members.
 func read[T any](line []byte, record func(*T) (core.Record, error)) (core.Record, error) {
 	var l T
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -134,7 +134,7 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 	e := core.Event{
 		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor, At: l.At,
 	}
-	owner := cmp.Or(l.Thread, l.Actor) // an event without a thread is of its actor
+	owner := cmp.Or(l.Thread, l.Actor) // an event without a thread belongs to its actor
 	var misplaced error
 	if kind.OfUser() != (l.Thread == "") {
 		misplaced = fmt.Errorf("thread %q does not go with event %q", l.Thread, l.Event)
@@ -150,7 +150,7 @@ func decodeAudit(l *auditLine) (core.Record, error) {
 	return a, errors.Join(atLeast(1, "at", l.At), atLeast(0, "number", signed(l.Number)), atLeast(0, "status", int64(l.Status)), atLeast(0, "attempts", signed(l.Attempts)))
 }
 
-// onlyLive fails if a user who is not live has a custom id.
+// onlyLive fails if a user has a custom id although its state is not live.
 func onlyLive(u core.User) error {
 	if u.CustomID != "" && u.State != core.UserLive {
 		return errors.New("a deleted user has a customId")

@@ -1,9 +1,8 @@
-// Package transfer writes the records of a store to an export, a text file with one JSON
-// object per line, and reads them back. docs/export-format.md describes the format, and
-// testdata has lines of all kinds.
+// Package transfer writes the records of a store to an export, a text file with one JSON object per
+// line, and reads them back. docs/export-format.md describes the format, and testdata has examples.
 //
-// A Reader returns io.EOF only after it has checked that the file is complete and
-// unaltered. So an import that commits only after io.EOF never keeps part of a damaged
+// A Reader returns io.EOF only after it has checked that the file is complete and unaltered. So an
+// import that commits its changes after io.EOF, and not before, never keeps a part of a damaged
 // file.
 package transfer
 
@@ -27,7 +26,7 @@ const maxLine = 64 << 20
 // Summary holds the number of rows in an export, and the export's checksum.
 type Summary struct {
 	Rows     core.Counts `json:"rows"`
-	Checksum string      `json:"sha256"` // hexadecimal SHA-256 of all lines before the last
+	Checksum string      `json:"sha256"` // hexadecimal SHA-256 of all lines but the last
 }
 
 // The lines of an export that are not records: header is the first line, trailer the last, and a

@@ -6,8 +6,8 @@ package transfer
 type resourceLine struct {
 	Kind  string    `json:"kind"`
 	ID    string    `json:"id"`
-	Cloud string    `json:"cloud,omitempty"` // gcch or dod; left out for the public one
-	Keys  []keyLine `json:"keys,omitempty"`  // primary and secondary, or none
+	Cloud string    `json:"cloud,omitempty"` // gcch or dod; left out for the public cloud
+	Keys  []keyLine `json:"keys,omitempty"`  // the primary and the secondary key, or none
 }
 
 type keyLine struct {
@@ -22,7 +22,7 @@ type userLine struct {
 	DeletedAt  int64  `json:"deletedAt,omitempty"`
 	Generation uint64 `json:"generation"`
 	CustomID   string `json:"customId,omitempty"`
-	IssuedAt   int64  `json:"tokenIssuedAt,omitempty"` // when the last token was issued
+	IssuedAt   int64  `json:"tokenIssuedAt,omitempty"` // when the user's last token was issued
 }
 
 type threadLine struct {
@@ -103,7 +103,7 @@ type auditLine struct {
 	Number    uint64 `json:"number"`
 	Refused   bool   `json:"refused,omitempty"`
 	Who       string `json:"who,omitempty"`
-	SignedIn  string `json:"signedIn"` // how the caller has signed in
+	SignedIn  string `json:"signedIn"` // how the caller had signed in
 	Role      string `json:"role,omitempty"`
 	From      string `json:"from,omitempty"`
 	Operation string `json:"operation"`

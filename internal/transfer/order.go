@@ -26,10 +26,10 @@ const (
 // sortKey determines the position of a record in an export: first by the kind, then by the ids
 // that identify the row, then by the row's number in the thread or in the store.
 type sortKey struct {
-	rank   int // the kind; 0 in the zero sortKey
+	rank   int // rank of the record's kind; 0 in the zero sortKey
 	ids    []string
 	number uint64
-	second uint64 // number among rows with the same number
+	second uint64 // orders rows with equal first numbers
 }
 
 // isSet reports whether p is the key of a record. It returns false only for the zero sortKey.

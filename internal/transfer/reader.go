@@ -34,11 +34,11 @@ func (e *Error) Unwrap() error { return e.Err }
 type Reader struct {
 	in       *bufio.Reader
 	buf      []byte    // a line that is longer than in's buffer
-	sum      hash.Hash // of the lines so far
+	sum      hash.Hash // hash of the lines so far
 	at       int       // number of the current line, from 1
 	verified int       // number of the latest correct checksum line
-	last     sortKey   // of the latest record
-	started  bool      // the header was read
+	last     sortKey   // sort key of the latest record
+	started  bool      // true after the header was read
 	rows     core.Counts
 	summary  Summary
 	err      error // the first error of Next, io.EOF after the last line
@@ -137,7 +137,7 @@ func (r *Reader) readTrailer(line []byte) error {
 	case err == nil:
 		r.at++
 		return errors.New("there is more behind the last line")
-	case err != io.EOF: // a gzip reader checks its checksum here
+	case err != io.EOF: // reading to the end also makes a gzip reader check its checksum
 		return err
 	}
 	return io.EOF

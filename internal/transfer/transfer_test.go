@@ -218,9 +218,9 @@ func TestReadsOlderFormats(t *testing.T) {
 	}
 }
 
-// TestPriorityComesAlong exports a message of each priority and a superseded version with priority
-// High, and reads them back. The line of a message with priority Normal must have no member
-// "priority", as in exports of older versions.
+// TestPriorityComesAlong exports a message of each priority, and a superseded version with
+// priority High. It checks that a Reader returns the priorities. The line of a message with
+// priority Normal must have no member "priority", as in exports of older versions.
 func TestPriorityComesAlong(t *testing.T) {
 	const thread = "19:a@thread.v2"
 	high := core.Message{Sequence: 3, ID: t0, Version: t0 + 9, Kind: core.Text, High: true, CreatedOn: t0, Sender: ann, Content: "now"}
@@ -242,8 +242,9 @@ func TestPriorityComesAlong(t *testing.T) {
 	}
 }
 
-// TestCloudComesAlong exports a resource of each cloud and reads it back. The line of a resource
-// of the public cloud must have no member "cloud", as in exports of older versions.
+// TestCloudComesAlong exports a resource of each cloud. It checks that a Reader returns the
+// cloud. The line of a resource of the public cloud must have no member "cloud", as in exports
+// of older versions.
 func TestCloudComesAlong(t *testing.T) {
 	for cloud, member := range map[communication.Cloud]string{
 		communication.CloudPublic: "", communication.CloudGCCH: `"cloud":"gcch"`, communication.CloudDoD: `"cloud":"dod"`,
@@ -291,7 +292,7 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 		flipped := bytes.Clone(file)
 		flipped[i] ^= 1 << (i % 8)
 		refused("flipped", i, flipped)
-		if i%4 != 0 { // the fuzz test covers the others
+		if i%4 != 0 { // FuzzReader covers the other bytes
 			continue
 		}
 		refused("cut", i, file[:i])
@@ -304,7 +305,8 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 }
 
 // TestAlteredIsFoundBetweenTwoSums changes a text in a large export. The Reader's error must
-// name the lines of the last checksum before the change and of the first one after it.
+// name two lines: that of the last checksum before the change, and that of the first
+// checksum after it.
 func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	records := []core.Record{golden[0]}
 	for n := range 3*sumEvery + 5 {
@@ -439,13 +441,15 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// TestAlteredBytes alters every seventh byte of an export, one at a time: the Reader must refuse each.
+// TestAlteredBytes makes many copies of an export. In each it alters one byte, every seventh in
+// turn. The Reader must refuse each copy.
 func TestAlteredBytes(t *testing.T) {
 	alter(t, write(t, Options{Made: made, Keys: true}, golden), 7)
 }
 
-// alter changes one byte in step bytes of a file that the Reader has accepted, one at a time, and
-// checks that the Reader refuses each result.
+// alter takes a file that the Reader has accepted, and makes copies with one altered byte each.
+// It alters every byte whose index is a multiple of step, and checks that the Reader refuses each
+// copy.
 func alter(t *testing.T, text []byte, step int) {
 	t.Helper()
 	for i := 0; i < len(text); i += step {

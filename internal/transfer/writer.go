@@ -15,19 +15,19 @@ import (
 
 // Options configures NewWriter.
 type Options struct {
-	Made int64 // time of the export in epoch milliseconds
-	Keys bool  // include the access keys
+	Made int64 // time of the export, in epoch milliseconds
+	Keys bool  // whether the export contains the access keys
 }
 
 // Writer writes an export. It keeps only one line in memory.
 type Writer struct {
 	out  *bufio.Writer
 	line bytes.Buffer
-	json *json.Encoder // writes to line
-	sum  hash.Hash     // of the lines so far
+	json *json.Encoder // encodes a line into the field line
+	sum  hash.Hash     // hash of the lines so far
 	keys bool
 	rows core.Counts
-	err  error // the first error of writing
+	err  error // the first error of a write
 }
 
 // NewWriter returns a Writer that writes to out, and writes the first line. If that write fails,
