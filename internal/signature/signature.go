@@ -33,7 +33,7 @@ const MaxSkew = 15 * time.Minute
 const (
 	scheme            = "HMAC-SHA256"
 	hostHeader        = "host"
-	dateHeader        = "date" // signed by SDKs from before June 2021
+	dateHeader        = "date" // SDKs from before June 2021 sign this header
 	msDateHeader      = "x-ms-date"
 	contentHashHeader = "x-ms-content-sha256"
 )
@@ -62,9 +62,9 @@ type Request struct {
 	// owner writes them. Verify also accepts a signature of one of these if it differs from Host
 	// or an authority only in letter case.
 	Names []string
-	// Others returns hosts that Verify does not accept. If the client has signed one of them,
-	// the error of Verify says so. Verify calls Others only if no key has signed the request. A
-	// nil function stands for no hosts.
+	// Others returns hosts that Verify does not accept. If a client signs one of these, the
+	// error of Verify says so. Verify calls Others only for a signature that matches no key. If
+	// Others is nil, there are no such hosts.
 	Others func() []string
 }
 
@@ -74,12 +74,12 @@ func Of(r *http.Request) Request {
 }
 
 // Verify returns the index in keys of the key that signed r. It fails with an [*Error] and the
-// index -1 if no key did. It tries the keys in order and skips zero keys, so the list may have
-// an unset secondary key.
+// index -1 if no key did. It tries the keys in order, and skips a zero key, such as a secondary
+// key that is not set.
 //
-// Verify does not need the body: the signature covers the hash that the client claims in
-// x-ms-content-sha256. So a server need not read anything from a client without a key. After
-// Verify the caller must read the body and call [Request.CheckBody].
+// Verify does not need the body: the signature covers the hash of the body that the client
+// sends in x-ms-content-sha256. So a server need not read the body of a client that has no key.
+// After Verify the caller must read the body and call [Request.CheckBody].
 //
 // Verify implements docs/contract/identity.md §4.4. It reads the order of the signed headers
 // from the Authorization header. It accepts all forms of path and host that official SDKs sign:
@@ -98,7 +98,7 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 		return -1, err
 	}
 	contentHash := r.Header(contentHashHeader)
-	if len(contentHash) != base64.StdEncoding.EncodedLen(sha256.Size) { // no signature can be worth the work
+	if len(contentHash) != base64.StdEncoding.EncodedLen(sha256.Size) { // refuse before computing signatures
 		return -1, refuse(BadContentHash, why.Because(why.ContentHash, "problem", "the base64 of a SHA-256"), contentHashHeader+" is not the base64 of a SHA-256")
 	}
 
@@ -111,8 +111,9 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, r.refuseHost(keys, auth, date, contentHash)
 }
 
-// Explain returns the error of Verify for a request whose signature Verify has refused, and asks
-// r.Others which host was signed instead. Verify need not have them then. It verifies nothing again.
+// Explain returns the error with which Verify refuses a request, although Verify was called without
+// r.Others. The error names the host in r.Others that the client signed, if any. Call it only after
+// Verify has refused the signature: Explain does not verify it again.
 func Explain(r Request, keys []communication.AccessKey) error {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
@@ -165,15 +166,15 @@ func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, 
 	return refuse(BadSignature, cause, "signature matches no key for the host %s", hosts)
 }
 
-// seen returns the text that a client signs for the request as the server sees it, for a sentence. It
-// has no secret: the hash is that of the body.
+// seen returns the text that the client should have signed, for the sentence that explains a
+// refusal. It contains no secret: its hash is that of the body.
 func (r Request) seen(auth authorization, date, contentHash string) string {
 	target := r
 	target.Target = clip.Text(r.Target, maxEcho)
 	return fmt.Sprintf("%q", target.messages(auth, clip.Text(date, maxEcho), contentHash, []string{clip.Text(r.Host, maxEcho)})[0])
 }
 
-// maxEcho is the most bytes of a Host header that an error repeats.
+// maxEcho is the maximum number of bytes of a Host header that an error repeats.
 const maxEcho = 100
 
 // CheckBody fails with an [*Error] whose reason is BadContentHash if the hash of the body
@@ -212,12 +213,12 @@ const (
 	BadSignature
 )
 
-// Error says why Verify or CheckBody refused a request. Its text is for the server's log. Except
-// for hosts in quotation marks it contains no text that the client sent. Do not show the client
-// more than the reason.
+// Error says why Verify or CheckBody refused a request. Its text is for the server's log. It
+// contains hosts that the client sent, in quotation marks, and no other text of the client. Show
+// the client only the reason.
 type Error struct {
 	Reason Reason
-	Why    why.Cause // with the facts of the request; for the log only
+	Why    why.Cause // explains the refusal, for the log only
 
 	detail string
 }
@@ -256,8 +257,8 @@ func parseAuthorization(header string) (authorization, error) {
 		}
 		return authorization{}, refuse(BadScheme, why.Because(why.NotSigned, "problem", "the scheme of its Authorization header is not "+scheme), "authorization scheme is not "+scheme)
 	}
-	// The header has exactly two parameters. If there is another '&', it becomes part of the
-	// second value, which is then not valid base64.
+	// The header must have exactly two parameters. With a second '&', the second value is
+	// not valid base64, so the header is refused.
 	first, second, _ := strings.Cut(strings.TrimSpace(params), "&")
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
@@ -277,7 +278,7 @@ func parseAuthorization(header string) (authorization, error) {
 		return authorization{}, badHeader("signed headers are not a date header, host and " + contentHashHeader)
 	}
 
-	// Check the length and decode strictly, so that only one text is valid for each signature.
+	// Check the length and decode strictly, so that each signature has only one valid text.
 	var err error
 	if len(signature) == base64.StdEncoding.EncodedLen(sha256.Size) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
@@ -333,9 +334,9 @@ func (r Request) hosts() (hosts []string) {
 	return hosts
 }
 
-// maxTried is a limit for the length of the host and the target of a request together, in bytes.
-// For longer requests Verify does not try other letter cases and hosts, because a client without
-// a key must not be able to cause much work.
+// maxTried is a limit for the length of a request's host and target together, in bytes. Above
+// it, Verify tries no other letter cases and hosts, so that a client without a key cannot cause
+// much work.
 const maxTried = 2048
 
 // otherCases returns the forms that r.hosts returns in other letter cases. It returns none if
@@ -355,9 +356,9 @@ func (r Request) otherCases() (others []string) {
 	return others
 }
 
-// cases returns a host in the letter cases in which people write hosts: in lower case, in upper
-// case, with a capital first letter, with a capital at the beginning of each word, and as in
-// names.
+// cases returns a host in the letter cases in which people write it: in lower case, in upper
+// case, with a capital first letter, with a capital at the beginning of each word, and as it is
+// written in names.
 func cases(host string, names []string) []string {
 	lower := strings.ToLower(host)
 	words := []byte(lower)
@@ -446,7 +447,7 @@ func (r Request) hostSpellings(authority string) []string {
 		return nil
 	}
 	name, ports, _ := strings.Cut(authority, ":")
-	if strings.HasPrefix(authority, "[") { // an IPv6 address keeps its colons
+	if strings.HasPrefix(authority, "[") { // do not split an IPv6 address at its colons
 		end := strings.IndexByte(authority, ']') + 1
 		name, ports = authority[:end], strings.TrimPrefix(authority[end:], ":")
 	}
@@ -457,12 +458,12 @@ func (r Request) hostSpellings(authority string) []string {
 	case port == "" && r.TLS:
 		return []string{authority, name + ":443"}
 	case port == "":
-		return []string{authority, name + ":80", name + ":443"} // a proxy that ends TLS may not tell
+		return []string{authority, name + ":80", name + ":443"} // try both ports: a proxy may have removed TLS without saying so
 	}
 	return appendNew([]string{authority}, name, name+":"+port, name+":"+port+":"+port)
 }
 
-// appendNew appends to list those elements of more that list does not contain.
+// appendNew appends those elements of more to list that list lacks.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {

@@ -178,7 +178,7 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 	sig := good[strings.LastIndex(good, "=")-43:]
 	tests := []struct {
 		auth string
-		want Reason // 0: accepted
+		want Reason // 0: Verify must accept the request
 	}{
 		{good, 0},
 		{strings.Replace(good, "HMAC-SHA256", "hmac-sha256", 1), 0},
@@ -204,7 +204,7 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 		{authorize(usualHeaders, sig[:40]), BadHeader},
 		{authorize(usualHeaders, sig+"AAAA"), BadHeader},
 		{authorize(usualHeaders, strings.Repeat("A", 44)), BadHeader},
-		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), BadHeader}, // bits past the end
+		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), BadHeader}, // the last character has bits beyond the signature's last byte
 		{authorize(usualHeaders, strings.Repeat("A", 40)+"\n\n\n="), BadHeader},
 		{authorize("", sig), BadHeader},
 		{authorize("host;x-ms-content-sha256", sig), BadHeader},
@@ -220,7 +220,7 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 
 		{authorize("x-ms-content-sha256;host;x-ms-date", sig), BadSignature},
 		{authorize(usualHeaders, strings.Repeat("A", 43)+"="), BadSignature},
-		{authorize("date;host;x-ms-content-sha256", sig), BadDate}, // no such header here
+		{authorize("date;host;x-ms-content-sha256", sig), BadDate}, // the request has no header date
 	}
 	for _, tt := range tests {
 		key, err := verify(t, signed(t).with("Authorization", tt.auth))
@@ -243,7 +243,7 @@ func TestVerifyDate(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
 		name string
-		now  time.Duration // after the signed date
+		now  time.Duration // the server's time, counted from the signed date
 		ok   bool
 	}{
 		{"now", 0, true},
@@ -293,7 +293,7 @@ func TestVerifyContentHash(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
 		wantReason(t, "hash "+hash, err, BadContentHash)
 	}
-	// The header claims the hash of another body than the signed one.
+	// The hash in the header is that of another body than the signed one.
 	r := signed(t).with("x-ms-content-sha256", vectorEmptyHash)
 	_, err := verify(t, r)
 	wantReason(t, "another hash", err, BadSignature)
@@ -362,7 +362,7 @@ func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 
 func TestVerifyMethodInLowerCase(t *testing.T) {
 	r := signed(t)
-	r.Method = "post" // the string to sign has it in upper case
+	r.Method = "post" // clients sign the method in upper case
 	if _, err := verify(t, r); err != nil {
 		t.Error(err)
 	}
@@ -394,8 +394,7 @@ func FuzzVerify(f *testing.F) {
 		var refused *Error
 		switch {
 		case err == nil && got == 1:
-			// Only the signature in the first input can be valid, and only for the request in
-			// that input.
+			// Only the first input has a valid signature, and only for its own request.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2. They were
-// computed neither by Sign nor by this test.
+// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2. Other
+// programs than Sign and this test computed them.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
 		target, host, body, signature string
@@ -45,7 +45,7 @@ func TestVerifySDKs(t *testing.T) {
 	)
 	tests := []struct {
 		name                     string
-		target, host             string // as received
+		target, host             string // as the server receives them
 		signedTarget, signedHost string
 		signedHeaders            string
 		plain                    bool
@@ -193,7 +193,7 @@ func TestVerifyNamesTheSignedHost(t *testing.T) {
 		{"10.0.0.7:8080", ""},
 		{"public.example", ""},
 		{"chat.example:444", `the host "chat.example:444" was signed, and the request came for the host "10.0.0.7:8080" or "public.example"`},
-		{"chat.example", `the host "chat.example:444" was signed, and the request came for the host "10.0.0.7:8080" or "public.example"`}, // Java
+		{"chat.example", `the host "chat.example:444" was signed, and the request came for the host "10.0.0.7:8080" or "public.example"`}, // as Java signs it
 		{"nobody.example", `signature matches no key for the host "10.0.0.7:8080" or "public.example"`},
 	} {
 		asked = 0

@@ -16,7 +16,7 @@ func TestSignedRequestsOnTheWire(t *testing.T) {
 	key := mustKey(t, testKey)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signed := Of(r)
-		_, err := Verify(signed, []communication.AccessKey{key}, vectorTime) // before the body is read
+		_, err := Verify(signed, []communication.AccessKey{key}, vectorTime) // Verify runs before the server reads the body
 		if body, _ := io.ReadAll(r.Body); err == nil {
 			err = signed.CheckBody(body)
 		}
