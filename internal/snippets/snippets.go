@@ -1,9 +1,10 @@
-// Package snippets writes a request of a client as a program: for curl, Python, JavaScript and Go.
+// Package snippets generates a program that sends a given request: with curl, or in Python,
+// JavaScript or Go.
 //
-// A program runs as pasted into a shell in which `eval "$(confab env)"` was run. It needs no
-// packages beside those of its language, and openssl for curl. It has no credential in it: it
-// signs with the access key of the connection string and, for a request of a user, first asks for
-// a token of that user, as an app's own server would.
+// A program needs the variables that `eval "$(confab env)"` sets. It uses only the standard
+// library of its language; the one with curl needs openssl. It contains no credential: it takes
+// the access key from the connection string and signs requests with it. For a request of a user it
+// first requests a token for that user, as an app's own server would.
 package snippets
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// The languages.
+// The names of the languages.
 const (
 	Curl       = "curl"
 	Python     = "python"
@@ -28,13 +29,14 @@ const (
 // Languages returns the names of all languages.
 func Languages() []string { return []string{Curl, Python, JavaScript, Go} }
 
-// Request is a request of a client.
+// Request is the request that a program sends.
 type Request struct {
 	Method string
 	Path   string // escaped, with the query
-	User   string // whose token it had, if the path is one of the chat API; others are signed
+	User   string // id of the user whose token the request has; only for paths of the chat API
 	Body   string
-	// BodyMissing says that Body is not the body that was sent: the program has a comment then.
+	// BodyMissing means that Body is not the whole body of the original request. The program then
+	// has a comment that says so.
 	BodyMissing bool
 	Type        string // the header Content-Type; empty: application/json
 }
@@ -42,18 +44,18 @@ type Request struct {
 //go:embed templates/*
 var files embed.FS
 
-// templates has a template for each language. A template's functions quote texts.
+// templates has a template for each language. Its functions quote texts for the languages.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"sh": shell, "json": literal, "goText": goText,
 }).ParseFS(files, "templates/*"))
 
-// Of returns the program for a request. ok is false if there is no such language.
+// Of returns the program for a request. ok is false for an unknown language.
 func Of(language string, r Request) (code string, ok bool) {
 	t := templates.Lookup(language)
 	if t == nil {
 		return "", false
 	}
-	if !strings.HasPrefix(r.Path, "/chat/") { // requests of the identity API name a user, and are signed
+	if !strings.HasPrefix(r.Path, "/chat/") { // a request of the identity API is signed, even if it names a user
 		r.User = ""
 	}
 	if r.Type == "" || !plain(r.Type) {
@@ -64,16 +66,17 @@ func Of(language string, r Request) (code string, ok bool) {
 	}
 	in := struct {
 		Request
-		TokenPath string // of the request for a token
+		TokenPath string // path of the request for a token
 	}{r, "/identities/" + url.PathEscape(r.User) + "/:issueAccessToken?api-version=" + string(apiver.Identity.Newest())}
 	var b strings.Builder
-	if err := t.Execute(&b, in); err != nil { // impossible: the tests run all templates
+	if err := t.Execute(&b, in); err != nil { // cannot happen: the tests execute all templates
 		panic(err)
 	}
 	return b.String(), true
 }
 
-// plain reports whether a text is printable ASCII without quotes, so that it can be a header.
+// plain reports whether a text is printable ASCII without quotation marks, so that it can be the
+// value of a header.
 func plain(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '\'' || r == '"' || r == '\\' })
 }
@@ -81,16 +84,16 @@ func plain(s string) bool {
 // shell quotes a text for a POSIX shell.
 func shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// literal quotes a text as a string of JSON, which is one of JavaScript and Python too.
+// literal quotes a text as a JSON string, which is also a string literal of JavaScript and Python.
 func literal(s string) string {
 	text, err := json.Marshal(s)
-	if err != nil { // impossible for a string
+	if err != nil { // cannot happen for a string
 		panic(err)
 	}
 	return string(text)
 }
 
-// goText quotes a text as a string of Go.
+// goText quotes a text as a string literal of Go.
 func goText(s string) string {
 	if !strings.ContainsAny(s, "`\r\x00") && strings.ContainsAny(s, `"\`) && !strings.Contains(s, "\ufeff") {
 		return "`" + s + "`"

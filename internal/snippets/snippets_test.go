@@ -16,15 +16,15 @@ var update = flag.Bool("update", false, "write the golden files")
 
 const ann = "8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000001"
 
-// hostile has what a person may write to leave a quoted text of each language.
+// hostile is a body with texts that end a quoted string or run a command in one of the languages.
 const hostile = "{\"content\":\"it's $(id) `id` \\\\ \\\" ${x} \u2028 </script> '''\\n한글 😀\"}"
 
-// TestGolden compares the programs of three requests with files.
+// TestGolden compares the generated programs with the files in testdata.
 func TestGolden(t *testing.T) {
 	for name, r := range map[string]snippets.Request{
 		"send": {Method: "POST", Path: "/chat/threads/19%3Aabc%40thread.v2/messages?api-version=2025-03-15", User: ann, Body: hostile},
 		"list": {Method: "GET", Path: "/chat/threads?api-version=2025-03-15&maxPageSize=5", User: ann},
-		// curl would send the path as 1,000 requests, and remove the dots.
+		// Without an option, curl would send this path as 1,000 requests and remove the dots.
 		"ranges": {Method: "GET", Path: "/chat/../threads/[1-1000]?api-version=2025-03-15&a={b,c}", User: ann},
 		"signed": {Method: "POST", Path: "/identities?api-version=2023-10-01", Body: `{"createTokenWithScopes":["chat"]}`},
 		"cut":    {Method: "POST", Path: "/chat/threads?api-version=2025-03-15", User: ann, Body: `{"topic":`, BodyMissing: true, Type: "application/merge-patch+json"},
