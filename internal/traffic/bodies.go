@@ -8,8 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/exchange"
 )
 
-// moreOf returns the headers, the bodies and the reason of a request with the texts t, for a log with
-// bodies. It adds the memory of the headers and bodies to size.
+// moreOf returns the headers, the bodies and the reason of the refusal of a request, for a Log with
+// Options.Bodies. t has the request's texts. moreOf adds the memory of the headers and bodies to
+// size.
 func moreOf(x *Exchange, t *texts, size *int64) *more {
 	m := &more{why: x.Why, request: headers(x.Request, size), answer: headers(x.Answer, size)}
 	m.in.size, m.out.size = max(x.InSize, 0), -1
@@ -24,15 +25,15 @@ func moreOf(x *Exchange, t *texts, size *int64) *more {
 	return m
 }
 
-// headerSize is the memory of a header in a map beside its texts, in bytes.
+// headerSize is the memory of a header in a map, in bytes, without the name and the value.
 const headerSize = 96
 
-// headers returns headers without secrets, and adds their memory to size.
+// headers returns the headers without secrets, and adds their memory to size.
 func headers(h http.Header, size *int64) map[string]string {
 	all := exchange.Headers(h)
 	for name, value := range all {
 		if len(name) > maxText || len(all) > maxHeaders && exchange.Header(name, value) == exchange.Sanitized {
-			delete(all, name) // a client may send many that are not shown anyhow
+			delete(all, name) // drop it: a client may send many headers whose values are hidden
 			continue
 		}
 		all[name] = short(value)
@@ -41,10 +42,11 @@ func headers(h http.Header, size *int64) map[string]string {
 	return all
 }
 
-// bodyOf returns a body without secrets, and whether that differs from what was sent.
+// bodyOf returns a body without secrets. changed reports whether it removed a secret, or bytes that
+// are not UTF-8.
 func bodyOf(b *exchange.Body) (kept body, changed bool) {
 	kept.text, changed = exchange.BodyText(b.Data)
-	if len(kept.text) > MaxBody { // each secret may have become a longer word
+	if len(kept.text) > MaxBody { // the word "sanitized" may be longer than the secret that it replaced
 		kept.text, kept.cut = clip.Text(kept.text, MaxBody), true
 	}
 	kept.text = strings.Clone(kept.text)
@@ -52,5 +54,6 @@ func bodyOf(b *exchange.Body) (kept body, changed bool) {
 	return kept, changed
 }
 
-// Room is exchange.Options.Room for bodies that Add gets.
+// Room is the function exchange.Options.Room for bodies that are passed to Add. It allows MaxBody
+// bytes.
 func Room(b *exchange.Body, n int) int { return max(min(n, MaxBody-len(b.Data)), 0) }

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// The texts of an entry, in the order of its block.
+// Indexes of the texts of an entry, in the order in which the block has them.
 const (
 	textMethod = iota
 	textPath
@@ -26,61 +26,63 @@ const (
 	textClientID
 	textVersion
 	textHost
-	textHeaders // the first of the values of the headers shownAlways; empty if more.request is set
+	textHeaders // the first value of the headers shownAlways; these are empty if more.request is set
 	countTexts  = textHeaders + len(shownAlways)
 )
 
-// texts are the texts of an entry before they are copied to its block.
+// texts has the texts of an entry before they are copied to the entry's block.
 type texts [countTexts]string
 
-// entry is a request in the ring. It has few pointers, because the garbage collector follows those of
-// all entries. Its block is not changed any more once a reader has a copy of the entry.
+// entry is a request in the ring of a Log. It has few pointers, because the garbage collector
+// follows those of all entries. The block never changes after a reader has got a copy of the entry.
 type entry struct {
-	block []byte // all texts, one after the other
-	more  *more  // nil: a request that was not refused, in a log without bodies
+	block []byte // all texts, joined
+	more  *more  // nil if the request was not refused and the Log keeps no bodies
 
 	seq      uint64
-	time     int64 // when it arrived, in microseconds since 1970
+	time     int64 // when the request arrived, in microseconds since 1970
 	duration time.Duration
-	inSize   int64 // of the body of the request
-	size     int64 // the memory of the entry, in bytes
+	inSize   int64 // size of the request's body in bytes
+	size     int64 // memory of the entry in bytes
 	status   int
-	ends     [countTexts]uint16 // where each text ends in the block
+	ends     [countTexts]uint16 // index of the end of each text in the block
 }
 
-// more is what only some entries have. It is not changed any more.
+// more has the fields that only some entries need. It is never changed.
 type more struct {
 	why             why.Cause
-	request, answer map[string]string // the headers, with Options.Bodies; otherwise nil
+	request, answer map[string]string // the headers; nil without Options.Bodies
 	in, out         body
-	sendable        bool // the request is here as it was sent, but for its credential
+	sendable        bool // true if only the credential of the request is missing here
 }
 
-// body is what is kept of a body.
+// body is the kept part of a request's or a response's body.
 type body struct {
 	text string
 	cut  bool
 	size int64
 }
 
-// shownAlways are the headers that are kept without Options.Bodies, in their canonical form, first
-// those of requests.
+// shownAlways are the headers that a Log keeps even without Options.Bodies, in canonical form.
+// Headers of requests come first.
 var shownAlways = [...]string{
 	"Authorization", "Content-Type", "Accept", "Origin", "X-Ms-Date", "Date", "X-Ms-Useragent", "Repeatability-Request-Id",
 	"Content-Type", "Retry-After", "X-Ms-Error-Code", "Location",
 }
 
-// shownOfRequest is the number of headers of requests in shownAlways.
+// shownOfRequest is how many of shownAlways are headers of requests. The rest are headers of
+// responses.
 const shownOfRequest = 8
 
-// entrySize is the memory of an entry in the ring, beside its block, and moreSize that of its more, in
-// bytes.
+// entrySize is the memory in bytes of an entry in the ring, without its block. moreSize is that of
+// a more.
 const (
 	entrySize = 128
 	moreSize  = 144
 )
 
-// entryOf returns the entry of a request, without a block, and sets its texts.
+// entryOf returns the entry of a request, and sets the request's texts in t. The entry has no block
+// yet.
 func entryOf(x *Exchange, t *texts, bodies bool) entry {
 	e := entry{time: x.Time.UnixMicro(), duration: x.Duration, status: x.Status, inSize: max(x.InSize, 0), size: entrySize}
 	granted := x.Status >= http.StatusOK && x.Status < http.StatusMultipleChoices
@@ -111,8 +113,9 @@ func entryOf(x *Exchange, t *texts, bodies bool) entry {
 	return e
 }
 
-// setHeaders sets the values of the headers of shownAlways. It does with them what exchange.Header does,
-// but faster. granted: the server itself made the headers of the answer.
+// setHeaders sets the values of the headers shownAlways, without secrets. It has the same results
+// as exchange.Header, and is faster. granted means that the server accepted the request: then the
+// headers of the response contain nothing that a client chose.
 func (t *texts) setHeaders(x *Exchange, granted bool) {
 	for i, name := range shownAlways {
 		from, made := x.Request, false
@@ -132,12 +135,13 @@ func (t *texts) setHeaders(x *Exchange, granted bool) {
 	}
 }
 
-// pack copies the texts to the block of the entry, or to a new one if it is too small or much too large.
+// pack copies the texts to the entry's block. If the block is too small, or more than twice as
+// large as needed, pack allocates a new one.
 func (e *entry) pack(t *texts) {
 	length := 0
 	for i := range t {
 		length += len(t[i])
-		e.ends[i] = uint16(length) // at most 24 texts of little more than maxText bytes
+		e.ends[i] = uint16(length) // fits: there are at most 24 texts of little more than maxText bytes
 	}
 	block := e.block[:0]
 	if cap(block) < length || cap(block) > 2*length {
@@ -152,7 +156,7 @@ func (e *entry) pack(t *texts) {
 	e.size += int64(cap(block))
 }
 
-// bytes returns a text of the entry, which must not be changed.
+// bytes returns the text with index i. The caller must not change it.
 func (e *entry) bytes(i int) []byte {
 	begin := uint16(0)
 	if i > 0 {
@@ -161,10 +165,10 @@ func (e *entry) bytes(i int) []byte {
 	return e.block[begin:e.ends[i]]
 }
 
-// text returns a text of the entry.
+// text returns the text with index i.
 func (e *entry) text(i int) string { return string(e.bytes(i)) }
 
-// why returns why the request was refused, or the zero Cause.
+// why returns the cause of the refusal. It is the zero Cause if the request was not refused.
 func (e *entry) why() why.Cause {
 	if e.more == nil {
 		return why.Cause{}
@@ -172,14 +176,14 @@ func (e *entry) why() why.Cause {
 	return e.more.why
 }
 
-// kept returns a text without secrets, cut to maxText bytes.
+// kept removes the secrets from a text and cuts it to maxText bytes.
 func kept(text string) string { return short(exchange.Text(text)) }
 
-// short returns a text cut to maxText bytes.
+// short cuts a text to maxText bytes.
 func short(text string) string { return clip.Text(text, maxText) }
 
-// onlyVersion returns the version of a query that is nothing but an ordinary api-version, as most are.
-// Such a query has no secrets. ok is false for all others.
+// onlyVersion returns the api-version of a query that consists only of an ordinary api-version.
+// Most queries do, and they have no secrets. For all other queries ok is false.
 func onlyVersion(query string) (version string, ok bool) {
 	version, ok = strings.CutPrefix(query, "api-version=")
 	if !ok || len(version) > len("2006-01-02-preview") {
@@ -193,7 +197,7 @@ func onlyVersion(query string) (version string, ok bool) {
 	return version, true
 }
 
-// versionOf returns the api-version in a query, or "".
+// versionOf returns the parameter api-version of a query, or "" if it is missing.
 func versionOf(query string) string {
 	for part := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(part, "=")

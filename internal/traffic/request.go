@@ -8,31 +8,31 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// Request is a request in a list, in the form of the operator's API.
+// Request is a request in a list. Its JSON is the form of the operator's API.
 type Request struct {
-	Seq       uint64      `json:"seq"` // its number since the start of the server
+	Seq       uint64      `json:"seq"` // number of the request; the server counts from 1 at each start
 	ID        string      `json:"id"`
 	ClientID  string      `json:"clientId,omitempty"`
-	Time      string      `json:"time"`   // when it arrived, in RFC 3339 with milliseconds
-	MS        float64     `json:"ms"`     // milliseconds until the answer
-	Status    int         `json:"status"` // 0: no answer
+	Time      string      `json:"time"`   // when the request arrived, in RFC 3339 with milliseconds
+	MS        float64     `json:"ms"`     // milliseconds until the response was complete
+	Status    int         `json:"status"` // of the response; 0: there was no response
 	Method    string      `json:"method"`
 	Path      string      `json:"path"` // with the query
 	Operation string      `json:"operation"`
 	User      string      `json:"user,omitempty"`
 	Thread    string      `json:"thread,omitempty"`
 	SDK       string      `json:"sdk,omitempty"`    // the header User-Agent
-	Client    string      `json:"client,omitempty"` // its address
+	Client    string      `json:"client,omitempty"` // the client's address
 	Version   string      `json:"version,omitempty"`
-	Why       *why.Reason `json:"why,omitempty"` // of a request that was refused
+	Why       *why.Reason `json:"why,omitempty"` // the reason of a refusal; nil if the request was accepted
 }
 
-// Message is one side of a Detail.
+// Message has the headers and the body of a request or of its response.
 type Message struct {
 	Headers       map[string]string `json:"headers"`
 	Body          string            `json:"body,omitempty"`
 	BodyTruncated bool              `json:"bodyTruncated,omitempty"`
-	BodySize      int64             `json:"bodySize"` // in bytes; 0 if it is not known
+	BodySize      int64             `json:"bodySize"` // in bytes; 0 if unknown
 }
 
 // Detail is a request with its headers and bodies.
@@ -40,10 +40,10 @@ type Detail struct {
 	Request
 	Sent         Message `json:"request"`
 	Answered     Message `json:"response"`
-	CanSendAgain bool    `json:"canSendAgain"` // a chat request of a user that is kept whole, but for its token
+	CanSendAgain bool    `json:"canSendAgain"` // true for a user's chat request of which only the token is missing
 }
 
-// summary returns the entry as lists show it.
+// summary returns the entry in the form for lists.
 func (e *entry) summary() Request {
 	r := Request{
 		Seq: e.seq, ID: e.text(textID), ClientID: e.text(textClientID), Time: time.UnixMicro(e.time).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
@@ -61,7 +61,7 @@ func (e *entry) summary() Request {
 	return r
 }
 
-// detail returns the entry with its headers and bodies.
+// detail returns the entry in the form with headers and bodies.
 func (e *entry) detail() Detail {
 	d := Detail{Request: e.summary()}
 	if e.more != nil && e.more.request != nil {
@@ -91,7 +91,7 @@ func (e *entry) detail() Detail {
 	return d
 }
 
-// clone returns a copy of a map that is not nil.
+// clone returns a copy of m. It returns an empty map, not nil, for nil.
 func clone(m map[string]string) map[string]string {
 	all := make(map[string]string, len(m)+1)
 	for k, v := range m {
@@ -102,14 +102,15 @@ func clone(m map[string]string) map[string]string {
 
 // Filter selects requests. A request must match all fields that are not empty.
 type Filter struct {
-	Status    []string // such as "403", "4xx", or "0"; one of them
+	Status    []string // such as "403", "4xx" or "0"; one of them must match
 	Operation string   // such as "send message"
-	User      string   // an id, or the end of one
-	Thread    string   // an id
+	User      string   // a user's id, or the end of it
+	Thread    string   // a thread's id
 	SDK       string   // a part of the header User-Agent
-	// Query is text in a request's ids, path, operation, SDK or reason, in any letter case.
+	// Query is a text that must be in the request's ids, path, operation, SDK or reason. Letter
+	// case is ignored.
 	Query string
-	After time.Time // requests that arrived later; zero: all
+	After time.Time // only requests that arrived after it; zero: all
 }
 
 // matches reports whether an entry matches the filter.
@@ -126,10 +127,10 @@ func (f Filter) matches(e *entry) bool {
 	return f.Query == "" || f.finds(e)
 }
 
-// searched are the texts in which Filter.Query is searched.
+// searched are the indexes of the texts that may contain Filter.Query.
 var searched = [...]int{textID, textClientID, textUser, textThread, textOperation, textPath, textQuery, textAgent, textClient}
 
-// finds reports whether a text of the entry contains Filter.Query.
+// finds reports whether the entry contains Filter.Query.
 func (f Filter) finds(e *entry) bool {
 	for _, i := range searched {
 		if contains(e.text(i), f.Query) {
@@ -150,7 +151,7 @@ func (f Filter) hasStatus(status int) bool {
 	return false
 }
 
-// contains reports whether text contains part, in any letter case.
+// contains reports whether text contains part. It ignores letter case.
 func contains(text, part string) bool {
 	return strings.Contains(strings.ToLower(text), strings.ToLower(part))
 }

@@ -7,29 +7,32 @@ import (
 	"time"
 )
 
-// ErrTooMany means that MaxSubscriptions readers follow the log already.
+// ErrTooMany means that the Log already has MaxSubscriptions subscriptions.
 var ErrTooMany = errors.New("too many readers follow the requests")
 
-// Bounds of a subscription: at most batch requests at a time, and at most one batch in each pace. So
-// a reader costs little, however many requests there are. Other readers take a batch at a time too.
+// Bounds of a subscription: it reads at most batch requests at a time, and at most once in each
+// pace. So a reader costs little even if there are many requests. Page and Get read a batch at a
+// time too.
 const (
 	batch = 200
 	pace  = 100 * time.Millisecond
 )
 
-// Subscription follows a log. Only one goroutine may use it. Close it at the end.
+// Subscription follows the requests of a Log. It is not safe for concurrent use. Close it at the
+// end.
 type Subscription struct {
 	log    *Log
 	filter Filter
-	next   uint64        // the number of the next request
-	wake   chan struct{} // of capacity 1
-	last   time.Time     // of the last batch
+	next   uint64        // number of the next request to read
+	wake   chan struct{} // capacity 1; receives a value when there are new requests
+	last   time.Time     // when the last batch was read
 }
 
 // Subscribe returns a subscription to the requests that match the filter and have a number greater
-// than after. If after is 0, it begins with the next request. If there is no such number yet, the
-// reader has it from an earlier start of the server, and the subscription begins with the first
-// request of this one. It fails with ErrTooMany.
+// than after. If after is 0, the subscription begins with the next request. If no request has the
+// number after yet, the reader has it from before a restart of the server: then the subscription
+// begins with the first request since the restart. Subscribe fails with ErrTooMany if there are
+// MaxSubscriptions already.
 func (l *Log) Subscribe(f Filter, after uint64) (*Subscription, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,9 +57,10 @@ func (s *Subscription) Close() {
 	delete(s.log.following, s)
 }
 
-// Next waits for requests and returns those that have come since the last call, oldest first. A reader
-// that is too slow, or requests that come too fast, lose the oldest of them: lost is their number. Of
-// these nobody looked whether they match the filter. Next fails if ctx is done.
+// Next waits for requests, and returns those that have come since the last call and match the
+// filter, oldest first. If there are more than a batch, or the Log has dropped some, Next leaves
+// out the oldest. lost is the number of requests that are left out, including those that would not
+// match the filter. Next fails if ctx is done.
 func (s *Subscription) Next(ctx context.Context) (requests []Request, lost uint64, err error) {
 	for {
 		if err := s.rest(ctx); err != nil {
@@ -79,7 +83,7 @@ func (s *Subscription) Next(ctx context.Context) (requests []Request, lost uint6
 	}
 }
 
-// rest waits until pace has passed since the last batch.
+// rest waits until the time pace has passed since the last batch was read.
 func (s *Subscription) rest(ctx context.Context) error {
 	wait := pace - time.Since(s.last)
 	if s.last.IsZero() || wait <= 0 {
@@ -95,8 +99,8 @@ func (s *Subscription) rest(ctx context.Context) error {
 	}
 }
 
-// read returns the entries since the last call, and the number of those that are left out: because
-// the log does not keep them any more, or because there are more than batch.
+// read returns the entries since the last call. lost is the number of entries that it leaves out,
+// because the Log has dropped them or because there are more than batch.
 func (s *Subscription) read() (found []entry, lost uint64) {
 	found = s.log.newest(s.next, math.MaxUint64)
 	if len(found) == 0 {

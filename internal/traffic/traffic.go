@@ -1,14 +1,14 @@
-// Package traffic keeps the newest requests of clients in memory, for the console and the command
-// line.
+// Package traffic keeps the newest requests of clients in memory. The console and the command line
+// show them.
 //
-// A [Log] keeps at most [Options].Requests requests and [Options].Bytes bytes. It never has tokens,
-// keys or signatures: [Log.Add] copies only what package exchange calls harmless. It has bodies only
+// A [Log] keeps at most [Options].Requests requests and [Options].Bytes bytes. It never contains
+// tokens, keys or signatures: [Log.Add] removes them with package exchange. It contains bodies only
 // if Options.Bodies is set, as on a development server.
 //
-// Nobody looks at most requests, so adding one is cheap. Its texts are copied to one block of bytes, and
-// a full log uses the block of the request that it replaces, unless that was read. Texts are made
-// from the block when somebody reads. Readers follow the ring by the numbers of the requests
-// ([Subscription]).
+// Nobody reads most requests, so Add is cheap: it copies the texts of a request to one block of
+// bytes. If the log is full, it reuses the block of the request that it drops, unless a reader may
+// still have that block. Strings are made from the block only when somebody reads the request.
+// Requests have numbers, by which readers continue where they stopped ([Subscription]).
 package traffic
 
 import (
@@ -23,64 +23,64 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// The defaults of Options, and the bounds that have no option.
+// The defaults of Options, and fixed bounds.
 const (
 	DefaultRequests = 2000
 	DefaultBytes    = 16 << 20
 
-	// MaxBody is the most bytes of a body that are kept.
+	// MaxBody is the maximum number of bytes of a body that a Log keeps.
 	MaxBody = 16 << 10
-	// MaxSubscriptions is the most subscriptions at a time.
+	// MaxSubscriptions is the maximum number of open subscriptions of a Log.
 	MaxSubscriptions = 64
 
-	maxText    = 512 // bytes of one text or header of a request
-	maxHeaders = 64  // of a request or an answer, with bodies
+	maxText    = 512 // maximum length in bytes of a text or header of a request
+	maxHeaders = 64  // number of headers from which on a Log with bodies drops hidden ones
 )
 
-// Options configures New. The zero value has the defaults, and no bodies.
+// Options configures New. The zero value selects the defaults, and no bodies.
 type Options struct {
-	Requests int   // the most requests that are kept; 0: DefaultRequests
-	Bytes    int64 // the most memory of all requests; 0: DefaultBytes
-	// Bodies keeps all headers and the bodies, of MaxBody bytes at most. Only a development server
-	// may: they have what people write.
+	Requests int   // maximum number of requests to keep; 0: DefaultRequests
+	Bytes    int64 // maximum memory of all requests in bytes; 0: DefaultBytes
+	// Bodies makes the Log keep all headers, and at most MaxBody bytes of each body. Set it only
+	// on a development server, because bodies contain what people write.
 	Bodies bool
 }
 
-// Exchange is a request and its answer, as Add takes it. Add copies what it keeps of Request and
-// Answer.
+// Exchange is a request and its response, the argument of Add. Add keeps no reference to Request
+// and Answer.
 type Exchange struct {
 	Time      time.Time
 	Duration  time.Duration
-	Status    int // 0: no answer
+	Status    int // of the response; 0: there was none
 	Method    string
-	Path      string // escaped, without the query and secrets
-	Query     string // as sent
-	Bare      bool   // of the query, only the api-version may be shown
+	Path      string // escaped, without the query and without secrets
+	Query     string // the query as the client sent it
+	Bare      bool   // keep only the api-version of the query
 	Operation string // such as "send message"; a constant of the server
-	User      string // id of the caller; the server knows it if it granted the request
-	Thread    string // likewise
+	User      string // id of the caller, which is verified if the server accepted the request
+	Thread    string // id of the thread, or empty
 	Agent     string // the header User-Agent
-	Client    string // its address
-	ID        string // of the request; the server made it
-	ClientID  string // the client's id of the request; may be empty
+	Client    string // the client's address
+	ID        string // id of the request, made by the server
+	ClientID  string // id that the client sent for the request; may be empty
 	Why       why.Cause
 
 	Host            string
 	Request, Answer http.Header    // may be nil
-	InSize          int64          // length of the body of the request; -1: unknown
-	Copy            *exchange.Copy // the bodies; nil: none were copied
+	InSize          int64          // size of the request's body in bytes; -1: unknown
+	Copy            *exchange.Copy // has the bodies; nil: no body was copied
 }
 
 // Log keeps the newest requests. It is safe for concurrent use.
 type Log struct {
 	o Options
 
-	mu        sync.Mutex // guards the fields below, and those of subscriptions
-	ring      []entry    // entry n is at n % len(ring); zero: not kept any more
-	first     uint64     // the number of the oldest entry
-	next      uint64     // the number of the next entry; the first is 1
-	read      uint64     // readers may have entries with lower numbers
-	bytes     int64      // of all entries
+	mu        sync.Mutex // guards the fields below, and the fields of subscriptions
+	ring      []entry    // entry n is at n % len(ring); zero if it was dropped
+	first     uint64     // number of the oldest entry
+	next      uint64     // number that the next entry gets; the first is 1
+	read      uint64     // readers may have copies of entries with lower numbers
+	bytes     int64      // memory of all entries
 	following map[*Subscription]bool
 }
 
@@ -98,7 +98,7 @@ func New(o Options) *Log {
 // Bodies reports whether the log keeps bodies.
 func (l *Log) Bodies() bool { return l.o.Bodies }
 
-// Add keeps a request, and drops the oldest ones if the bounds of the log are reached.
+// Add keeps a request. If the log is full, it drops the oldest ones.
 func (l *Log) Add(x Exchange) {
 	var t texts
 	e := entryOf(&x, &t, l.o.Bodies)
@@ -113,8 +113,8 @@ func (l *Log) Add(x Exchange) {
 	}
 }
 
-// put copies an entry and its texts to the ring. In a full ring they replace the oldest ones, and use
-// their memory again, unless a reader may still have it.
+// put adds an entry to the ring and copies its texts to a block. In a full ring it drops the oldest
+// entry and reuses that entry's block, unless a reader may have a copy of the entry.
 func (l *Log) put(e *entry, t *texts) {
 	place := &l.ring[l.next%uint64(len(l.ring))]
 	if place.seq != 0 {
@@ -141,24 +141,24 @@ func (l *Log) drop() {
 	l.first++
 }
 
-// Stats says how much a log keeps.
+// Stats says how many requests a log keeps, and how much memory they take.
 type Stats struct {
-	Kept  int    // requests that are kept
-	Seen  uint64 // requests since the start
-	Lost  uint64 // requests that are not kept any more
-	Bytes int64  // memory of those that are kept; an upper bound
+	Kept  int    // number of requests in the log
+	Seen  uint64 // number of requests since the start
+	Lost  uint64 // number of requests that were dropped
+	Bytes int64  // upper bound of the memory of the kept requests
 }
 
-// Stats returns how much the log keeps now.
+// Stats returns the present numbers of the log.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Stats{Kept: int(l.next - l.first), Seen: l.next - 1, Lost: l.first - 1, Bytes: l.bytes}
 }
 
-// Page returns the newest requests that match the filter and have a number less than before, newest
-// first: at most limit ones. before 0 begins with the newest. next is the before of the next page, or
-// 0 after the last one.
+// Page returns at most limit requests that match the filter and have a number less than before,
+// newest first. If before is 0, it begins with the newest request. next is the value of before for
+// the next page, or 0 if this is the last page.
 func (l *Log) Page(f Filter, before uint64, limit int) (page []Request, next uint64) {
 	if before == 0 {
 		before = math.MaxUint64
@@ -175,8 +175,8 @@ func (l *Log) Page(f Filter, before uint64, limit int) (page []Request, next uin
 	return page, 0
 }
 
-// backward returns the entries with numbers less than before, newest first. It reads a batch at a time,
-// so that requests hardly wait for readers.
+// backward returns the entries with numbers less than before, newest first. It locks the log for
+// one batch at a time, so that Add hardly waits for readers.
 func (l *Log) backward(before uint64) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		for {
@@ -194,8 +194,9 @@ func (l *Log) backward(before uint64) iter.Seq[*entry] {
 	}
 }
 
-// newest returns the newest entries with numbers of at least from and less than before, oldest first: at
-// most batch. From then on nobody changes their texts.
+// newest returns copies of entries with numbers from from to before-1, oldest first. If there are
+// more than batch, it returns the newest of them. Afterwards the texts of these entries never
+// change.
 func (l *Log) newest(from, before uint64) []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,9 +212,9 @@ func (l *Log) newest(from, before uint64) []entry {
 	return part
 }
 
-// Get returns the request to which the server has given an id or, without one, the newest to which
-// the client has given it. A client chooses its ids, so they never hide a request of another one. ok
-// is false if none is kept.
+// Get returns the request whose id, made by the server, is id. Without one, it returns the newest
+// request for which the client sent that id: so the ids of clients cannot hide another request. ok
+// is false if the log has no such request.
 func (l *Log) Get(id string) (d Detail, ok bool) {
 	if id == "" {
 		return Detail{}, false

@@ -22,7 +22,8 @@ import (
 
 var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// sent returns the exchange of a send with the number i.
+// sent returns the exchange of a request to send a message. i makes its ids differ from those of
+// others.
 func sent(i int) Exchange {
 	return Exchange{
 		Time: noon.Add(time.Duration(i) * time.Second), Duration: 1500 * time.Microsecond, Status: 201, Method: "POST",
@@ -48,7 +49,7 @@ func ids(page []Request) string {
 	return strings.Join(all, " ")
 }
 
-// TestPages walks through the pages of a log, with and without filters.
+// TestPages reads a log page by page, with and without filters.
 func TestPages(t *testing.T) {
 	l := New(Options{Requests: 8})
 	for i := range 10 {
@@ -68,7 +69,7 @@ func TestPages(t *testing.T) {
 		what  string
 		f     Filter
 		limit int
-		want  []string // pages
+		want  []string // ids on each page
 	}{
 		{"all", Filter{}, 3, []string{"id9 id8 id7", "id6 id5 id4", "id3 id2"}},
 		{"exactly one page", Filter{}, 8, []string{"id9 id8 id7 id6 id5 id4 id3 id2"}},
@@ -97,7 +98,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestDetail reads one request by both of its ids.
+// TestDetail finds a request by the server's id and by the client's.
 func TestDetail(t *testing.T) {
 	l := New(Options{})
 	x := refused(1, 403, why.Because(why.NeverParticipant, "user", "8:acs:..c2f1"))
@@ -128,7 +129,8 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// TestIDsOfClientsHideNothing adds a request to which the client has given the id of an earlier one.
+// TestIDsOfClientsHideNothing adds a request whose client sent the id of an earlier request. Get
+// must still return the earlier request.
 func TestIDsOfClientsHideNothing(t *testing.T) {
 	l := New(Options{})
 	later := sent(2)
@@ -147,7 +149,8 @@ func TestIDsOfClientsHideNothing(t *testing.T) {
 	}
 }
 
-// passed sends a request through a handler whose bodies are copied, and adds it to the log.
+// passed sends a request through a handler, with a copy of the bodies, and adds the request to the
+// log.
 func passed(l *Log, path, in, out string) {
 	r := httptest.NewRequest("POST", path, strings.NewReader(in))
 	r.Header.Set("Authorization", "Bearer secret-secret-secret")
@@ -164,7 +167,7 @@ func passed(l *Log, path, in, out string) {
 	l.Add(Exchange{Time: noon, ID: "id", User: "8:acs:x", Status: 200, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Request: r.Header, Answer: w.Header(), Copy: c})
 }
 
-// TestBodies checks what is kept of bodies, and which requests can be sent again.
+// TestBodies checks which parts of bodies a log keeps, and for which requests CanSendAgain is true.
 func TestBodies(t *testing.T) {
 	for _, c := range []struct {
 		what, path, in, out string
@@ -195,8 +198,9 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestMemory checks in bytes that a log keeps no more than its bound, for requests of all shapes, and
-// that the bound counts what the runtime really uses.
+// TestMemory fills logs with requests of many kinds. It checks that the bytes that a log
+// counts stay below its bound, and that the memory of the Go heap grows by at most 1.25 times
+// the bound.
 func TestMemory(t *testing.T) {
 	if n := unsafe.Sizeof(entry{}); n != entrySize {
 		t.Errorf("an entry has %d bytes, and entrySize is %d", n, entrySize)
@@ -235,7 +239,7 @@ func TestMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			count := 12_000
 			if what == "bodies" || what == "long headers" {
-				count = 1000 // of which each has more bytes
+				count = 1000 // enough requests, because each has more bytes
 			}
 			for i := range count {
 				add(l, i)
@@ -256,8 +260,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestBlocksAreUsedAgain fills a log several times: without readers it needs no more memory, however many
-// requests come, and what a reader has got never changes.
+// TestBlocksAreUsedAgain fills a log several times. Without readers the log must allocate no new
+// blocks. With readers, the requests that a reader has got must never change.
 func TestBlocksAreUsedAgain(t *testing.T) {
 	l := New(Options{Requests: 20})
 	x := sent(1)
@@ -286,8 +290,8 @@ func TestBlocksAreUsedAgain(t *testing.T) {
 	}
 }
 
-// TestSmallRequestsFreeLargeBlocks adds long requests and then short ones: their blocks do not keep the
-// memory of the long ones.
+// TestSmallRequestsFreeLargeBlocks adds long requests and then short ones. The short ones must not
+// keep the large blocks of the long ones in memory.
 func TestSmallRequestsFreeLargeBlocks(t *testing.T) {
 	l := New(Options{Requests: 20})
 	for range 20 {
@@ -304,7 +308,8 @@ func TestSmallRequestsFreeLargeBlocks(t *testing.T) {
 	}
 }
 
-// TestNoSecretsInTexts puts a secret into each text that a client chooses.
+// TestNoSecretsInTexts puts a secret into each text that a client chooses. The log must not contain
+// it.
 func TestNoSecretsInTexts(t *testing.T) {
 	const secret = "eyJhbGciOi.eyJza3lwZWl.c2lnbmF0dXJl"
 	for _, status := range []int{0, 200, 201, 302, 403} {
@@ -332,7 +337,8 @@ func TestNoSecretsInTexts(t *testing.T) {
 	}
 }
 
-// TestOneLargeRequestStays checks that a request that is larger than the bound is kept alone.
+// TestOneLargeRequestStays adds a request that is larger than the log's bound. The log must keep it
+// and drop all others.
 func TestOneLargeRequestStays(t *testing.T) {
 	l := New(Options{Bytes: 100})
 	for i := range 3 {
@@ -343,8 +349,8 @@ func TestOneLargeRequestStays(t *testing.T) {
 	}
 }
 
-// TestSubscription follows a log: nothing is lost for a reader that keeps up, and a slow one is told
-// how many requests it lost.
+// TestSubscription follows a log. A fast reader must receive every request, and a slow one the
+// number of requests that it has lost.
 func TestSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Options{Requests: 300})
@@ -405,7 +411,8 @@ func TestSubscription(t *testing.T) {
 	})
 }
 
-// TestSubscribeAfterARestart subscribes with a number that a log of an earlier start gave.
+// TestSubscribeAfterARestart subscribes with a number from before a restart, which is higher than
+// any number in the log. The subscription must begin with the first request.
 func TestSubscribeAfterARestart(t *testing.T) {
 	l := New(Options{})
 	l.Add(sent(1))
@@ -420,7 +427,7 @@ func TestSubscribeAfterARestart(t *testing.T) {
 	}
 }
 
-// TestSubscriptionsAreBounded opens more subscriptions than there may be.
+// TestSubscriptionsAreBounded opens subscriptions until Subscribe fails with ErrTooMany.
 func TestSubscriptionsAreBounded(t *testing.T) {
 	l := New(Options{})
 	var open []*Subscription
@@ -440,7 +447,8 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse adds, reads and follows at the same time, for the race detector.
+// TestConcurrentUse calls the methods of a log from several goroutines, so that the race detector
+// can find a missing lock.
 func TestConcurrentUse(t *testing.T) {
 	l := New(Options{Requests: 50})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -484,7 +492,8 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// TestShownHeadersAreHarmless checks that package exchange shows the headers which a log keeps.
+// TestShownHeadersAreHarmless checks that package exchange does not hide the headers in
+// shownAlways.
 func TestShownHeadersAreHarmless(t *testing.T) {
 	for _, name := range shownAlways {
 		if got := exchange.Header(name, "x"); got != "x" && name != "Authorization" {
@@ -493,7 +502,7 @@ func TestShownHeadersAreHarmless(t *testing.T) {
 	}
 }
 
-// BenchmarkAdd measures what a request costs while nobody reads.
+// BenchmarkAdd measures the time of Add for a log that nobody reads.
 func BenchmarkAdd(b *testing.B) {
 	l, x := New(Options{}), sent(1)
 	for range DefaultRequests {
