@@ -9,9 +9,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestIssueWithAReplacedKey checks that a request gets no token if the access key that signed it
-// was replaced after that: neither a token of the old key nor one of the new key. A key with the
-// same serial and another secret counts as another key.
+// TestIssueWithAReplacedKey checks that Issue fails if the access key that signed the request
+// was replaced afterwards. It must return neither a token of the old key nor one of the new key.
+// A key with the same serial and another secret counts as another key.
 func TestIssueWithAReplacedKey(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -68,7 +68,7 @@ func TestReasons(t *testing.T) {
 	if err := f.core.DeleteUser(t.Context(), deleted.ID); err != nil {
 		t.Fatal(err)
 	}
-	f.clock.advance(time.Minute) // past the grace
+	f.clock.advance(time.Minute) // the deletion grace has then ended
 	want("deleted", last, token.ReasonUserDeleted)
 
 	f.clock.advance(2 * time.Hour)

@@ -62,7 +62,7 @@ func MissingScope(has, needs Scopes) string {
 	return "scope: needs " + needs.List("or") + ", has " + has.List("and")
 }
 
-// List returns the names of the scopes with a word between them, such as "chat or chat.join".
+// List returns the names of the scopes, joined by the given word, such as "chat or chat.join".
 func (s Scopes) List(word string) string { return strings.ReplaceAll(s.String(), ",", " "+word+" ") }
 
 // parseScopes parses the claim acsScope of a token. It fails for an unknown scope name.

@@ -22,7 +22,7 @@ const sealContext = "confab sealed text, HMAC-SHA256"
 const (
 	sealVersion   = 1
 	sealMAC       = 24   // bytes of the signature
-	maxSealedText = 2048 // bytes; those of the gateway have about 350
+	maxSealedText = 2048 // bytes; the texts that the gateway seals have about 350
 )
 
 // sealKey derives the key that signs sealed texts from an access key.
@@ -75,9 +75,10 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 		return Claims{}, nil, refuse(ReasonMalformed, "problem", "it was cut off or changed")
 	}
 	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
-		// Another server has sealed the text with a key that it has just rotated. If the keys
-		// cannot be read, Unseal refuses the text, and the client asks for another one.
-		a.Reload(context.Background()) // it has a time limit of its own
+		// Another server has rotated a key and sealed the text with the new one. Read the
+		// keys again. If that fails, Unseal refuses the text, and the client requests a new
+		// one.
+		a.Reload(context.Background()) // Reload has its own time limit
 	}
 	for _, k := range a.keys.Load() {
 		if k.kid != c.Key {

@@ -28,15 +28,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ErrInvalid means that a token is not valid. Every Refusal wraps it. The response to the client
-// is the same empty 401 for all reasons (docs/contract/chat.md §0.2).
+// ErrInvalid means that a token is not valid. Every Refusal wraps it. The client always gets the
+// same response, an empty 401, whatever the reason (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
 // Refusal says why a token or a sealed text is not valid. Reason is for the server's log and
 // must not be sent to a client. It contains no text that the client sent.
 type Refusal struct {
 	Reason string
-	Why    why.Cause // the same with the facts of the token, for the log only
+	Why    why.Cause // the same reason with facts about the token, for the log only
 }
 
 // Error returns the text of ErrInvalid and the reason.
@@ -74,13 +74,14 @@ func CauseOf(err error) why.Cause {
 	return r.Why
 }
 
-// codes are the codes of the reasons.
+// codes maps the reasons to codes of package why.
 var codes = map[string]why.Code{
 	ReasonMalformed: why.TokenMalformed, ReasonSignature: why.TokenSignature, ReasonKey: why.TokenKey, ReasonResource: why.TokenResource,
 	ReasonExpired: why.TokenExpired, ReasonRevoked: why.TokenRevoked, ReasonUserDeleted: why.UserDeleted, ReasonUserUnknown: why.UserUnknown,
 }
 
-// refuse returns a Refusal. facts are those of the reason's row in the table of package why.
+// refuse returns a Refusal. facts are names and values of the facts in the reason's row of the
+// table of package why.
 func refuse(reason string, facts ...string) error {
 	return Refusal{Reason: reason, Why: why.Because(codes[reason], facts...)}
 }
@@ -139,14 +140,14 @@ type Claims struct {
 	// token may then only be used to remove the user from threads, and to delete threads that
 	// the user has created or is the only member of.
 	Leaving    bool
-	Generation uint64 // of the user's tokens, at the time of issue
-	Key        string // name and serial of the access key that the token was made with, for HasKey
+	Generation uint64 // the user's generation when the token was issued
+	Key        string // name and serial of the access key for the token, as HasKey needs them
 }
 
 // Authority issues and verifies the tokens of one resource. It is safe for concurrent
 // use.
 type Authority struct {
-	resource core.Resource // its keys are those of New
+	resource core.Resource // its keys are those that New got; SetKeys does not change them
 	users    Users
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
@@ -202,7 +203,7 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	old := a.keys.Swap(&keys)
 	for i, k := range keys {
 		if old != nil && old[i].kid == k.kid && !bytes.Equal(old[i].secret, k.secret) {
-			a.verified.Purge() // cached tokens name the key, but were signed with another secret
+			a.verified.Purge() // a cached token may name a new key but be signed with another secret
 		}
 	}
 	return nil
@@ -359,7 +360,7 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		return Claims{}, refuse(ReasonKey, "key", c.Key)
 	}
 	user, err := a.users.User(ctx, c.User)
-	if err == nil && user.Generation < c.Generation { // the row is older than the token
+	if err == nil && user.Generation < c.Generation { // the cached user is older than the token
 		user, err = a.users.StoredUser(ctx, c.User)
 	}
 	if err != nil {
@@ -391,7 +392,8 @@ func refusalOf(err error) error {
 	return refuse(ReasonMalformed, "problem", "it is not a JWT of this server's form")
 }
 
-// deletedAt returns when a user was deleted as sentences show it, or "".
+// deletedAt returns the time when a user was deleted, as text for sentences. It returns "" if the
+// user was not deleted.
 func deletedAt(u core.User) string {
 	if u.DeletedAt == 0 {
 		return ""
@@ -399,7 +401,8 @@ func deletedAt(u core.User) string {
 	return why.Time(time.UnixMilli(u.DeletedAt))
 }
 
-// plainKid returns the name of a key in a token, which anybody may have made, if it has the form of one.
+// plainKid returns the key name in a token if it has the form of a key name. Otherwise it
+// returns a text that says so, because anybody may have made the token, with any text in it.
 func plainKid(kid string) string {
 	name, serial, _ := strings.Cut(kid, "-")
 	if _, err := strconv.ParseUint(serial, 10, 64); err != nil || name != KeyName(0) && name != KeyName(1) {
@@ -448,7 +451,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 	}
 	return Claims{
 		User: user, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
-		Key: t.Header["kid"].(string), // it equals the kid of a key, so it is a string
+		Key: t.Header["kid"].(string), // is a string, because it equals the kid of a key
 	}, nil
 }
 

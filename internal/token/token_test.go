@@ -112,7 +112,7 @@ func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	t.Helper()
 	got, err := f.Verify(context.Background(), text)
-	again, err2 := f.Verify(context.Background(), text) // now from the cache, if it is valid
+	again, err2 := f.Verify(context.Background(), text) // the result of a valid token is now in the cache
 	fresh, err3 := f.another(t, resource).Verify(context.Background(), text)
 	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || !reflect.DeepEqual(err, err2) || !reflect.DeepEqual(err, err3) {
 		t.Errorf("verified %v, %v; then %v, %v; by a new authority %v, %v", got, err, again, err2, fresh, err3)
@@ -230,7 +230,7 @@ func TestExpiry(t *testing.T) {
 	}{
 		{0, nil},
 		{time.Hour - time.Second, nil},
-		{322*time.Millisecond - time.Nanosecond, nil}, // the clock began at .678, and iat in the second before
+		{322*time.Millisecond - time.Nanosecond, nil}, // the clock began 0.678 s after a full second, and iat is in whole seconds
 		{time.Nanosecond, token.ErrInvalid},
 		{time.Hour, token.ErrInvalid},
 	} {
@@ -450,7 +450,7 @@ func TestLiveTokens(t *testing.T) {
 	f := newFixture(t)
 	u, v := f.user(t), f.user(t)
 	f.issue(t, u, 0)
-	f.issue(t, u, 0) // the same second, so the same token
+	f.issue(t, u, 0) // issued in the same second, so the same token
 	f.issue(t, v, 0)
 	f.clock.advance(30 * time.Minute)
 	f.issue(t, v, 1)
@@ -500,7 +500,7 @@ func TestNewerTokenThanTheCache(t *testing.T) {
 	if c, err := a.Verify(t.Context(), f.issue(t, u, 0)); err != nil || c.User != u.ID {
 		t.Errorf("a token of generation %d, with generation %d in the cache: %+v, %v", u.Generation, old.Generation, c, err)
 	}
-	u.Generation++ // signed, but of a generation that was never stored: the database was put back
+	u.Generation++ // a signed token of a generation that the store lacks, as after a restore
 	if _, err := a.Verify(t.Context(), f.issue(t, u, 0)); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a token of a generation that the store does not have: %v, want %v", err, token.ErrInvalid)
 	}
@@ -666,7 +666,7 @@ func FuzzVerify(f *testing.F) {
 			}
 			return
 		}
-		if text != good || c.User != u.ID { // no other was ever signed
+		if text != good || c.User != u.ID { // no other token was ever signed
 			t.Errorf("%q is accepted as %+v", text, c)
 		}
 	})
