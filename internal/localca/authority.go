@@ -27,12 +27,12 @@ const (
 	trustStoreFile = "truststore.p12"
 )
 
-// ownFiles lists the names of all files that an authority has in its folder.
+// ownFiles lists the names of all files that an Authority writes to its folder.
 var ownFiles = []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile}
 
 const (
 	caLife      = 2 * 365 * 24 * time.Hour
-	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
+	serverLife  = 397 * 24 * time.Hour // the maximum that browsers and Apple's libraries accept
 	renewBefore = 30 * 24 * time.Hour
 	// backdate is how long before its creation the validity of a new certificate begins, so
 	// that clients with a slow clock accept it.

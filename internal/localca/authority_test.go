@@ -144,7 +144,7 @@ func TestRenewal(t *testing.T) {
 		after time.Duration
 		names []string
 		renew bool
-		fresh bool // the authority is a new one too
+		fresh bool // whether the authority is new too
 	}{
 		{"same day", 0, nil, false, false},
 		{"31 days before the end", 397*day - 31*day, nil, false, false},
@@ -175,7 +175,7 @@ func TestRenewal(t *testing.T) {
 			if got := leaf(t, b).NotAfter; got.Sub(c.now()) < renewBefore {
 				t.Errorf("the certificate ends on %v, too soon after %v", got, c.now())
 			}
-			if len(tt.names) == 0 && tt.after > 0 { // a running server renews it too
+			if len(tt.names) == 0 && tt.after > 0 { // a running server must renew the certificate too
 				got, err := a.Certificate(nil)
 				if err != nil {
 					t.Fatal(err)
@@ -277,7 +277,7 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
-	swap := func(name string) func(*testing.T, string) { // with that of another authority
+	swap := func(name string) func(*testing.T, string) { // replaces a file by that of another authority
 		return func(t *testing.T, dir string) {
 			t.Helper()
 			other := t.TempDir()

@@ -144,7 +144,7 @@ func signCA(key *ecdsa.PrivateKey, host string, names []string, now time.Time) (
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		MaxPathLenZero:        true,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, // not for programs or mail
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, // not for signed programs or mail
 	}
 	constrain(template, names)
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -63,7 +63,7 @@ func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	dir = filepath.Join(dir, hex.EncodeToString(sum[:8]))
 	to := t
 	to.BundleFile, to.TrustStoreFile = filepath.Join(dir, bundleFile), filepath.Join(dir, trustStoreFile)
-	if _, err := os.Stat(to.BundleFile); err == nil { // it is written last
+	if _, err := os.Stat(to.BundleFile); err == nil { // the bundle is written last, so the trust store exists too
 		return to, nil
 	}
 	text, err := os.ReadFile(t.CAFile)
@@ -85,7 +85,7 @@ func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return t, err
 	}
-	a := &Authority{dir: dir} // without sync: the files can be made again
+	a := &Authority{dir: dir} // sync is false, because the files can be made again
 	if err := a.writeFile(trustStoreFile, store, 0o644); err != nil {
 		return t, err
 	}
@@ -111,7 +111,7 @@ func readRoots(path string) ([]byte, error) {
 	}
 	var all []byte
 	for _, name := range names {
-		st, err := os.Stat(name) // follows the links of a folder of hashed names
+		st, err := os.Stat(name) // Stat, because folders with hashed names contain links
 		switch {
 		case err != nil, !st.Mode().IsRegular():
 			continue

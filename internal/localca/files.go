@@ -20,7 +20,7 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 			err = fmt.Errorf("write %s: %w", a.path(name), err)
 		}
 	}()
-	f, err := os.CreateTemp(a.dir, "."+name+"-*") // made with 0600
+	f, err := os.CreateTemp(a.dir, "."+name+"-*") // only this user may read the file
 	if err != nil {
 		return err
 	}

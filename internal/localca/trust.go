@@ -117,7 +117,7 @@ func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	if len(roots) > 0 && roots[len(roots)-1] != '\n' {
 		b.WriteByte('\n')
 	}
-	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}) // a bytes.Buffer does not fail
+	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}) // a write to a bytes.Buffer does not fail
 	return b.Bytes()
 }
 
