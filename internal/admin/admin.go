@@ -1,14 +1,15 @@
-// Package admin serves the operator's API, which the console and the confab command use: what
-// clients ask for and why it was refused, figures, threads, users, events, keys, limits, settings,
-// and the audit log. api/operator.openapi.yaml describes it.
+// Package admin serves the operator's API, which the console and the confab command use. The API
+// shows requests of clients and the reasons of refusals, figures, threads, users, events, keys,
+// limits, settings, and the audit log. api/operator.openapi.yaml describes it.
 //
-// The API has listeners of its own: a Unix socket, which only the server's user and root may
-// use, and a TCP listener, whose clients must send a secret or the token of a session. Neither
-// accepts access keys or user tokens, so a leaked access key cannot be used to learn the next
-// one. The viewer sees what the operator sees and changes nothing. Each change, each look at the
-// content of messages and each refused attempt leaves a row in the audit log before the answer.
-// The log has one record for each accepted request, and a limited number of the refused ones.
-// Azure has no such API; its paths begin with /admin/v1/.
+// The API has listeners of its own: a Unix socket, which only the server's user and root may use,
+// and a TCP listener, whose clients must send a secret or the token of a session. Neither accepts
+// access keys or user tokens, so a leaked access key cannot be used to learn the next one. There
+// are two roles: the operator, and the viewer, who sees the same and can change nothing. The
+// server writes an audit row before its response to each change, each request for the content of
+// messages, and each refused attempt. The server's log has one record for each accepted request,
+// and a limited number of records of refused ones. Azure has no such API; its paths begin with
+// /admin/v1/.
 package admin
 
 import (
@@ -28,7 +29,7 @@ import (
 // Prefix is the prefix of the paths of the operator's API.
 const Prefix = "/admin/v1/"
 
-// Options configures New. All fields are required but those of which it says otherwise.
+// Options configures New. Fields are required unless their comments say otherwise.
 type Options struct {
 	Core       *core.Service
 	Keys       Keys
@@ -41,22 +42,23 @@ type Options struct {
 	Figures     *figures.Figures
 	State       func(context.Context) (State, error)
 	Limits      func() Limits
-	Settings    any // the answer of GET settings, without secrets
+	Settings    any // the response to GET settings, without secrets
 
 	// Server describes the server. Its Now is ignored.
 	Server About
 	// Now is the server's clock; nil: time.Now. Sessions and codes expire by the real time.
 	Now func() time.Time
-	// Dev serves the paths /dev/clock and /dev/faults of a development server. nil: it is none.
+	// Dev serves the paths /dev/clock and /dev/faults. It is nil unless this is a development
+	// server.
 	Dev http.Handler
-	// Send sends a request of a client to this server again, as the same user, and returns the id
-	// and the status of the answer. nil: nothing is sent again.
+	// Send sends a client's request to this server again, as the same user. It returns the id and
+	// the status of the response. If it is nil, requests cannot be sent again.
 	Send func(ctx context.Context, r traffic.Detail) (id string, status int, err error)
-	// Console serves the files of the console at all paths but those of the API. nil: this build
-	// has none.
+	// Console serves the files of the console, at all paths outside of the API. If it is nil,
+	// there is no console.
 	Console http.Handler
 
-	// ReadsMessages allows requests to read the content of messages.
+	// ReadsMessages lets the operator read the content of messages.
 	ReadsMessages bool
 	Logger        *slog.Logger
 	Audit         *slog.Logger // gets the records of requests, with the level info; nil: Logger
@@ -72,7 +74,7 @@ type Handler struct {
 	Options
 	operations []operation
 	sessions   *sessions
-	streams    chan struct{} // holds one for each open stream
+	streams    chan struct{} // has one element for each open stream
 	stopped    chan struct{} // closed by Stop
 	stopOnce   sync.Once
 }
@@ -88,26 +90,26 @@ func New(o Options) *Handler {
 	return h
 }
 
-// operation is a kind of request: its method and path, who may do it, and the function that
-// answers it.
+// operation describes a kind of request: its method and path, the role that it needs, and
+// the function that handles it.
 type operation struct {
 	id     string // operationId in api/operator.openapi.yaml, and the name in the log and the audit rows
 	method string
-	path   string // below Prefix; * stands for a target
-	role   Role   // the least role
+	path   string // below Prefix; * matches the id of a target
+	role   Role   // the lowest role that may do it
 	run    func(*call) (response any, err error)
 
-	query    string   // the parameters that it has
-	status   int      // of the answer; 0: 200
-	not      []string // what a star does not stand for, since another path has it
-	body     bool     // it takes a body
-	changes  bool     // it changes something, so it leaves an audit row
-	messages bool     // it needs the permission to read messages, each use of which leaves an audit row
-	dev      bool     // it needs a development server
+	query    string   // the names of the query parameters
+	status   int      // of a successful response; 0: 200
+	not      []string // words that * does not match, because another path has them
+	body     bool     // the request has a body
+	changes  bool     // it changes something, so the server writes an audit row
+	messages bool     // it needs Options.ReadsMessages, and the server writes an audit row
+	dev      bool     // only a development server has it
 	long     bool     // it may take longer than answerTime
 }
 
-// answers returns the status of the operation's answer.
+// answers returns the status of a successful response of the operation.
 func (op *operation) answers() int { return cmp.Or(op.status, http.StatusOK) }
 
 // table returns all operations.

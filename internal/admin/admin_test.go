@@ -31,14 +31,14 @@ const (
 	nowhere  = "19:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1@thread.v2"
 )
 
-// place is a running server with its access keys, for the tests of the admin API.
+// place is a running server with the clients and access keys that the tests use.
 type place struct {
 	*testing.T
-	url     string // for clients
+	url     string // the endpoint for chat clients
 	client  *http.Client
 	server  *server.Server
 	info    server.Info
-	socket  *http.Client // uses the operator's socket, whatever the host of a URL is
+	socket  *http.Client // connects to the operator's socket, and ignores the host in the URL
 	key     communication.AccessKey
 	log     *lockedBuffer
 	primary []communication.AccessKey // arguments of the calls of Options.PrimaryKey
@@ -70,7 +70,7 @@ func start(t *testing.T, environ ...string) *place {
 		t.Fatal(err)
 	}
 	p := &place{T: t, log: new(lockedBuffer), client: &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // this test is not about certificates
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // trust any certificate: no test here checks it
 	}}}
 	s, err := server.Start(t.Context(), server.Options{
 		Config:     cfg,
@@ -90,7 +90,7 @@ func start(t *testing.T, environ ...string) *place {
 	p.socket = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", p.info.AdminSocket)
 	}}}
-	t.Cleanup(p.socket.CloseIdleConnections) // before the server is closed
+	t.Cleanup(p.socket.CloseIdleConnections) // runs before the server is closed
 	p.key, err = communication.NewAccessKey(s.Info().AccessKey)
 	if err != nil {
 		t.Fatal(err)
@@ -156,9 +156,9 @@ func (p *place) send(client *http.Client, base string, key communication.AccessK
 	return res.StatusCode, string(text)
 }
 
-// want sends a request to the operator's socket or, for other paths, to the port for clients,
-// signed with the server's access key. It checks the status and decodes the response into out.
-// It returns the body of the response.
+// want sends a request and checks the status of the response. A path below admin.Prefix goes
+// to the operator's socket; any other goes to the port for clients, signed with an access key.
+// want decodes the response into out and returns its body.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
 	got, text := 0, ""

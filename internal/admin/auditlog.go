@@ -14,7 +14,7 @@ type AuditRows struct {
 	Next string     `json:"next,omitempty"`
 }
 
-// AuditRow says what somebody did or tried to do.
+// AuditRow is an audit row: it says which operation a caller has done, or tried to do.
 type AuditRow struct {
 	ID        string `json:"id"`
 	Time      string `json:"time"`
@@ -27,7 +27,7 @@ type AuditRow struct {
 	Outcome   string `json:"outcome"` // done, or the code of a problem
 	Status    int32  `json:"status"`
 	RequestID string `json:"requestId"`
-	Attempts  uint64 `json:"attempts,omitempty"` // of a row that stands for many refused attempts
+	Attempts  uint64 `json:"attempts,omitempty"` // how many refused attempts the row stands for, if more than one
 }
 
 func (h *Handler) listAudit(c *call) (any, error) {

@@ -13,8 +13,8 @@ import (
 // ErrBackup.
 var ErrBackup = errors.New("no backup was made")
 
-// ErrExport means that an export failed while the server made the backup from which the export
-// reads. It replaces ErrBackup then, whose text would puzzle an operator who asked for an export.
+// ErrExport means that an export failed because the server could not make the backup that the
+// export reads. It is used instead of ErrBackup, because the operator did not ask for a backup.
 var ErrExport = errors.New("the store was not copied for the export")
 
 // forExport is the value of the query parameter "for" in a request for a backup that is the
@@ -27,9 +27,9 @@ const forExport = "export"
 const ExportQuery = "?for=" + forExport
 
 // BackupRequest asks the server to write a backup to a folder on its machine. The folder must
-// contain only a file named ProofFile with the text Proof. This proves that the client can write
-// to the folder: so a client with the secret of the TCP listener cannot choose a folder of
-// another user.
+// contain only a file named ProofFile with the text Proof. The file proves that the client can
+// write to the folder. So a client that has only the secret of the TCP listener cannot choose a
+// folder of another user.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
@@ -47,8 +47,8 @@ const ProofFile = ".confab-backup"
 // Backup describes a finished backup.
 type Backup struct {
 	Folder   string `json:"folder"`
-	Made     string `json:"made"`    // when, in UTC
-	Version  string `json:"version"` // of Confab
+	Made     string `json:"made"`    // when the backup was made, in UTC
+	Version  string `json:"version"` // version of Confab
 	Resource string `json:"resource"`
 	// Epoch and Position name the end of the event log. They and Rows were read from the files
 	// of the finished backup.
@@ -57,7 +57,8 @@ type Backup struct {
 	Rows     core.Counts `json:"rows"`
 }
 
-// backup writes a backup.
+// backup handles the request for a backup: it writes the backup to the folder that the request
+// names.
 func (h *Handler) backup(c *call) (any, error) {
 	var req BackupRequest
 	if err := c.decode(&req, false, "to, proof and withoutCAKey"); err != nil {

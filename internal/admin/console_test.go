@@ -13,9 +13,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestConsole loads the console from the operator's port: its page, with a policy that lets it
-// load nothing from elsewhere, and the files that the page names. By a foreign host there is
-// nothing.
+// TestConsole loads the console's page and its files from the operator's port. The page must
+// have a policy that forbids it to load anything from elsewhere. Requests with a foreign Host
+// must get nothing.
 func TestConsole(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true")
 	get := func(path, host string) (*http.Response, string) {
@@ -67,7 +67,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestConsoleURL follows the link that a development server prints. It signs in one person.
+// TestConsoleURL opens the URL with a code that a development server prints. The code must sign in
+// once, and only once.
 func TestConsoleURL(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true")
 	link, err := url.Parse(p.info.Console)

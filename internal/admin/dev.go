@@ -18,8 +18,8 @@ func (h *Handler) clearFaults(c *call) (any, error) {
 	return nil, err
 }
 
-// advanceClock sets the clock forward. Beside the durations of /dev/clock it takes a number of
-// seconds.
+// advanceClock moves the server's clock forward. The request has a duration, as for
+// /dev/clock, or a number of seconds.
 func (h *Handler) advanceClock(c *call) (any, error) {
 	var in struct{ Advance any }
 	if err := c.decode(&in, false, "advance"); err != nil {
@@ -36,8 +36,8 @@ func (h *Handler) advanceClock(c *call) (any, error) {
 	return h.dev(c, "clock", text)
 }
 
-// dev passes a request on to the handler of the development routes, with this body. It returns
-// the JSON of the answer, or the refusal in it.
+// dev sends the body to a path of the development routes (Options.Dev). It returns the JSON of
+// the response, or an error with the status and message of a refusal.
 func (h *Handler) dev(c *call, path string, body []byte) (any, error) {
 	r, err := http.NewRequestWithContext(c.Context(), c.Method, "http://localhost/dev/"+path, bytes.NewReader(body))
 	if err != nil {
@@ -56,7 +56,7 @@ func (h *Handler) dev(c *call, path string, body []byte) (any, error) {
 	return json.RawMessage(w.body.Bytes()), nil
 }
 
-// answered is an http.ResponseWriter that keeps a small answer.
+// answered is an http.ResponseWriter that keeps a small response in memory.
 type answered struct {
 	header http.Header
 	status int

@@ -16,8 +16,8 @@ import (
 // The reasons for which a listener refuses a request.
 var (
 	errPeer = &refusal{http.StatusForbidden, "foreign-user", "only the user of the server and root may use this socket"}
-	// errUnknown refuses a connection if Linux does not report the user at its other end, which
-	// it does for every Unix socket.
+	// errUnknown refuses a connection on Linux if the system does not report the user at the
+	// other end. Linux reports it for every Unix socket.
 	errUnknown = &refusal{http.StatusForbidden, "foreign-user", "the system does not say who uses this socket: connect again"}
 	errHost    = &refusal{http.StatusForbidden, "foreign-host", "the Host header does not name this machine: use localhost or a loopback address"}
 	errOrigin  = &refusal{http.StatusForbidden, "foreign-origin", "a web page of another origin may not use the operator's API"}
@@ -26,19 +26,19 @@ var (
 	errTwice   = &refusal{http.StatusBadRequest, "two-credentials", "the request has more than one Authorization header"}
 )
 
-// caller is who has sent a request.
+// caller identifies the sender of a request.
 type caller struct {
-	kind    string // how it has signed in: core.AuditSocket and so on
-	name    string // for the audit row: "uid 1000"
-	detail  string // for the log: the process too; "" if name has all
+	kind    string // how the caller has signed in, such as core.AuditSocket
+	name    string // name in the audit row, such as "uid 1000"
+	detail  string // name in the log, with the process; "" if it is the same as name
 	role    Role
-	session *session // nil without one
+	session *session // nil if the caller has no session
 }
 
-// Door says whom the handler of a TCP listener lets in.
+// Door has the secrets and names with which clients may use a TCP listener.
 type Door struct {
-	Secret string // the operator's
-	Viewer string // the viewer's secret; empty: there is none
+	Secret string // the operator's secret
+	Viewer string // the viewer's secret; empty: the viewer has none
 	TLS    bool   // the listener speaks TLS
 	// Names are the host names by which clients may call the listener, beside those of this
 	// machine. They are ignored without TLS.
@@ -76,7 +76,7 @@ func (h *Handler) Socket() http.Handler {
 // own resolve to this machine. It also refuses requests of web pages of other origins, and
 // requests without a secret or a session in the header Authorization.
 //
-// Paths outside of Prefix are those of the console.
+// It passes requests for paths outside of Prefix to Options.Console.
 func (h *Handler) TCP(d Door) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		below := strings.HasPrefix(r.URL.Path, strings.TrimSuffix(Prefix, "v1/"))
@@ -89,7 +89,8 @@ func (h *Handler) TCP(d Door) http.Handler {
 	})
 }
 
-// admit returns who has sent a request over TCP. It fails if the request may not come in.
+// admit returns the sender of a request over TCP. It fails if the Host, the origin or the
+// credential of the request is not allowed.
 func (h *Handler) admit(c *call, d Door, least Role) (caller, error) {
 	if !d.knows(c.Host) {
 		return c.who, errHost
@@ -145,7 +146,7 @@ func (d Door) knows(host string) bool {
 // caused the request. It is stricter than http.CrossOriginProtection, which accepts every GET.
 func foreign(r *http.Request, secure bool) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none": // no browser; a page of this origin; an address that the user has typed
+	case "", "same-origin", "none": // no browser, a page of this origin, or a URL that the user has typed
 	default:
 		return true
 	}

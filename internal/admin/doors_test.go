@@ -78,8 +78,8 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 	}
 }
 
-// TestOtherListenersHaveNoDoor sends the operator's requests, with the current and the former
-// paths, to all other listeners. None may serve them.
+// TestOtherListenersHaveNoDoor sends the operator's requests to all other listeners of the
+// server, with the current and the former paths. None may accept them.
 func TestOtherListenersHaveNoDoor(t *testing.T) {
 	p := start(t, "CONFAB_LISTEN_HTTP=localhost:0")
 	user, _ := p.newUser()

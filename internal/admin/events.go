@@ -18,14 +18,14 @@ type Events struct {
 	Complete bool       `json:"complete"`
 }
 
-// LogEvent is an event of the log. It has no content.
+// LogEvent is an event in the event log, without the content of messages.
 type LogEvent struct {
 	Position uint64 `json:"position"`
 	Time     string `json:"time,omitempty"` // empty in events of old versions
 	Kind     string `json:"kind"`
 	Thread   string `json:"thread"` // empty for an event of a user
 	Number   uint64 `json:"number"`
-	User     string `json:"user,omitempty"` // who caused it
+	User     string `json:"user,omitempty"` // the user who caused the event
 	Message  string `json:"message,omitempty"`
 }
 
@@ -37,7 +37,8 @@ func eventOf(e *core.Event) LogEvent {
 	return out
 }
 
-// eventsQuery returns the query of a request for events, without its page.
+// eventsQuery returns the filter for events that the request's parameters describe, without the
+// position of the page.
 func (c *call) eventsQuery() (q core.EventsQuery, err error) {
 	if q.Thread = c.query.Get("thread"); q.Thread != "" && core.CheckThreadID(q.Thread) != nil {
 		return q, refuse(http.StatusBadRequest, codeParameter, "thread is %q, which is not the id of a thread", clip.Text(q.Thread, maxEcho))
@@ -84,11 +85,12 @@ func (h *Handler) eventsPage(c *call, q core.EventsQuery) (_ any, err error) {
 	return out, nil
 }
 
-// eventsChunk is the number of events that a stream reads at a time.
+// eventsChunk is the number of events that a stream reads from the store at once.
 const eventsChunk = 500
 
-// followEvents streams the event log as it grows. The store keeps what a slow client has not read
-// yet; if it is gone by then, the stream says so and goes on at the end of the log.
+// followEvents streams the events of the event log, and new ones as they are added. A client may
+// read slowly, because the events stay in the store. If the store has deleted the next event, the
+// stream sends an event that says so, and continues at the end of the log.
 func (h *Handler) followEvents(c *call) (any, error) {
 	q, err := c.eventsQuery()
 	if err != nil {

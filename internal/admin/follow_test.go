@@ -125,7 +125,7 @@ func TestFollow(t *testing.T) {
 	if len(page.Messages) != 2 {
 		t.Fatalf("a new thread has %d messages, want those of its participant and topic", len(page.Messages))
 	}
-	for i := range page.Messages { // newest first there, and oldest first here
+	for i := range page.Messages { // the page has the newest first, and want has the oldest first
 		m := page.Messages[len(page.Messages)-1-i]
 		got := want(all, m.Type, m.Content, m.Sequence)
 		if got.Initiator != ann || m.Type == "participantAdded" && (len(got.Participants) != 1 || got.Participants[0].ID != ann) {
@@ -211,7 +211,7 @@ func TestFollowEndsForClientsThatDoNotRead(t *testing.T) {
 	_, token := p.newUser()
 	_, id := p.newThread(token)
 	body := `{"type":"text","content":"` + strings.Repeat("long ", 12_000) + `"}`
-	for range 150 { // the test holds 100 of them, and the sockets a few
+	for range 150 { // the channel of the test holds 100 messages, and the sockets some more
 		p.asUser(201, token, http.MethodPost, "/chat/threads/"+url.PathEscape(id)+"/messages", body, nil)
 	}
 	f := p.follow(id, 0)

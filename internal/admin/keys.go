@@ -16,12 +16,12 @@ type Keys interface {
 	List() []Key
 	// Rotate replaces the key with the name, primary or secondary, and returns the new key. It
 	// invalidates all tokens that were signed with the old key. It fails with ErrNoKey or
-	// ErrConfigured, or with a *RotatedError if another server has replaced the key first. The
-	// audit rows are written together with the key, and not if it fails.
+	// ErrConfigured, or with a *RotatedError if another server has replaced the key first. It
+	// stores the audit rows together with the new key, and stores none if it fails.
 	Rotate(ctx context.Context, name string, audit ...core.Audit) (Key, communication.AccessKey, error)
 }
 
-// Both is the key name by which a request rotates both access keys.
+// Both is the name with which a request rotates both access keys.
 const Both = "both"
 
 // ErrNoKey means that no access key has the given name.
@@ -34,8 +34,8 @@ var ErrConfigured = errors.New("this access key stands in the server's settings:
 // RotatedError means that a key was not replaced, because another server replaced it first. The
 // response shows its text.
 type RotatedError struct {
-	Name   string // of the key
-	Serial uint64 // of the key that the other server has made
+	Name   string // name of the key
+	Serial uint64 // serial of the key that the other server has made
 }
 
 // Error returns a message that names the key and has the serial of the key that is valid now.
@@ -48,7 +48,7 @@ type Key struct {
 	Name       string `json:"name"`                 // primary or secondary
 	Serial     uint64 `json:"serial"`               // 1 for the first key, one more after each rotation
 	LiveTokens int    `json:"liveTokens"`           // lower bound: unexpired tokens issued or used here since the start
-	Configured bool   `json:"configured,omitempty"` // it stands in the server's settings and cannot be rotated here
+	Configured bool   `json:"configured,omitempty"` // the key is in the server's settings, so Rotate refuses it
 }
 
 // RotatedKey is a new access key. AccessKey is its secret, in base64.
@@ -58,9 +58,9 @@ type RotatedKey struct {
 	AccessKey string `json:"accessKey"`
 }
 
-// Rotation is the response to a rotation: the new keys, primary first. If both keys were to be
-// rotated and only the primary one was, Failed says why the secondary key was not replaced. It
-// is empty otherwise.
+// Rotation is the response to a rotation: the new keys, primary first. If the request was to
+// rotate both keys and only the primary one was rotated, Failed is the reason. Otherwise
+// Failed is empty.
 type Rotation struct {
 	Keys   []RotatedKey `json:"keys"`
 	Failed string       `json:"failed,omitempty"`
@@ -87,14 +87,14 @@ func (h *Handler) rotateKey(c *call) (any, error) {
 		switch {
 		case err != nil && len(done.Keys) == 0:
 			return nil, err
-		case err != nil: // the client must get the key that was made
+		case err != nil: // return the primary key, which was replaced, with the reason of the failure
 			h.Logger.Error("operator's request failed", "operation", c.name, "error", err)
 			done.Failed = fmt.Sprintf("it is not known whether the %s key was replaced too: %v", name, err)
 			if errors.As(err, new(*RotatedError)) || errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrUnknown) {
 				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
 			}
 			c.outcome = done.Failed
-			h.audit(c, "key-rotated", http.StatusConflict) // of the secondary key; the log has an error if it fails
+			h.audit(c, "key-rotated", http.StatusConflict) // about the secondary key; audit logs its own failure
 			return done, nil
 		}
 		done.Keys = append(done.Keys, key)

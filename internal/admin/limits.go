@@ -1,33 +1,34 @@
 package admin
 
-// Limits has the limits in force, and who is near or over one, the nearest first.
+// Limits has the limits of the server, and the users and threads that are near or over one, the
+// nearest first.
 type Limits struct {
 	Profile string     `json:"profile"` // azure, fair or off
 	Limits  []Limit    `json:"limits"`
 	Users   []LimitUse `json:"users"`
 }
 
-// Limit is one limit.
+// Limit describes a limit.
 type Limit struct {
 	Name   string `json:"name"`
 	Scope  string `json:"scope"` // "by a user", "in a thread"
 	Value  int64  `json:"value"`
 	Unit   string `json:"unit"`             // requests, bytes, participants or connections
-	Window int    `json:"window,omitempty"` // seconds; 0: at any time
+	Window int    `json:"window,omitempty"` // seconds in which the limit applies; 0: at any time
 }
 
-// LimitUse says how much of a limit a user, or a thread, has used up.
+// LimitUse says how much of a limit a user or a thread has used.
 type LimitUse struct {
 	User   string `json:"user,omitempty"`
 	Thread string `json:"thread,omitempty"`
 	Limit  string `json:"limit"`
 	Used   int64  `json:"used"`
 	Of     int64  `json:"of"`
-	Over   bool   `json:"over"` // the next request is refused
+	Over   bool   `json:"over"` // the server refuses the next request
 	Resets string `json:"resets"`
 }
 
-// MaxLimitUses is the most entries of Limits.Users.
+// MaxLimitUses is the maximum number of entries in Limits.Users.
 const MaxLimitUses = 100
 
 func (h *Handler) showLimits(*call) (any, error) { return h.Limits(), nil }

@@ -21,27 +21,27 @@ import (
 
 const viewerSecret = "a-viewer-secret-of-the-tests"
 
-// matrix has what the requests of TestMatrix need.
+// matrix has the data and the counts of TestMatrix.
 type matrix struct {
 	*place
 	spec    *spec
-	rows    map[string]int // audit rows that must be there, by the request's id; -1: at most one
+	rows    map[string]int // expected number of audit rows for each request id; -1: at most one
 	user    string
 	token   string
 	thread  string
-	request string // id of a request that can be sent again
+	request string // id of a chat request that the server can send again
 }
 
-// answer is the answer to a request.
+// answer is the response to a request.
 type answer struct {
 	status int
 	kind   string
-	id     string // of the request
+	id     string // the request id in the response
 	body   []byte
 }
 
-// ask sends a request to the operator's port. It reads an answer that is a stream only up to its
-// first event or comment.
+// ask sends a request to the operator's port. If the response is a stream, ask reads it up to
+// the first event or comment.
 func (m *matrix) ask(method, path, body string, key communication.AccessKey, header ...string) answer {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
@@ -136,7 +136,7 @@ func (m *matrix) path(id, path string) string {
 	case strings.HasPrefix(path, "/threads/{id}"):
 		path = strings.Replace(path, "{id}", url.PathEscape(m.thread), 1)
 	case strings.HasPrefix(path, "/requests/{id}"):
-		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // it may have a slash
+		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // escaped, because an id may contain a slash
 	}
 	path = strings.Replace(path, "{user}", url.PathEscape(user), 1)
 	path = strings.Replace(path, "{name}", "secondary", 1)
@@ -147,7 +147,7 @@ func (m *matrix) path(id, path string) string {
 }
 
 // TestMatrix sends requests for every operation of the API as each kind of caller, and with bad
-// input. It judges all answers by the OpenAPI file, and counts the audit rows.
+// input. It checks all responses against the OpenAPI file, and counts the audit rows.
 func TestMatrix(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true", "CONFAB_VIEWER_SECRET="+viewerSecret, "CONFAB_LIMITS=off")
 	m := &matrix{place: p, spec: loadSpec(t), rows: map[string]int{}}
@@ -181,7 +181,7 @@ func TestMatrix(t *testing.T) {
 	m.countRows()
 }
 
-// kept returns the id of a request that the server keeps and can send again.
+// kept makes a chat request and returns its id. The server keeps the request and can send it again.
 func (m *matrix) kept() string {
 	m.Helper()
 	m.waitKept("send message")
@@ -193,8 +193,8 @@ func (m *matrix) kept() string {
 	return page.Requests[0].ID
 }
 
-// waitKept waits until the server keeps a request of each operation: it keeps a request a moment
-// after the client has its answer.
+// waitKept waits until the server keeps a request of each operation. The server keeps a request
+// shortly after the client has received the response.
 func (p *place) waitKept(operations ...string) {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.Context(), time.Minute)
@@ -211,7 +211,7 @@ func (p *place) waitKept(operations ...string) {
 	}
 }
 
-// operation sends the requests of one operation.
+// operation sends the requests for one operation of the API.
 func (m *matrix) operation(method, path string, op map[string]any, ended, viewer string) {
 	m.Helper()
 	id, role := op["operationId"].(string), op["x-role"].(string)
@@ -222,7 +222,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 		fmt.Sscan(s, &status)
 	}
 	if id == "backup" {
-		status = 409 // this server is in memory
+		status = 409 // a server in memory refuses a backup
 	}
 	none := communication.AccessKey{}
 	secret := bearer(m.info.AdminSecret)
@@ -297,7 +297,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 	} {
 		if role != "operator" || c.name == "operator" {
 			if id == "endSession" {
-				if c.name != "operator" { // it must not end the session of the others
+				if c.name != "operator" { // the operator's session is needed by other requests
 					continue
 				}
 				c.header = bearer(m.session("viewer"))
@@ -337,7 +337,7 @@ func (m *matrix) badIDs(method, path, body string, check func(string, answer, in
 	}
 }
 
-// countRows reads the whole audit log and compares it with what was asked.
+// countRows reads the whole audit log and checks that each request has the expected number of rows.
 func (m *matrix) countRows() {
 	m.Helper()
 	got, n := map[string]int{}, 0
@@ -371,8 +371,8 @@ func (m *matrix) countRows() {
 	}
 }
 
-// TestRefusedAttemptsAreAudited sends a few requests that must not come in. Each must leave one
-// row.
+// TestRefusedAttemptsAreAudited sends some requests that the server must refuse. Each must
+// leave one audit row.
 func TestRefusedAttemptsAreAudited(t *testing.T) {
 	p := start(t, "CONFAB_VIEWER_SECRET="+viewerSecret)
 	m := &matrix{place: p}

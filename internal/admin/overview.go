@@ -7,39 +7,40 @@ import (
 	"github.com/confab-chat/confab/internal/figures"
 )
 
-// Overview says whether all is well.
+// Overview has the state of the server and its figures, so that an operator sees whether anything
+// is wrong.
 type Overview struct {
 	Now      string            `json:"now"`
-	Step     int               `json:"step"` // seconds between two points
+	Step     int               `json:"step"` // seconds that a point covers
 	Points   []figures.Point   `json:"points"`
 	Totals   figures.Totals    `json:"totals"`
 	Refusals []figures.Refusal `json:"refusals"`
 	State
 }
 
-// State is what an Overview says about the present.
+// State is the present state of the server in an Overview.
 type State struct {
 	Storage     Storage      `json:"storage"`
 	Servers     []ServerSeen `json:"servers"`
 	Connections Open         `json:"connections"`
 	Ready       bool         `json:"ready"`
-	Problems    []string     `json:"problems"` // what an operator should look at
+	Problems    []string     `json:"problems"` // problems that the operator should solve
 }
 
-// Storage describes the store. Bytes and Free are 0 where the system does not tell them.
+// Storage describes the store. Bytes and Free are 0 if the system does not report them.
 type Storage struct {
 	Kind     string `json:"kind"` // embedded or postgres
 	Bytes    int64  `json:"bytes,omitempty"`
 	Free     int64  `json:"free,omitempty"`
-	Position uint64 `json:"position"` // of the end of the event log
+	Position uint64 `json:"position"` // position of the end of the event log
 }
 
-// ServerSeen is a server of the same store.
+// ServerSeen describes a server that uses the same store.
 type ServerSeen struct {
 	ID      string `json:"id"`
 	Version string `json:"version"`
 	Started string `json:"started"`
-	Seen    string `json:"seen"` // when it was last alive
+	Seen    string `json:"seen"` // when the server last reported that it runs
 	Self    bool   `json:"self"`
 }
 
@@ -50,7 +51,7 @@ type Open struct {
 	Live int `json:"live"`
 }
 
-// Stamp formats a time as all answers of the API do: RFC 3339 with milliseconds, in UTC.
+// Stamp formats a time as the operator's API does: RFC 3339 with milliseconds, in UTC.
 func Stamp(t time.Time) string { return stamp(t) }
 
 func (h *Handler) showOverview(c *call) (any, error) {
@@ -64,7 +65,7 @@ func (h *Handler) showOverview(c *call) (any, error) {
 	}, nil
 }
 
-// followOverview streams the figures of each second.
+// followOverview streams the figures of the server, one event each second.
 func (h *Handler) followOverview(c *call) (any, error) {
 	return h.streaming(c, func(ctx context.Context, s *stream) error {
 		sub := h.Figures.Follow()

@@ -13,9 +13,9 @@ import (
 	"github.com/confab-chat/confab/internal/snippets"
 )
 
-// TestSnippetsRun sends a request of 14 operations, asks for the program of each in every
-// language, and runs it in an environment as confab env makes it. Each must get the status that
-// the request got.
+// TestSnippetsRun sends a request for each of 14 chat operations. Then it requests the program
+// for each of them in every language, and runs the program with the variables of `confab env`.
+// Each program must get the same status as the request.
 func TestSnippetsRun(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true", "CONFAB_LIMITS=off")
 	ann, token := p.newUser()
@@ -76,7 +76,7 @@ func TestSnippetsRun(t *testing.T) {
 					t.Skipf("%s is not installed", program)
 				}
 			}
-			programs := map[string]string{} // path by operation
+			programs := map[string]string{} // path of each program, by operation
 			for operation, one := range requests {
 				r := one.Requests[0]
 				var s admin.Snippet
@@ -97,14 +97,14 @@ func TestSnippetsRun(t *testing.T) {
 				programs[operation] = file
 			}
 			if language == snippets.Go {
-				run(t, "go", "build", "-o", "bin/", "./...") // all at once: go run would link each alone
+				run(t, "go", "build", "-o", "bin/", "./...") // build all programs at once, which is faster than go run for each
 			}
 			for operation, file := range programs {
 				var out string
 				switch language {
 				case snippets.Curl:
 					out = run(t, "sh", file)
-					_, out, _ = strings.Cut(out, " ") // after HTTP/2
+					_, out, _ = strings.Cut(out, " ") // remove "HTTP/2 " before the status
 				case snippets.Python:
 					out = run(t, "python3", file)
 				case snippets.JavaScript:

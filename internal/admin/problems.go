@@ -9,13 +9,13 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Problem is the body of each refusal, as in RFC 9457. Code is for programs: it is one of a fixed
-// set, which api/operator.openapi.yaml lists.
+// Problem is the body of each refusal, in the form of RFC 9457. Code is for programs;
+// api/operator.openapi.yaml lists its values.
 type Problem struct {
 	Type     string `json:"type"`
-	Title    string `json:"title"` // words for the status
+	Title    string `json:"title"` // the text of the status
 	Status   int    `json:"status"`
-	Detail   string `json:"detail"`   // what is wrong, and what to do
+	Detail   string `json:"detail"`   // what is wrong, and the remedy
 	Instance string `json:"instance"` // id of the request
 	Code     string `json:"code"`
 }
@@ -42,7 +42,7 @@ const (
 	codeThread    = "unknown-thread"
 )
 
-// The refusals that have no parameters.
+// The refusals without parameters.
 var (
 	errNotFound = &refusal{http.StatusNotFound, "not-found", "there is nothing at this path"}
 	errLength   = &refusal{http.StatusRequestEntityTooLarge, "too-large", "the body is too long or cannot be read"}
@@ -54,15 +54,15 @@ var (
 	errAudit    = &refusal{http.StatusServiceUnavailable, "unavailable", "the audit log cannot be written, so nothing is shown"}
 )
 
-// security lists the codes of refusals that leave an audit row also if the operation changes
-// nothing: somebody asked for what they may not have.
+// security lists the codes of refusals because of the caller's credential, Host, origin or
+// permission. Such a refusal leaves an audit row, even if the operation changes nothing.
 var security = map[string]bool{
 	"no-credential": true, "session-ended": true, "bad-code": true, "two-credentials": true, "foreign-host": true, "foreign-origin": true,
 	"foreign-user": true, "role": true, "messages-not-shown": true,
 }
 
-// problemOf returns the refusal for an error of an operation. ok is false if the request must get
-// no answer, because it is not known whether the store has made the change.
+// problemOf converts the error of an operation to a refusal. ok is false if it is unknown whether
+// the store has made the change: then the server must send no response.
 func (h *Handler) problemOf(c *call, err error) (_ *refusal, ok bool) {
 	var refused *refusal
 	var rotated *RotatedError
@@ -79,7 +79,7 @@ func (h *Handler) problemOf(c *call, err error) (_ *refusal, ok bool) {
 		h.Logger.Error("operator's request refused", "operation", c.name, "error", err)
 		c.w.Header().Set("Retry-After", "1")
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the database does not answer, and nothing was changed"}, true
-	case errors.Is(err, context.Canceled) && c.Context().Err() != nil: // the client has gone: nobody reads the answer
+	case errors.Is(err, context.Canceled) && c.Context().Err() != nil: // the client has disconnected and reads no response
 		return &refusal{http.StatusServiceUnavailable, "gone", "the client closed the connection before it had an answer"}, true
 	case errors.Is(err, core.ErrStorageFull):
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the disk is full, and nothing was changed"}, true

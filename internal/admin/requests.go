@@ -19,9 +19,9 @@ import (
 type Requests struct {
 	Requests []traffic.Request `json:"requests"`
 	Next     string            `json:"next,omitempty"`
-	Kept     int               `json:"kept"` // requests in memory
-	Seen     uint64            `json:"seen"` // requests since the start
-	Lost     uint64            `json:"lost"` // of these, how many are no longer in memory
+	Kept     int               `json:"kept"` // number of requests in memory
+	Seen     uint64            `json:"seen"` // number of requests since the start
+	Lost     uint64            `json:"lost"` // number of requests that are no longer in memory
 }
 
 // Snippet is a program that sends a request.
@@ -30,16 +30,17 @@ type Snippet struct {
 	Code     string `json:"code"`
 }
 
-// Repeated is the answer to a request that was sent again.
+// Repeated is the response after a request was sent again.
 type Repeated struct {
 	ID     string `json:"id"`
 	Status int    `json:"status"`
 }
 
-// statuses matches the parameter status: kinds of statuses and statuses, separated by commas.
+// statuses matches the parameter status: one or more of a status, such as 403, and a class, such as
+// 4xx, separated by commas.
 var statuses = regexp.MustCompile(`^([2345]xx|0|[1-5][0-9][0-9])(,([2345]xx|0|[1-5][0-9][0-9]))*$`)
 
-// filter returns the requests that the query selects.
+// filter returns the filter for requests that the parameters describe.
 func (c *call) filter() (f traffic.Filter, err error) {
 	if status := c.query.Get("status"); c.query.Has("status") {
 		if !statuses.MatchString(status) {
@@ -66,7 +67,8 @@ func (h *Handler) listRequests(c *call) (any, error) {
 	return Requests{Requests: append([]traffic.Request{}, page...), Next: next(after), Kept: stats.Kept, Seen: stats.Seen, Lost: stats.Lost}, nil
 }
 
-// kept returns the request that the path names.
+// kept returns the client's request whose id is in the path. It fails if the server does not keep
+// it.
 func (h *Handler) kept(c *call) (traffic.Detail, error) {
 	r, ok := h.Requests.Get(c.targets[0])
 	if !ok {
@@ -89,8 +91,8 @@ func (h *Handler) showRequest(c *call) (any, error) {
 	return r, nil
 }
 
-// look writes the audit row of a request that is answered with content, which may have messages in
-// it. It writes none if content is empty.
+// look writes an audit row if content, which may contain messages of users, is not empty. Call it
+// before a response with the content.
 func (h *Handler) look(c *call, content string) error {
 	if content != "" && h.audit(c, core.AuditDone, http.StatusOK) != nil {
 		return errAudit
@@ -141,8 +143,8 @@ func (h *Handler) repeatRequest(c *call) (any, error) {
 	return Repeated{id, status}, nil
 }
 
-// sender returns the user whose token a request had, or "" if it was signed with an access key:
-// the requests for identities name the user that they are about.
+// sender returns the user whose token a request had. It returns "" for a request that was
+// signed with an access key: the user that such a request names has not sent it.
 func sender(r *traffic.Detail) string {
 	if strings.HasPrefix(r.Path, "/identities") {
 		return ""
@@ -150,7 +152,7 @@ func sender(r *traffic.Detail) string {
 	return r.User
 }
 
-// followRequests streams requests as they are answered.
+// followRequests streams requests of clients, each when the server has answered it.
 func (h *Handler) followRequests(c *call) (any, error) {
 	f, err := c.filter()
 	if err != nil {
@@ -179,7 +181,7 @@ func (h *Handler) followRequests(c *call) (any, error) {
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
-			var b bytes.Buffer // one write for all: a system call for each would cost the clients of a busy server
+			var b bytes.Buffer // write all events at once: a system call for each would slow down a busy server
 			if missed > 0 {
 				if err := addEvent(&b, "lost", "", lost{missed}); err != nil {
 					return err
@@ -196,7 +198,7 @@ func (h *Handler) followRequests(c *call) (any, error) {
 				}
 			}
 			if len(requests) == 0 {
-				s.last = s.last.Add(-time.Second) // the wait may have been a moment shorter than streamPing
+				s.last = s.last.Add(-time.Second) // so that ping writes, even if the wait was slightly shorter than streamPing
 				if err := s.ping(); err != nil {
 					return err
 				}

@@ -11,24 +11,24 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Hits is what a search has found.
+// Hits is the result of a search.
 type Hits struct {
 	Hits []Hit `json:"hits"`
 }
 
-// Hit is a user, a thread, a message or a request.
+// Hit is a user, a thread, a message or a request that a search has found.
 type Hit struct {
 	Kind   string `json:"kind"`
 	ID     string `json:"id"`
-	Thread string `json:"thread,omitempty"` // of a message
+	Thread string `json:"thread,omitempty"` // the thread of a message
 	Label  string `json:"label"`
 }
 
-// maxHits is the most messages that one number finds: a message's id is unique in its thread
-// alone.
+// maxHits is the maximum number of messages that a search by message id returns. There may
+// be several, because a message's id is unique only in its thread.
 const maxHits = 20
 
-// search finds what an id names.
+// search returns the user, thread, messages or request that have the id in the parameters.
 func (h *Handler) search(c *call) (any, error) {
 	q := c.query.Get("q")
 	if q == "" {
@@ -86,7 +86,7 @@ func (h *Handler) findRequest(_ context.Context, q string) ([]Hit, error) {
 	return []Hit{{Kind: "request", ID: r.ID, Label: fmt.Sprintf("%s %d at %s", r.Operation, r.Status, r.Time)}}, nil
 }
 
-// findMessage looks for a message's id in the event log.
+// findMessage finds the messages with an id by reading the event log.
 func (h *Handler) findMessage(ctx context.Context, q string) (hits []Hit, err error) {
 	id, err := strconv.ParseInt(q, 10, 64)
 	if err != nil || id <= 0 {

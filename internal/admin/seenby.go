@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// SeenBy says what a user sees of a thread, and why.
+// SeenBy says which messages of a thread a user sees, and why.
 type SeenBy struct {
 	User     string        `json:"user"`
 	Member   *Member       `json:"member,omitempty"`
@@ -20,8 +20,8 @@ type SeenBy struct {
 	Next     string        `json:"next,omitempty"`
 }
 
-// SeenMessage says whether a user sees a message. Sender and Content are there only if the
-// request asks for them.
+// SeenMessage says whether a user sees a message. Sender and Content are set only if the
+// request asks for content.
 type SeenMessage struct {
 	ID        string `json:"id"`
 	Sequence  uint64 `json:"sequence"`
@@ -81,7 +81,7 @@ func (h *Handler) showSeenBy(c *call) (any, error) {
 	return out, nil
 }
 
-// sees says how much of a thread a user sees, and why.
+// sees returns whether a user sees all, part or none of a thread, and a sentence with the reason.
 func sees(s *core.Seen, user string) (much, why string) {
 	m := s.Member
 	switch {
@@ -99,7 +99,8 @@ func sees(s *core.Seen, user string) (much, why string) {
 	return "all", fmt.Sprintf("%s is in this thread since %s and shares its whole history.", user, formatTime(m.JoinedOn))
 }
 
-// leaving says how a member left a thread, as far as the event log has it.
+// leaving returns the words that say how a member left a thread. If the event log no longer has the
+// event, they say only that the member has left.
 func leaving(s *core.Seen, user string) string {
 	switch e := s.Left; {
 	case e == nil:
@@ -111,10 +112,10 @@ func leaving(s *core.Seen, user string) string {
 	}
 }
 
-// from returns the time of the first messages that a member sees.
+// from formats the time from which on a member sees messages.
 func from(m *core.Member) string { return stamp(time.UnixMilli(m.VisibleFrom())) }
 
-// whySeen says why a user sees a message, or does not.
+// whySeen returns a sentence with the reason why a user sees a message or does not.
 func whySeen(s *core.Seen, m *core.SeenMessage) string {
 	switch {
 	case m.Sees != nil && m.Sees.Sequence != m.Sequence:

@@ -28,15 +28,15 @@ import (
 // maxBody is the longest request body, in bytes, that the API accepts.
 const maxBody = 4 << 10
 
-// maxLogged is the most bytes of a client's text that one field of a log record contains, and
-// maxEcho those that an answer repeats.
+// maxLogged is the maximum number of bytes of a client's text in a field of a log record.
+// maxEcho is that in a response.
 const (
 	maxLogged = 512
 	maxEcho   = 100
 )
 
-// answerTime is the longest time that an operation may take, except a backup and a stream.
-// Package rest has the same limit. auditTime is that for writing an audit row.
+// answerTime is the time limit of an operation, except for a backup and a stream. Package
+// rest has the same limit. auditTime is the time limit for writing an audit row.
 const (
 	answerTime = 13 * time.Second
 	auditTime  = 10 * time.Second
@@ -44,7 +44,7 @@ const (
 
 // The number of entries on a page.
 const (
-	pageSize = 100 // without the parameter limit
+	pageSize = 100 // if the parameter limit is missing
 	maxPage  = 1000
 )
 
@@ -55,26 +55,26 @@ type call struct {
 	op      *operation // nil if no operation has this method and path
 	who     caller     // who sent the request
 	from    string     // "socket", or the address of the client
-	name    string     // of the operation, for the log and the audit row
-	targets []string   // what the path names in place of the stars
-	target  string     // for the log and the audit row
+	name    string     // name of the operation, for the log and the audit row
+	targets []string   // the ids in the path, one for each * of the operation's path
+	target  string     // text that names the targets in the log and the audit row
 	query   url.Values
 	body    []byte
-	outcome string // "done", or why the request failed
+	outcome string // "done", or the reason of the failure
 	status  int    // of the response; 0: no response
 
-	id       string // of the request, for the log, the problem and the headers MS-CV and x-ms-request-id
+	id       string // id of the request, for the log, the problem and the headers MS-CV and x-ms-request-id
 	began    time.Time
-	refused  bool   // the door did not let the request in
+	refused  bool   // admit refused the request
 	audited  bool   // the operation has written its audit row together with its change
-	undo     func() // takes back what was done, if the audit row cannot be written; may be nil
+	undo     func() // undoes the operation if the audit row cannot be written; may be nil
 	recorded bool
 	streamed bool // the operation has written the response
 }
 
-// serve answers the request c, and leaves a log record and, if it must, an audit row. admit
-// returns who has sent it, or why it may not come in; its argument is the role that the operation
-// needs.
+// serve handles the request c and logs it. It writes an audit row if the operation needs one. The
+// function admit returns the sender of the request, or an error if the request is not allowed.
+// The argument of admit is the role that the operation needs.
 func (h *Handler) serve(c *call, admit func(Role) (caller, error)) {
 	c.began, c.id = time.Now(), rand.Text()+".0"
 	c.w.Header().Set("Ms-Cv", c.id)
@@ -125,8 +125,8 @@ func (h *Handler) serve(c *call, admit func(Role) (caller, error)) {
 	h.answer(c, response, err)
 }
 
-// find sets the operation of a request and its targets. It returns the refusal for a request that
-// has no operation.
+// find looks up the operation and the targets of a request and stores them in c. It fails if no
+// operation has the method and path.
 func (h *Handler) find(c *call) error {
 	c.name, c.target = "unknown", c.Method+" "+c.URL.Path
 	rest, below := strings.CutPrefix(c.URL.EscapedPath(), Prefix)
@@ -157,8 +157,8 @@ func (h *Handler) find(c *call) error {
 	return refuse(http.StatusMethodNotAllowed, "method-not-allowed", "the method %s is not allowed here; the path has %s", clip.Text(c.Method, maxEcho), allow)
 }
 
-// match returns what a path has in place of the stars of the operation's path. ok is false if it
-// does not match.
+// match returns the parts of a path that the stars in the operation's path match. ok is false if
+// the path does not match.
 func (op *operation) match(parts []string) (targets []string, ok bool) {
 	pattern := strings.Split(op.path, "/")
 	if len(pattern) != len(parts) {
@@ -180,7 +180,8 @@ func (op *operation) match(parts []string) (targets []string, ok bool) {
 	return targets, true
 }
 
-// check checks what an operation needs beside a role, the query and the body.
+// check fails if the request does not meet the operation's conditions other than the role:
+// permission, kind of server, query parameters and body.
 func (h *Handler) check(c *call) (err error) {
 	if c.op.dev && h.Dev == nil {
 		return errDev
@@ -199,14 +200,14 @@ func (h *Handler) check(c *call) (err error) {
 		if len(values) > 1 || len(values[0]) > maxLogged {
 			return refuse(http.StatusBadRequest, codeParameter, "the parameter %s is there more than once, or longer than %d bytes", name, maxLogged)
 		}
-		if !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) { // PostgreSQL fails at such texts
+		if !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) { // PostgreSQL refuses such texts
 			return refuse(http.StatusBadRequest, codeParameter, "the parameter %s has bytes that are no text in UTF-8: %q", name, clip.Text(values[0], maxEcho))
 		}
 	}
 	return c.readBody()
 }
 
-// listed returns the end of a sentence that names the known parameters.
+// listed returns the end of a sentence, with a list of the known parameters.
 func listed(known []string) string {
 	if len(known) == 0 {
 		return ": the operation has none"
@@ -235,8 +236,8 @@ func (c *call) readBody() (err error) {
 	return nil
 }
 
-// decode decodes the body, which must be one JSON object with no other members, into v. If empty
-// is set, the body may be missing.
+// decode decodes the body into v. The body must be one JSON object with no unknown members. If
+// empty is true, the body may be missing. members lists the known members for the error.
 func (c *call) decode(v any, empty bool, members string) error {
 	if empty && len(bytes.TrimSpace(c.body)) == 0 {
 		return nil
@@ -258,7 +259,7 @@ func (c *call) decode(v any, empty bool, members string) error {
 	return nil
 }
 
-// limit returns the parameter limit, the most entries of the page.
+// limit returns the parameter limit, the maximum number of entries on the page.
 func (c *call) limit() (int, error) {
 	text := c.query.Get("limit")
 	if text == "" {
@@ -271,7 +272,7 @@ func (c *call) limit() (int, error) {
 	return n, nil
 }
 
-// number returns a parameter that is a number from 1 up, or 0 if it is missing.
+// number returns a parameter that is a positive number, or 0 if the parameter is missing.
 func (c *call) number(name string) (uint64, error) {
 	text := c.query.Get(name)
 	if text == "" {
@@ -284,7 +285,7 @@ func (c *call) number(name string) (uint64, error) {
 	return n, nil
 }
 
-// page returns the parameters next, a number, and limit.
+// page returns the parameters next, a number, and limit, which select a page.
 func (c *call) page() (before uint64, limit int, err error) {
 	if before, err = c.number("next"); err != nil {
 		return 0, 0, err
@@ -293,7 +294,7 @@ func (c *call) page() (before uint64, limit int, err error) {
 	return before, limit, err
 }
 
-// next returns the form of a number in a page's member next.
+// next formats a number for the member next of a page.
 func next(n uint64) string {
 	if n == 0 {
 		return ""
@@ -317,8 +318,8 @@ func checkThread(id string) error {
 	return nil
 }
 
-// row returns the audit row of the request with this outcome, which is core.AuditDone or the code
-// of a problem. It is stamped, so that it may be written twice.
+// row returns the audit row of the request. outcome is core.AuditDone or the code of a problem.
+// The row has its own id and time, so if it is written twice, the store has it once.
 func (h *Handler) row(c *call, outcome string, status int) core.Audit {
 	return h.Core.Stamp(core.Audit{
 		Refused: outcome != core.AuditDone, Who: c.who.name, Kind: c.who.kind, Role: string(c.who.role), From: c.from,
@@ -326,7 +327,7 @@ func (h *Handler) row(c *call, outcome string, status int) core.Audit {
 	})
 }
 
-// audit writes the audit row of the request and returns when it is on disk.
+// audit writes the audit row of the request and returns when the row is on disk.
 func (h *Handler) audit(c *call, outcome string, status int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), auditTime)
 	defer cancel()
@@ -342,7 +343,7 @@ func (h *Handler) audit(c *call, outcome string, status int) error {
 }
 
 // answer writes the audit row, if the request needs one, and then the response. If err is not
-// nil, the response is the problem for it.
+// nil, the response is a problem that describes err.
 func (h *Handler) answer(c *call, response any, err error) {
 	changes := c.op != nil && (c.op.changes || c.op.messages)
 	if err == nil && changes && !c.audited {
@@ -354,7 +355,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 			if c.op.changes && c.undo == nil {
 				err = &refusal{http.StatusServiceUnavailable, "unavailable", "it was done, but the audit log could not be written: look whether it must be undone"}
 			}
-			c.audited = true // no second try
+			c.audited = true // do not try to write the row again
 		}
 	}
 	if err == nil {
@@ -367,7 +368,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	if !c.audited && (security[p.code] || changes) {
-		h.audit(c, p.code, p.status) // the log has an error if it fails
+		h.audit(c, p.code, p.status) // audit logs its own failure
 	}
 	c.outcome = p.text
 	h.write(c, p.status, "application/problem+json", Problem{
@@ -382,7 +383,7 @@ func (h *Handler) write(c *call, status int, kind string, body any) {
 	var text []byte
 	if body != nil {
 		var err error
-		if text, err = json.MarshalIndent(body, "", "  "); err != nil { // impossible: all bodies of this package can be encoded
+		if text, err = json.MarshalIndent(body, "", "  "); err != nil { // cannot happen: JSON can encode every body of this package
 			panic(err)
 		}
 	}

@@ -11,41 +11,41 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Bounds of the sessions of people, which are in memory only.
+// Bounds of the sessions of signed-in people. Sessions are in memory only.
 const (
 	maxSessions = 64
-	maxCodes    = 64 // codes that nobody has used yet
+	maxCodes    = 64 // maximum number of unused codes
 	sessionTime = 12 * time.Hour
 	codeTime    = time.Minute
 )
 
-// sessionPrefix begins each session token, so that the token of an ended session is told from
-// other texts.
+// sessionPrefix is the beginning of every session token. It lets the server recognize the
+// token of an ended session.
 const sessionPrefix = "confab-session-"
 
-// Role is what a caller may do.
+// Role says what a caller may do.
 type Role string
 
-// The roles. A Viewer sees all that an Operator sees, and changes nothing.
+// The roles. A Viewer can see all that an Operator sees, and can change nothing.
 const (
 	Operator Role = "operator"
 	Viewer   Role = "viewer"
-	// nobody is the role that an operation needs which asks for no credential.
+	// nobody is the role of operations that need no credential.
 	nobody Role = ""
 )
 
-// has reports whether a caller with the role r may do what needs the role least.
+// has reports whether a caller with the role r may use an operation that needs the role least.
 func (r Role) has(least Role) bool { return least == nobody || r == Operator || r == least }
 
-// NewSession is the answer to a code.
+// NewSession is the response to a valid code.
 type NewSession struct {
 	Token   string `json:"token"`
 	Role    Role   `json:"role"`
 	Expires string `json:"expires"`
 }
 
-// Code is a code that opens one session. URL is that of the console, with the code, or empty if
-// the server has no port for it.
+// Code is a code with which a person can sign in once. URL is the console's URL with the code,
+// or empty if the server has no port for the console.
 type Code struct {
 	Code    string `json:"code"`
 	URL     string `json:"url"`
@@ -53,14 +53,14 @@ type Code struct {
 	Role    Role   `json:"role"`
 }
 
-// hash is the form in which secrets are kept and compared.
+// hash is the hash of a secret. Secrets are stored and compared as hashes only.
 type hash [sha256.Size]byte
 
 func hashOf(secret string) hash { return sha256.Sum256([]byte(secret)) }
 
-// session is a person who has signed in with a code.
+// session is the session of a person who has signed in with a code.
 type session struct {
-	id      string // for the log; it is no secret
+	id      string // id for the log, which is not secret
 	role    Role
 	expires time.Time
 	done    chan struct{} // closed when the session ends
@@ -72,8 +72,8 @@ type code struct {
 	expires time.Time // zero: never
 }
 
-// sessions holds the sessions and codes of a server. Their tokens are kept as hashes: finding one
-// in a map tells by its time at most a part of the hash of a guess.
+// sessions has the sessions and codes of a server. It stores the hashes of their tokens: the time
+// of a map lookup then tells an attacker at most a part of a hash.
 type sessions struct {
 	now func() time.Time
 
@@ -86,7 +86,7 @@ func newSessions(now func() time.Time) *sessions {
 	return &sessions{now: now, sessions: map[hash]*session{}, codes: map[hash]code{}}
 }
 
-// clean drops the sessions and codes that have expired. The caller holds s.mu.
+// clean removes expired sessions and codes. The caller must hold s.mu.
 func (s *sessions) clean() {
 	now := s.now()
 	for h, one := range s.sessions {
@@ -102,7 +102,7 @@ func (s *sessions) clean() {
 	}
 }
 
-// makeCode returns a new code. It expires after lifetime, or never if that is 0.
+// makeCode returns a new code. The code expires after lifetime, or never if lifetime is 0.
 func (s *sessions) makeCode(role Role, lifetime time.Duration) (text string, expires time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +117,8 @@ func (s *sessions) makeCode(role Role, lifetime time.Duration) (text string, exp
 	return text, expires, nil
 }
 
-// open uses up a code and returns the token of a new session. If there are too many sessions, the
-// code stays valid.
+// open opens a session with a code and returns the session's token. A code works once. If there
+// are too many sessions, open fails and the code stays valid.
 func (s *sessions) open(text string) (token string, one *session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *sessions) open(text string) (token string, one *session, err error) {
 	return token, one, nil
 }
 
-// find returns the session with a token, or nil if there is none.
+// find returns the session with the given token, or nil if there is none.
 func (s *sessions) find(token string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,14 +158,14 @@ func (s *sessions) end(one *session) {
 	}
 }
 
-// NewCode returns a code that opens one session with the role operator, and is valid until it is
-// used. A development server prints it.
+// NewCode returns a code that signs in once, with the role operator, and never expires. A
+// development server prints it.
 func (h *Handler) NewCode() (string, error) {
 	text, _, err := h.sessions.makeCode(Operator, 0)
 	return text, err
 }
 
-// ConsoleURL returns the URL of the console with a code. base is that of the operator's port.
+// ConsoleURL returns the URL of the console with a code. base is the URL of the operator's port.
 func ConsoleURL(base, code string) string { return base + "/?code=" + code }
 
 func (h *Handler) makeCode(c *call) (any, error) {
@@ -214,12 +214,12 @@ func (h *Handler) endSession(c *call) (any, error) {
 	return nil, nil
 }
 
-// Session is the answer to the question who the caller is.
+// Session tells the caller its own role and session.
 type Session struct {
 	Role     Role   `json:"role"`
 	Who      string `json:"who"`
 	Expires  string `json:"expires,omitempty"`
-	Messages bool   `json:"messages"` // the content of messages is shown
+	Messages bool   `json:"messages"` // the caller may read the content of messages
 	Server   About  `json:"server"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// codeOf returns the code of a refusal, or "" if err is none.
+// codeOf returns the code of the refusal err, or "" if err is no refusal.
 func codeOf(err error) string {
 	var refused *refusal
 	if errors.As(err, &refused) {
@@ -17,7 +17,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// newCode makes a code and fails the test if there is none.
+// newCode returns a new code. The test fails if makeCode does.
 func newCode(t *testing.T, s *sessions, role Role, lifetime time.Duration) string {
 	t.Helper()
 	text, _, err := s.makeCode(role, lifetime)
@@ -27,8 +27,8 @@ func newCode(t *testing.T, s *sessions, role Role, lifetime time.Duration) strin
 	return text
 }
 
-// TestCodesAndSessions uses a code twice, an expired one and one without an end, and lets
-// sessions end and expire.
+// TestCodesAndSessions uses a code twice, an expired code, and a code that never expires.
+// It also ends a session, and lets one expire.
 func TestCodesAndSessions(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	s := newSessions(func() time.Time { return now })
@@ -68,7 +68,7 @@ func TestCodesAndSessions(t *testing.T) {
 	if s.find(token) != nil {
 		t.Error("a session that was ended is found")
 	}
-	s.end(one) // again
+	s.end(one) // a second call has no effect
 	token, one, _ = s.open(newCode(t, s, Operator, codeTime))
 	now = now.Add(12*time.Hour - 1)
 	if s.find(token) == nil {
@@ -81,7 +81,8 @@ func TestCodesAndSessions(t *testing.T) {
 	<-one.done
 }
 
-// TestTooManySessions opens 65 sessions. The last one must be refused, and its code stay valid.
+// TestTooManySessions opens 65 sessions. The server must refuse the last one, and its code must
+// stay valid.
 func TestTooManySessions(t *testing.T) {
 	s := newSessions(time.Now)
 	var first *session
@@ -104,7 +105,7 @@ func TestTooManySessions(t *testing.T) {
 	}
 }
 
-// TestTooManyCodes makes codes that nobody uses.
+// TestTooManyCodes makes more codes than maxCodes and uses none.
 func TestTooManyCodes(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	s := newSessions(func() time.Time { return now })

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// spec judges answers by api/operator.openapi.yaml.
+// spec checks responses against api/operator.openapi.yaml.
 type spec struct {
 	doc      map[string]any
 	compiler *jsonschema.Compiler
@@ -49,8 +49,8 @@ func loadSpec(t *testing.T) *spec {
 	return s
 }
 
-// at returns the value at a JSON pointer, following the $ref of the last step, and the pointer
-// where it is.
+// at returns the value at a JSON pointer in the file. If that is a $ref, at follows it. It
+// also returns the pointer of the value.
 func (s *spec) at(pointer string) (map[string]any, string) {
 	var v any = s.doc
 	for _, step := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
@@ -67,8 +67,8 @@ func (s *spec) at(pointer string) (map[string]any, string) {
 	return m, pointer
 }
 
-// check returns an error unless the file allows the answer to a request for an operation. path is
-// its path in the file.
+// check fails unless the file allows the response to a request. path is the operation's path in
+// the file.
 func (s *spec) check(method, path string, status int, kind string, body []byte) error {
 	responses := "/paths/" + strings.ReplaceAll(path, "/", "~1") + "/" + strings.ToLower(method) + "/responses/"
 	response, pointer := s.at(responses + fmt.Sprint(status))
@@ -95,7 +95,7 @@ func (s *spec) check(method, path string, status int, kind string, body []byte) 
 	return s.valid(pointer+"/content/"+strings.ReplaceAll(kind, "/", "~1")+"/schema", body)
 }
 
-// valid returns an error unless a text in JSON matches the schema at a pointer.
+// valid fails unless a JSON text matches the schema at a JSON pointer in the file.
 func (s *spec) valid(pointer string, text []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

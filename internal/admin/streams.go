@@ -13,31 +13,32 @@ import (
 )
 
 const (
-	// maxStreams is the greatest number of streams at the same time. Each of them holds one of
-	// the 16 connections that the operator's listeners accept.
+	// maxStreams is the maximum number of open streams. Each takes one of the 16 connections
+	// that the operator's listeners accept.
 	maxStreams = 10
-	// streamWrite is the longest time that a client may take to receive what was written to it.
-	// Then the stream ends.
+	// streamWrite is the time limit for one write to a stream. A client that takes longer to
+	// receive it loses the stream.
 	streamWrite = 30 * time.Second
-	// streamPing is the time after which a comment is written to a stream that has no event.
+	// streamPing is the time after which a comment is written to a stream without events, so that
+	// the connection stays open.
 	streamPing = 15 * time.Second
-	// streamLook is the time between two looks for new rows of the store.
+	// streamLook is the time between two reads of new rows from the store.
 	streamLook = 300 * time.Millisecond
 )
 
 // Stop ends all streams, so that the server can shut down. It may be called more than once.
 func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
 
-// stream is an open response of text/event-stream. Only one goroutine may use it.
+// stream is an open response with the type text/event-stream. It is not safe for concurrent use.
 type stream struct {
 	ctx  context.Context // done when the stream must end
 	w    http.ResponseWriter
 	out  *http.ResponseController
-	last time.Time // of the last write
+	last time.Time // time of the last write
 }
 
-// streaming answers the request with a stream that run writes. The stream ends when run returns,
-// when its session ends, or when Stop is called: then ctx is done, and writes fail.
+// streaming responds with a stream, and calls run to write it. The stream ends when run returns.
+// It also ends when the session ends or Stop is called: then ctx is done, and writes fail.
 func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) error) (any, error) {
 	select {
 	case h.streams <- struct{}{}:
@@ -51,11 +52,11 @@ func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) er
 		}
 	}
 	c.outcome, c.status, c.streamed = "following", http.StatusOK, true
-	h.record(c) // who sees the response can rely on it
+	h.record(c) // log now: a client that has the response can rely on the record
 	s := &stream{w: c.w, out: http.NewResponseController(c.w)}
 	c.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	c.w.Header().Set("Cache-Control", "no-store")
-	c.w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	c.w.Header().Set("X-Accel-Buffering", "no") // makes nginx forward events at once
 	ctx, end := h.whileOpen(c, s.out)
 	defer end()
 	s.ctx = ctx
@@ -70,9 +71,9 @@ func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) er
 	return nil, err
 }
 
-// whileOpen returns a context that is done as soon as the stream must end: when the client has
-// gone, the session has ended or expired, or Stop is called. Writes fail from then on, so that a
-// client that does not read cannot delay the end. The caller must call end before it returns.
+// whileOpen returns a context that is done when the stream must end: the client has
+// disconnected, the session has ended or expired, or Stop was called. Writes then fail, so that
+// a client that does not read cannot delay the end. The caller must call end before it returns.
 func (h *Handler) whileOpen(c *call, out *http.ResponseController) (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancel(c.Context())
 	var ended <-chan struct{}
@@ -100,8 +101,8 @@ func (h *Handler) whileOpen(c *call, out *http.ResponseController) (ctx context.
 	}
 }
 
-// logStream logs why a stream has ended. It logs nothing if the client or the server has ended it,
-// or the thread does not exist any more.
+// logStream logs the reason why a stream has ended. It logs nothing if the client or the server
+// ended the stream, or if the thread was deleted.
 func (h *Handler) logStream(c *call, err error) {
 	var gone *core.Error
 	if err == nil || c.Context().Err() != nil || errors.As(err, &gone) || h.stops() {
@@ -129,7 +130,7 @@ func (s *stream) event(name, id string, data any) error {
 	return s.write(b.Bytes())
 }
 
-// addEvent appends an event to b, as stream.event writes it.
+// addEvent appends an event to b, in the form that stream.event writes.
 func addEvent(b *bytes.Buffer, name, id string, data any) error {
 	fmt.Fprintf(b, "event: %s\n", name)
 	if id != "" {
@@ -167,14 +168,14 @@ func (s *stream) write(b []byte) error {
 	return s.out.Flush()
 }
 
-// lost is the data of the event by which a stream says that events are missing in it. Count is 0
-// if their number is not known.
+// lost is the data of an event that says that a stream lacks events. Count is 0 if their number
+// is unknown.
 type lost struct {
 	Count uint64 `json:"count"`
 }
 
-// resume returns the id of the last event that the client of a stream has, or 0: the parameter
-// after, or the header Last-Event-ID.
+// resume returns the id of the last event that the client has received, or 0. The client sends
+// it in the parameter after or in the header Last-Event-ID.
 func (c *call) resume() (uint64, error) {
 	if id := c.Header.Get("Last-Event-ID"); id != "" && c.query.Get("after") == "" {
 		c.query.Set("after", id)

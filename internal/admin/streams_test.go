@@ -78,7 +78,8 @@ func (m *matrix) next(events <-chan told) (e told, ok bool) {
 	}
 }
 
-// TestStreamsEndWithTheirSession follows the figures with a session, and ends the session.
+// TestStreamsEndWithTheirSession opens a stream of figures with a session, and ends the session.
+// The stream must end.
 func TestStreamsEndWithTheirSession(t *testing.T) {
 	m := &matrix{place: start(t)}
 	session := m.session("viewer")
@@ -96,7 +97,8 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 	}
 }
 
-// TestFollowEvents follows the event log, goes on at an event, and at one that never was.
+// TestFollowEvents follows the event log from the end, from an event, and from an event id that
+// does not exist.
 func TestFollowEvents(t *testing.T) {
 	m := &matrix{place: start(t)}
 	_, token := m.newUser()
@@ -133,7 +135,8 @@ func TestFollowEvents(t *testing.T) {
 	want(gap)
 }
 
-// TestFollowRequests follows refused requests, and goes on where the requests are no longer kept.
+// TestFollowRequests follows refused requests. It also continues after a request that the server no
+// longer keeps.
 func TestFollowRequests(t *testing.T) {
 	m := &matrix{place: start(t), spec: loadSpec(t)}
 	_, token := m.newUser()
@@ -158,8 +161,8 @@ func TestFollowRequests(t *testing.T) {
 	}
 }
 
-// TestSeenBy asks what users see of a thread: one who is in it, one who shares no history, one who
-// was removed, and a stranger.
+// TestSeenBy requests what four users see of a thread: a member, a member without the history, a
+// removed member, and a stranger.
 func TestSeenBy(t *testing.T) {
 	p := start(t, "CONFAB_LIMITS=off", "CONFAB_ADMIN_READS_MESSAGES=true")
 	ann, token := p.newUser()
@@ -223,7 +226,8 @@ func TestSeenBy(t *testing.T) {
 	closed.want(200, "GET", "/admin/v1/threads/"+url.PathEscape(id)+"/seen-by/"+url.PathEscape(nobody), "", nil)
 }
 
-// TestLists makes users and threads and finds them: by the log, by text, by id, page by page.
+// TestLists creates users and threads. It checks that lists and searches find them: in the log's
+// order, by text, by id, and page by page.
 func TestLists(t *testing.T) {
 	p := start(t, "CONFAB_LIMITS=off")
 	ann, token := p.newUser()

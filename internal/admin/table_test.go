@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// described is an operation as api/operator.openapi.yaml describes it.
+// described is an operation in api/operator.openapi.yaml.
 type described struct {
 	ID         string `yaml:"operationId"`
 	Role       string `yaml:"x-role"`
@@ -79,7 +79,7 @@ func TestTableIsTheFile(t *testing.T) {
 			want = append(want, r)
 		}
 	}
-	// An operation without a field in its body may get an empty object.
+	// These operations have a body without required fields, so they accept an empty object.
 	empty := []string{"rotateKey", "revokeTokens", "repeatRequest"}
 	for _, op := range New(Options{}).operations {
 		r := row{ID: op.id, Method: op.method, Path: op.path, Role: string(op.role), Changes: op.changes, Body: op.body && !slices.Contains(empty, op.id)}

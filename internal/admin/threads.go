@@ -16,8 +16,8 @@ import (
 type Threads struct {
 	Threads  []ThreadEntry `json:"threads"`
 	Next     string        `json:"next,omitempty"`
-	Looked   int           `json:"looked,omitempty"`   // rows read by a scan
-	Complete *bool         `json:"complete,omitempty"` // the scan has seen all rows
+	Looked   int           `json:"looked,omitempty"`   // number of rows that a search has read
+	Complete *bool         `json:"complete,omitempty"` // whether the search has read all rows
 }
 
 // ThreadEntry is a thread in a list.
@@ -28,7 +28,7 @@ type ThreadEntry struct {
 	DeletedOn     string `json:"deletedOn,omitempty"`
 }
 
-// Thread is a thread as the store has it, without its messages.
+// Thread is a thread in the store, without its messages.
 type Thread struct {
 	ID            string            `json:"id"`
 	Topic         string            `json:"topic"`
@@ -48,13 +48,14 @@ type Member struct {
 	ID           string     `json:"id"`
 	DisplayName  string     `json:"displayName,omitempty"`
 	JoinedOn     string     `json:"joinedOn"`
-	SeesFrom     string     `json:"seesFrom"` // messages from before are hidden
+	SeesFrom     string     `json:"seesFrom"` // the member sees only messages from this time on
 	Left         bool       `json:"left,omitempty"`
-	LastSequence uint64     `json:"lastSequence,omitempty"` // of the last message that a member who has left may read
+	LastSequence uint64     `json:"lastSequence,omitempty"` // sequence number of the last message that a former member may read
 	Intervals    []Interval `json:"intervals"`
 }
 
-// Interval is a range of numbers of events. To is 0 while the member is in the thread.
+// Interval is a range of event numbers in which a user was in the thread. To is 0 while the user is
+// still in it.
 type Interval struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to,omitempty"`
@@ -67,7 +68,7 @@ type Messages struct {
 	Next     string    `json:"next,omitempty"`
 }
 
-// Message is a message as the store has it.
+// Message is a message in the store.
 type Message struct {
 	ID                string `json:"id"`
 	Type              string `json:"type"` // text, html, topicUpdated, participantAdded or participantRemoved
@@ -77,7 +78,7 @@ type Message struct {
 	DeletedOn         string `json:"deletedOn,omitempty"`
 	Sender            string `json:"sender,omitempty"` // empty for system messages
 	SenderDisplayName string `json:"senderDisplayName,omitempty"`
-	Content           string `json:"content"` // the new topic of a topicUpdated
+	Content           string `json:"content"` // the text, or the new topic of a topicUpdated
 
 	// Only system messages have these fields: who made the change, and who was added or removed.
 	Initiator    string        `json:"initiator,omitempty"`
@@ -196,7 +197,7 @@ func (h *Handler) listMessages(c *call) (any, error) {
 	return out, nil
 }
 
-// followChunk is the greatest number of messages that one following request has in memory.
+// followChunk is the maximum number of messages that a request that follows a thread has in memory.
 const followChunk = 20
 
 // followMessages streams the messages of a thread whose sequence numbers are greater than the
@@ -249,7 +250,7 @@ func (h *Handler) tell(ctx context.Context, s *stream, id string, after, newest 
 	for after < newest {
 		to := min(newest, after+followChunk)
 		var chunk []Message
-		for before := to + 1; before > after+1; { // more than one page if the messages are large
+		for before := to + 1; before > after+1; { // large messages need more than one page
 			page, err := h.Core.InspectMessages(ctx, id, before, int(to-after))
 			if err != nil {
 				return after, err

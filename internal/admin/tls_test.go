@@ -34,8 +34,8 @@ func domain(t *testing.T) *core.Service {
 	return s
 }
 
-// TestNamesNeedTLS calls the handler of the port by names, with and without TLS: a name of the
-// server counts only with TLS, where the certificate proves it.
+// TestNamesNeedTLS calls the handler of the operator's port by host names. A name of the
+// server is accepted only with TLS, because the certificate then proves the name.
 func TestNamesNeedTLS(t *testing.T) {
 	h := admin.New(admin.Options{Core: domain(t), Logger: slog.New(slog.DiscardHandler)})
 	names := []string{"chat.example.com", "*.wild.example"}
@@ -59,7 +59,7 @@ func TestNamesNeedTLS(t *testing.T) {
 		{"chat.example.com", "http://chat.example.com", true, 403},
 		{"chat.example.com", "https://chat.example.com:8443", true, 403},
 		{"localhost:8082", "http://localhost:8082", false, 200},
-		{"localhost:8082", "http://localhost:8080", false, 403}, // the chat page
+		{"localhost:8082", "http://localhost:8080", false, 403}, // the origin of the chat page
 	} {
 		srv := plain
 		if tt.tls {

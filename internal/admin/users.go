@@ -12,12 +12,12 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// User is a user as the store has it.
+// User is a user in the store.
 type User struct {
 	ID            string `json:"id"`
 	State         string `json:"state"` // live, deleting or deleted
 	CustomID      string `json:"customId,omitempty"`
-	DisplayName   string `json:"displayName,omitempty"` // in a thread, where a search has found it
+	DisplayName   string `json:"displayName,omitempty"` // the name in a thread, if a search by name found the user
 	DeletedAt     string `json:"deletedAt,omitempty"`
 	TokenIssuedAt string `json:"tokenIssuedAt,omitempty"`
 	Revoked       uint64 `json:"revoked"` // number of times that its tokens were revoked
@@ -43,8 +43,8 @@ type Connection struct {
 type Users struct {
 	Users    []User `json:"users"`
 	Next     string `json:"next,omitempty"`
-	Looked   int    `json:"looked,omitempty"`   // rows read by a search
-	Complete *bool  `json:"complete,omitempty"` // a search has seen all rows
+	Looked   int    `json:"looked,omitempty"`   // number of rows that a search has read
+	Complete *bool  `json:"complete,omitempty"` // whether the search has read all rows
 }
 
 // Token is a new access token of a user.
@@ -61,7 +61,7 @@ func (h *Handler) userOf(u core.User) User {
 	}
 }
 
-// stored returns the user that the path names. It fails if the user was never created.
+// stored returns the user whose id is in the path. It fails if the user was never created.
 func (h *Handler) stored(c *call) (core.User, error) {
 	id := c.targets[0]
 	if err := checkUser(id); err != nil {
@@ -74,8 +74,8 @@ func (h *Handler) stored(c *call) (core.User, error) {
 	return u, err
 }
 
-// live returns the user that the path names. It fails if the user was never created, or was
-// deleted.
+// live returns the user whose id is in the path. It fails if the user was never created or
+// was deleted.
 func (h *Handler) live(c *call) (core.User, error) {
 	u, err := h.stored(c)
 	if err == nil && u.State != core.UserLive {
@@ -208,7 +208,7 @@ func (h *Handler) issueToken(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.undo = func() {} // nobody has seen the token
+	c.undo = func() {} // nothing to undo: without an audit row, the token is not sent
 	return Token{text, stamp(expires)}, nil
 }
 
