@@ -53,8 +53,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attack runs all attackers until ctx is done. It returns, for each kind of attack, how often it
-// was made.
+// attack runs all attackers until ctx is done. It returns the number of attacks of each kind.
 func (to target) attack(ctx context.Context) map[string]int64 {
 	counts := map[string]*atomic.Int64{}
 	var running sync.WaitGroup
@@ -209,23 +208,23 @@ func (to target) open(ctx context.Context, address string) (s *streams, end func
 	return s, end, nil
 }
 
-// begin sends the header of a request on a new stream and returns the stream's id. ends says
-// that no body follows.
+// begin sends the header of a request on a new stream and returns the stream's id. If ends
+// is true, the request has no body.
 func (s *streams) begin(method, path string, ends bool, fields ...string) (stream uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.header.Reset()
 	fields = append([]string{":method", method, ":scheme", "https", ":authority", "localhost", ":path", path}, fields...)
 	for i := 0; i < len(fields); i += 2 {
-		s.hpack.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // to a buffer, so it cannot fail
+		s.hpack.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // cannot fail, because it writes to a buffer
 	}
 	stream = s.next
 	s.next += 2
 	return stream, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: s.header.Bytes(), EndHeaders: true, EndStream: ends})
 }
 
-// endless returns an attack that sends a body on each of 100 streams and never completes it: it
-// sends most of the announced bytes, then nothing.
+// endless returns an attack that begins a request on each of 100 streams. On each it sends most
+// of the announced body, and then nothing.
 func (to target) endless(authorization string) func(context.Context, string, *atomic.Int64) {
 	return func(ctx context.Context, address string, count *atomic.Int64) {
 		s, end, err := to.open(ctx, address)
@@ -243,7 +242,7 @@ func (to target) endless(authorization string) func(context.Context, string, *at
 			ids = append(ids, id)
 		}
 		chunk := make([]byte, 16<<10)
-		for range 60 { // no more than the windows of a server that reads
+		for range 60 { // fits into the flow-control windows of a server that reads
 			for _, id := range ids {
 				s.mu.Lock()
 				err := s.framer.WriteData(id, false, chunk)

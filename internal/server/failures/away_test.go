@@ -171,7 +171,7 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(postmaster, s); err != nil { // first, so that it starts no others
+	if err := syscall.Kill(postmaster, s); err != nil { // signal the postmaster first, so that it starts no other processes
 		t.Fatal(err)
 	}
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -181,13 +181,13 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		// The fields after the process name, which is in parentheses, are the state and the id
 		// of the parent.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && fields[1] == line {
-			syscall.Kill(pid, s) // fails if it has ended
+			syscall.Kill(pid, s) // fails only if the process has ended
 		}
 	}
 }
@@ -226,7 +226,7 @@ func (c *cluster) stopServers(t *testing.T) {
 
 // answer is the response that a client received for a request.
 type answer struct {
-	status     int // 0: no answer
+	status     int // 0: the client received no response
 	retryAfter string
 	took       time.Duration
 }
@@ -240,7 +240,8 @@ type awayLoad struct {
 	sum      summary
 }
 
-// summary counts requests by the kind of response, and has the longest times until one.
+// summary has the number of responses of each kind, and the longest times that clients waited for a
+// response.
 type summary struct {
 	all, refused, none      int
 	longest, longestRefusal time.Duration // since the last call of seen
@@ -306,7 +307,7 @@ func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) boo
 	defer l.load.mu.Unlock()
 	l.outcomes[a.status]++
 	if a.status == 503 {
-		l.attempts[content]-- // certainly not written
+		l.attempts[content]-- // a 503 means that nothing was written
 	}
 	if a.status == 201 && json.Unmarshal(body, &sent) == nil {
 		l.acked[content] = sent.ID
@@ -398,7 +399,7 @@ func (l *awayLoad) compare(t *testing.T) {
 		}
 	}
 	for id, got := range l.received {
-		if got.status != 0 && !(got.status == 503 && unsaid) { // a log has at most 100 refusals a second
+		if got.status != 0 && !(got.status == 503 && unsaid) { // allowed: a log omits refusals above 100 a second
 			t.Errorf("the request %s got %d, and no server has logged it", id, got.status)
 		}
 	}

@@ -208,12 +208,12 @@ func (a *attack) unreadLists(t *testing.T) {
 		bearer := a.attackers[i%len(a.attackers)].bearer
 		conn := a.list(t, path+"&maxPageSize=200", bearer)
 		defer conn.Close()
-		go func() { // it reads the first line, and no further
+		go func() { // reads the first line of the response and nothing more
 			line, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 			answered <- fmt.Sprint(strings.TrimSpace(line), " ", err)
 		}()
 	}
-	a.works(t) // meanwhile
+	a.works(t) // the honest user works during the attack
 	got := map[string]int{}
 	for range lists {
 		select {
@@ -254,7 +254,7 @@ func (a *attack) manyBytes(t *testing.T) {
 	thread := a.newThread(t, a.n, u.bearer, nil)
 	path := "https://" + a.n.listen + "/chat/threads/" + thread + "/messages" + version
 	body := []byte(`{"content":"` + strings.Repeat("x", 60<<10) + `"}`)
-	const most = 150 << 20 // then the test gives up
+	const most = 150 << 20 // number of bytes after which the senders give up
 	var mu sync.Mutex
 	written, retry, refusal := 0, "", ""
 	begin := time.Now()
@@ -290,7 +290,7 @@ func (a *attack) manyBytes(t *testing.T) {
 					if !strings.Contains(string(answer), "per 5 s") {
 						retry, refusal = res.Header.Get("Retry-After"), string(answer)
 					}
-				case 503: // the queue of the lane is full
+				case 503: // the store's queue for the thread is full
 				default:
 					t.Errorf("send: %d %.200s", res.StatusCode, answer)
 					written = most + 1

@@ -23,7 +23,7 @@ const (
 	fewFiles    = 160 // open files that the server may have
 	idleClients = 170 // connections that somebody keeps open
 	fewSenders  = 8
-	fewSends    = 1600 // messages, which make the store begin new logs and write tables
+	fewSends    = 1600 // number of messages, enough to make the store open new files
 )
 
 // TestFewDescriptors sends messages to a server that may open only few files, while clients keep

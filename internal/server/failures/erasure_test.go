@@ -33,7 +33,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	const threads = 300
 	c := newServers(t)
 	n := c.addNode(t, "CONFAB_DELETION_GRACE=1ms")
-	c.nodes = append(c.nodes, n) // a load needs two nodes
+	c.nodes = append(c.nodes, n) // add the node twice, because a load needs two
 	l := c.newLoad(t)
 	e := &erasure{load: l, node: n, bob: c.newUser(t, n), rows: 10}
 	l.threads = make([]string, threads)
@@ -49,7 +49,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	t.Logf("%d threads filled in %v", threads, time.Since(begin).Round(time.Millisecond))
 	begin = time.Now()
 	for kill := range kills {
-		met := e.await(t, (kill+1)*threads/(2*kills)) // the last walk has half of them before it
+		met := e.await(t, (kill+1)*threads/(2*kills)) // so that half of the threads remain after the last kill
 		n.kill()
 		n.start(t)
 		t.Logf("killed when %d of %d threads were erased, by a look at some", met, threads)

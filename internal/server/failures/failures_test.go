@@ -56,7 +56,7 @@ func TestFailures(t *testing.T) {
 	}
 	t.Cleanup(l.abandon)
 	for round := range rounds {
-		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // a random moment
+		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // so that the failure comes at a random moment
 		switch round % 3 {
 		case 0:
 			c.killPostgres(t)
@@ -85,12 +85,12 @@ func database(t *testing.T) string {
 // cluster is a group of servers: two on one database, or one on the embedded store.
 type cluster struct {
 	binary   string
-	address  string // of the database
+	address  string // URL of the database
 	key      communication.AccessKey
 	keyText  string
 	nodes    []*node
 	postgres postgres
-	logs     bool // keep the logs of the servers in memory
+	logs     bool // whether to keep the servers' logs in memory
 }
 
 type postgres struct{ bin, data, user string }
@@ -99,7 +99,7 @@ type node struct {
 	binary, dir, listen string
 	env                 []string
 	client              *http.Client
-	log                 *bytes.Buffer // of the server, complete once it has ended; nil: the log goes to stderr
+	log                 *bytes.Buffer // the server's log, complete after the server has ended; nil: it is written to stderr
 
 	mu  sync.Mutex // guards cmd
 	cmd *exec.Cmd
@@ -129,7 +129,7 @@ func newServers(t *testing.T) *cluster {
 		binary:  filepath.Join(t.TempDir(), "confab"),
 		keyText: base64.StdEncoding.EncodeToString([]byte("the access key of the failure tests, 64 bytes long..............")),
 	}
-	if built := os.Getenv("TEST_CONFAB"); built != "" { // another build, to see what it does
+	if built := os.Getenv("TEST_CONFAB"); built != "" { // test this program instead of building one
 		c.binary = built
 	} else if out, err := exec.Command("go", "build", "-o", c.binary, "../../../cmd/confab").CombinedOutput(); err != nil {
 		t.Fatalf("build confab: %v\n%s", err, out)
@@ -204,8 +204,8 @@ func freePort(t *testing.T) string {
 // server's metrics.
 const opsVariable = "CONFAB_LISTEN_OPS="
 
-// Variables of a node that are not settings of the server: the most files that its process may
-// open, and the file that it writes its log to.
+// Environment variables of a node that are not settings of the server: the limit of open files
+// for its process, and the file for its log.
 const (
 	filesVariable = "TEST_OPEN_FILES="
 	logVariable   = "TEST_LOG_FILE="
@@ -245,7 +245,7 @@ func (n *node) start(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer log.Close() // the process has its own descriptor
+		defer log.Close() // the process has a copy of the file descriptor
 		cmd.Stderr = log
 	}
 	if err := cmd.Start(); err != nil {
@@ -371,12 +371,12 @@ type load struct {
 	stopped   chan struct{}
 	abandoned chan struct{} // closed when the test has failed: clients stop waiting
 	clients   sync.WaitGroup
-	once      sync.Once // of stop
+	once      sync.Once // makes stop run once
 
 	mu       sync.Mutex // guards the fields below
 	attempts map[string]int
-	acked    map[string]string // content to message id
-	tokens   map[string]bool   // content that was sent with a token
+	acked    map[string]string // ids of the acknowledged messages, by content
+	tokens   map[string]bool   // contents of messages that were sent with a token
 	outcomes map[int]int
 }
 
@@ -433,7 +433,7 @@ func (l *load) send(sender int) {
 				l.acked[content] = sent.ID
 			}
 			if status == 503 {
-				l.attempts[content]-- // certainly not written
+				l.attempts[content]-- // a 503 means that nothing was written
 			}
 			l.mu.Unlock()
 			if status == 201 || token == "" && status != 503 {

@@ -31,8 +31,8 @@ const diskSize = 96 << 20
 // a start takes that long without an outcome.
 const obeyed = 5 * time.Second
 
-// fewLines is the number of log lines that a server with a full disk should not exceed, without
-// the lines about requests. The test fails at five times that number.
+// fewLines is the maximum number of lines that a server with a full disk should log, not
+// counting lines about requests. The test fails at five times that number.
 const fewLines = 100
 
 // TestFullDisk fills a disk under load, stops the server, starts it again, frees space and
@@ -114,7 +114,7 @@ type full struct {
 	args    []string
 	bearer  string
 	threads []string
-	log     bytes.Buffer // of all servers; complete once they have ended
+	log     bytes.Buffer // log of all servers, complete after they have ended
 	ended   chan error   // the result of the running server's process
 
 	clients sync.WaitGroup
@@ -454,7 +454,7 @@ func (f *full) scrape() map[string]float64 {
 func (f *full) stopAndStart() {
 	f.Helper()
 	f.stop(syscall.SIGTERM, "on a full disk, under load")
-	f.fill("rest", diskSize) // the stop may have removed files of the store
+	f.fill("rest", diskSize) // fill the disk again: the stop may have removed files of the store
 	for i, free := range []int64{0, 1 << 20, 3 << 20, 5 << 20, 8 << 20, 12 << 20} {
 		name := filepath.Join(f.disk, "rest")
 		info, err := os.Stat(name)
@@ -561,11 +561,11 @@ func (f *full) judge() {
 	}
 	f.stop(syscall.SIGTERM, "at the end")
 	lines := len(f.lines())
-	if lines >= 5*fewLines { // some come once a second, and the machine is shared
+	if lines >= 5*fewLines { // five times as many are allowed, because a slow machine causes more lines
 		f.Errorf("%d log lines, want less than %d\n%s", lines, fewLines, f.tail())
 	}
 	for status, n := range f.others {
-		if status != 0 { // 0: no answer, since the server was stopped
+		if status != 0 { // 0: no response, because the server was stopped
 			f.Errorf("%d sends were answered %d, want 201 or 503", n, status)
 		}
 	}

@@ -21,10 +21,10 @@ import (
 
 // Limits and goals of TestHostile.
 const (
-	hostileP99    = 250 * time.Millisecond // of the honest user's requests; the test fails at five times that
-	hostileMemory = 512 << 20              // bytes that are resident
-	hostileLog    = 10 << 20               // bytes of log
-	hostileCalm   = time.Minute            // until all is as before
+	hostileP99    = 250 * time.Millisecond // duration of the honest user's requests; the test fails at five times that
+	hostileMemory = 512 << 20              // limit of the server's resident memory in bytes
+	hostileLog    = 10 << 20               // limit of the log's size in bytes
+	hostileCalm   = time.Minute            // time limit for the server to use no more than before the attack
 )
 
 // TestHostile attacks a server in all ways at once, while one honest user sends and reads: with
@@ -62,13 +62,13 @@ func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 	calm := c.newThread(t, n, honest.bearer, nil)
 	stormy := c.newThread(t, n, lists.bearer, nil)
 	text := strings.Repeat("many words ", 2<<10)
-	for range 200 { // a page of messages is 4 MB
+	for range 200 { // enough messages for a page of 4 MB
 		if status, answer := c.ask(n, "POST", "/chat/threads/"+stormy+"/messages"+version, lists.bearer, "", map[string]string{"content": text}); status != 201 {
 			t.Fatalf("send: %d %s", status, answer)
 		}
 	}
 	one := &honestUser{cluster: c, node: n, user: honest, thread: calm}
-	one.run(t.Context(), 2*time.Second) // so that the server has made what it makes once
+	one.run(t.Context(), 2*time.Second) // warms the server up before its resources are measured
 	one.took = nil
 	n.client.CloseIdleConnections()
 	before := n.figures(t)
@@ -130,8 +130,8 @@ func awaitCalm(t *testing.T, n *node, before figures) {
 	t.Helper()
 	for deadline := time.Now().Add(hostileCalm); ; time.Sleep(100 * time.Millisecond) {
 		now := n.figures(t)
-		// The store opens and closes files and starts goroutines all the time, so a few more are
-		// no sign of a leak.
+		// The store opens and closes files and starts goroutines all the time. So up to 16 more
+		// than before the attack are no leak.
 		if now.connections <= before.connections && now.held == 0 && now.files <= before.files+16 && now.goroutines <= before.goroutines+16 {
 			t.Logf("as before: %+v, then %+v", before, now)
 			return
@@ -235,7 +235,7 @@ func startAttack(t *testing.T, to target) *attackers {
 	return a
 }
 
-// stop ends the attack and returns, for each kind of attack, how often it was made.
+// stop ends the attack and returns the number of attacks of each kind.
 func (a *attackers) stop(t *testing.T) (counts map[string]int64) {
 	t.Helper()
 	a.cmd.Process.Signal(syscall.SIGTERM)

@@ -30,8 +30,8 @@ type reader struct {
 	name    string
 	user    user
 	trouter bool
-	http2   bool // of a stream
-	selects bool // it asks for events of some threads only, those of since
+	http2   bool // whether an event stream uses HTTP/2
+	selects bool // whether it requests only the events of the threads in since
 	// since has, for each selected thread, the number of the last event before the reader
 	// connected. It is nil for a reader that connected before any thread existed.
 	since map[string]uint64
@@ -39,26 +39,26 @@ type reader struct {
 
 	mu       sync.Mutex // guards the fields below
 	begun    bool
-	got      map[string][]received // by thread
+	got      map[string][]received // the received events of each thread
 	gaps     int
 	doubled  int
 	problems []string
-	last     error // of an attempt to connect
+	last     error // error of the last attempt to connect
 	leave    context.CancelFunc
-	away     time.Duration // for which to stay away after leave
+	away     time.Duration // how long the reader stays away after leave
 	cursor   string
 }
 
 // received is an event that a reader has received.
 type received struct {
-	number           uint64 // in its thread; 0 if only the position is known
-	position         uint64 // in the log, if the reader speaks the protocol of the official SDKs
-	answered         bool   // such a reader has answered it; true for others
-	event            string // as the export names it
+	number           uint64 // number of the event in its thread; 0 if only the position is known
+	position         uint64 // position in the event log, for a reader with the protocol of the official SDKs
+	answered         bool   // whether such a reader has answered the event; always true for others
+	event            string // name of the event's kind, as in an export
 	message, version int64
 	content          string
 	at               time.Time
-	opened           time.Time // of the connection
+	opened           time.Time // when the connection was opened
 }
 
 // newReader returns a reader that is not connected yet. If trouter is set, every second reader
