@@ -29,7 +29,7 @@ func refusedRow(at int64, n, bytes int) core.Audit {
 	}
 }
 
-// auditing returns the change that writes audit rows and nothing else.
+// auditing returns a change that writes the given audit rows and changes nothing else.
 func auditing(rows ...core.Audit) *core.Change { return &core.Change{Key: "audit", Audits: rows} }
 
 // auditRows returns all audit rows that a query selects, read in pages of q.Limit rows. It fails
@@ -56,7 +56,7 @@ func auditRows(t rapid.TB, s core.Store, q core.AuditQuery) (all []core.Audit) {
 	return all
 }
 
-// newestAudits returns the rows in the order of a page.
+// newestAudits returns the rows in the order in which a page lists them, newest first.
 func newestAudits(rows ...core.Audit) []core.Audit {
 	rows = slices.Clone(rows)
 	slices.SortFunc(rows, func(a, b core.Audit) int { return b.Compare(a.AuditKey) })
@@ -119,8 +119,9 @@ func testAudit(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testAuditLook reads pages whose filter selects few of very many rows. A page must end after
-// core.AuditLooked rows and say where the next one begins, and no row may be missing.
+// testAuditLook reads pages with a filter that few of very many rows match. A page must end
+// after core.AuditLooked rows were read and say where the next page begins. The pages
+// together must have every matching row.
 func testAuditLook(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -165,7 +166,7 @@ func testAuditTrim(t *testing.T, e Engine) {
 			t.Fatal(err)
 		}
 	}
-	trim(start, 0) // an empty store
+	trim(start, 0) // trimming an empty store must not fail
 	var done, refused []core.Audit
 	for n := range 20 {
 		done = append(done, auditRow(start+int64(n), n))
@@ -193,8 +194,8 @@ func testAuditTrim(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testAuditInBatch writes audit rows in the batches of other changes. A row must be there if the
-// change was applied, and only then.
+// testAuditInBatch writes audit rows in the batches of other changes. The store must have the
+// row if the change was applied, and not otherwise.
 func testAuditInBatch(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	ann := user(1)
@@ -274,7 +275,7 @@ func testAuditOnTwo(t *testing.T, e Engine) {
 	for n, s := range []core.Store{first, second} {
 		mustEqual(t, fmt.Sprint("audit rows on server ", n), auditRows(t, s, core.AuditQuery{Limit: 33}), newestAudits(want...))
 	}
-	for range 2 { // both delete the same rows at once
+	for range 2 { // both servers delete the same rows at the same time
 		for n, s := range []core.Store{first, second} {
 			wg.Go(func() {
 				if err := s.TrimAudit(context.Background(), start+10, 1<<20); err != nil {

@@ -104,7 +104,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 		create(a, "key", ann, bob),               // 0: makes revision 1
 		create(a, "key", ann, bob),               // 1: the same create again
 		first,                                    // 2
-		send(a, 1, ann, "token", "not this"),     // 3: the same send again
+		send(a, 1, ann, "token", "not this"),     // 3: the same send as 2 again
 		send(a, 1, bob, "token", "two"),          // 4: another caller's token is another token
 		rename,                                   // 5: makes revision 2
 		again,                                    // 6: was decided on revision 1
@@ -209,7 +209,7 @@ func testRowsSurvive(t *testing.T, e Engine) {
 	m.Messages[0].Kind, m.Messages[0].High = core.HTML, true
 	rs := apply(t, s, start, c, m)
 	created, sent := c.Events[0].Position, m.Events[0].Position
-	if created == 0 || sent <= created { // the values differ by engine
+	if created == 0 || sent <= created { // the engines choose different values
 		t.Errorf("positions %d and %d do not rise from 1", created, sent)
 	}
 	wantHead := core.Head{ID: a, Revision: 1, Properties: *c.Properties, Counters: core.Counters{
@@ -362,7 +362,7 @@ func testReader(t *testing.T, e Engine) {
 		{"", []string{"one, edited", "three", "two"}},
 		{ann, []string{"one, edited", "three", "two"}},
 		{bob, []string{"two"}},   // it left before the third, and before the edit
-		{eve, []string{"three"}}, // joined at 60: the first was created before
+		{eve, []string{"three"}}, // joined at 60, after the first message was created
 		{user(9), nil},           // never in the thread
 	} {
 		mustEqual(t, "page of "+tc.who, contents(core.MessagesQuery{Reader: tc.who, Limit: 100}), tc.want)
@@ -390,7 +390,7 @@ func testPositions(t *testing.T, e Engine) {
 		if i == 15 {
 			s = e.Reopen(t, s)
 		}
-		at := start + int64(i)*100 // crosses midnight
+		at := start + int64(i)*100 // some events are after midnight
 		apply(t, s, at, send(thread(1+i%3), 1, ann, "", "x"))
 	}
 	defer closeStore(t, s)
@@ -598,7 +598,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	}
 	first := send(a, 1, ann, "", "durable")
 	apply(t, s, start, auditing(auditRow(start, 1)), putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), create(c, "", ann), first)
-	late := start + 5*60_000 // another minute, so that the thread moves in the lists
+	late := start + 5*60_000 // five minutes later, so that the thread moves to another place in the lists
 	threads := []string{a, b, c, born}
 	before := look(t, s, ann, threads, late)
 	if len(before.Ones) != 3 || before.Custom != live {
@@ -642,7 +642,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		}
 	})
 	<-held
-	for range 100 { // no read may see one of the batches
+	for range 100 { // repeat: no read may see the effect of a batch
 		mustEqual(t, "all that is seen while a sync hangs", look(t, s, ann, threads, late), before)
 	}
 	gate.Open()

@@ -35,8 +35,8 @@ func holds(t *testing.T, s core.Store, customID, want string) {
 	}
 }
 
-// testCustomIDs gives custom ids to users and takes them away, in batches of their own and in
-// one batch. A custom id that a user has must be refused to other users.
+// testCustomIDs sets and removes custom ids of users, in separate batches and in one batch.
+// The store must refuse a custom id that another user has.
 func testCustomIDs(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer func() { closeStore(t, s) }()
@@ -44,7 +44,7 @@ func testCustomIDs(t *testing.T, e Engine) {
 	ann, bob, carol := named(user(1), app), named(user(2), app), named(user(3), app)
 	holds(t, s, app, "")
 	holds(t, s, "", "")
-	apply(t, s, start, putUser(core.User{ID: user(9)}, named(user(9), ""))) // a user without one
+	apply(t, s, start, putUser(core.User{ID: user(9)}, named(user(9), ""))) // a user without a custom id
 	holds(t, s, "", "")
 
 	os := apply(t, s, start, putUser(core.User{ID: ann.ID}, ann))

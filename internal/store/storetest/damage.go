@@ -75,7 +75,7 @@ func rewrite(path string, f func([]byte) []byte) (bool, error) {
 type FileKind struct {
 	Name     string
 	Pattern  string // matches the names of the kind
-	Swapped  bool   // an older copy of it is among the damages that a store must notice
+	Swapped  bool   // a store must notice if an older copy replaces the file
 	Required bool   // every store with rows in tables and in the log has one
 }
 
@@ -98,7 +98,7 @@ func (k FileKind) Files(dir string) ([]string, error) {
 	for i, p := range paths {
 		names[i] = filepath.Base(p)
 	}
-	slices.Sort(names) // their numbers have leading zeros
+	slices.Sort(names) // sorting names is enough, because their numbers have leading zeros
 	return names, err
 }
 

@@ -51,7 +51,7 @@ func testEndpoints(t *testing.T, e Engine) {
 	moved := endpoint(ann, "b", start+30)
 	moved.At = core.Cursor{Epoch: "another", Position: 1 << 50, Check: 7}
 	moved.Answered = []uint64{1<<50 + 1, 1<<50 + 300}
-	putEndpoints(t, s, endpoint(ann, "b", start+40), moved) // the later of two with one key counts
+	putEndpoints(t, s, endpoint(ann, "b", start+40), moved) // of two endpoints with one key, the later one counts
 	for range 2 {
 		es, err := s.Endpoints(ctx, ann)
 		if err != nil {
@@ -87,7 +87,7 @@ func testEndpointWriters(t *testing.T, e Engine) {
 	for n := range 40 {
 		all = append(all, endpoint(user(n%5), fmt.Sprint("id", n), start))
 	}
-	var fresh []core.Endpoint // are never dropped
+	var fresh []core.Endpoint // endpoints that must never expire
 	for n := range 5 {
 		fresh = append(fresh, endpoint(user(n), "fresh", start+day))
 	}
@@ -168,13 +168,13 @@ func testSharedEndpoints(t *testing.T, e Engine) {
 	first := of("a", "one", start+1)
 	putEndpoints(t, s, first, of("b", "one", start))
 	state(true, false)
-	for _, owner := range []string{"two", "one", "one"} { // a call of another owner is too late
+	for _, owner := range []string{"two", "one", "one"} { // a call that names another owner has no effect, and repeated calls count once
 		if err := shared.CallEndpoint(ctx, ann, "a", owner); err != nil {
 			t.Fatal(err)
 		}
 	}
 	mustEqual(t, "called endpoints of another owner", called("two"), []string(nil))
-	putEndpoints(t, s, of("a", "one", start+2)) // does not take the call back
+	putEndpoints(t, s, of("a", "one", start+2)) // storing the endpoint must not undo the call
 	state(true, true)
 	mustEqual(t, "called endpoints", called("one"), []string{"a"})
 	mustEqual(t, "called endpoints after they were returned", called("one"), []string(nil))

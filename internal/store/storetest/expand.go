@@ -11,9 +11,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// expanded returns the list of threads of a user with last messages and unread counts. It fails
-// the test if they differ from what Messages and Receipts return to that user, or if the list
-// depends on the size of the pages or on what else is asked for.
+// expanded returns the list of threads of a user with last messages and unread counts. The test
+// fails if Messages and Receipts return other messages and counts to that user. It also fails
+// if the list depends on the page size, or on which other details the read asks for.
 func expanded(t rapid.TB, s core.Store, who string) []core.ThreadEntry {
 	t.Helper()
 	lists := map[core.Expand][]core.ThreadEntry{}
@@ -52,8 +52,8 @@ func withUnread(e core.ThreadEntry, n *int) *core.ThreadEntry {
 	return &e
 }
 
-// expand returns the entry as it must be with a last message and an unread count, which it finds
-// in all messages that the user may read.
+// expand returns the entry with the last message and the unread count that it should have. It
+// computes both from all messages that the user may read.
 func expand(t rapid.TB, s core.Store, who string, e core.ThreadEntry) *core.ThreadEntry {
 	t.Helper()
 	e.LastMessage, e.Unread = nil, new(int)
@@ -145,7 +145,7 @@ func testExpand(t *testing.T, e Engine) {
 	do(four, receipt(a, 2, eve, three.Messages[0].ID))
 	check("who has come later", map[string]string{ann: `"four" 1`, bob: `"four" 1`, eve: `"four" 1`})
 
-	// What happens after bob has left must not show, and he has nothing unread.
+	// Changes after bob has left must not change bob's entry, and bob has no unread messages.
 	do(leaves(load(t, s, a), bob))
 	check("who has left", map[string]string{ann: `"" 1`, bob: `"" 0`, eve: `"" 1`})
 	do(keeping(edit(a, 3, four.Messages[0], "four, edited")), send(a, 3, ann, "", "five"))
@@ -167,8 +167,8 @@ func testExpand(t *testing.T, e Engine) {
 	check("a deleted thread", map[string]string{ann: "none 0", bob: "none 0", eve: "none 0"})
 }
 
-// testExpandBounds counts in threads with more messages than are counted, and shows messages that
-// are longer than a preview.
+// testExpandBounds lists threads that have more messages than unread counts can show, and
+// messages that are longer than a preview.
 func testExpandBounds(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)

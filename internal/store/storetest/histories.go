@@ -19,23 +19,23 @@ import (
 type model struct {
 	threads map[string]*modelThread
 	users   map[string]core.User
-	log     []string // the thread of each event, in the order of positions
+	log     []string // the thread id of each event, by position
 }
 
 type modelThread struct {
 	revision uint64
 	topic    string
 	created  int64
-	days     int32             // of the retention policy
+	days     int32             // number of days of the retention policy
 	messages []modelMessage    // in the order of sequences
 	versions []modelVersion    // superseded messages
-	last     uint64            // the greatest sequence
-	left     map[string]uint64 // of those who have left: the greatest sequence then
-	members  map[string]bool   // present or not
+	last     uint64            // the greatest sequence number
+	left     map[string]uint64 // for each user who has left, the greatest sequence number at that time
+	members  map[string]bool   // all members; false if the member has left
 	receipts map[string]int64
 	deleted  int64 // time of deletion, or 0
 	events   int
-	sent     map[string]bool // by caller and token
+	sent     map[string]bool // idempotency tokens that were used, by caller and token
 	requests []modelRequest
 	answer   string // the topic of the first create, if it had a token
 	lastID   int64
@@ -163,11 +163,11 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		kind = min(kind, 9)
 	}
 	if th == nil {
-		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // only a create can make a thread
+		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // without a thread, only a create is possible
 	}
 	if kind == 3 && th != nil {
 		if _, was := th.members[who]; was {
-			kind = 9 // users who return are tested in testLeaving
+			kind = 9 // testLeaving tests users who return
 		}
 	}
 	switch kind {
@@ -221,15 +221,15 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		c := send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
 		if token == "" {
 			call, command := rapid.Byte().Draw(rt, "call")%3, rapid.Byte().Draw(rt, "command")%2
-			c = requested(c, call, command) // whoever sends it: the store does not look at the sender
+			c = requested(c, call, command) // any user may send it, because the store ignores the sender here
 		}
 		return c
 	}
 }
 
-// repeats reports whether a request is another try of a call that has added a message in the last
-// five minutes, or will have in the next five: one with the same fingerprint, if no request with the same first half had another
-// second half.
+// repeats reports whether a request is a repeat: a request with the same fingerprint has added a
+// message at most five minutes before or after it. It is no repeat if in this time a request with
+// the same first half of the fingerprint had another second half.
 func (th *modelThread) repeats(at int64, f core.Fingerprint) (found bool) {
 	for _, r := range th.requests {
 		if max(at-r.at, r.at-at) > 5*60*1000 || !bytes.Equal(r.fingerprint[:8], f[:8]) {
@@ -286,7 +286,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	}
 	th.apply(at, c)
 	if c.Receipt != nil && !th.receive(*c.Receipt) {
-		return core.Applied // for an older message: writes nothing and has no event
+		return core.Applied // a receipt for an older message writes nothing and has no event
 	}
 	for range c.Events {
 		th.events++
@@ -487,7 +487,7 @@ func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who stri
 				rt.Fatalf("%s, who has left %s after %d, reads %+v, want %+v", who, thread, last, g, w)
 			}
 		}
-		if n := len(page.Messages); n > 0 { // of many it is the rows that count, and each costs a trip
+		if n := len(page.Messages); n > 0 { // read only one message by its id, because each read may be a request to a database
 			last := page.Messages[n-1:]
 			mustEqual(rt, "the message by its id", messages(rt, s, core.MessagesQuery{Thread: thread, Reader: who, IDs: []int64{last[0].ID}}).Messages, last)
 		}

@@ -71,7 +71,7 @@ func testEvents(t *testing.T, e Engine) {
 				if ev.Number == 0 {
 					t.Error("the event of a user has no number")
 				}
-				ev.Number = 0 // the engine chooses it
+				ev.Number = 0 // ignore the number, which the engine chooses
 			}
 			got = append(got, seen{ev.Kind, ev.Thread, ev.Number, ev.Version, ev.Actor, ev.At, ev.Check})
 		}
@@ -91,8 +91,8 @@ func testEvents(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testLogBefore reads the log backwards, in pages of all sizes, over the end of a day and with
-// events of a user among those of threads, before and after the first day is trimmed.
+// testLogBefore reads the log backwards in pages of all sizes. The log has events of two days,
+// of threads and of a user. The test reads it before and after the first day is trimmed.
 func testLogBefore(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -106,7 +106,7 @@ func testLogBefore(t *testing.T, e Engine) {
 	revoke.Events = []core.Event{{Kind: core.TokensRevoked, Actor: ann}}
 	apply(t, s, start+1, revoke)
 	for i := range int64(5) {
-		apply(t, s, start+500*(i+1), send(a, 1, ann, "", "x"), send(b, 1, ann, "", "y")) // midnight comes at 1000
+		apply(t, s, start+500*(i+1), send(a, 1, ann, "", "x"), send(b, 1, ann, "", "y")) // midnight is at 1000
 	}
 	tip(t, s)
 	all := events(t, s)
@@ -140,7 +140,7 @@ func testLogBefore(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testListHeads lists threads in the order of ids, a deleted one too.
+// testListHeads lists threads in the order of their ids. The list must include a deleted thread.
 func testListHeads(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -277,7 +277,7 @@ func testTrim(t *testing.T, e Engine) {
 	}
 	trim(first)
 	check("nothing is old", zero, end, nil, []core.Cursor{zero, early, last, second, end})
-	for range 2 { // trimming again changes nothing, nor does a lower day
+	for range 2 { // trimming the same day or an earlier one again changes nothing
 		trim(first + 1)
 		trim(first)
 		check("one day trimmed", last, end, []core.Cursor{zero, early}, []core.Cursor{last, second, end})
@@ -286,7 +286,7 @@ func testTrim(t *testing.T, e Engine) {
 	if es, err := s.ThreadEvents(context.Background(), a, 1, 10); err != nil || len(es) != 2 || es[0].Number != 3 {
 		t.Errorf("events of the thread: %+v, %v", es, err)
 	}
-	trim(first + 10) // everything
+	trim(first + 10) // trims all events
 	check("all trimmed", end, end, []core.Cursor{zero, early, last, second}, []core.Cursor{end})
 	mustEqual(t, "the end of a log that was trimmed", tip(t, s), end)
 	s = e.Reopen(t, s)

@@ -13,15 +13,15 @@ import (
 // minute is in milliseconds, as the times of batches are.
 const minute = int64(60_000)
 
-// requested gives the message of a send the fingerprint of a request, and returns c. Tries of one
-// call have the same numbers.
+// requested sets the fingerprint of the message in c, a change that sends one, and returns c.
+// Tries of the same call have the same numbers call and command.
 func requested(c *core.Change, call, command byte) *core.Change {
 	c.Messages[0].Fingerprint = core.Fingerprint{0: call + 1, 7: call, 8: command + 1, 15: command}
 	return c
 }
 
-// mustRepeat fails the test if an outcome is not that of a send that an earlier try of the call has
-// already carried out, with the message first.
+// mustRepeat fails the test unless the outcome is that of a repeated send: the store has written
+// nothing, and the outcome has the id first, that of the message which the first try added.
 func mustRepeat(t *testing.T, what string, o core.Outcome, first int64) {
 	t.Helper()
 	if o.Status != core.Replayed || o.MessageID != first {
@@ -29,7 +29,7 @@ func mustRepeat(t *testing.T, what string, o core.Outcome, first int64) {
 	}
 }
 
-// mustAdd fails the test if an outcome is not that of a new message.
+// mustAdd fails the test unless the outcome is that of a send that added a new message.
 func mustAdd(t *testing.T, what string, o core.Outcome) {
 	t.Helper()
 	if o.Status != core.Applied {
@@ -37,8 +37,8 @@ func mustAdd(t *testing.T, what string, o core.Outcome) {
 	}
 }
 
-// testRepeats repeats sends within five minutes and later, in one batch and after a restart, and
-// with another command under the same request id.
+// testRepeats repeats sends: within five minutes and later, in one batch, after a restart, and
+// with the same request id but another command.
 func testRepeats(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer func() { closeStore(t, s) }()
@@ -66,8 +66,8 @@ func testRepeats(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d messages, want 3 and 2 of its creation", n)
 	}
 
-	// A request id with more than one command is no id of a call, until all but one of the
-	// commands are too long ago.
+	// A request id that came with two commands does not identify a call. It does so again
+	// when at most one of the commands came in the last five minutes.
 	at := start + 20*minute
 	c, other := one(a, 3, 1), one(a, 3, 2)
 	mustAdd(t, "the first command", apply(t, s, at, c)[0])
@@ -80,8 +80,8 @@ func testRepeats(t *testing.T, e Engine) {
 	mustAdd(t, "while the first is not too long ago", apply(t, s, at+5*minute, c)[0])
 	mustRepeat(t, "when it is", apply(t, s, at+5*minute+1, one(a, 3, 2))[0], c.Messages[0].ID)
 
-	// A change that was decided on outdated rows is decided again before it can be a repeat: its
-	// caller may have left the thread.
+	// The store decides a change on outdated rows again before it looks for a repeat, because
+	// the caller may have left the thread.
 	stale := one(a, 3, 2)
 	stale.Revision = 0
 	refused := one(a, 3, 2)
@@ -125,7 +125,7 @@ func testRepeatsOfEdited(t *testing.T, e Engine) {
 		}
 	}
 
-	// A rewrite in place may take the fingerprint away, as an erasure does.
+	// A rewrite in place, as in an erasure, may remove the fingerprint.
 	apply(t, s, start+3*minute, &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{{Message: core.Message{ID: m.ID}}}, Decide: func(rows core.Rows) (*core.Change, error) {
 		ms, err := rows.Messages(a, m.ID)
 		if err != nil {
@@ -144,7 +144,7 @@ func testRepeatsOfEdited(t *testing.T, e Engine) {
 
 // testRepeatsInBusyThread adds many messages between the first try and the second. Up to 512
 // messages, the first one included, the second try must be recognized. After more messages with
-// fingerprints it is a new message, and so it is after a restart.
+// fingerprints, it must be a new message, also after a restart.
 func testRepeatsInBusyThread(t *testing.T, e Engine) {
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
@@ -176,8 +176,8 @@ func testRepeatsInBusyThread(t *testing.T, e Engine) {
 	}
 }
 
-// testRepeatsOnTwo repeats sends on another server than that of the first try: one after the other,
-// and both at the same time.
+// testRepeatsOnTwo sends each message on one server and repeats it on another, one after the other
+// and at the same time.
 func testRepeatsOnTwo(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")
@@ -197,7 +197,7 @@ func testRepeatsOnTwo(t *testing.T, e Engine) {
 	for call := 1; call <= 40; call++ {
 		c := request(call)
 		mustAdd(t, fmt.Sprint("call ", call), apply(t, stores[call%2], start, c)[0])
-		if call%3 == 0 { // a message without a fingerprint in between
+		if call%3 == 0 { // add a message without a fingerprint in between
 			apply(t, stores[call/3%2], start, send(a, 1, ann, "", "another"))
 		}
 		for n := range 2 {

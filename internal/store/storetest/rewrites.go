@@ -29,7 +29,7 @@ func receipt(id string, revision uint64, user string, message int64) *core.Chang
 		Events: []core.Event{{Kind: core.ReceiptReceived, Actor: user}}}
 }
 
-// leaves returns the change by which a user leaves thread t.
+// leaves returns a change that removes the user from the thread t.
 func leaves(t *core.Thread, user string) *core.Change {
 	m := *t.Member(user)
 	m.Intervals = append([]core.Interval(nil), m.Intervals...)
