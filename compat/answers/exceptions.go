@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// This file has all that an answer may be beside what its OpenAPI file says, with the reasons.
-// Sections are those of docs/contract.
+// This file lists all differences from the OpenAPI files that the judge accepts in responses,
+// with the reasons. Sections are those of docs/contract.
 
-// aliases are names that stand for another version.
+// aliases maps names of versions that have no file to the version whose file applies.
 var aliases = map[string]string{
 	"chat 2021-09-27":     "2021-09-07",         // a wrong date in the Java SDK (api-versions.md §6)
 	"identity 2021-11-01": "2021-10-31-preview", // has no file and the same shapes (identity.md §2)
 }
 
-// livePaths are the second segments of paths below /chat that carry live events (realtime.md).
+// livePaths are the segments after /chat in the paths of live events (realtime.md).
 var livePaths = []string{"events", "config"}
 
 // errorRow is a row of the contract's error table.
@@ -26,8 +26,8 @@ type errorRow struct {
 	because         string
 }
 
-// errorTable is the contract's error table by status. Most of the OpenAPI files of the chat API
-// have 401, 403, 429 and 503 alone.
+// errorTable is the contract's table of errors, by status. Most OpenAPI files of the chat API
+// list only 401, 403, 429 and 503.
 var errorTable = map[int]errorRow{
 	400: {[]string{"BadRequest", "ValidationError", "ApiVersionUnspecified", "UnsupportedApiVersion", "AmbiguousApiVersion"}, []int{400},
 		"recorded for malformed ids and bodies (chat.md §7.2, identity.md §3), and for an api-version (api-versions.md §7)"},
@@ -54,7 +54,8 @@ type envelope struct {
 	schema   string // in contractSchemas
 }
 
-// flatMembers are the members of the flat envelope, beside those of the file in other letters.
+// flatMembers are the members of a refusal without "error". They repeat members of the file in
+// other letter case.
 var flatMembers = []string{"Code", "Message", "InnerErrors"}
 
 var envelopes = []envelope{
@@ -68,7 +69,7 @@ var envelopes = []envelope{
 // knows.
 const commonErrors = "common/2021-03-07#/definitions/CommunicationErrorResponse"
 
-// contractSchemas returns the schemas of what the OpenAPI files do not have.
+// contractSchemas returns schemas for bodies that the OpenAPI files do not describe.
 func contractSchemas() map[string]any {
 	text := map[string]any{"type": "string", "minLength": 1}
 	none := map[string]any{"type": "array", "maxItems": 0}
@@ -90,7 +91,7 @@ func contractSchemas() map[string]any {
 	}
 }
 
-// otherPath is a path that the server has beside that of the file.
+// otherPath is a second path for an operation, besides the one in the file.
 type otherPath struct {
 	name, api, version, method string // any version if it is empty
 	because                    string
@@ -198,21 +199,21 @@ type unservedRow struct {
 	api     string
 	path    *regexp.Regexp
 	status  int
-	always  bool // it never carries them out
+	always  bool // the server never carries them out
 	because string
 }
 
-// unserved are the operations for which -every takes a refusal.
+// unserved lists the operations that may be refused in every record, even with the flag -every.
 var unserved = []unservedRow{
 	{"chat", regexp.MustCompile(`/images\b`), 501, true, "it stores no images"},
 	{"identity", regexp.MustCompile(`/assignments\b`), 501, true, "it has no tenants of Microsoft"},
 	{"identity", regexp.MustCompile(`/:exchangeAccessToken$`), 401, false, "it needs a token of Microsoft Entra ID, or of an issuer that the server trusts"},
 }
 
-// codesBeforeOperation are the codes of refusals of requests whose operation the file does not have.
+// codesBeforeOperation are the error codes for requests whose operation is not in the file.
 var codesBeforeOperation = []string{"UnsupportedApiVersion", "MethodNotAllowed"}
 
-// faultNames are the names of operations in rules for faults (docs/testing.md).
+// faultNames maps operations to their names in fault rules (docs/testing.md).
 var faultNames = map[string]string{
 	"POST /chat/threads":                                      "create thread",
 	"GET /chat/threads":                                       "list threads",
@@ -273,13 +274,13 @@ var otherBodies = []struct {
 	},
 }
 
-// exception is a violation that is accepted.
+// exception describes violations that the judge accepts.
 type exception struct {
 	name      string
 	api       string
-	versions  []string // nil: all
-	operation string   // empty: all
-	status    int      // 0: all
+	versions  []string // versions with the violation; nil: all
+	operation string   // empty: all operations
+	status    int      // 0: all statuses
 	what      *regexp.Regexp
 	because   string
 }

@@ -17,11 +17,11 @@ import (
 	"golang.org/x/text/message"
 )
 
-// judge judges exchanges.
+// judge compares exchanges (requests with their responses) with the OpenAPI files.
 type judge struct {
 	specs  *specs
-	needed map[string]int  // exceptions, by name
-	asked  map[string]bool // operations that were carried out, or refused as unserved says: API, version and name
+	needed map[string]int  // how often each exception was needed, by its name
+	asked  map[string]bool // operations that were carried out, or that unserved allows to refuse, as API, version and name
 	words  *message.Printer
 }
 
@@ -31,15 +31,15 @@ func newJudge(s *specs) *judge {
 
 // verdict is the result for one exchange.
 type verdict struct {
-	outside    string // why the OpenAPI files do not speak of it, or empty
+	outside    string // why the OpenAPI files do not describe the exchange, or empty
 	api        string // "chat" or "identity"
-	version    string // whose file counts; empty if no file has the name that was asked
+	version    string // version whose file applies; empty if there is no file for the requested one
 	violations []violation
 }
 
-// violation is one thing that an answer does and that the files and the contract do not allow.
+// violation is a property of a response that neither the files nor the contract allow.
 type violation struct {
-	API, Version, Operation string // empty for one of a whole record
+	API, Version, Operation string // empty for a violation of a whole record
 	Status                  int
 	What                    string
 }
@@ -58,8 +58,8 @@ func (v violation) String() string {
 	return fmt.Sprintf("%s %s, %s%s: %s", v.API, v.Version, v.Operation, status, v.What)
 }
 
-// exchange judges one exchange. o has the faults that the test has ordered from the server until then, and loses the
-// one that this exchange is; nil has none.
+// exchange judges one exchange. o has the faults that the test has ordered so far. If the response
+// is one of them, exchange removes it from o. A nil o has no faults.
 func (j *judge) exchange(e exchange, o *orders) verdict {
 	segments := split(e.Request.Path)
 	api := apiOf(segments)
@@ -141,8 +141,8 @@ func outside(e exchange, api string, segments []string) string {
 	return ""
 }
 
-// version returns the version whose file counts for an exchange, or "", and what is wrong with the header that names
-// another one.
+// version returns the version whose file applies to an exchange, or "". wrong says what is wrong
+// with the response header that names another version.
 func (j *judge) version(api string, e exchange) (name, wrong string) {
 	name = e.param("api-version")
 	if is, ok := aliases[api+" "+name]; ok {
@@ -194,19 +194,19 @@ func (j *judge) find(s *spec, api, version, method string, segments []string) *o
 
 func (j *judge) need(name string) { j.needed[name]++ }
 
-// answer is an answer that is being judged.
+// answer is a response that the judge examines.
 type answer struct {
 	judge     *judge
 	verdict   *verdict
 	exchange  exchange
-	op        *operation // nil if the file has none
-	operation string     // its name
+	op        *operation // nil if the file does not have the operation
+	operation string     // name of the operation
 	status    int
 	ordered   bool // the test has ordered the status
 	body      json.RawMessage
 }
 
-// faultName returns the name that rules for faults have for the operation, or "".
+// faultName returns the operation's name in fault rules, or "".
 func (a *answer) faultName() string {
 	if a.op == nil {
 		return ""
@@ -214,7 +214,7 @@ func (a *answer) faultName() string {
 	return faultNames[a.op.shape()]
 }
 
-// unserved returns the row for an operation that the server refuses as a rule, or nil.
+// unserved returns the row of the list unserved for the operation, or nil.
 func (a *answer) unserved() *unservedRow {
 	if a.op == nil {
 		return nil
@@ -227,7 +227,8 @@ func (a *answer) unserved() *unservedRow {
 	return nil
 }
 
-// notOrdered is the violation of a fault of the server.
+// notOrdered is the violation of a response that reports a failure of the server without an ordered
+// fault.
 const notOrdered = "a fault of the server, which no test has ordered"
 
 // isFault reports whether a status says that the server has failed or is busy. Such a status is right only if a test
@@ -324,7 +325,8 @@ func (a *answer) judgeError(u *unservedRow) {
 	}
 }
 
-// unknownHere is the violation of a refusal that is for operations which a version does not have.
+// unknownHere is the violation of a refusal that says the version lacks the operation, although the
+// file has it.
 const unknownHere = "the file has the operation, and the server refuses it as unknown"
 
 // envelope checks the body of a refusal and returns its code. The body is that of the file, plus
@@ -364,7 +366,7 @@ func (a *answer) envelope() (code string) {
 	delete(body, x.key)
 	rest := encoded(body)
 	location := a.errorSchema()
-	if a.op == nil && x.key == newestEnvelope().key { // not that of the version
+	if a.op == nil && x.key == newestEnvelope().key { // the envelope of the newest version, not that of the request's
 		location = base + commonErrors
 	}
 	a.fits(location, rest)
@@ -372,7 +374,7 @@ func (a *answer) envelope() (code string) {
 	if x.key == "" {
 		documented = rest
 		if textAt(rest, "message") == "" {
-			a.violates(`at "": missing property 'message'`) // the file does not require it
+			a.violates(`at "": missing property 'message'`) // the file does not require message, but the contract does
 		}
 	}
 	for member, other := range map[string]string{"Code": "code", "Message": "message"} {
@@ -392,7 +394,7 @@ func newestEnvelope() *envelope { return &envelopes[len(envelopes)-1] }
 
 func encoded(object map[string]json.RawMessage) json.RawMessage {
 	data, err := json.Marshal(object)
-	if err != nil { // impossible: it was decoded
+	if err != nil { // cannot happen: the value was decoded from JSON
 		panic(err)
 	}
 	return data
@@ -458,8 +460,8 @@ func (a *answer) fits(location string, value json.RawMessage) {
 	}
 }
 
-// leaves returns what is wrong with a value, a text for each reason. Places in arrays are not
-// named, so that equal mistakes count as one.
+// leaves returns the texts of all reasons why a value does not fit its schema. It omits
+// indexes of arrays, so that equal mistakes count as one.
 func (j *judge) leaves(e *jsonschema.ValidationError) (all []string) {
 	for _, cause := range e.Causes {
 		all = append(all, j.leaves(cause)...)
@@ -483,12 +485,12 @@ var number = regexp.MustCompile(`^\d+$`)
 func textAt(object json.RawMessage, member string) (text string) {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(object, &all) == nil {
-		json.Unmarshal(all[member], &text) // an empty text if it is none
+		json.Unmarshal(all[member], &text) // text stays empty if the member is no string
 	}
 	return text
 }
 
-// pattern returns a path with {id} in place of ids.
+// pattern returns a path with {id} instead of each id.
 func pattern(segments []string) string {
 	parts := []string{""}
 	for _, s := range segments {

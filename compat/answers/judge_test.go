@@ -38,8 +38,8 @@ var differences = []struct{ recording, what string }{
 	{"chat-js_2023-11-15-preview_*", `at "/createdByCommunicationIdentifier": missing property 'kind'`},
 }
 
-// TestRecordingsAreNoViolations judges what the real service was recorded to answer: a judge that
-// refuses it is wrong.
+// TestRecordingsAreNoViolations judges the recorded responses of the real service. The judge must
+// find no violation in them.
 func TestRecordingsAreNoViolations(t *testing.T) {
 	j, used, judged := newJudge(specsOf(t)), make([]bool, len(differences)), 0
 	for _, r := range readRecordings(t) {
@@ -97,7 +97,7 @@ func readRecordings(t *testing.T) (all []recording) {
 	return all
 }
 
-// answered is an answer without violations, as the samples of the tests below.
+// answered is a response without violations. The tests below change it.
 type answered struct {
 	name string
 	exchange
@@ -277,7 +277,8 @@ func encode(v any) json.RawMessage {
 	return data
 }
 
-// TestMissingMembersAreFound takes members away that the files require.
+// TestMissingMembersAreFound removes each member that the files require from the samples. The judge
+// must find each removal.
 func TestMissingMembersAreFound(t *testing.T) {
 	j, taken := newJudge(specsOf(t)), map[string]bool{}
 	required := []string{
@@ -314,7 +315,8 @@ func TestMissingMembersAreFound(t *testing.T) {
 	}
 }
 
-// TestAlteredStatusesAndBodiesAreFound changes statuses, and takes bodies away or adds one.
+// TestAlteredStatusesAndBodiesAreFound changes the statuses of samples, and removes or adds bodies.
+// The judge must find each change.
 func TestAlteredStatusesAndBodiesAreFound(t *testing.T) {
 	j := newJudge(specsOf(t))
 	for _, s := range samples(t, j) {
@@ -337,8 +339,8 @@ func TestAlteredStatusesAndBodiesAreFound(t *testing.T) {
 	}
 }
 
-// TestVersions judges members, operations and envelopes at versions that do not have them, beside
-// versions that do.
+// TestVersions judges members, operations and envelopes in responses of versions that have them,
+// and of versions that do not. Only the latter are violations.
 func TestVersions(t *testing.T) {
 	const (
 		user    = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
@@ -508,8 +510,8 @@ func TestNewerVersion(t *testing.T) {
 	}
 }
 
-// TestOrderedFaults checks that a fault is no violation for the operation and as often as the test has ordered it, and
-// only then.
+// TestOrderedFaults checks that a fault is no violation if the test has ordered it for the
+// operation, and only as often as ordered.
 func TestOrderedFaults(t *testing.T) {
 	refusal := func(status int, code string) exchange {
 		return exchangeOf(t, "GET", "/chat/threads", "2021-09-07", status, fmt.Sprintf(`{"error":{"code":%[1]q,"message":"m"},"CommunicationError":{"Code":%[1]q,"Message":"m","Details":[]}}`, code))
@@ -601,7 +603,7 @@ func TestEveryVersionCompiles(t *testing.T) {
 	}
 }
 
-// TestEvery checks that -every finds the operations that no record has carried out.
+// TestEvery checks that the flag -every reports operations that no record has carried out.
 func TestEvery(t *testing.T) {
 	tally := newTally(specsOf(t))
 	refused := func(status int, code string) recorded {
@@ -636,7 +638,7 @@ func TestEvery(t *testing.T) {
 
 const refusedImage = `{"error":{"code":"NotImplemented","message":"m"},"CommunicationError":{"Code":"NotImplemented","Message":"m","Details":[]}}`
 
-// TestSuites checks that -suites finds the suites that have no record.
+// TestSuites checks that the flag -suites reports suites without a record.
 func TestSuites(t *testing.T) {
 	folder := t.TempDir()
 	for name, text := range map[string]string{

@@ -82,17 +82,17 @@ func run(args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// tally collects the verdicts on many exchanges.
+// tally collects the results of judging many exchanges.
 type tally struct {
 	judge    *judge
 	judged   int
 	versions map[string]map[string]int // number of answers, by API and version
-	outside  map[string]int            // exchanges that are not judged, by the reason
+	outside  map[string]int            // number of exchanges that are not judged, by reason
 	found    map[violation]*sighting
 	first    string // path of the first file with a violation
 }
 
-// sighting is where a violation was seen.
+// sighting says how often a violation was seen, and in which file first.
 type sighting struct {
 	times int
 	first string // path of the file
@@ -124,7 +124,7 @@ func (t *tally) folder(path string) error {
 	return nil
 }
 
-// add judges an exchange. o has the faults that were ordered until then.
+// add judges an exchange and adds the result. o has the faults that the test has ordered so far.
 func (t *tally) add(e recorded, o *orders) {
 	v := t.judge.exchange(e.exchange, o)
 	if v.outside != "" {
@@ -162,7 +162,7 @@ func (t *tally) requireEvery() {
 	}
 }
 
-// neverDone is the violation of an operation that no record has.
+// neverDone is the violation for an operation that no record has carried out.
 const neverDone = "never carried out"
 
 func (t *tally) see(v violation, where string) {

@@ -14,7 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// base is the address under which the compiler of schemas knows the OpenAPI files.
+// base is the prefix of the URLs under which the schema compiler knows the OpenAPI files.
 const base = "openapi:///"
 
 // specs has the OpenAPI files of all versions.
@@ -37,7 +37,7 @@ type operation struct {
 	responses map[string]string // location of the schema by status or "default"; empty: no body
 }
 
-// swagger is the part of a file of OpenAPI 2.0 that counts here.
+// swagger is the part of an OpenAPI 2.0 file that the judge reads.
 type swagger struct {
 	Paths map[string]map[string]struct {
 		Responses map[string]struct{ Schema map[string]any }
@@ -51,7 +51,7 @@ func readSpecs(api string) (*specs, error) {
 		byVersion: map[string]map[string]*spec{"chat": {}, "identity": {}},
 		compiler:  jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{},
 	}
-	s.compiler.DefaultDraft(jsonschema.Draft4) // of which OpenAPI 2.0 is a part
+	s.compiler.DefaultDraft(jsonschema.Draft4) // the version of JSON Schema on which OpenAPI 2.0 is based
 	s.compiler.AssertFormat()
 	for _, folder := range []string{"chat", "identity", "common"} {
 		files, err := filepath.Glob(filepath.Join(api, folder, "*.json"))
@@ -171,7 +171,8 @@ func (x *strictRow) members() []string {
 	return all
 }
 
-// union returns the members of a list that may be nil and those of another one, without repeats: JSON Schema allows none.
+// union returns the elements of both lists without duplicates, because JSON Schema allows none.
+// list may be nil.
 func union(list any, more []any) []any {
 	all, _ := list.([]any)
 	all = slices.Clone(all)
@@ -215,7 +216,7 @@ func (o *operation) params() (n int) {
 	return n
 }
 
-// find returns the operation of a request, or nil.
+// find returns the operation for a method and a path, or nil.
 func (s *spec) find(method string, segments []string) *operation {
 	for _, o := range s.operations {
 		if o.method == method && len(o.segments) == len(segments) && matches(o.segments, segments) {

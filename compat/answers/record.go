@@ -33,9 +33,9 @@ type recorded struct {
 	file string
 }
 
-// start has the exchanges of one start of a server, in the order of the requests.
+// start has the exchanges between one start and end of a server, in the order of the requests.
 type start struct {
-	path       string // of the folder
+	path       string // path of the folder with the files
 	exchanges  []recorded
 	incomplete string // why exchanges are missing, or empty
 }
@@ -94,10 +94,10 @@ type orders struct{ left []order }
 type order struct {
 	operation string // empty: any
 	status    int    // 0: a drop
-	times     int    // negative: always
+	times     int    // how many requests get the fault; negative: all
 }
 
-// see notes what an exchange orders or clears.
+// see updates the orders if an exchange orders faults or clears them.
 func (o *orders) see(e exchange) {
 	if e.Request.Path != "/dev/faults" || e.Response.Status < 200 || e.Response.Status >= 300 {
 		return
@@ -127,7 +127,8 @@ func (o *orders) see(e exchange) {
 	}
 }
 
-// take reports whether a status of an operation was ordered, 0 for no answer, and takes it off the order.
+// take reports whether the fault was ordered: this status for the operation, or no response if
+// status is 0. It counts the fault as done.
 func (o *orders) take(operation string, status int) bool {
 	if o == nil {
 		return false

@@ -1,11 +1,12 @@
-// Command ask sends requests at every api-version that has an OpenAPI file to the server of `confab
-// run`, whose record the command answers then judges. Some versions are spoken by no release of an
-// SDK: without these requests nobody would see what they are answered.
+// Command ask sends requests to the server of `confab run`, with every api-version that has an
+// OpenAPI file. The command answers then judges the record of the responses. No release of an SDK
+// uses some of these versions, so no other test sends requests with them.
 //
 //	confab run --data memory: --record FOLDER -- ask [-api FOLDER]
 //
-// Each operation that a version has gets at least one request, and some get malformed ones and ones
-// of strangers. ask looks at answers only where it needs an id of them, and leaves the rest to the judge.
+// It sends at least one request for each operation of a version. For some it also sends malformed
+// requests, and requests of users who are not in the thread. ask reads a response only if it needs
+// an id in it, and does not judge it.
 package main
 
 import (
@@ -90,11 +91,12 @@ func newClient() (*client, error) {
 	return c, nil
 }
 
-// user is a user with a token.
+// user is a chat user of the server, with a token.
 type user struct{ id, token string }
 
 // send sends a request and returns the status and the body of the answer. body is encoded as JSON;
-// nil sends none. A user sends a token, nil a signature.
+// nil sends none. If u is nil, the request is signed with the access key; otherwise it has the
+// user's token.
 func (c *client) send(u *user, version, method, path string, body any) (status int, answer []byte, err error) {
 	var data []byte
 	if body != nil {
@@ -160,12 +162,13 @@ type fields map[string]any
 
 // request is a request to send.
 type request struct {
-	from         *user  // nil: signed with the access key
-	method, path string // the path is below that of sendAll
+	from         *user  // the sender; nil: the request is signed with the access key
+	method, path string // the path follows the path below in sendAll
 	body         any
 }
 
-// sendAll sends requests, one after another, to paths below a path. It fails if one gets no answer, or a 500.
+// sendAll sends requests one after another. Each path is appended to the path below. It fails if a
+// request gets no response or a 500.
 func (c *client) sendAll(version, below string, all []request) error {
 	for _, r := range all {
 		status, body, err := c.send(r.from, version, r.method, below+r.path, r.body)
@@ -185,11 +188,11 @@ const (
 	withTextIDs = "2020-11-01-preview3"
 )
 
-// unknownUser belongs to another resource.
+// unknownUser is the id of a user of another resource.
 const unknownUser = "8:acs:00000000-0000-0000-0000-000000000000_00000000-0000-0000-0000-000000000000"
 
-// askChat sends the requests of the chat API at one version. Some have members that only other
-// versions know: the server must ignore them.
+// askChat sends requests for all operations of the chat API with one version. Some have
+// members that only other versions know, which the server must ignore.
 func (c *client) askChat(version string) error {
 	var users [4]*user
 	for i := range users {
@@ -255,7 +258,7 @@ func (c *client) askChat(version string) error {
 	}
 	attachments := []fields{{"id": "1", "attachmentType": "image"}}
 	if err := c.sendAll(version, below, slices.Concat(
-		[]request{ // what all may do
+		[]request{ // requests that the server accepts
 			{owner, "GET", "", nil},
 			{owner, "POST", add, fields{people: []fields{person(added.id), person(unknownUser)}}},
 			{owner, "POST", add, fields{people: []fields{person(added.id)}}},
@@ -272,7 +275,7 @@ func (c *client) askChat(version string) error {
 			{owner, "POST", "/images", nil}, {owner, "GET", "/images/1/view/small", nil}, {owner, "DELETE", "/images/1", nil},
 			remove, {owner, "GET", "/messages", nil}, {owner, "DELETE", message, nil}, {owner, "GET", message, nil}, {owner, "GET", "/messages", nil},
 		},
-		[]request{ // what is refused
+		[]request{ // requests that the server refuses
 			{owner, "POST", "/messages", fields{"content": "x", "attachments": attachments}}, {owner, "POST", "/messages", fields{}},
 			{owner, "POST", add, fields{people: []fields{person("8:acs:invalid")}}}, {owner, "PATCH", "", fields{"topic": 7}},
 			{owner, "GET", "/messages/invalid", nil}, {owner, "GET", "/messages/1", nil}, {owner, "GET", "/messages?maxPageSize=none", nil},
@@ -290,7 +293,7 @@ func (c *client) askChat(version string) error {
 	})
 }
 
-// askIdentity sends the requests of the identity API at one version.
+// askIdentity sends requests for all operations of the identity API with one version.
 func (c *client) askIdentity(version string) error {
 	_, body, err := c.send(nil, version, "POST", "/identities", fields{"customId": "ann " + version})
 	if err != nil {
