@@ -142,7 +142,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	thread, other := client.NewThreadClient("19:1@thread.v2"), client.NewThreadClient("19:2@thread.v2")
 	for _, step := range []struct {
 		name   string
-		before int // status of the response to a read before the send, 0 for no read
+		before int // status of the response to a read that precedes the send; 0: no read
 		header map[string]string
 		token  bool
 	}{

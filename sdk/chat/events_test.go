@@ -102,9 +102,9 @@ type feed struct {
 	frames   []string
 	news     chan struct{} // closed when frames grows
 	requests []*http.Request
-	times    []time.Time // of the requests
-	open     int         // streams
-	least    int         // the fewest open streams since the first one
+	times    []time.Time // times at which the requests arrived
+	open     int         // number of open streams
+	least    int         // smallest number of open streams since the first was opened
 }
 
 // newFeed returns a feed with messages numbered from 1 to n.
@@ -136,7 +136,7 @@ type answer struct {
 	http.ResponseWriter
 	feed *feed
 	r    *http.Request
-	from int // the number in the cursor of the request
+	from int // number of the event in the request's cursor
 }
 
 func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -473,7 +473,7 @@ func TestEventsPauses(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		script func(a *answer, n int)
-		pauses [][2]time.Duration // shortest and longest
+		pauses [][2]time.Duration // shortest and longest allowed length of each pause
 	}{
 		{"no progress", func(a *answer, n int) { a.hello(); a.cut() }, [][2]time.Duration{
 			{400 * time.Millisecond, 800 * time.Millisecond}, {800 * time.Millisecond, 1600 * time.Millisecond},
@@ -1075,7 +1075,7 @@ func testEventsChaos(t *testing.T, seed uint64) {
 	cred, expires := expiring(t, 5*time.Minute)
 	f := newFeed(0)
 	f.expires = expires
-	calm := time.Now().Add(30 * time.Minute) // when the faults end
+	calm := time.Now().Add(30 * time.Minute) // until then, streams fail
 	f.script = func(a *answer, n int) bool {
 		if time.Now().After(calm) {
 			return false
@@ -1110,7 +1110,7 @@ func testEventsChaos(t *testing.T, seed uint64) {
 		case 4:
 			a.write("rubbish\n\n")
 		case 5:
-			<-client.Done() // silence
+			<-client.Done() // sends nothing until the client disconnects
 		case 6:
 			a.cut()
 		}
