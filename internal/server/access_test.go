@@ -55,6 +55,16 @@ func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
 	}), out
 }
 
+// accessByID returns the lines about requests in a log by the id of the request. Their order says nothing: a
+// line is written after the answer, so that of an earlier request may come later.
+func accessByID(t *testing.T, out *lockedBuffer) map[string]logLine {
+	lines := map[string]logLine{}
+	for _, line := range accessLines(t, out) {
+		lines[line.Request] = line
+	}
+	return lines
+}
+
 // accessLines returns the lines about requests in a log.
 func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	t.Helper()
@@ -212,25 +222,20 @@ func TestAccessLogFields(t *testing.T) {
 		t.Errorf("an old signature is answered %d %s", status, answer)
 	}
 	s.stop(t)
-	lines := accessLines(t, out)
+	lines := accessByID(t, out)
 	if len(lines) != len(paths)+1 {
 		t.Fatalf("%d lines, want %d: %s", len(lines), len(paths)+1, out)
 	}
-	// A line is written after the answer, so that of an earlier request may come later.
-	byID := map[string]logLine{}
-	for _, line := range lines {
-		byID[line.Request] = line
-	}
 	for i, path := range paths {
-		line := byID[cvs[i]]
-		delete(byID, cvs[i])
+		line := lines[cvs[i]]
+		delete(lines, cvs[i])
 		// By default a server trusts proxies on its own machine, so it accepts the forwarded
 		// address that this test sends.
 		if line.ClientRequest != "mine" || line.Request == "" || line.Client != "198.51.100.7" {
 			t.Errorf("%s: %+v, want the ids mine and %s, and the client 198.51.100.7", path, line, cvs[i])
 		}
 	}
-	for _, line := range byID {
+	for _, line := range lines {
 		if line.Status != 401 || !strings.Contains(line.Reason, "1h0m") {
 			t.Errorf("the line about an old signature is %+v, want a reason with the hour that the clock is off", line)
 		}
@@ -270,13 +275,13 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 		}
 	}
 	s.stop(t)
-	lines := accessLines(t, out)
+	lines := accessByID(t, out)
 	if len(lines) != len(requests) {
 		t.Fatalf("%d lines, want %d: %s", len(lines), len(requests), out)
 	}
-	for i, line := range lines {
-		if line.Path != requests[i].path || line.Client == "" || line.ClientRequest != "mine" || line.Request == "" || line.Request != cvs[i] {
-			t.Errorf("%s: %+v, want the path %s, a client, and the ids %s and mine", requests[i].address, line, requests[i].path, cvs[i])
+	for i, r := range requests {
+		if line := lines[cvs[i]]; line.Path != r.path || line.Client == "" || line.ClientRequest != "mine" || line.Request == "" {
+			t.Errorf("%s: %+v, want the path %s, a client, and the ids %s and mine", r.address, line, r.path, cvs[i])
 		}
 	}
 	if strings.Contains(out.String(), "sesame") {

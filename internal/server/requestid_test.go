@@ -44,10 +44,9 @@ func TestPrintedRequestIDs(t *testing.T) {
 	if printed == nil {
 		t.Fatalf("the error has no request id: %v", err)
 	}
-	lines := accessLines(t, out)
-	last := lines[len(lines)-1]
-	if last.Request != printed[1] {
-		t.Errorf("the SDK prints %q, and the log has %q", printed[1], last.Request)
+	line, ok := accessByID(t, out)[printed[1]]
+	if !ok || line.Status != http.StatusNotFound {
+		t.Errorf("the SDK prints %q, and the log has %+v", printed[1], line)
 	}
 	var attempt struct {
 		RequestID       string `json:"request_id"`
@@ -57,8 +56,8 @@ func TestPrintedRequestIDs(t *testing.T) {
 	if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &attempt); err != nil {
 		t.Fatal(text, err)
 	}
-	if attempt.RequestID != last.Request || attempt.ClientRequestID != last.ClientRequest || attempt.ClientRequestID == "" {
-		t.Errorf("the SDK logs %+v, and the server %+v", attempt, last)
+	if attempt.RequestID != line.Request || attempt.ClientRequestID != line.ClientRequest || attempt.ClientRequestID == "" {
+		t.Errorf("the SDK logs %+v, and the server %+v", attempt, line)
 	}
 	for _, h := range headers {
 		if id := h.Get("X-Ms-Request-Id"); id == "" || id != h.Get("Ms-Cv") {
