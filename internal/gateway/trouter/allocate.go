@@ -21,8 +21,8 @@ import (
 // Lifetimes of the values that a client gets before it can open a socket.
 const (
 	paramsLife = 24 * time.Hour   // parameters of an allocation
-	overlap    = 5 * time.Minute  // before their end the client is asked for another socket
-	sidLife    = 30 * time.Second // until the socket is open
+	overlap    = 5 * time.Minute  // the server asks the client for another socket this long before paramsLife ends
+	sidLife    = 30 * time.Second // from the handshake until the client must have opened its socket
 )
 
 // configure responds with the configuration of a client: the URL to which it sends all further
@@ -69,7 +69,7 @@ type params struct {
 	endpoint   string // chosen by the client
 	connection string // the id in the URL of the connection
 	issued     time.Time
-	at         core.Cursor // the end of the log then
+	at         core.Cursor // the end of the event log at the time of the allocation
 }
 
 // sealPurpose distinguishes sealed parameters from other texts that are signed with the same
@@ -133,9 +133,9 @@ func connectionOf(random, user string) string {
 }
 
 // allocate responds with the URL and the parameters with which a client opens a socket
-// (docs/contract/realtime.md §3). It refuses the request if the socket could not be opened
-// now. A client that is refused here waits longer before each new attempt, but a client that
-// loses a socket comes back at once.
+// (docs/contract/realtime.md §3). It refuses the request if the user could not open a socket
+// now. The reason: after a refused allocation a client waits longer before each new attempt,
+// but after the loss of a socket it comes back at once.
 func (h *Handler) allocate(req *request) error {
 	c, err := h.skype(req)
 	if err != nil {
@@ -163,7 +163,7 @@ func (h *Handler) allocate(req *request) error {
 	}
 	sealed, err := h.seal(c, p)
 	if err != nil {
-		return requests.TokenRefused("token refused", err) // its key was replaced just now
+		return requests.TokenRefused("token refused", err) // the key of the token was replaced after the token was checked
 	}
 	u, err := url.Parse(h.base(req))
 	if err != nil {
@@ -199,9 +199,9 @@ type allocation struct {
 }
 
 // handshake responds with a sid, a one-time id with which the client opens its socket, if the
-// request has the parameters of an allocation (docs/contract/realtime.md §4). The parameters
-// suffice, because old clients send no token here. If there is a token, it must be of the same
-// user.
+// request has the parameters of an allocation (docs/contract/realtime.md §4). It does not
+// require a token, because old clients send none with this request. If the request has a token,
+// the token must be of the user of the allocation.
 func (h *Handler) handshake(req *request) error {
 	q := req.query()
 	at, err := h.hub.At(req.Context())

@@ -75,7 +75,7 @@ func marshal(v any) []byte {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic("trouter: encode an event: " + err.Error()) // the types below cannot fail
+		panic("trouter: encode an event: " + err.Error()) // cannot happen: the types below can always be encoded
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
@@ -83,7 +83,7 @@ func marshal(v any) []byte {
 // common has the JSON fields of all events, except those that name the recipient.
 type common struct {
 	EventID       int    `json:"eventId"`
-	OldEventID    int    `json:"_eventId"` // chat 1.0.0 reads this one
+	OldEventID    int    `json:"_eventId"` // @azure/communication-chat 1.0.0 reads this field
 	SenderID      string `json:"senderId"`
 	TransactionID string `json:"transactionId"`
 	GroupID       string `json:"groupId"`
@@ -189,7 +189,7 @@ func receiptOf(c common, e *gateway.Event) messageBody {
 // threadOf returns the body of an event about a thread or its participants.
 func threadOf(c common, e *gateway.Event) threadBody {
 	at := e.At
-	if at == 0 { // an event that Confab wrote before it stored times
+	if at == 0 { // an old version of Confab stored the event without a time
 		at = e.Version
 	}
 	b := threadBody{common: c, ThreadID: e.Thread, CreateTime: instant(cmp.Or(e.CreatedOn, at)), Version: digits(e.Version), ThreadType: "chat"}
@@ -222,8 +222,8 @@ type participant struct {
 	Metadata     string `json:"memberMetaData,omitempty"`
 }
 
-// members returns the JSON text of the members who joined or left. Each has a
-// shareHistoryTime, because chat 1.5.4 makes an invalid date if the field is missing.
+// members returns the JSON text of the members who joined or left. Each has a shareHistoryTime,
+// because @azure/communication-chat 1.5.4 makes an invalid date if the field is missing.
 func members(ms []core.Member) *string {
 	all := make([]participant, len(ms))
 	for i, m := range ms {
@@ -236,7 +236,8 @@ func members(ms []core.Member) *string {
 }
 
 // properties returns the JSON text of the properties of a thread. It leaves out the retention
-// policy if the thread has none, because chat 1.6.0 fails at the value "null".
+// policy if the thread has none, because @azure/communication-chat 1.6.0 fails at the value
+// "null".
 func properties(p core.Properties) *string {
 	v := struct {
 		Topic     string `json:"topic"`

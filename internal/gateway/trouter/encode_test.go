@@ -102,14 +102,14 @@ func TestExamples(t *testing.T) {
 	}
 	for id, e := range events {
 		want := all[id]
-		want["_eventId"] = want["eventId"] // §13: for chat 1.0.0
+		want["_eventId"] = want["eventId"] // the examples leave out this field, which @azure/communication-chat 1.0.0 reads
 		want["transactionId"] = "7"
 		if want["collapseId"] = fmt.Sprint(int64(created)); id >= 257 || id == 245 {
 			want["collapseId"] = ""
 		}
 		switch id {
 		case 200, 247:
-			want["attachments"] = "[]" // there are none
+			want["attachments"] = "[]" // the message has no attachments
 		case 246:
 			// Unlike in the example, the version of the read receipt must be the time
 			// of reading, and the message's id is a time.

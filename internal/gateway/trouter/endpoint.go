@@ -17,34 +17,34 @@ type endpoint struct {
 	user, id string
 	opening  sync.Mutex // held while a socket opens
 
-	mu      sync.Mutex // guards the fields below, and those of its sockets that say so
+	mu      sync.Mutex // guards the fields below, and the fields of sockets whose comments name it
 	known   bool       // low is valid
 	low     core.Cursor
 	reached core.Cursor // the session of the current socket has passed on all events up to here
 	flights []*flight   // events after low that were written, by position
 	current *socket     // the newest socket; nil if that is closed
 	seen    time.Time   // last sign of life
-	moved   bool        // the client has answered something, or its socket has ended, since it was stored
-	holds   bool        // a socket is open or opens; only if several servers use the store
-	taken   bool        // another server is the owner: do not store
-	dropped bool        // the user or the registration was deleted: do not store
-	leaving bool        // the registration was deleted: forget the endpoint when its socket closes
+	moved   bool        // since the endpoint was stored, its client has answered an event or its socket has ended
+	holds   bool        // a socket is open or being opened; false if only one server uses the store
+	taken   bool        // another server owns the endpoint, so this one must not store it
+	dropped bool        // the user or the registration was deleted, so the endpoint must not be stored
+	leaving bool        // the registration was deleted, so the endpoint is forgotten when its socket closes
 
-	stored   core.Cursor // low as the store has it
-	storedAt time.Time   // zero: the store has no row
+	stored   core.Cursor // the value of low in the stored row
+	storedAt time.Time   // time of the stored row; zero if the store has no row
 }
 
 // flight is an event that was written to a socket and that the client has to answer.
 type flight struct {
-	id       uint64 // of the request on the socket
+	id       uint64 // id of the request that brought the event to the client
 	at       core.Cursor
-	lasting  bool    // the event is in the log; at is its place
-	socket   *socket // that it was last written to
+	lasting  bool    // the event is in the event log, at the cursor at
+	socket   *socket // the socket to which the event was last written
 	event    *gateway.Event
 	size     int
 	written  time.Time
 	answered bool
-	again    bool // it was written a second time, after status 504
+	again    bool // the event was written a second time, because the client answered 504
 }
 
 // find returns the index in e.flights of the event at a position of the log. If there is no
@@ -62,9 +62,9 @@ func (e *endpoint) find(position uint64) (i int, found bool) {
 }
 
 // settle moves low, the cursor after which the next socket begins, past the events that need
-// not be written again. These are the events that the client has answered, and those that only
-// an earlier socket has written and the present one has left out, because the user may not see
-// them any more. The caller holds e.mu.
+// not be written again: those that the client has answered, and those that an earlier socket
+// has written but the present one has skipped, because the user may no longer see them. The
+// caller holds e.mu.
 func (e *endpoint) settle() {
 	n := 0
 	for n < len(e.flights) {
@@ -73,9 +73,9 @@ func (e *endpoint) settle() {
 			break
 		}
 		if f.at.Check == 0 && f.at.Position > e.reached.Position {
-			break // restored: its check is known when it comes again
+			break // the stored row had no check; Append sets it when the event comes again
 		}
-		if f.at.Check != 0 { // else it did not come again: the user may not see it any more
+		if f.at.Check != 0 { // 0: the event did not come again, because the user may no longer see it
 			e.low = f.at
 		}
 		e.moved = true
@@ -101,14 +101,14 @@ func (e *endpoint) answer(f *flight) {
 	e.settle()
 }
 
-// restore adds what the endpoint's stored row r says: the client has answered all events up to
-// r.At, and the later ones in r.Answered. theirs means that another server has written the
-// row. The caller holds e.mu.
+// restore takes over the endpoint's stored row r, which says that the client has answered all
+// events up to r.At, and the later ones in r.Answered. theirs means that another server has
+// written the row. The caller holds e.mu.
 func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 	switch {
 	case !e.known || theirs && r.At.Epoch != e.low.Epoch:
 		e.low, e.flights = r.At, nil
-	case r.At.Epoch != e.low.Epoch: // this server has seen the end of that epoch
+	case r.At.Epoch != e.low.Epoch: // the row is from an epoch that has ended since
 		return
 	}
 	if r.At.Position > e.low.Position {
@@ -197,9 +197,9 @@ func (e *endpoint) breakOff(at core.Cursor) {
 }
 
 // row returns the endpoint as a row for the store. due reports whether the row must be stored
-// now: because the client has answered something since the last time, or because some time has
-// passed. An endpoint that has only followed the log need not be stored often: a client that
-// comes back with an old row costs a read of the log, but gets nothing twice.
+// now: because the client has answered an event since the last time, or because the time
+// restoreEvery has passed. That time may be long: with an old row the server reads more of the
+// log when the client comes back, but sends no event twice.
 func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

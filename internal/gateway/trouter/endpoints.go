@@ -12,9 +12,9 @@ import (
 
 // Times after which endpoints are stored and forgotten.
 const (
-	storeEvery   = 4 * time.Second  // changed endpoints are stored, so that none waits for five seconds
-	restoreEvery = 10 * time.Minute // endpoints that only moved with the log are stored
-	forgetAfter  = 10 * time.Minute // without a socket an endpoint is only in the store
+	storeEvery   = 4 * time.Second  // interval at which changed endpoints are stored: none waits for five seconds
+	restoreEvery = 10 * time.Minute // interval at which endpoints are stored that have only followed the log
+	forgetAfter  = 10 * time.Minute // an endpoint without a socket is removed from memory after this time
 	// firstSocket is the time after an allocation in which an endpoint that is not in the
 	// store may open its first socket and get the events since the allocation. After that time
 	// the client gets new events only, unless the store has the endpoint.
@@ -24,7 +24,7 @@ const (
 // endpoints holds the endpoints of users who are or recently were connected to this server.
 type endpoints struct {
 	store core.Store
-	owner string // random for this server; empty if only one server uses the store
+	owner string // random name of this server; empty if only one server uses the store
 
 	// saving is locked while save writes rows of endpoints, and read-locked while take or
 	// create writes a single row, so that save and these do not overlap. Lock it before the mu
@@ -62,7 +62,7 @@ func (es *endpoints) lock(user, id string) *endpoint {
 		if es.find(user, id) == e {
 			return e
 		}
-		e.opening.Unlock() // tidy has removed it meanwhile
+		e.opening.Unlock() // tidy has removed e from memory meanwhile
 	}
 }
 
@@ -85,19 +85,19 @@ func (es *endpoints) count() (n int) {
 
 // load reads the endpoint's row from the store and returns the cursor after which its next
 // socket begins. The row may be newer than what is in memory, if the client was connected to
-// another server meanwhile. An endpoint without a row begins at the cursor of its allocation
-// p, if that is at most firstSocket old. Otherwise nobody knows which events the client has
-// answered: load returns false, and the socket must begin with new events. The caller holds
-// e.opening.
+// another server meanwhile. If there is no row, the socket begins at the cursor in memory, or
+// else at that of the allocation p if p is at most firstSocket old. If there is none of these,
+// nobody knows which events the client has answered: load returns false, and the socket must
+// begin with new events. The caller holds e.opening.
 func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.Time) (from core.Cursor, ok bool, err error) {
 	rows, err := es.store.Endpoints(ctx, e.user)
 	if err != nil {
 		return core.Cursor{}, false, fmt.Errorf("read the endpoints of a user: %w", err)
 	}
 	var spare []core.Endpoint
-	kept := 1 // this one
+	kept := 1 // the endpoint e itself
 	var row *core.Endpoint
-	for i := range rows { // seen last first
+	for i := range rows { // the most recently seen endpoint comes first
 		switch {
 		case rows[i].ID == e.id:
 			row = &rows[i]
@@ -126,7 +126,7 @@ func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.T
 	switch {
 	case row != nil:
 		e.restore(*row, row.Owner != es.owner)
-	case e.known: // the row was dropped
+	case e.known: // the endpoint is known in memory, but its row was deleted
 		e.storedAt = time.Time{}
 	case now.Sub(p.issued) < firstSocket:
 		e.low = p.at
@@ -154,7 +154,7 @@ func (es *endpoints) connected(user, id string) bool {
 func (es *endpoints) unstore(rows []core.Endpoint) {
 	for _, r := range rows {
 		if e := es.find(r.User, r.ID); e != nil {
-			idle := e.opening.TryLock() // no socket of it opens
+			idle := e.opening.TryLock() // no socket of the endpoint is being opened
 			e.mu.Lock()
 			e.storedAt = time.Time{}
 			if idle && e.current == nil {
@@ -272,7 +272,7 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	taken, err := es.store.PutEndpoints(ctx, rows)
-	var again []core.Endpoint // their rows were deleted meanwhile, and are back now
+	var again []core.Endpoint // endpoints that were forgotten during PutEndpoints, which has written their rows again
 	for _, r := range rows {
 		e := es.find(r.User, r.ID)
 		if e == nil {
@@ -324,7 +324,7 @@ func (es *endpoints) tidy(now time.Time) {
 		for id, e := range of {
 			if e.opening.TryLock() {
 				e.mu.Lock()
-				stored := !e.moved || e.dropped || e.storedAt.IsZero() // or it has no row to store
+				stored := !e.moved || e.dropped || e.storedAt.IsZero() // a forgotten endpoint and one without a row need no write
 				if e.current == nil && stored && now.Sub(e.seen) >= forgetAfter {
 					es.remove(user, id)
 				}

@@ -76,7 +76,7 @@ func TestWholeExchange(t *testing.T) {
 	tab.say("0::")
 	tab.wantClosed()
 	h.wantEnded(gateway.Gone)
-	for range 2 { // unknown ids too
+	for range 2 { // the second request unregisters an unknown id, which must succeed too
 		if resp, _ := h.do("DELETE", "/v3/registrations/0f0e-epid", ann.token, ""); resp.StatusCode != 202 {
 			t.Errorf("unregister: %s", resp.Status)
 		}
@@ -144,7 +144,7 @@ func TestUnansweredEventsComeAgain(t *testing.T) {
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	another := h.tab(ann, "other")
-	another.sync() // nothing from before its allocation
+	another.sync() // fails if the server sends an event from before the allocation
 }
 
 // TestEventsSinceAllocation checks that the first socket of an endpoint gets the events since
@@ -234,7 +234,7 @@ func TestFullSocket(t *testing.T) {
 	for i := range texts {
 		texts[i] = strings.Repeat("x", i+1)
 		h.send(ann, thread, texts[i])
-		if i == 299 { // the rest is missed
+		if i == 299 { // the client has no socket for the other messages
 			tab.CloseNow()
 			h.closed()
 		}
@@ -248,7 +248,7 @@ func TestFullSocket(t *testing.T) {
 		}
 		first = append(first, n)
 	}
-	tab.sync() // no further event
+	tab.sync() // fails if the server sends another event
 	for i, n := range first {
 		tab.answer(n, 200)
 		if next := i + 256; next < len(texts) {
@@ -342,17 +342,17 @@ func TestHandOver(t *testing.T) {
 	h.send(ann, thread, "one")
 	one := old.notice()
 	newer := h.tab(ann, "tab")
-	newer.message("one", 0) // not answered yet
+	newer.message("one", 0) // the client has not answered this event yet
 	old.answer(one, 200)
 	old.sync()
 	h.send(ann, thread, "two")
 	newer.message("two", 200)
 	newer.sync()
-	old.sync() // it got nothing
+	old.sync() // fails if the old socket got an event
 	newer.CloseNow()
 	old.say("0::")
 	h.closed()
-	h.tab(ann, "tab").sync() // all was answered
+	h.tab(ann, "tab").sync() // fails if an event comes again: all were answered
 }
 
 // TestDrain drains a server. It checks that clients are told, and that allocations, handshakes
@@ -406,7 +406,7 @@ func TestDrainWithHandOver(t *testing.T) {
 		close(drained)
 	}()
 	tab.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
-	tab.say("0::") // it has another one
+	tab.say("0::") // the client closes its socket, because it has another one
 	<-drained
 }
 
@@ -475,7 +475,7 @@ func TestUnregister(t *testing.T) {
 	ann := h.person()
 	thread := h.thread("plans", ann)
 	tab := h.tab(ann, "tab")
-	h.do("DELETE", "/v3/registrations/tab", ann.token, "") // while it is connected
+	h.do("DELETE", "/v3/registrations/tab", ann.token, "") // the client is still connected
 	h.do("POST", "/v3/registrations", ann.token, `{"registrationId":"tab"}`)
 	h.send(ann, thread, "one")
 	tab.message("one", 0)
@@ -491,7 +491,7 @@ func TestUnregister(t *testing.T) {
 		t.Errorf("endpoints %v, %v", es, err)
 	}
 	h.send(ann, thread, "two")
-	h.told() // otherwise it may count as sent after the tab has opened
+	h.told() // otherwise the next socket could get the event as a new one
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	h.send(ann, thread, "three")

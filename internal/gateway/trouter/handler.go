@@ -72,15 +72,15 @@ type Handler struct {
 	upgrades  upgrader
 	waiting   sync.WaitGroup // goroutines that read sockets
 	draining  atomic.Bool
-	changed   chan struct{} // capacity 1: endpoints must be stored
+	changed   chan struct{} // capacity 1; a value makes Run store the changed endpoints now
 
 	stats struct{ forgotten, unhandled, again atomic.Uint64 }
 }
 
 // Stats are figures of a Handler for the metrics of the server.
 type Stats struct {
-	Endpoints int    // in memory now
-	Forgotten uint64 // sockets of which nobody knew what the client has answered: gaps
+	Endpoints int    // number of endpoints in memory now
+	Forgotten uint64 // sockets opened without knowing which events the client had answered; each is a gap
 	Unhandled uint64 // events that a client had no handler for (status 404)
 	Again     uint64 // events that were written twice to a socket (status 504)
 }
@@ -198,7 +198,7 @@ func (h *Handler) Close(ctx context.Context) error {
 type route struct {
 	pattern   string
 	methods   []string
-	operation string // for faults, limits and the access log
+	operation string // name of the operation for faults, limits and the access log
 	serve     func(*Handler, *request) error
 }
 
@@ -246,9 +246,9 @@ type request struct {
 	*http.Request
 	w      http.ResponseWriter
 	route  *route
-	id     string // from the path
+	id     string // the element of the path in the place of {id}
 	record gateway.Record
-	silent bool // do not log: the socket does, or nothing of interest has happened
+	silent bool // the request is not logged: its socket is logged, or nothing of interest has happened
 	drop   bool // an injected fault cuts the connection after the operation
 }
 
@@ -369,7 +369,7 @@ func (h *Handler) refuse(req *request, err error) {
 	r.SetRetryAfter(req.w.Header())
 	r.Refused(&req.record)
 	req.silent = false
-	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": r.Code(), "message": r.Message}}) // strings cannot fail
+	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": r.Code(), "message": r.Message}}) // cannot fail: the value has only strings
 	req.respond(r.Status, "application/json; charset=utf-8", body)
 }
 
@@ -406,7 +406,7 @@ func (req *request) respond(status int, contentType string, body []byte) {
 	}
 	req.record.Status = status
 	req.w.WriteHeader(status)
-	req.w.Write(body) // an error means that the client is gone
+	req.w.Write(body) // an error means that the client has disconnected
 }
 
 // respondJSON writes v as JSON in a response with status 200.

@@ -207,7 +207,7 @@ func TestSidsAndParameters(t *testing.T) {
 	changed := a
 	changed.Params = map[string]string{"sr": a.Params["sr"], "sig": a.Params["sig"][:40] + "x" + a.Params["sig"][41:]}
 	foreign := newHouse(t, nil)
-	stranger := foreign.allocate(foreign.person(), "tab") // the same keys, but no such user here
+	stranger := foreign.allocate(foreign.person(), "tab") // the other server has the same keys, but this one does not have its user
 	for name, c := range map[string]struct {
 		a     allocation
 		token string
@@ -296,7 +296,7 @@ func TestEarlyFrames(t *testing.T) {
 // TestLimits checks that the rate limits of a user apply to requests of this protocol.
 func TestLimits(t *testing.T) {
 	now := time.Now()
-	still := func() time.Time { return now } // the requests may take longer than the limit's window
+	still := func() time.Time { return now } // a clock that stands still, because the requests may take longer than the window of the limit
 	h := newHouse(t, func(o *trouter.Options) { o.Limiter = limits.New(limits.Fair, still) })
 	ann := h.person()
 	for range 1001 {
@@ -340,7 +340,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("open a socket: %v", err)
 	}
 	add(rest.Fault{Operation: "open live socket", Drop: rest.DropAfter})
-	c, _, err := h.dial(sid, a.query()) // the refusal has not used the sid up
+	c, _, err := h.dial(sid, a.query()) // the sid is still valid after the refused request
 	if err != nil {
 		t.Fatal(err)
 	}

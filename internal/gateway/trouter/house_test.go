@@ -241,7 +241,7 @@ func (h *house) allocate(p person, epid string) allocation {
 func (a allocation) query() string {
 	var b strings.Builder
 	for k, v := range a.Params {
-		fmt.Fprintf(&b, "%s=%s&", k, v) // not encoded
+		fmt.Fprintf(&b, "%s=%s&", k, v) // the browser build does not escape the values
 	}
 	return b.String() + "v=v4&tc=" + url.QueryEscape(`{"cv":"1"}`) + "&timeout=40&auth=true&epid=" + a.epid + "&ccid=" + a.CCID + "&cor_id=1&con_num=1_1"
 }
@@ -418,8 +418,8 @@ func (h *house) told() {
 	})
 }
 
-// until waits until the function is returns true, at most 20 seconds. The text what describes
-// the condition for the error.
+// until calls is until it returns true, for at most 20 seconds. The text what describes the
+// condition in the error.
 func (h *house) until(what string, is func() bool) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)

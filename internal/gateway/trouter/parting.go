@@ -6,14 +6,15 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// partings maps reasons for the end of a WebSocket to the time for which the server still
-// reads from it until the client closes it, so that answers that were on their way count. A
-// WebSocket that ends for another reason is closed at once.
+// partings maps the reason for which the server has ended a WebSocket to the longest time for
+// which it still reads from it. So answers count that were on their way. The server stops
+// reading earlier if the client closes the WebSocket. A WebSocket that ends for another reason
+// is closed at once.
 var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
 	gateway.Draining: time.Second,
 	gateway.Away:     time.Second,
-	gateway.Replaced: 300 * time.Millisecond, // another server may wait for it
+	gateway.Replaced: 300 * time.Millisecond, // short, because another server may wait for the end of the WebSocket
 }
 
 // part waits until the client has closed the connection, at most for the time in partings.

@@ -22,14 +22,14 @@ type poll struct {
 	socket *socket
 	sid    string
 	h      *Handler
-	room   chan struct{} // capacity 1: the client has taken what waited
-	ready  chan struct{} // capacity 1: something waits, or the wire is closed
+	room   chan struct{} // capacity 1; a value tells write that the client has taken the waiting packets
+	ready  chan struct{} // capacity 1; a value tells get that packets wait or that the transport is closed
 
 	mu          sync.Mutex    // guards the fields below
-	waits       []byte        // packets in the form of a payload
-	last        uint64        // id of the last request among them
-	turn        chan struct{} // closed when a later GET comes; nil: there was none yet
-	quiet       *time.Timer   // ends the socket of a client that asks for nothing
+	waits       []byte        // the packets that wait for a GET, in the form of a payload
+	last        uint64        // id of the last request that was written to the transport
+	turn        chan struct{} // closed when the next GET comes; nil before the first GET
+	quiet       *time.Timer   // ends the socket if the client sends no request for the time silence
 	interrupted bool
 	closed      bool
 }
@@ -110,7 +110,7 @@ func (p *poll) renew() {
 // get responds to a GET with the packets that wait, as soon as there are some. After pollTime,
 // or when the client sends another GET, it responds with a packet that means nothing.
 func (p *poll) get(req *request) error {
-	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout)) // fails with test recorders only
+	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout)) // fails only in tests with a recorder
 	turn := p.takeTurn()
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()

@@ -8,8 +8,8 @@ import (
 
 // answer is the id of a request and the status that a client sends to answer it.
 type answer struct {
-	id     uint64 // of the request
-	status int    // not 0
+	id     uint64 // id of the request that it answers
+	status int    // status of the answer; not 0
 }
 
 // readAnswer parses a client's answer, in any form that JSON allows. It returns false if the
@@ -98,7 +98,7 @@ func scanName(text string) (name string, ok bool) {
 // scanner reads a JSON text without spaces, from left to right. If the text does not continue
 // with what a method reads, the scanner fails: it discards the rest, and ended returns false.
 type scanner struct {
-	rest   string // not read yet
+	rest   string // the part of the text that was not read yet
 	failed bool
 }
 

@@ -17,9 +17,9 @@ type pending struct {
 	params  params
 	made    time.Time
 	user    string
-	taken   bool    // used for a WebSocket
-	socket  *socket // that WebSocket once it is open
-	settled bool    // used for polling
+	taken   bool    // the sid was used for a WebSocket
+	socket  *socket // the socket on that WebSocket; nil until it is open
+	settled bool    // the sid was used for long polls
 }
 
 // newSids returns an empty set of sids. It may hold as many unused sids as the server may have
@@ -31,11 +31,11 @@ func newSids(b gateway.Bounds) sids {
 // sids holds the sids that handshakes have issued in the last 30 seconds, and the open sockets
 // that use long polls.
 type sids struct {
-	max, maxOfUser int // sids that wait for their sockets
+	max, maxOfUser int // most sids in pending, of all users and of one user
 
 	mu      sync.Mutex // guards the fields below
 	pending map[string]*pending
-	order   []*pending // as they were made
+	order   []*pending // the sids of pending, oldest first
 	polls   map[string]*poll
 }
 

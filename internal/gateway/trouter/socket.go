@@ -14,18 +14,18 @@ import (
 
 // Limits on what a socket may hold and on what its client may send.
 const (
-	maxUnanswered = 256       // events that the client has not answered
-	maxFlying     = 512 << 10 // their bytes, or one event, whichever is more
-	maxSpan       = 1024      // events since the oldest one that the client has not answered
-	perSecond     = 50        // frames that a client may send in a second,
-	perFrame      = 3         // and in addition for each event that it gets
+	maxUnanswered = 256       // most events that the client may leave unanswered
+	maxFlying     = 512 << 10 // most bytes of unanswered events; a single event may be larger
+	maxSpan       = 1024      // most events from the oldest unanswered one on
+	perSecond     = 50        // frames that a client may send in a second
+	perFrame      = 3         // further frames that a client may send for each event that it gets
 	silence       = 100 * time.Second
 	// answerTime is the time after which an event counts as answered if the client still sends
 	// frames but has not answered it.
 	// Unverified: whether native clients answer; the browser build answers within 5 s.
 	answerTime = 30 * time.Second
-	// lingering is the time for which a socket stays open after its client, which was asked
-	// to, has opened another one. The browser build closes the old socket after 60 s.
+	// lingering is how long a socket stays open after its client has opened another one because
+	// the server asked for it. The browser build closes the old socket after 60 s.
 	lingering = 75 * time.Second
 )
 
@@ -54,28 +54,28 @@ type socket struct {
 	e         *endpoint
 	session   *gateway.Session
 	wire      wire
-	path      string // of the connection's URL
-	recipient string // as recipientField returns it
+	path      string // path of the connection's URL
+	recipient string // the user in the form that recipientField returns
 	from      string // the address of the client
-	agent     string // its user agent
+	agent     string // the client's User-Agent
 
 	// The mutex mu of the endpoint guards the fields from timer to frames.
-	timer      *time.Timer        // asks for another socket, or ends one that was replaced; may be nil
-	last       uint64             // id of the last request
-	byID       map[uint64]*flight // written and not answered
-	sent       []*flight          // in the order of writing, from the oldest one that is not answered
+	timer      *time.Timer        // asks the client for another socket, or ends this one after it was replaced; may be nil
+	last       uint64             // id of the last request to the client
+	byID       map[uint64]*flight // events that the client has not answered, by request id
+	sent       []*flight          // events in the order of writing, from the oldest unanswered one on
 	unanswered int
-	bytes      int  // of what is unanswered
+	bytes      int  // size of the unanswered events
 	waiting    bool // the session waits for answers
 	handedOver bool // the client was asked to open another socket
 	heard      bool // the client has sent a frame
 	credit     int  // frames that the client may send besides perSecond
 	second     time.Time
-	frames     int // in the second that began at second
+	frames     int // frames from the client in the second that began at the time second
 
 	mu     sync.Mutex // guards the fields below
 	why    gateway.Reason
-	record gateway.Record // for the access log, when the socket is closed; without Status: do not log
+	record gateway.Record // written to the access log when the socket is closed, unless its Status is 0
 }
 
 // openTime is the longest time for which the server tries to open a socket while the store
@@ -149,7 +149,7 @@ func (s *socket) start(waited time.Duration, p params) {
 	connected := `5:::{"name":"trouter.connected","args":[{"ttl":` + strconv.FormatInt(int64(ttl/time.Second), 10) +
 		`,"dur":"` + strconv.FormatInt(waited.Milliseconds(), 10) + `"}]}`
 	if !s.session.Start(s.packet(b, connected)) {
-		s.detach(s.session.Why()) // again: it may have ended before the endpoint knew it
+		s.detach(s.session.Why()) // a second time, because the session may have ended before the endpoint had the socket
 		return
 	}
 	if ends.Before(s.session.Claims().Expires) {
@@ -222,7 +222,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 		e.reached = at
 		e.settle()
 		return b
-	case ev.Gap != 0: // this protocol cannot say it; the hub counts it
+	case ev.Gap != 0: // this protocol has no packet for a gap; the hub counts it
 		e.breakOff(at)
 		return b
 	}
@@ -230,7 +230,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 	if f.lasting {
 		e.reached = at
 		if at.Epoch == e.low.Epoch && at.Position <= e.low.Position {
-			return b // answered on the earlier socket while this one opened
+			return b // the client answered the event on the earlier socket while this one opened
 		}
 		i, found := e.find(at.Position)
 		if found {
@@ -246,7 +246,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 			return b
 		}
 	}
-	if f.socket != nil { // it was written to an earlier socket
+	if f.socket != nil { // the event was written to an earlier socket
 		f.socket.unanswered--
 		f.socket.bytes -= f.size
 	}
@@ -292,7 +292,7 @@ func (s *socket) Full() bool {
 // mu of the endpoint.
 func (s *socket) full() bool {
 	n := len(s.e.flights)
-	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // else those come again that it has already
+	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // if not, the session still brings events that flights already has
 	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }
 
@@ -468,7 +468,7 @@ func (s *socket) answered(text string) {
 	f := s.byID[a.id]
 	var again []byte
 	switch {
-	case f == nil: // answered before, or after answerTime
+	case f == nil: // the event was answered before, or counts as answered since answerTime has passed
 	case a.status != 504:
 		s.settled(f)
 	case !f.again && f.event != nil && s.e.current == s && f.socket == s && s.session.Why() == 0:

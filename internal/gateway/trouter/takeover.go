@@ -8,14 +8,15 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Times of a takeover, in which a client that was connected to another server opens a socket
-// at this one.
+// Times of a takeover: a client that was connected to another server opens a socket at this
+// one. This server, the caller, calls the endpoint in the store. The other server finds the
+// call, notes that in the store, and lets the endpoint go: it ends its socket.
 const (
-	lookEvery  = 100 * time.Millisecond // a server looks which of its endpoints are called
-	lookAgain  = 200 * time.Millisecond // and after a look that has failed
-	askEvery   = 20 * time.Millisecond  // the caller looks whether the endpoint was let go
-	noticeTime = 500 * time.Millisecond // after that without a notice, the other server counts as dead
-	letGoTime  = 3 * time.Second        // from the call until the caller goes on anyway
+	lookEvery  = 100 * time.Millisecond // interval at which a server looks for calls of its endpoints
+	lookAgain  = 200 * time.Millisecond // pause after a look that has failed
+	askEvery   = 20 * time.Millisecond  // interval at which the caller looks whether the endpoint was let go
+	noticeTime = 500 * time.Millisecond // a server that has not noted a call after this time counts as dead
+	letGoTime  = 3 * time.Second        // after this time the caller goes on even if the endpoint was not let go
 )
 
 // shared returns the store if several servers use it, and otherwise nil.

@@ -87,7 +87,7 @@ func TestTakeover(t *testing.T) {
 	ann := here.person()
 	tab := here.tab(ann, "tab")
 	thread := here.thread("plans", ann)
-	tab.message("", 200) // of the thread
+	tab.message("", 200) // the first message of the thread
 	n := 0
 	texts := func() (first, second string) {
 		n += 2
@@ -155,7 +155,7 @@ func TestTakeoverFromDeadServer(t *testing.T) {
 	}
 	here.thread("plans", ann)
 	tab := here.tab(ann, "tab")
-	tab.message("", 200) // of the thread
+	tab.message("", 200) // the first message of the thread
 	tab.sync()
 	if r := here.row(ann); r.Owner == "dead" || !r.Open {
 		t.Errorf("the row is %+v", r)
@@ -194,7 +194,7 @@ func TestTakenUnknown(t *testing.T) {
 	ann := here.person()
 	tab := here.tab(ann, "tab")
 	thread := here.thread("plans", ann)
-	tab.message("", 200) // of the thread
+	tab.message("", 200) // the first message of the thread
 	was, found, err := here.store.(core.SharedEndpoints).TakeEndpoint(t.Context(), ann.ID, "tab", "other")
 	if err != nil || !found {
 		t.Fatal(found, err)
@@ -230,14 +230,14 @@ func TestTakeoverInHandOver(t *testing.T) {
 	old.want("5:::*")
 	old.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
 	thread := here.thread("plans", ann)
-	old.message("", 200) // of the thread
+	old.message("", 200) // the first message of the thread
 	old.sync()
 	newer := there.tab(ann, "tab")
-	newer.sync() // nothing again
+	newer.sync() // fails if an event comes again
 	here.send(ann, thread, "two")
 	newer.message("two", 200)
 	here.told()
-	old.sync() // nothing
+	old.sync() // fails if the old socket got an event
 }
 
 // TestAnswersOnTheWay ends a socket before the server has read the client's last answers, and

@@ -109,7 +109,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
 		thread := h.thread("plans", ann)
-		h.tab(ann, "tab") // its pipe holds no bytes
+		h.tab(ann, "tab") // the pipe has no buffer, so the server's writes block
 		start := time.Now()
 		h.send(ann, thread, strings.Repeat("x", 20_000))
 		h.waitEnded(gateway.Slow)
@@ -143,7 +143,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 		}
 		time.Sleep(29 * time.Second)
 		tab.sync()
-		time.Sleep(time.Hour / 60) // no sign of life
+		time.Sleep(time.Hour / 60) // a minute without a frame from the client
 		tab.CloseNow()
 		synctest.Wait()
 		tab = h.tab(ann, "tab")

@@ -23,14 +23,14 @@ import (
 // gws but writes them itself, so that it can send many frames with one write.
 type webSocket struct {
 	socket *socket
-	unread chan struct{} // closed when nothing more is read
+	unread chan struct{} // closed when the goroutine that reads frames has ended
 
 	mu     sync.Mutex   // guards the fields below
 	conn   *hijack.Conn // nil until the upgrade
 	closed bool
 }
 
-// netConn is the network connection that gws uses: it reads frames from it and writes the
+// netConn is the network connection that gws uses: gws reads frames from it, and writes the
 // answer to the upgrade request to it.
 type netConn struct {
 	net.Conn
@@ -42,8 +42,8 @@ type netConn struct {
 // Read implements net.Conn. It reads from the connection that was taken over from net/http.
 func (c *netConn) Read(b []byte) (int, error) { return c.taken.Read(b) }
 
-// Write implements net.Conn. After the upgrade it discards what gws writes, a close frame,
-// because that could end up in the middle of a frame that the socket writes.
+// Write implements net.Conn. After the upgrade gws writes only a close frame. Write discards
+// it, because it could end up in the middle of a frame that the socket writes.
 func (c *netConn) Write(b []byte) (int, error) {
 	if c.upgraded.Load() {
 		return len(b), nil
@@ -115,14 +115,14 @@ func (h *Handler) openWebSocket(req *request) error {
 		s.session.End(gateway.Gone)
 		return &refusal{Status: http.StatusHTTPVersionNotSupported, Message: "a WebSocket needs HTTP/1.1", Why: why.Because(why.NotWebSocket)}
 	}
-	req.silent = true // the socket logs
+	req.silent = true // the request is not logged, because the socket is
 	req.record.Status = http.StatusSwitchingProtocols
 	s.setRecord(req.record)
 	h.opened(req.record)
 	c := &netConn{Conn: taken.Net(), taken: taken, socket: s}
 	g, err := h.upgrades.gws.Upgrade(hijacked{req.w, c}, req.Request)
 	if err == nil && early > 0 {
-		taken.Close() // frames before the answer to the upgrade
+		taken.Close() // the client has sent frames before the answer to the upgrade request
 		err = errors.New("the client did not wait for the upgrade")
 	}
 	if err != nil {
@@ -254,7 +254,7 @@ func (w *webSocket) close(cut bool) {
 	conn := w.conn
 	w.mu.Unlock()
 	if conn != nil && !cut {
-		if _, err := conn.Write(closeFrame); err == nil { // otherwise the client is gone
+		if _, err := conn.Write(closeFrame); err == nil { // an error means that the client has disconnected
 			w.part()
 		}
 	}
