@@ -53,7 +53,7 @@ type reader struct {
 type received struct {
 	number           uint64 // number of the event in its thread; 0 if only the position is known
 	position         uint64 // position in the event log, for a reader with the protocol of the official SDKs
-	answered         bool   // whether such a reader has answered the event; always true for others
+	answered         bool   // whether the reader has answered the event; always true for event streams, which need no answers
 	event            string // name of the event's kind, as in an export
 	message, version int64
 	content          string
@@ -88,8 +88,8 @@ func (r *reader) ready() bool {
 	return r.begun
 }
 
-// wants reports whether the reader should receive the event e, if its user may see it: readers
-// that select threads get only newer events of these.
+// wants reports whether the reader has asked for the event e. A reader that selects threads has
+// asked only for the events of these threads that were written after it connected.
 func (r *reader) wants(e *storedEvent) bool {
 	last, ok := r.since[e.Thread]
 	return r.since == nil || ok && e.Number > last
@@ -123,7 +123,7 @@ func (r *reader) rest(ctx context.Context) {
 	r.away = 0
 	r.mu.Unlock()
 	if r.trouter {
-		r.lines.cut() // its last answers may be lost with the connection
+		r.lines.cut() // the reader's last answers may be lost with the connection
 	}
 	select {
 	case <-ctx.Done():
@@ -151,7 +151,7 @@ func (l *loss) tlsConfig() *tls.Config {
 	for _, n := range l.nodes {
 		pem, err := os.ReadFile(filepath.Join(n.dir, "tls", "ca.pem"))
 		if err != nil {
-			panic(err) // the server has started, so it has made the file
+			panic(err) // impossible: a server that has started has written the file
 		}
 		roots.AppendCertsFromPEM(pem)
 	}
@@ -251,7 +251,7 @@ func (r *reader) missing(want []*storedEvent) (missing []*storedEvent) {
 	defer r.mu.Unlock()
 	type key struct {
 		thread string
-		number uint64 // or the position
+		number uint64 // number of the event in its thread, or its position in the log for a trouter reader
 	}
 	have := map[key]bool{}
 	for thread, got := range r.got {
@@ -350,7 +350,7 @@ func (r *reader) judge(th *storedThread, thread string, g received, l *loss) str
 	if g.event != "messageReceived" && g.event != "messageEdited" {
 		return ""
 	}
-	wrote := uint64(0) // number of the event with this version of the message
+	wrote := uint64(0) // number of the event that wrote this version of the message
 	for _, w := range th.events {
 		if w.Message == e.Message && w.Version == g.version && w.Event != "receiptReceived" {
 			wrote = w.Number
@@ -394,7 +394,7 @@ func (r *records) deletedAt(thread string, message int64) time.Time {
 
 // lines has the network connections of one reader.
 type lines struct {
-	pick func() string // address of a server
+	pick func() string // returns the address of a server
 
 	mu      sync.Mutex // guards the fields below
 	open    map[*line]struct{}

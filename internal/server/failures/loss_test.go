@@ -22,11 +22,11 @@ import (
 const (
 	lossThreads  = 200
 	lossWriters  = 50
-	lossReaders  = 100 // connections, some of them of one user
+	lossReaders  = 100 // some users have several readers
 	lossUsers    = 75  // users who read
 	usersPerRoom = 8   // users who read a thread
 	lossLoad     = 4 * time.Second
-	lossPatience = 30 * time.Second // after a round, until every reader has all events
+	lossPatience = 30 * time.Second // how long the readers may take after a round to receive all events
 )
 
 // TestLoss runs 100 readers of live events in 200 threads while 50 writers change the threads.
@@ -71,11 +71,11 @@ type loss struct {
 	rooms   []*room
 	records
 
-	running  sync.WaitGroup // the readers
-	calm     atomic.Bool    // readers answer everything
+	running  sync.WaitGroup // the goroutines of the readers
+	calm     atomic.Bool    // whether readers answer every event
 	kills    []outage
 	catchUps int
-	told     totals // the sums of the rounds before
+	told     totals // the totals after the previous round
 }
 
 // outage is the time during which a server or PostgreSQL did not run.
@@ -187,7 +187,8 @@ func (l *loss) connected(t *testing.T, selects bool) bool {
 }
 
 // await waits until holds returns true. After lossPatience it fails the test with the text
-// otherwise. selects says which readers to look at for a reader that is not connected.
+// otherwise, and with the error of a reader that has not connected, if there is one. It looks
+// only at readers whose field selects has the given value.
 func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(lossPatience); !holds(); time.Sleep(10 * time.Millisecond) {
@@ -225,10 +226,10 @@ func (l *loss) round(t *testing.T, round int) {
 	for _, r := range l.readers {
 		r.lines.stall(0)
 		if r.trouter {
-			r.lines.cut() // the next socket gets what was not answered
+			r.lines.cut() // the next socket must get the unanswered events
 		}
 	}
-	l.sleep(context.Background(), 300*time.Millisecond) // the load goes on
+	l.sleep(context.Background(), 300*time.Millisecond) // the writers continue
 	stop()
 	writers.Wait()
 }

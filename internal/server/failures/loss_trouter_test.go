@@ -92,7 +92,7 @@ func (c *trouterClient) connect(ctx context.Context) error {
 	}
 	if c.last != nil && rand.IntN(20) == 0 {
 		c.last = a
-		return nil // a client may allocate and never come
+		return nil // a client may allocate a connection and never open its socket
 	}
 	c.last = a
 	var sid string
@@ -308,7 +308,7 @@ func (s *socket) read() (string, error) {
 			return "", err
 		}
 		switch head[0] {
-		case 0x81: // a whole text
+		case 0x81: // a text message in one frame
 			return string(text), nil
 		case 0x88:
 			return "", io.EOF

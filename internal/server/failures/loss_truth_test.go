@@ -18,9 +18,9 @@ import (
 // (docs/export-format.md).
 type truth struct {
 	threads    map[string]*storedThread
-	byPosition []*storedEvent // the first one has position 1
+	byPosition []*storedEvent // all events; the first one has position 1
 	facts      map[fact]int
-	count      int // of events
+	count      int // number of events
 }
 
 // storedThread is a thread in an export.
@@ -135,7 +135,8 @@ func (tr *truth) add(line []byte) error {
 	return nil
 }
 
-// note counts an event as the fact that the writer of the change may have recorded.
+// note counts an event in tr.facts, under the same fact that the writer of the change records
+// when the change is acknowledged.
 func (tr *truth) note(th *storedThread, e *storedEvent) {
 	f := fact{thread: e.Thread, event: e.Event}
 	switch e.Event {
@@ -143,7 +144,7 @@ func (tr *truth) note(th *storedThread, e *storedEvent) {
 		f.about = strconv.FormatInt(e.Message, 10)
 	case "participantsAdded", "participantsRemoved":
 		m := th.messages[e.Message]
-		if m == nil { // the thread was deleted, and then its messages
+		if m == nil { // the store has deleted the messages of the deleted thread
 			return
 		}
 		for _, p := range m.Participants {
@@ -162,7 +163,7 @@ func (th *storedThread) deleted() bool {
 // period is a range of events of a thread during which a user was a member. The user may have
 // been absent after it.
 type period struct {
-	from, to uint64 // event numbers, both included; to is 0 while the user is there
+	from, to uint64 // event numbers, both included; to is 0 if the user is still a member
 	visible  int64  // creation time of the oldest message that the user may read
 	unknown  bool   // visible is not known, because the thread was deleted
 }
@@ -187,7 +188,7 @@ func (th *storedThread) periods(user string) (ps []period) {
 					}
 				}
 			}
-		} // else the user was one of the first participants, and may read everything
+		} // otherwise the user was one of the first participants, and may read everything
 		if th.deleted() && th.mayHide(in) {
 			p.unknown = true
 		}
@@ -213,8 +214,8 @@ func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	return all
 }
 
-// mayHide reports whether in that interval of an export a member may have been removed and added
-// again.
+// mayHide reports whether a member may have been removed and added again during the interval in:
+// whether the thread has two events in a row that removed and added participants.
 func (th *storedThread) mayHide(in [2]uint64) bool {
 	for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
 		if th.events[n-1].Event == "participantsRemoved" && th.events[n].Event == "participantsAdded" {
@@ -238,10 +239,10 @@ func (th *storedThread) names(n uint64, event, user string) bool {
 	return false
 }
 
-// judge reports whether a user must receive an event, and whether it may. What a user may see
-// depends on the period in which the reader receives the event, which is that of the event or a
-// later one. So may is true if the user may see the event in one of these periods, and must only
-// if it may in all of them.
+// judge reports whether a user must receive an event, and whether it may. The reader receives
+// the event in the period in which it was written or in a later one, and each period limits what
+// the user may see. So may is true if the user may see the event in one of these periods, and
+// must is true only if the user may see it in all of them.
 func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	ps := th.periods(user)
 	i := slices.IndexFunc(ps, func(p period) bool { return p.from <= e.Number && (p.to == 0 || e.Number <= p.to) })
@@ -252,7 +253,7 @@ func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	if e.Message == 0 || e.Event == "threadUpdated" || strings.HasPrefix(e.Event, "participants") {
 		return must, may
 	}
-	created, m := e.Message, th.messages[e.Message] // a receipt comes without its message
+	created, m := e.Message, th.messages[e.Message] // a receipt is judged by the id of its message, which is near the time of creation
 	if e.Event != "receiptReceived" {
 		if m == nil {
 			return false, true

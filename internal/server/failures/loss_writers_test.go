@@ -16,12 +16,12 @@ import (
 // room is one of the threads of TestLoss. When its thread is deleted, it gets a new one.
 type room struct {
 	owner   int      // number of the writer who changes participants and the topic
-	writers []int    // numbers
-	users   []string // those who read
+	writers []int    // numbers of the writers who change this thread
+	users   []string // ids of the users who read the thread
 
 	mu     sync.Mutex // guards the fields below
-	thread string     // id
-	recent []message  // some messages that were acknowledged
+	thread string     // id of the thread
+	recent []message  // some of the acknowledged messages
 }
 
 // message is an acknowledged message that its sender has not yet edited or deleted.
@@ -33,12 +33,12 @@ type message struct {
 // records has the changes that were acknowledged to writers, and the statuses of their requests.
 type records struct {
 	mu       sync.Mutex           // guards the fields below
-	acked    map[fact]int         // how often it was acknowledged
-	texts    map[[2]string]string // thread and message to the first content
+	acked    map[fact]int         // number of acknowledgements of each change
+	texts    map[[2]string]string // first content of each message, by thread and message
 	deleted  map[[2]string]time.Time
 	outcomes map[string]map[int]int
 
-	events int // in the store after the last round
+	events int // number of events in the store after the last round
 }
 
 // fact is an acknowledged change: the kind of its event, and the message or the user that was
@@ -222,7 +222,7 @@ func (w *writer) changeRoster(r *room, thread string) {
 	if w.do("GET", thread, "/participants", nil, &page) != 200 {
 		return
 	}
-	who := r.users[rand.IntN(3)] // few, so that they come back
+	who := r.users[rand.IntN(3)] // one of three, so that removed users are soon added again
 	present := false
 	for _, p := range page.Value {
 		present = present || p.CommunicationIdentifier.RawID == who

@@ -13,9 +13,9 @@ import (
 )
 
 // TestLostAnswers loses the answer of the first try of a send, and sends the request again with the
-// same x-ms-client-request-id, as SDKs do. Two equal sends in a row must leave exactly two messages:
-// also if the server is killed and started again between the tries, and if the second try goes to
-// another server. A client that uses one id for all that it sends loses nothing.
+// same x-ms-client-request-id, as SDKs do. Two equal sends in a row must leave exactly two
+// messages: also if the server is killed and started again between the tries, and if the second try
+// goes to another server. If a client uses one id for different messages, none of them may be lost.
 func TestLostAnswers(t *testing.T) {
 	env := []string{"CONFAB_DEV=true", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_ADMIN=off"}
 	t.Run("embedded", func(t *testing.T) {
@@ -32,8 +32,8 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// lostAnswers sends messages whose first try goes to the server first and loses its answer, and
-// whose second try goes to the server second.
+// lostAnswers sends each message several times with the same id. The first try goes to the
+// server first, whose answer is lost, and the second try to the server second.
 func lostAnswers(t *testing.T, c *cluster, first, second *node) {
 	t.Helper()
 	bearer := c.newUser(t, first).bearer
@@ -103,7 +103,7 @@ func (c *cluster) sendAs(n *node, bearer, thread, id, content string) (status in
 	if err != nil {
 		panic(err)
 	}
-	req, err := http.NewRequest("POST", "https://"+n.listen+"/chat/threads/"+thread+"/messages"+version, io.NopCloser(bytes.NewReader(text))) // which the client cannot send again by itself
+	req, err := http.NewRequest("POST", "https://"+n.listen+"/chat/threads/"+thread+"/messages"+version, io.NopCloser(bytes.NewReader(text))) // net/http cannot send this body again by itself
 	if err != nil {
 		panic(err)
 	}
@@ -111,7 +111,7 @@ func (c *cluster) sendAs(n *node, bearer, thread, id, content string) (status in
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+bearer)
 	req.Header.Set("x-ms-client-request-id", id)
-	n.client.CloseIdleConnections() // one of a killed server would fail the request
+	n.client.CloseIdleConnections() // the request would fail on a connection to a killed server
 	res, err := n.client.Do(req)
 	if err != nil {
 		return 0, ""

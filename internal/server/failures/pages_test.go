@@ -16,7 +16,7 @@ import (
 // the server's memory that the test allows.
 const (
 	bigMessages = 80
-	bigSize     = 1_000_000 // bytes of each
+	bigSize     = 1_000_000 // bytes of each message
 	pageBound   = 4 << 20   // most bytes of content in a page
 	mostGrowth  = 50_000_000
 )
@@ -56,7 +56,7 @@ func TestBigPages(t *testing.T) {
 		}
 	}
 	before := n.memory(t, "VmRSS")
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // resets VmHWM
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // resets VmHWM, the peak of resident memory
 		t.Fatal(err)
 	}
 	begin, pages, most := time.Now(), 0, 0

@@ -48,10 +48,10 @@ func TestIssuingUnderLoad(t *testing.T) {
 // issuing is the state of TestIssuingUnderLoad for one server or for two.
 type issuing struct {
 	*tokenRounds
-	connections []*node // one for each connection, of all servers in turn
+	connections []*node // the server of each connection; the servers take turns
 	checks      sync.WaitGroup
-	before      atomic.Int64 // tokens of requests that began before the answer
-	late        atomic.Int64 // requests that began after it
+	before      atomic.Int64 // tokens from requests that began before the response to the rotation or revocation
+	late        atomic.Int64 // requests that began after that response
 }
 
 // issuedToken is a token that a server has issued.

@@ -52,7 +52,7 @@ func TestSteadyMemory(t *testing.T) {
 		})
 	}
 	began := time.Now()
-	var most [3]int64 // of each third, in bytes
+	var most [3]int64 // most resident memory in each third of the time, in bytes
 	for ; ctx.Err() == nil; waitFor(ctx, span/300) {
 		third := min(int(3*time.Since(began)/span), 2)
 		most[third] = max(most[third], n.figures(t).resident)
@@ -66,7 +66,7 @@ func TestSteadyMemory(t *testing.T) {
 	if most[2] > steadyLimit {
 		t.Errorf("%d MiB are resident, want at most %d", most[2]>>20, steadyLimit>>20)
 	}
-	if span >= 5*time.Minute && most[2] > most[1]*11/10 { // earlier, caches still fill
+	if span >= 5*time.Minute && most[2] > most[1]*11/10 { // in a shorter run, caches still fill
 		t.Error("the memory grows")
 	}
 }

@@ -29,7 +29,7 @@ import (
 const (
 	atATime   = 50                      // rounds of TestTokensOfTwoServers that run at the same time
 	longest   = 1500 * time.Millisecond // pause between two steps of a round
-	promise   = 2 * time.Second         // after it, a revoked token is invalid on every server
+	promise   = 2 * time.Second         // time after which a revoked token is invalid on every server
 	rotations = 20
 )
 
@@ -56,7 +56,7 @@ func TestTokensOfTwoServers(t *testing.T) {
 			}
 		})
 	}
-	defer running.Wait() // rotate may end the test
+	defer running.Wait() // rotate may end the test while rounds still run
 	r.rotate()
 	running.Wait()
 	t.Logf("%d rounds, %d tokens issued and accepted at once by both servers, %d refused after their end, %d requests of deleted users refused at once; %d rotations on both servers at the same time, %d of them lost",
@@ -68,7 +68,7 @@ type tokenRounds struct {
 	*cluster
 	t                              *testing.T
 	begun, accepted, ended, denied atomic.Int64
-	lost                           int // rotations that another server won
+	lost                           int // rotations that failed because the other server rotated first
 }
 
 // settled repeats a request to a server until the status of the response is not 503, for at most
@@ -133,7 +133,7 @@ func (r *tokenRounds) round() {
 	}
 	id, first := made.Identity.ID, made.AccessToken.Token
 	path := "/identities/" + url.PathEscape(id)
-	r.mustAccept(first, "the first token") // from here on both servers know the user
+	r.mustAccept(first, "the first token") // both servers have the user in their caches from here on
 	pause()
 	if status, answer := r.settled(a, r.key, "POST", path+"/:revokeAccessTokens"+identity, "", nil); status != 204 {
 		r.t.Errorf("revoke: %d %s", status, answer)
@@ -256,7 +256,7 @@ func (n *node) operate(method, path string) (status int, answer []byte) {
 	}
 	err := read()
 	for began := time.Now(); err != nil && time.Since(began) < 20*time.Second; err = read() {
-		time.Sleep(20 * time.Millisecond) // a server writes the file after it has answered the first requests
+		time.Sleep(20 * time.Millisecond) // a server may answer requests before it writes the file
 	}
 	if err != nil {
 		return 0, []byte(err.Error())

@@ -69,7 +69,7 @@ func TestUnusableDatabases(t *testing.T) {
 	u.fails("an encoding of few letters", u.url("", "", u.newDatabase(`ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`), ""), false,
 		`has the encoding LATIN1, which cannot hold all texts.`, "Make one that can: CREATE DATABASE ")
 
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // the system takes its connections
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // the system accepts connections, but no program answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +101,9 @@ func TestUnusableDatabases(t *testing.T) {
 type unusable struct {
 	*cluster
 	t       *testing.T
-	address string // of the real PostgreSQL, for its superuser
-	stamp   int64  // is in the names of databases and roles
-	made    int    // databases
+	address string // address of the real PostgreSQL, with its superuser
+	stamp   int64  // makes the names of databases and roles unique
+	made    int    // number of databases that the test has created
 }
 
 func (u *unusable) parsed() *url.URL {
@@ -156,9 +156,9 @@ func (u *unusable) newDatabase(options string) (name string) {
 	return name
 }
 
-// fails starts a server on a database and checks its message. The message must contain what, the
-// reason, in which HOST stands for the host of the real PostgreSQL. Its advice must begin with
-// next.
+// fails starts a server on a database and checks its message. The first line of the message must
+// contain what, in which HOST stands for the host of the real PostgreSQL, and its second line
+// must begin with next. If doctor is true, confab doctor must print what too.
 func (u *unusable) fails(name, address string, doctor bool, what, next string) {
 	u.t.Helper()
 	what = strings.ReplaceAll(what, "HOST", u.parsed().Host)
@@ -234,7 +234,7 @@ func (u *unusable) admit(locked, barred string) {
 			u.t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // it reads the file when it comes to it
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // PostgreSQL reads the file some time after pg_reload_conf
 		conn, err := pgx.Connect(u.t.Context(), u.url(barred, "", "postgres", ""))
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) {
