@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// keeping marks the rewrites of a change: the rows that they replace are kept for those who
-// have left.
+// keeping sets Keep in all rewrites of c and returns c. The store then keeps the replaced rows
+// for members who have left the thread.
 func keeping(c *core.Change) *core.Change {
 	for i := range c.Rewrites {
 		c.Rewrites[i].Keep = true
@@ -64,8 +64,8 @@ func supersededThreads(t rapid.TB, s core.Store, limit int) (all []string) {
 	}
 }
 
-// testSupersededThreads keeps versions in several threads. They are listed thread by thread, and
-// those of one thread without those of others.
+// testSupersededThreads keeps superseded versions of messages in several threads. It checks the
+// list of these threads, the number of versions in all threads, and the versions of each thread.
 func testSupersededThreads(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -76,7 +76,7 @@ func testSupersededThreads(t *testing.T, e Engine) {
 		one, two := send(id, 1, ann, "", "one"), send(id, 1, ann, "", "two")
 		apply(t, s, start, create(id, "", ann), one, two)
 		if i == 2 {
-			continue // has no superseded versions
+			continue // this thread has no superseded versions
 		}
 		threads = append(threads, id)
 		apply(t, s, start+10, keeping(edit(id, 1, one.Messages[0], "edited")), keeping(edit(id, 1, two.Messages[0], "edited")))
@@ -129,19 +129,19 @@ func testSuperseded(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
 	one, two := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two")
-	apply(t, s, start, create(a, "", ann, bob, eve), one, two, send(a, 1, ann, "", "three")) // sequences 1 to 5
+	apply(t, s, start, create(a, "", ann, bob, eve), one, two, send(a, 1, ann, "", "three")) // writes the sequences 1 to 5
 	first, second := one.Messages[0], two.Messages[0]
-	apply(t, s, start+10, leaves(load(t, s, a), bob)) // 6
+	apply(t, s, start+10, leaves(load(t, s, a), bob)) // sequence 6
 
-	editFirst := keeping(edit(a, 2, first, "one, edited")) // 7
+	editFirst := keeping(edit(a, 2, first, "one, edited")) // sequence 7
 	apply(t, s, start+20, editFirst)
-	apply(t, s, start+30, leaves(load(t, s, a), eve)) // 8
+	apply(t, s, start+30, leaves(load(t, s, a), eve)) // sequence 8
 	// Eve has left after the first edit, so she must see the edited text. Neither Eve nor Bob
 	// may see the edit that follows.
-	again := keeping(edit(a, 3, editFirst.Rewrites[0].Message, "one, edited again")) // 9
-	deleted := keeping(remove(a, 3, second))                                         // 10
+	again := keeping(edit(a, 3, editFirst.Rewrites[0].Message, "one, edited again")) // sequence 9
+	deleted := keeping(remove(a, 3, second))                                         // sequence 10
 	apply(t, s, start+40, again, deleted)
-	unseen := edit(a, 3, again.Rewrites[0].Message, "one, a third time") // 11
+	unseen := edit(a, 3, again.Rewrites[0].Message, "one, a third time") // sequence 11
 	apply(t, s, start+50, unseen)
 
 	check := func(when string) {
@@ -175,7 +175,7 @@ func testSuperseded(t *testing.T, e Engine) {
 	}
 
 	// All versions of a message become tombstones when it is deleted.
-	apply(t, s, start+60, remove(a, 3, unseen.Rewrites[0].Message)) // 12
+	apply(t, s, start+60, remove(a, 3, unseen.Rewrites[0].Message)) // sequence 12
 	mustEqual(t, "what bob sees of two deleted messages", seen(t, s, a, bob, 2)[2:4], []string{`4 ""`, `3 ""`})
 	mustEqual(t, "what eve sees of them", seen(t, s, a, eve, 2)[1], `7 ""`)
 	var keys []core.SupersededKey

@@ -119,13 +119,13 @@ type history struct {
 
 	mu          sync.Mutex // guards the fields below
 	threads     map[string]*threadHistory
-	generations map[string][]uint64 // by user, in the order of writing
+	generations map[string][]uint64 // generations that were written for each user, in order
 	statuses    map[core.Status]int
 }
 
 type threadHistory struct {
 	applied []*core.Change
-	events  uint64 // the greatest number that was acknowledged
+	events  uint64 // greatest event number that was acknowledged
 }
 
 // These numbers of threads and users are small, so that the writers often conflict.
@@ -171,8 +171,8 @@ func (h *history) run(operations int) {
 }
 
 // historyWriter writes the changes of one lane, a queue, of one store. It computes changes from
-// rows that it has cached. It reads a row again only after a stale outcome, and then not
-// always.
+// rows that it has cached. After a stale outcome it usually drops the rows from its cache and
+// reads them again, but sometimes it continues with the outdated rows.
 type historyWriter struct {
 	*history
 	store    core.Store
@@ -180,7 +180,7 @@ type historyWriter struct {
 	random   *rand.Rand
 	at       int64
 	seen     map[string]*core.Thread
-	messages map[string][]core.Message // as they were when this writer wrote them
+	messages map[string][]core.Message // the messages of each thread as this writer wrote them
 	users    map[string]core.User
 }
 
@@ -269,7 +269,7 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 		if m := th.Member(who); m != nil && m.Present() {
 			return leaves(th, who)
 		}
-		return create(id, "key", who) // a replay, if the thread exists
+		return create(id, "key", who) // if the thread exists, the store returns the stored answer
 	case 7, 8:
 		return withRoster(send(id, th.Revision, who, fmt.Sprint("token ", w.random.IntN(20)), fmt.Sprint("once ", w.random.Int())), th)
 	default:
@@ -309,7 +309,7 @@ func (w *historyWriter) note(changes []*core.Change, rs []core.Outcome, before m
 			put := c.PutUsers[0]
 			w.users[put.ID] = put
 			w.generations[put.ID] = append(w.generations[put.ID], put.Generation)
-		case len(c.Events) > 0: // a receipt for an older message has none
+		case len(c.Events) > 0: // a receipt for an older message has no events, and is not replayed
 			th := w.threads[c.Thread]
 			if th == nil {
 				th = &threadHistory{}
