@@ -31,7 +31,7 @@ import (
 // invalid.
 type Config struct {
 	Dev  bool
-	Data string // an absolute path, or Memory
+	Data string // absolute path of the data folder, or Memory
 
 	Database string // postgres://..., which may hold a password; empty selects the embedded store
 
@@ -40,7 +40,7 @@ type Config struct {
 	ListenOps  string // host:port of metrics and health, or empty: off
 
 	ListenAdmin        string // host:port of the operator's API and console, or empty: off; with TLS if other machines can reach it
-	ViewerSecret       string // what viewers of the operator's API send, or empty: there are none
+	ViewerSecret       string // the secret that viewers of the operator's API send, or empty if there are no viewers
 	AdminReadsMessages bool   // the operator's API shows the content of messages
 	Pprof              bool   // ListenOps serves profiles too
 
@@ -50,7 +50,7 @@ type Config struct {
 	CORSOrigins     []string // origins of web pages that may use the API, AnyOrigin or LoopbackOrigins
 
 	Web         Web    // the listeners that serve the chat page
-	WebTokenURL string // from which the chat page gets its user's token, or empty
+	WebTokenURL string // the URL from which the chat page gets its user's token, or empty
 
 	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
 
@@ -65,31 +65,31 @@ type Config struct {
 
 	HTMLImages bool // keep images with an https address in HTML messages
 
-	NewerVersions bool // answer api-versions that are newer than all known ones as the newest known one
+	NewerVersions bool // treat an api-version that is newer than all known ones as the newest known one
 	RepeatSends   RepeatSends
 
 	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
-	MaxBodySize     int64 // bytes
-	MaxContent      int   // bytes of a message's content; 0: what the profile allows
-	MaxParticipants int   // of a thread; 0: what the profile allows
+	MaxBodySize     int64 // most bytes of a request body
+	MaxContent      int   // most bytes of a message's content; 0 means the limit of the profile
+	MaxParticipants int   // most participants of a thread; 0 means the limit of the profile
 	WrittenPerHour  int64 // bytes that a user may write in an hour in the profile fair; 0: any number
-	AnswerMemory    int64 // bytes of large answers in progress
-	ThreadCache     int64 // bytes
+	AnswerMemory    int64 // most bytes of large responses in progress
+	ThreadCache     int64 // most bytes of the cache of threads
 	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
-	LiveQueue       int64 // bytes of events that wait for live connections
+	LiveQueue       int64 // most bytes of events that wait for live connections
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
-	EventsKept      int           // days
-	AuditKept       int           // days
+	EventsKept      int           // days for which events are kept
+	AuditKept       int           // days for which audit rows are kept
 	ShutdownDelay   time.Duration // between SIGTERM and the end of the listeners; 0: none
 	ShutdownTimeout time.Duration
 
 	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
 	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
 
-	values map[string]value // by setting; the text of a secret is dropped
-	files  []string         // of settings and secrets that were read
+	values map[string]value // the value of each setting; a secret has no text
+	files  []string         // paths of the files with settings and secrets that were read
 }
 
 // Memory is the value of Config.Data for a server that keeps all data in memory and loses
@@ -138,7 +138,7 @@ type AccessLog string
 
 const (
 	AccessAll    AccessLog = "all"
-	AccessErrors AccessLog = "errors" // with a status of 400 and above, or without an answer
+	AccessErrors AccessLog = "errors" // requests with a status of 400 or above, and requests without an answer
 	AccessOff    AccessLog = "off"
 )
 
@@ -147,8 +147,8 @@ const (
 type RepeatSends string
 
 const (
-	RepeatsByRequestID RepeatSends = "by-request-id" // by its x-ms-client-request-id and command, or by its token
-	RepeatsByToken     RepeatSends = "by-token"      // by its repeatability-request-id
+	RepeatsByRequestID RepeatSends = "by-request-id" // a repeat has the same x-ms-client-request-id and command, or the same token
+	RepeatsByToken     RepeatSends = "by-token"      // a repeat has the same repeatability-request-id
 )
 
 // InMemory reports whether the server keeps its data in memory only.
@@ -184,7 +184,7 @@ func (c Config) Origin(setting string) string { return c.values[setting].origin 
 type Shown struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
-	Origin string `json:"origin"` // as from Config.Origin
+	Origin string `json:"origin"` // the source, as Config.Origin returns it
 }
 
 // Shown returns all settings and their origins. Secrets are hidden.

@@ -32,7 +32,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("settings", "config", c, "key", c.AccessKey, "other", []any{c.AccessKey})
 	}
-	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // a field whose methods fmt may not call
+	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // fmt cannot call the methods of an unexported field
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,8 @@ package config
 
 import "cmp"
 
-// Explained is a setting with its value, where that comes from, and what the setting is for.
+// Explained is a setting with its value, the source of the value, and the purpose of the
+// setting.
 type Explained struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`  // "hidden" for a secret that is set

@@ -99,7 +99,7 @@ type loader struct {
 	in     Input
 	values map[string]value
 	errs   []error
-	files  []string // that were read
+	files  []string // paths of the files that were read
 	found  bool     // the file of settings is a confab.yaml that no flag and no variable names
 }
 
@@ -392,12 +392,12 @@ func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key
 		l.errs = append(l.errs, err)
 		return
 	}
-	for _, key := range k.Keys() { // sorted
+	for _, key := range k.Keys() { // in alphabetical order
 		s, file, ok := find(key)
 		switch v := k.Get(key); {
 		case !ok:
 			l.unknown(key, from, origin(key))
-		case v == nil || !l.reads(s): // nil: a key of a file without a value
+		case v == nil || !l.reads(s): // nil is a key without a value in a file
 		default:
 			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), goos: runtime.GOOS, found: from == fromFile && l.found})
 		}

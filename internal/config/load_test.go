@@ -431,7 +431,7 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 		{[]string{"--dev", "--listen=0.0.0.0:8443"}, own[1:], "listen"},
 		{[]string{"--dev", "--listen=0.0.0.0:8443", "--listen-http=:8080"}, own, ""},
 		{[]string{"--dev", "--listen=127.0.0.2:8443", "--listen-http=[::1]:8080"}, nil, ""},
-		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // its keys are random
+		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // allowed: a server that is not a development server makes random keys
 	} {
 		_, _, err := place{flags: tt.flags, env: tt.env}.load(t)
 		if tt.refused == "" {
@@ -467,7 +467,7 @@ func TestFoundFiles(t *testing.T) {
 		}
 		yaml := s.Name + ": " + text
 		other := ""
-		switch s.Name { // which are set together or not at all
+		switch s.Name { // these settings must be set together
 		case "tls-cert":
 			other = "--tls-key=k"
 		case "tls-key":
@@ -497,7 +497,7 @@ func TestFoundFiles(t *testing.T) {
 			if what == "production" && s.Name == "record" { // refused for another reason: see TestRefused
 				continue
 			}
-			if what == "a better flag" && s.Secret { // which has no flag
+			if what == "a better flag" && s.Secret { // a secret has no flag
 				p = place{flags: []string{"--dev", other}, env: []string{EnvName(s.Name) + "=" + text}, yaml: yaml}
 			}
 			if _, _, err := p.load(t); err != nil {
@@ -560,7 +560,7 @@ func TestBodySize(t *testing.T) {
 	}{
 		{nil, 1 << 20},
 		{map[string]string{"max-content": "1MiB"}, 6<<20 + 64<<10},
-		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // its content is 1 MiB
+		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // the content of a message may have 1 MiB
 		{map[string]string{"max-content": "200KiB"}, 6*200<<10 + 64<<10},
 		{map[string]string{"max-content": "1MiB", "max-body-size": "2MiB"}, 2 << 20},
 		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // less than the content of the profile

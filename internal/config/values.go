@@ -37,10 +37,10 @@ const (
 type value struct {
 	text   string
 	source source
-	origin string // as returned by Config.Origin
+	origin string // the source in words, as Config.Origin returns it
 	dir    string // base folder of a relative path
 	home   string // replaces a leading ~ in a path
-	found  bool   // it is from a confab.yaml that no flag and no variable names
+	found  bool   // the value is from a confab.yaml that no flag and no variable names
 	goos   string // runtime.GOOS
 	inFile bool   // the text comes from a file that the setting names
 }
@@ -170,7 +170,7 @@ func setViewerSecret(c *Config, v value) error {
 		return nil
 	}
 	if len(v.text) < minSecret || strings.ContainsFunc(v.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // without its text
+		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // the error does not repeat the secret
 	}
 	c.ViewerSecret = v.text
 	return nil
@@ -213,7 +213,7 @@ func setCORSOrigins(c *Config, v value) error {
 		}
 		switch {
 		case text == "":
-		case text == "*": // needs quotes in YAML, so it is not the documented value
+		case text == "*": // accepted but not documented, because YAML needs quotes around it
 			c.CORSOrigins = append(c.CORSOrigins, AnyOrigin)
 		case text == AnyOrigin, text == LoopbackOrigins:
 			c.CORSOrigins = append(c.CORSOrigins, text)
@@ -234,7 +234,8 @@ func setWeb(c *Config, v value) error {
 	return bad(v, "does not say where the chat page is", "write on, off or auto")
 }
 
-// setWebTokenURL accepts no address of IPv6, because a Content-Security-Policy cannot name one.
+// setWebTokenURL sets the URL from which the chat page gets its user's token. It refuses an
+// IPv6 address, because a Content-Security-Policy cannot name one.
 func setWebTokenURL(c *Config, v value) error {
 	if v.text == "" {
 		return nil
@@ -242,7 +243,7 @@ func setWebTokenURL(c *Config, v value) error {
 	const write = "write an https URL, such as https://app.example.com/chat-token, or an http URL of this machine"
 	u, err := url.Parse(v.text)
 	if err != nil {
-		return problem{"it is not a URL", write} // err may repeat a password
+		return problem{"it is not a URL", write} // leave out err, which may contain a password
 	}
 	_, valid := hosts.ParseHost(u.Host)
 	switch {
