@@ -8,8 +8,8 @@ import (
 
 // Database holds the figures of the PostgreSQL database and of the connections to it.
 type Database struct {
-	Up                      bool // it answers and takes writes
-	Open, Idle, InUse, Most int  // connections; Open includes those that are being made
+	Up                      bool // the database answers and accepts writes
+	Open, Idle, InUse, Most int  // numbers of connections; Open includes those that are being opened
 	Waits                   uint64
 	Waited                  time.Duration
 }

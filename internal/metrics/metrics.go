@@ -18,7 +18,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
-	answers  sync.Map // from answer to *answerMetrics
+	answers  sync.Map // maps each answer to its *answerMetrics
 	refusals *prometheus.CounterVec
 	batches  prometheus.Histogram
 	commits  prometheus.Histogram
@@ -26,7 +26,7 @@ type Metrics struct {
 
 // Storage holds the figures of the embedded store engine.
 type Storage struct {
-	DiskBytes    float64 // taken on disk now, with what is only reserved, as du counts it
+	DiskBytes    float64 // bytes on disk now as du counts them, including reserved space
 	FreeBytes    float64 // free on the disk now
 	FloorBytes   float64 // free space below which writes are refused
 	BelowFloor   float64 // 1 while writes are refused, else 0
@@ -73,7 +73,7 @@ func New(version string, storage func() Storage) *Metrics {
 type Sweep struct {
 	Kind                string
 	Turns, Done, Failed uint64 // since the start
-	Waiting             int    // threads or users that have failed and wait until they are tried again
+	Waiting             int    // threads or users whose work has failed and will be tried again
 }
 
 // Sweeps registers the metrics of background work. It calls sweeps at each scrape.
@@ -84,14 +84,14 @@ type Live struct {
 	Sessions int               // open now
 	Queued   int64             // bytes that wait for slow connections
 	Behind   time.Duration     // how far the server is behind the event log
-	Opened   map[string]uint64 // since the start, by protocol
-	Events   map[string]uint64 // written, by protocol
-	Ended    map[string]uint64 // by reason
-	Refused  map[string]uint64 // by reason
-	Gaps     map[string]uint64 // by reason
+	Opened   map[string]uint64 // connections opened since the start, by protocol
+	Events   map[string]uint64 // events written to clients since the start, by protocol
+	Ended    map[string]uint64 // connections ended since the start, by reason
+	Refused  map[string]uint64 // connections refused since the start, by reason
+	Gaps     map[string]uint64 // gaps in the events of clients since the start, by reason
 	Dropped  uint64            // queues dropped, because they were full
 	CatchUps uint64            // times that connections read missed events from the store
-	Waiting  int               // connections that wait until they may do so
+	Waiting  int               // connections that wait for their turn to read missed events
 }
 
 // Live registers the metrics of the connections on which clients receive live events. It calls
@@ -144,8 +144,8 @@ func (m *Metrics) Failed(kind string, count func() uint64) {
 
 // Official holds the figures of the clients that receive live events by the official protocol.
 type Official struct {
-	Endpoints int    // in memory now
-	Forgotten uint64 // sockets of which nobody knew what the client has answered
+	Endpoints int    // number of endpoints in memory now
+	Forgotten uint64 // sockets opened without knowing which events the client had answered
 	Unhandled uint64 // events that a client had no handler for
 	Again     uint64 // events that were written twice to a socket
 }
@@ -169,7 +169,7 @@ func (m *Metrics) Official(official func() Official) {
 type Certificate struct {
 	Name string // "authority", "server"
 	Ends time.Time
-	Soon bool // it ends within the time for which the server warns, or has ended
+	Soon bool // the certificate expires so soon that the server warns, or has expired
 }
 
 // Certificates registers the metrics of certificates. It calls certificates at each scrape.
@@ -250,7 +250,8 @@ func (m *Metrics) Handler() http.Handler {
 // function once per scrape.
 type liveCollector func() Live
 
-// The metrics of live connections. label is the name of the label of those that have one.
+// The metrics of live connections. The string label is the name of the label of the metrics
+// that have one.
 var (
 	liveSessions = desc("confab_live_sessions", "Live connections that are open.")
 	liveQueued   = desc("confab_live_queued_bytes", "Bytes of events that wait for slow live connections.")
