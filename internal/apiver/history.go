@@ -17,47 +17,47 @@ var history = map[*List]map[Feature][]Span{
 		// Identifiers
 		"flat ids":              {{Until: "2021-01-27-preview4"}}, // users are strings, such as senderId
 		"identifier models":     {{Since: "2021-01-27-preview4"}}, // users are CommunicationIdentifierModel
-		"kinds":                 {{Since: "2023-07-01-preview"}},  // of identifiers
+		"kinds":                 {{Since: "2023-07-01-preview"}},  // identifiers have the member kind
 		"Teams apps":            {{Since: "2024-03-07"}},
 		"Teams extension users": {{Since: "2025-03-15"}},
 		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
 
 		// Threads and participants
-		"participants by id":       {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}},                        // in the path of a removal
-		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},                                 // the name of a header
-		"repeatability-request-id": {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the same header
-		"errors object":            {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},                        // errors.invalidParticipants
-		"invalid participants":     {{Since: "2021-03-01-preview5"}},                                                      // invalidParticipants without errors around it
-		"thread metadata": { // and metadata of participants
+		"participants by id":       {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}},                        // the path of a removal has the participant's id
+		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},                                 // the name of the header with the idempotency token
+		"repeatability-request-id": {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the name of the same header at other versions
+		"errors object":            {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},                        // refused participants are in errors.invalidParticipants
+		"invalid participants":     {{Since: "2021-03-01-preview5"}},                                                      // refused participants are in invalidParticipants
+		"thread metadata": { // metadata of threads and of participants
 			{Since: "2023-07-01-preview", Until: "2023-11-07"},
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
 			{Since: "2024-03-15-preview"},
 		},
-		"roles":              {{Since: "2021-10-01-preview7", Until: "2023-04-01-preview"}}, // of participants, and the route that updates a participant
+		"roles":              {{Since: "2021-10-01-preview7", Until: "2023-04-01-preview"}}, // roles of participants, and the route that updates a participant
 		"retention":          {{Since: "2024-03-15-preview"}},
 		"messaging policies": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Messages
 		"message metadata":  {{Since: "2021-04-05-preview6"}},
-		"typing names":      {{Since: "2021-04-05-preview6"}}, // the body of a typing notification
+		"typing names":      {{Since: "2021-04-05-preview6"}}, // a typing notification has a body with the sender's name
 		"attachments":       {{Since: "2023-04-01-preview"}},
-		"content types":     {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // of attachments
-		"images":            {{Since: "2024-03-15-preview", Until: "2025-03-15"}}, // their routes, and attachments of messages that are sent or edited
+		"content types":     {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // attachments have a content type
+		"images":            {{Since: "2024-03-15-preview", Until: "2025-03-15"}}, // the routes of images, and attachments in requests that send or edit a message
 		"policy violations": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Errors
-		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go
-		"flat errors":               {{Until: "2020-11-01-preview3"}},                               // error bodies have no key
-		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}}, // the key in error bodies is Error
+		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // a thread that does not exist gets the same 403 as a thread that the caller is not in
+		"flat errors":               {{Until: "2020-11-01-preview3"}},                               // the body of an error is the error itself, without a member around it
+		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}}, // the member around an error is named Error instead of error
 		"ChatError bodies":          {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
 	Identity: {
 		"flat identities":   {{Until: "2021-02-22-preview1"}}, // the routes and the bodies of the administration packages
 		"nested identities": {{Since: "2021-02-22-preview1"}},
-		"Teams tokens":      {{Since: "2021-03-31-preview1", Until: "2022-06-01"}}, // exchanged by a body that has only the token
+		"Teams tokens":      {{Since: "2021-03-31-preview1", Until: "2022-06-01"}}, // a request that exchanges a Teams token has only the token in its body
 		"Teams exchange":    {{Since: "2022-06-01"}},
-		"token lifetime":    {{Since: "2022-10-01"}}, // expiresInMinutes
+		"token lifetime":    {{Since: "2022-10-01"}}, // the field expiresInMinutes
 		"custom ids":        {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
 		"Entra access":      {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
 		"Teams Phone":       {{Since: "2025-03-02-preview"}},
