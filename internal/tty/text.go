@@ -15,8 +15,8 @@ import (
 const dots = "..."
 
 const (
-	nonJoiner      = '\u200c' // of Persian words
-	joiner         = '\u200d' // of emoji
+	nonJoiner      = '\u200c' // separates letters in Persian words
+	joiner         = '\u200d' // joins several emoji into one
 	emojiVariation = '\ufe0f' // makes an emoji of the character before it
 )
 
@@ -117,7 +117,7 @@ func Cut(s string, columns int) string {
 			cut = true
 			b.WriteString(dots)
 		}
-		if !cut || colourCode(s) > 0 { // a colour must end
+		if !cut || colourCode(s) > 0 { // keep colour codes after the cut, so that the colour ends
 			b.WriteString(s[:size])
 		}
 		s = s[size:]
@@ -182,7 +182,7 @@ func colourCode(s string) int {
 
 func columnsOf(r rune) int {
 	switch {
-	case r < 0x300: // among them control characters, which Clean replaces
+	case r < 0x300: // includes control characters, which Clean replaces
 		return 1
 	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
 		return 0

@@ -19,7 +19,7 @@ import (
 // Screen describes the output of a command. The zero value stands for a file or a pipe: lines
 // of any length, without colours.
 type Screen struct {
-	Columns int  // of a line; 0 means that lines are not cut
+	Columns int  // most columns of a line; 0 means that lines are not cut
 	Colour  bool // colours may be used
 }
 
