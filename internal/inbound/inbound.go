@@ -45,7 +45,7 @@ func respelled(raw string, names []string) url.Values {
 // or name if there is none.
 func spelled(name string, names []string) string {
 	for _, n := range names {
-		if len(n) == len(name) && strings.EqualFold(n, name) { // a letter outside of ASCII that folds to one in it is longer
+		if len(n) == len(name) && strings.EqualFold(n, name) { // the length excludes letters outside ASCII that fold to an ASCII letter: they take more bytes
 			return n
 		}
 	}
