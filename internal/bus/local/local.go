@@ -14,7 +14,7 @@ import (
 type Bus struct {
 	mu    sync.RWMutex // guards subs
 	subs  map[*subscription]struct{}
-	count atomic.Int64 // of subs
+	count atomic.Int64 // number of elements in subs
 }
 
 var _ core.Bus = (*Bus)(nil)
