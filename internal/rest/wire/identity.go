@@ -58,7 +58,8 @@ type CommunicationIdentityAccessToken struct {
 	ExpiresOn string `json:"expiresOn"`
 }
 
-// TeamsUserAccessTokenRequest is the body of :exchangeAccessToken before it had an app and a user.
+// TeamsUserAccessTokenRequest is the body of :exchangeAccessToken at the api-versions in which the
+// body has no app and no user.
 type TeamsUserAccessTokenRequest struct {
 	Token string `json:"token"`
 }

@@ -17,7 +17,7 @@ type plan struct {
 }
 
 type field struct {
-	index    int    // in the struct
+	index    int    // index of the field in the struct
 	key      string // `"name":`
 	omitZero bool
 	required bool

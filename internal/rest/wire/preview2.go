@@ -15,7 +15,8 @@ import (
 // content of a message is a string, and an answer has a status for each member.
 
 // Member is a member of a thread or of a request to add members. The member may read messages
-// since ShareHistoryTime. What an absent one means differs between the two requests.
+// since ShareHistoryTime. If ShareHistoryTime is absent, the member may read the whole history
+// in a CreateThreadWithMembersRequest, and messages from now on in an AddMembersRequest.
 type Member struct {
 	ID               string `json:"id" required:"true"`
 	DisplayName      string `json:"displayName,omitzero"`
@@ -45,8 +46,8 @@ type MultiStatus struct {
 	MultipleStatus []IndividualStatus `json:"multipleStatus"`
 }
 
-// IndividualStatus says what became of a member or of the new thread. Message is empty if it was
-// added or created.
+// IndividualStatus is the outcome for one member or for the new thread. Message is empty if the
+// member was added or the thread was created.
 type IndividualStatus struct {
 	ID         string `json:"id"`
 	StatusCode int32  `json:"statusCode"`
