@@ -53,7 +53,7 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 // unsigned returns a field of an integer. It is stored as a uvarint in a value, and as a bigint
 // in PostgreSQL.
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
-	width := binary.Size(V(0)) // of a key
+	width := binary.Size(V(0)) // number of bytes of the integer in a key
 	return Field[T]{
 		put: func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
 		get: func(r *reader, row *T) { *at(row) = V(r.unsigned()) },
@@ -165,9 +165,9 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 }
 
 // list returns a field of a slice. It is stored as the number of entries, then the fields of
-// each entry. An empty slice is read as none, which is nil or an empty slice. If none is nil,
-// an empty slice is NULL in PostgreSQL. Later formats cannot add fields to an entry, because
-// entries have no format number.
+// each entry. An empty slice is read as the argument none: nil or an empty slice. If none is
+// nil, an empty slice is NULL in PostgreSQL. Later formats cannot add fields to an entry,
+// because entries have no format number.
 func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		es := *at(row)

@@ -7,10 +7,10 @@ import (
 
 // Kind is the schema of one kind of row. T is the type of a row, its key included.
 type Kind[T any] struct {
-	Name   string     // for errors
+	Name   string     // name of the kind in errors
 	Key    []Field[T] // the primary key; not in the value
-	Fields []Field[T] // of the value, in this order
-	format byte       // that Encode writes; the greatest that Decode reads
+	Fields []Field[T] // the fields in the value, in this order
+	format byte       // the format that Encode writes, and the greatest that Decode reads
 	// textLast is true if the last field of the key is a text. In a key this field does not end
 	// with a zero byte, unlike the texts before it.
 	textLast bool

@@ -383,7 +383,7 @@ var (
 		unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
 		append([]Field[core.ThreadSuperseded]{
 			unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
-		}, lift(slices.Concat(messageFirst[1:], messageRest), func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // without the id
+		}, lift(slices.Concat(messageFirst[1:], messageRest), func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // messageFirst[0] is the message's id, which is in the key
 	ThreadAnswer = within(Answer, func(r *core.ThreadAnswer) *core.CreateAnswer { return &r.CreateAnswer },
 		text("thread", func(r *core.ThreadAnswer) *string { return &r.Thread }))
 	ThreadReceipt = within(Receipt, func(r *core.ThreadReceipt) *core.Receipt { return &r.Receipt },

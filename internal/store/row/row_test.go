@@ -31,9 +31,9 @@ type sample struct {
 	kind, name string
 	format     byte
 	newest     byte   // format of the kind
-	value      []byte // as this version writes the row
+	value      []byte // the row as this version encodes it
 	read       func(value []byte) (any, error)
-	again      func(value []byte) ([]byte, error) // decodes and encodes
+	again      func(value []byte) ([]byte, error) // decodes a value and encodes the row again
 	want       any
 }
 
@@ -368,7 +368,8 @@ func TestMessageHeader(t *testing.T) {
 	if err := Message.FillFirst(MessageHeader, value[:len(value)-3], &got); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("the header reads as %+v, %v; want %+v", got, err, want)
 	}
-	// Up to the sender, the row has a text, which must be read although what follows is damaged.
+	// The fields up to the sender include a text, which must be read although later fields are
+	// damaged.
 	want.DeletedOn, want.Sender = 5, "8:acs:ann"
 	long := want
 	long.Content = "not read"
@@ -391,7 +392,7 @@ func TestLeftColumns(t *testing.T) {
 			var got core.Member
 			for _, i := range order {
 				value := columns[i].Value(&want)
-				if on, ok := value.(*int64); ok { // as the driver does with pointers
+				if on, ok := value.(*int64); ok { // store the value as the driver does for a pointer
 					if value = nil; on != nil {
 						value = *on
 					}
