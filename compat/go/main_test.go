@@ -172,8 +172,8 @@ func serverNow(t *testing.T) time.Time {
 	return told.Now
 }
 
-// fault adds a fault, which is described in JSON and makes requests fail, to the server. When the
-// test ends, it removes the fault.
+// fault makes the server fail some requests: body describes in JSON which requests fail and how.
+// At the end of the test, fault removes all faults from the server.
 func fault(t *testing.T, body string) {
 	t.Helper()
 	dev(t, http.MethodPost, "/dev/faults", body)

@@ -118,8 +118,8 @@ func TestListMessages(t *testing.T) {
 
 // TestSendIsNeverDoubled makes the server lose the response to a request that sends a message. If
 // the server has announced that it recognizes repeated sends, the client retries and the message is
-// stored once. In the first request of a client, before any announcement, the error is
-// ErrUnknownFate.
+// stored once. If the first request of a client loses its response, the client returns
+// ErrUnknownFate, because it has not seen the announcement yet.
 func TestSendIsNeverDoubled(t *testing.T) {
 	ann := newPerson(t, "Ann")
 	thread := newThread(t, ann) // its response announces idempotent sends
