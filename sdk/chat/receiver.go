@@ -21,7 +21,7 @@ const (
 	// server. It is three times the interval of heartbeats (docs/events.md).
 	silence = 45 * time.Second
 
-	// renewBefore is how long before the expiry of its token a stream is replaced by one with a new
+	// renewBefore is how long before its token expires a stream is replaced by a stream with a new
 	// token. The credentials of package communication refresh a token at the same time before its
 	// expiry.
 	renewBefore = 2 * time.Minute
@@ -49,8 +49,8 @@ type receiver struct {
 
 	current *stream
 	next    *stream          // replaces current when it is ready; usually nil
-	renew   <-chan time.Time // when to open next
-	retry   time.Duration    // when to open next again if it fails
+	renew   <-chan time.Time // fires when it is time to open next
+	retry   time.Duration    // how long to wait before next is opened again if it fails
 
 	started  bool  // Started has been yielded
 	failures int   // ends of streams in a row without progress
@@ -138,7 +138,7 @@ func (r *receiver) take(m message) (Event, error) {
 	switch m.event {
 	case "": // a heartbeat
 		r.forgetTyping()
-		if len(r.current.seen) == 0 { // otherwise the stream is at an earlier place than the cursor
+		if len(r.current.seen) == 0 { // otherwise the stream still repeats events from before the cursor
 			r.move(m.id)
 		}
 		return nil, nil
@@ -160,7 +160,7 @@ func (r *receiver) take(m message) (Event, error) {
 	}
 	key := keyOf(event)
 	if _, ok := r.current.seen[key]; ok {
-		delete(r.current.seen, key) // the cursor stays: it may be further than this event
+		delete(r.current.seen, key) // the cursor does not move: it may already be after this event
 		return nil, nil
 	}
 	r.move(m.id)
@@ -252,9 +252,10 @@ func (r *receiver) afterGap() {
 	}
 }
 
-// forgetTyping stops waiting for typing indicators of the previous stream. The current stream
-// repeats such an indicator soon, or never if the server sent it before the current stream was
-// opened. While the stream has events to repeat, a heartbeat does not move the cursor.
+// forgetTyping removes typing indicators from the events that the current stream still has to
+// repeat. The stream repeats an indicator soon, or never if the server sent it before the
+// stream was opened. To wait for it would stop the cursor, because no heartbeat moves the
+// cursor while the stream has events to repeat.
 func (r *receiver) forgetTyping() {
 	for key := range r.current.seen {
 		if key.number == 0 {
@@ -356,7 +357,7 @@ func (r *receiver) judge(err error) error {
 	refused := errors.As(err, &refusal)
 	counts := false
 	switch {
-	case errors.Is(err, pipeline.ErrSameToken): // the token of an open stream is sent again
+	case errors.Is(err, pipeline.ErrSameToken): // the credential still returns the token of the last stream: not a failure that counts
 	case errors.As(err, &bye):
 		if named := byeErrors[bye.reason]; named != nil {
 			return &communication.Error{Op: eventsOperation, Err: named}
@@ -366,7 +367,7 @@ func (r *receiver) judge(err error) error {
 		counts = true
 	case refused && (refusal.StatusCode == http.StatusNotFound || refusal.StatusCode == http.StatusMethodNotAllowed):
 		return pipeline.Named(refusal, ErrNoEventStream)
-	case refused && refusal.StatusCode == http.StatusOK: // it is no event stream
+	case refused && refusal.StatusCode == http.StatusOK: // the response is no event stream
 		counts = true
 	case refused && !pipeline.Temporary(err):
 		return err
@@ -443,7 +444,7 @@ func decodeBye(m frame) error {
 // the error with which the stream ended. Only the receiver uses the other fields.
 type stream struct {
 	out   chan message
-	start string // the cursor at which it begins
+	start string // the cursor after which the stream begins
 	close context.CancelFunc
 	token string    // set by hello; a secret
 	since time.Time // time of hello

@@ -88,7 +88,7 @@ func TestRecordings(t *testing.T) {
 		}
 		for _, e := range readRecording(t, file).Exchanges {
 			if !strings.HasPrefix(e.Request.Path, "/chat/") {
-				continue // the suites created users first, with the identity API
+				continue // skip requests of the identity API, with which the recorded tests created users
 			}
 			operation := e.Request.Method + " " + template(e.Request.Path)
 			model, ok := models[operation]

@@ -17,8 +17,8 @@ const (
 	manyMessages = 200 // the largest page of the service
 )
 
-// moreLooks is the number of pages, beside as many as the first reading took, after which
-// MessagesSince no longer tries to catch up with a thread.
+// moreLooks is the number of pages, in addition to as many as the first reading took, that
+// MessagesSince reads to catch up with a thread that changes. After that it fails.
 const moreLooks = 10
 
 const sinceOperation = "messages since"
@@ -51,15 +51,15 @@ const sinceOperation = "messages since"
 // [Client.Events] reports edits and deletions.
 //
 // MessagesSince yields the first message after it has read all, and holds them in memory meanwhile.
-// So it is not the way to read the history of a large thread: ListMessages is. To begin with the
-// present, take the Version of the first message that ListMessages gives as the first cursor: no
-// message that exists then has a greater ID, and each message that is sent later has. The ID of the
-// first message will not do: it may be an old message that somebody has edited.
+// To read the history of a large thread, use ListMessages instead. To begin with the present, use
+// the Version of the first message that ListMessages returns as the first cursor: no message that
+// exists then has a greater ID, and all messages that are sent later have greater ones. Do not use
+// the ID of that message, which may be an old message that somebody has edited.
 //
-// It sends one request if fewer than 20 messages were sent, edited or deleted since the cursor's
-// message was sent, and two if fewer than 200 were. Messages that become visible later, because a
-// participant is added again with more history, and that are older than the cursor, are not
-// returned: list them.
+// MessagesSince sends one request if fewer than 20 messages were sent, edited or deleted since
+// the cursor's message was sent, and two if fewer than 200 were. If the user is added to the
+// thread again with more history, messages become visible that are older than the cursor.
+// MessagesSince does not return these; ListMessages does.
 //
 // Temporary failures are retried. An error is yielded alone, without any message. MessagesSince
 // fails instead of reading for ever if a hundred or more messages of the thread change during each
@@ -103,11 +103,11 @@ func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Mess
 // past the reader.
 //
 // A page shows the thread at one moment. A message that moves while pages are read gets a sequence
-// above all that the list had at the beginning. So after several pages the reader looks at the top
-// again, until one page reaches down to what it has read before: at the moment of that page, each
-// message was either in it, or has stayed in its place since before it was read there. Each look
-// reads only what has changed since the last one began, so the looks become shorter, unless the
-// thread changes faster than it is read.
+// above all that the list had at the beginning. So after several pages the reader reads the top
+// again, until a single page reaches down to messages that were read before. At the moment of that
+// page, each message was either in the page, or had not moved since the reader read it. Each
+// repetition reads only the messages that have changed since the previous one began, so the
+// repetitions become shorter, unless the thread changes faster than it is read.
 //
 // The query parameter startTime cannot replace this: it has whole seconds, and the times of
 // messages may go back when the clock of a server is set.
@@ -115,7 +115,7 @@ type sinceReader struct {
 	thread *ThreadClient
 	cursor uint64                  // ID after which messages are returned; 0: all
 	read   uint64                  // every message that had a sequence up to this one was read; 0: none
-	found  map[uint64]foundMessage // by ID
+	found  map[uint64]foundMessage // the messages found so far, by ID
 }
 
 type foundMessage struct {
@@ -134,9 +134,9 @@ func (r *sinceReader) readNewest(ctx context.Context) (complete bool, err error)
 	return reached || page.Continuation == "", err
 }
 
-// readDown reads the list from the top down to what was read before, or to the cursor, and returns
-// the number of pages that it took. After one page nothing is left to read. It fails if more than
-// limit pages are necessary.
+// readDown reads the list from the top down to messages that were read before, or to the cursor,
+// and returns the number of pages that it took. If it took one page, nothing is left to read. It
+// fails if more than limit pages are necessary.
 func (r *sinceReader) readDown(ctx context.Context, limit int) (pages int, err error) {
 	var top uint64
 	for p, reached := r.pager(manyMessages), false; p.More() && !reached; pages++ {
@@ -164,12 +164,12 @@ func (r *sinceReader) pager(size int) *Pager[Message] {
 }
 
 // take keeps the messages of a page that were created after the cursor. It returns the highest
-// sequence of the page, and whether the page has reached a message below which nothing is of use:
-// one that was read before, or one that last changed before the cursor's message was sent. The list
-// has the order of versions (docs/contract/chat.md §5.1), so all below have smaller versions, and
-// a message's ID is never greater than its version. The list of a user who has left has an
-// exception that does no harm: a message that was deleted later has a greater version than its
-// place tells.
+// sequence of the page. reached is true if the pages that follow are of no use, because this page
+// has a message that was read before, or one that last changed before the cursor's message was
+// sent. The list has the order of versions (docs/contract/chat.md §5.1), so all messages below
+// have smaller versions, and a message's ID is never greater than its version. The list of a user
+// who has left has one harmless exception: a message that was deleted later has a greater version
+// than its place tells.
 func (r *sinceReader) take(page []Message) (highest uint64, reached bool, err error) {
 	for _, m := range page {
 		id, err1 := strconv.ParseUint(m.ID, 10, 64)

@@ -42,7 +42,7 @@ func newFrameReader(r io.Reader) *frameReader {
 // be lost.
 func (f *frameReader) next() (frame, error) {
 	var m frame
-	var any, data bool // the message has a field, and a field data
+	var any, data bool // any: the message has a field; data: it has a field named data
 	for {
 		line, err := f.line()
 		if err != nil {
@@ -60,7 +60,7 @@ func (f *frameReader) next() (frame, error) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
-		case "": // a comment
+		case "": // a line that begins with a colon is a comment
 			continue
 		case "event":
 			m.event = string(value)
@@ -77,7 +77,7 @@ func (f *frameReader) next() (frame, error) {
 				return frame{}, brokenf("a message has more than %d bytes", maxLine)
 			}
 			m.data, data = append(m.data, value...), true
-		case "retry": // the pauses are those of the client
+		case "retry": // ignored: the client chooses its own pauses
 			continue
 		default:
 			return frame{}, brokenf("a line of %d bytes is none of server-sent events", len(line))
@@ -114,7 +114,7 @@ func (f *frameReader) line() ([]byte, error) {
 		return nil, err
 	}
 	if f.first {
-		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // a byte order mark
+		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // removes a byte order mark at the start of the stream
 	}
 	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
 		return nil, brokenf("a line of %d bytes is no text", len(line))
