@@ -30,9 +30,9 @@ var (
 	ErrUnknownFate = errors.New("the request may have been carried out")
 )
 
-// Error is returned by every method of a client that fails, because the server refused the request,
-// no usable response arrived, or the arguments are invalid. Get it with errors.As, or test it with
-// errors.Is against the sentinels of this package.
+// Error is the error of every method of a client. A method fails if the server refuses the request,
+// if no usable response arrives, or if the arguments are invalid. Get it with errors.As, or test it
+// with errors.Is against the sentinels of this package.
 //
 // If the credential could not get a token from its issuer, errors.Is finds none of the sentinels in
 // the Error; errors.As(e.Err, &issuer) finds the *Error of the issuer, if there is one.

@@ -349,7 +349,7 @@ func (s *tokenState) run(ctx context.Context, f *flight) {
 	defer s.mu.Unlock()
 	delete(s.running, f)
 	if s.flight != f {
-		return // it was abandoned, and its result is not used
+		return // the call was given up, so its result is not used
 	}
 	if err == nil {
 		s.keep(fresh)
