@@ -144,7 +144,7 @@ func TestKeptToken(t *testing.T) {
 	cred.err = errors.New("no network")
 	get("", "2") // the cached token is used until it expires
 	cred.err = nil
-	get("", "2") // and no new token is requested during the pause
+	get("", "2") // no new token is requested during the pause after a failure
 	tokens.after = time.Time{}
 	get("", "3")
 	tokens.kept.ExpiresOn = time.Now().Add(-time.Second)

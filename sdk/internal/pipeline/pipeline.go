@@ -61,7 +61,7 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
-	retry     policy.RetryOptions // of the options; azcore's retry policy has a copy
+	retry     policy.RetryOptions // RetryOptions of the client; azcore's retry policy has a copy
 	log       *slog.Logger        // nil for no log
 	// ownTransport is true if the transport is one of this package, based on net/http. Such a
 	// transport repeats a request internally only if nothing of the request was written. Other
@@ -132,7 +132,7 @@ type Request struct {
 	Operation  string            // name of the operation in errors, such as "send message"
 	Method     string            // HTTP method
 	Path       string            // escaped absolute path, or a result of Continuation
-	Query      url.Values        // without api-version
+	Query      url.Values        // the query parameters except api-version
 	Header     map[string]string // additional headers
 	Body       any               // encoded as JSON; nil for no body
 	MergePatch bool              // the body is a JSON merge patch

@@ -77,7 +77,7 @@ type streamKey struct{}
 // its end.
 func (c *call) keepStream(resp *http.Response) {
 	if c.stream != nil {
-		c.stream.Close() // that of an earlier attempt, which a policy of the caller has repeated
+		c.stream.Close() // the body of an earlier attempt, if a policy of the caller has repeated the request
 	}
 	c.stream = resp.Body
 	resp.Body = http.NoBody
@@ -165,7 +165,7 @@ const (
 // the client's RetryOptions.
 func (c *Client) Pause(failures int) time.Duration {
 	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
-	if first <= 0 { // no pause at all would be a load on a server that refuses
+	if first <= 0 { // without pauses, the client would flood a server that refuses it
 		first = firstPause
 	}
 	if most <= 0 {

@@ -27,7 +27,7 @@ type call struct {
 	unknownFate   bool           // creates is set, and an attempt may have been carried out
 	response      *http.Response // a successful response, with its body read
 	refused       *http.Response // the failed response of the last attempt, with its body read
-	failed        error          // or the error of the last attempt
+	failed        error          // the error of the last attempt, if there was no response
 
 	// refusedToken and notToken are the tokens of a Request of Open, and token is the token of its
 	// last attempt. stream is the body of the response, which the transport sets.
