@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -202,6 +203,30 @@ func TestNewsReadsFewKeys(t *testing.T) {
 	}
 	if most := 2*threads + len(fresh)*(1+3); keys > most {
 		t.Errorf("%d keys were read, want at most %d", keys, most)
+	}
+}
+
+// TestNewsEndsWithItsContext calls News with a canceled context, for a user in many threads
+// without news. News must fail before it has read all of them.
+func TestNewsEndsWithItsContext(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	const who = "8:acs:user"
+	for n := range checkEvery + 1 {
+		mustApply(t, s, &core.Change{
+			Key: threadID(n), Thread: threadID(n), Properties: &core.Properties{Topic: "topic", CreatedBy: who},
+			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
+			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
+		})
+	}
+	tip, err := s.Tip(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, keys, err := s.news(ctx, who, tip.Position, 10); !errors.Is(err, context.Canceled) || keys >= 2*checkEvery {
+		t.Errorf("news has read %d keys and returned %v, want fewer than %d keys and %v", keys, err, 2*checkEvery, context.Canceled)
 	}
 }
 

@@ -153,8 +153,10 @@ func (s *Store) News(ctx context.Context, user string, after uint64, limit int) 
 func (s *Store) news(ctx context.Context, user string, after uint64, limit int) (news []core.News, keys int, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
+	threads := 0
 	err = lists.each(snap, part(user), func(entry core.ListMove) error {
-		if keys++; keys%checkEvery == 0 && ctx.Err() != nil {
+		keys++
+		if threads++; threads%checkEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if len(news) == limit {
