@@ -80,7 +80,7 @@ func newDamageable(t *testing.T) *damageable {
 	var err error
 	d.want, err = s.Check(t.Context())
 	must(err)
-	must(s.Close())
+	must(s.close()) // without a flush, so that the log has rows
 	return d
 }
 

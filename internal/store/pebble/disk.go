@@ -34,6 +34,8 @@ type disk struct {
 	compact atomic.Pointer[error] // why the last compaction failed for lack of space, or nil
 	retry   atomic.Int64          // after a failed flush or compaction, no table is created before this time, in Unix nanoseconds
 	closing chan struct{}         // closed when nothing may be delayed any more
+
+	flushFailed chan struct{} // capacity 1; has an element after a flush has failed
 }
 
 // retryEvery is the time between two tries of a flush or a compaction that failed. Without this
@@ -145,7 +147,15 @@ func (d *disk) notStarted(err error) error {
 }
 
 // flushed records in d whether a flush failed.
-func (d *disk) flushed(i pebble.FlushInfo) { d.note(&d.flush, i.Err) }
+func (d *disk) flushed(i pebble.FlushInfo) {
+	d.note(&d.flush, i.Err)
+	if d.flush.Load() != nil {
+		select {
+		case d.flushFailed <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // compacted records whether a compaction failed for lack of space. A failure for another
 // reason, such as a damaged table, does not stop writes.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -104,7 +105,8 @@ type Store struct {
 	told  func(error) // Options.background, called after failed background work
 	disk  *disk
 
-	opening *opening // nil if the files are only read
+	opening  *opening    // nil if the files are only read
+	stopping atomic.Bool // Close was called, so no compaction begins any more
 
 	durable durable    // the snapshot that reads use
 	keys    sync.Mutex // held by SetKey
@@ -148,6 +150,7 @@ func Open(dir string, o Options) (*Store, error) {
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
 	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
+		flushFailed: make(chan struct{}, 1),
 	}}
 	if !o.ReadOnly {
 		err = s.disk.mayStart()
@@ -171,6 +174,7 @@ type opening struct {
 	mu    sync.Mutex // guards the fields below
 	ended bool       // Open has ended
 	first error      // the first error while Open ran
+	later bool       // there was an error after Open had ended
 }
 
 // fail handles a fatal error of Pebble. If the error ends Open, or Open has already failed,
@@ -178,6 +182,7 @@ type opening struct {
 func (o *opening) fail(err error) {
 	o.mu.Lock()
 	if o.ended && o.first == nil {
+		o.later = true
 		o.mu.Unlock()
 		o.fatal(err)
 		return
@@ -204,6 +209,13 @@ func (o *opening) going() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.ended
+}
+
+// broken reports whether there was a fatal error after Open had ended.
+func (o *opening) broken() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.later
 }
 
 // openOrGiveUp calls open in another goroutine. It returns the first fatal error of the disk as
@@ -304,7 +316,7 @@ func (s *Store) options(o Options) *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               int64(bottom * memTableSize),
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange:  s.compactions,
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.backgroundError,
 			// The process continues with a damaged file. Reads of its rows fail.
@@ -328,6 +340,16 @@ func (s *Store) options(o Options) *pebble.Options {
 		opts.Levels[i].BlockSize = 16 << 10
 	}
 	return opts
+}
+
+// compactions returns the least and the greatest number of compactions at a time. While the store
+// is closed, no compaction may begin: Pebble would wait for its end. The number is then -1, because
+// Pebble divides by it.
+func (s *Store) compactions() (least, most int) {
+	if s.stopping.Load() {
+		return -1, -1
+	}
+	return 1, 2
 }
 
 // backgroundError logs the error of a flush or a compaction. Pebble tries the work again. While
@@ -480,8 +502,44 @@ func (s *Store) Compact(ctx context.Context) error {
 	return s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
 }
 
-// Close waits for flushes and compactions, closes the store and unlocks its folder.
+// Close flushes the memtables, so that the next start need not read their rows from the log. It
+// waits for compactions that have begun, closes the store and unlocks its folder.
 func (s *Store) Close() error {
+	s.stopping.Store(true)
+	if err := s.flushToStop(); err != nil {
+		s.log.Warn("store: the last rows could not be written to a table, so the next start reads them from the log", "error", plain{err})
+	}
+	return s.close()
+}
+
+// flushToStop flushes the memtables if the store was written to. It fails if the disk has too
+// little space or if the flush fails; the rows are then still in the log. It does nothing after a
+// fatal error, because Pebble cannot begin a new log then.
+func (s *Store) flushToStop() error {
+	if s.mark == nil || s.opening.broken() || s.db.Metrics().WAL.BytesIn == 0 {
+		return nil
+	}
+	if err := s.disk.check(0); err != nil {
+		return err // the flush would wait until the disk has space
+	}
+	select {
+	case <-s.disk.flushFailed: // an earlier flush, which has succeeded since
+	default:
+	}
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-s.disk.flushFailed: // Pebble tries again, perhaps for ever
+		return s.disk.failure()
+	}
+}
+
+// close closes the store without a flush and unlocks its folder.
+func (s *Store) close() error {
 	close(s.disk.closing)
 	s.durable.now.release()
 	return errors.Join(s.closeFiles(), s.lock.Close())
