@@ -313,10 +313,12 @@ func (s *Store) options(o Options) *pebble.Options {
 		// from the write-ahead log. With small ones, compactions rewrite more bytes.
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
-		LBaseMaxBytes:               int64(bottom * memTableSize),
-		CompactionConcurrencyRange:  s.compactions,
+		// Pebble compacts level 0 when half as many tables overlap. With fewer, each message is
+		// rewritten more often; with more, a page has to search more tables.
+		L0CompactionThreshold:      8,
+		L0StopWritesThreshold:      24,
+		LBaseMaxBytes:              int64(bottom * memTableSize),
+		CompactionConcurrencyRange: s.compactions,
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.backgroundError,
 			// The process continues with a damaged file. Reads of its rows fail.
