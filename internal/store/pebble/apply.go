@@ -64,7 +64,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 
 	state := core.NewBatchState(b)
 	state.Position, state.Day = s.position, s.day
-	if err := load(s.db, state); err != nil {
+	if err := load(s.db, s.heads, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
 	for _, q := range s.recent.Load(state, b.At) {
@@ -74,6 +74,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	defer func() {
 		if !written {
 			s.recent.Forget(state)
+			s.heads.clear()
 		}
 	}()
 	var expiries map[string]int64 // expiry time of each thread before the batch
@@ -120,17 +121,21 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 		return nil, nil, fmt.Errorf("log a batch of %d changes: %w: %w", len(b.Changes), core.ErrUnknown, err)
 	}
 	written = true
+	s.heads.put(state.Heads)
 	return outcomes, l, nil
 }
 
-// load reads the rows that the batch needs into s. It also finds rows that earlier batches have
-// written to the write-ahead log and that are not durable yet.
-func load(r pebble.Reader, s *core.BatchState) error {
+// load reads the rows that the batch needs into s, heads from the cache if it has them. It also
+// finds rows that earlier batches have written to the write-ahead log and that are not durable yet.
+func load(r pebble.Reader, cached *headCache, s *core.BatchState) error {
 	for id, withMembers := range s.Reads.Threads {
-		h := &core.Head{ID: id}
-		found, err := heads.fill(r, h)
-		if err != nil {
-			return err
+		h, found := cached.get(id), true
+		var err error
+		if h == nil {
+			h = &core.Head{ID: id}
+			if found, err = heads.fill(r, h); err != nil {
+				return err
+			}
 		}
 		if found {
 			s.Heads[id] = h

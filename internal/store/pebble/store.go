@@ -120,6 +120,7 @@ type Store struct {
 	key      []byte // buffer of write
 	value    []byte // buffer of write, of at most maxKeptValue
 	recent   *core.Recent
+	heads    *headCache // as of the last batch in the log
 }
 
 var _ core.Store = (*Store)(nil)
@@ -148,7 +149,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	usage, _ := o.FS.GetDiskUsage(dir) // zero if the file system cannot tell
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
-	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), disk: &disk{
+	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), heads: newHeadCache(), disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
 		flushFailed: make(chan struct{}, 1),
 	}}
