@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -266,11 +267,36 @@ type ThreadsQuery struct {
 // properties.
 type Expand struct{ LastMessage, Unread bool }
 
-// ThreadsCursor identifies an entry of a user's list of threads, which is ordered
-// by the time of the last activity, then by thread id.
+// MaxSortedMinute is the number of threads with their last activity in one minute up to which a
+// user's list has them in the exact order of their times. The engines index the list by minutes, so
+// they must read all threads of a minute to sort them. If a minute has more threads, it is
+// crowded, and the list has its threads in the descending order of ids, so that a page reads only
+// the threads that it shows. The threads of one page are always sorted by their times. The order
+// of different minutes is always exact.
+const MaxSortedMinute = 20
+
+// ThreadsCursor identifies an entry of a user's list of threads, which is ordered by the time of
+// the last activity, then by thread id, except in crowded minutes (see MaxSortedMinute).
+//
+// If the minute of a cursor with a time has become crowded, the list continues with the first
+// thread of that minute: it may repeat threads, but skips none.
 type ThreadsCursor struct {
-	On     int64
+	On     int64 // the time of the last activity; less than 0 for a cursor by id, see CursorByID
 	Thread string
+}
+
+// CursorByID returns the cursor after a thread in a minute whose threads are in the order of ids.
+func CursorByID(minute int64, thread string) ThreadsCursor {
+	return ThreadsCursor{On: ^minute, Thread: thread}
+}
+
+// ByID returns the minute of a cursor that CursorByID has returned. The bool is false if c is
+// another cursor.
+func (c ThreadsCursor) ByID() (minute int64, ok bool) { return ^c.On, c.On < 0 }
+
+// NewestFirst compares two entries by the time of the last activity, then by id, both descending.
+func NewestFirst(a, b ThreadEntry) int {
+	return cmp.Or(cmp.Compare(b.LastMessageOn, a.LastMessageOn), cmp.Compare(b.Thread, a.Thread))
 }
 
 // ThreadEntry is one thread in a user's list. If the user has left the thread, Topic and
@@ -296,8 +322,9 @@ type ThreadEntry struct {
 	Unread *int
 }
 
-// ThreadsPage is the result of Store.Threads. Next is the value of Before for the
-// next page, or zero after the last page.
+// ThreadsPage is the result of Store.Threads. Next is the value of Before for the next page, or
+// zero after the last page. A page that has Next may have fewer than ThreadsQuery.Limit entries, or
+// none, if it has passed over threads of a crowded minute with activity before ThreadsQuery.Since.
 type ThreadsPage struct {
 	Threads []ThreadEntry
 	Next    ThreadsCursor

@@ -245,26 +245,39 @@ type threadsCursor struct {
 func (c threadsCursor) format(user string) string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.before.On))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.since))
-	return seal(threadsList+user, append(b, c.before.Thread...))
+	list := threadsList
+	if _, ok := c.before.ByID(); ok {
+		list = threadsByID
+	}
+	return seal(list+user, append(b, c.before.Thread...))
 }
 
 // parseThreadsCursor returns the cursor in the syncState of a list of the user's
 // threads. ok is false if the text is invalid or belongs to another list.
 func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	b, ok := unseal(threadsList+user, text)
-	if !ok || len(b) < 16 {
+	byID := false
+	if !ok {
+		b, byID = unseal(threadsByID+user, text)
+	}
+	if !ok && !byID || len(b) < 16 {
 		return threadsCursor{}, false
 	}
 	c.before = core.ThreadsCursor{On: int64(binary.BigEndian.Uint64(b)), Thread: string(b[16:])}
 	c.since = int64(binary.BigEndian.Uint64(b[8:]))
+	if _, is := c.before.ByID(); is != byID {
+		return threadsCursor{}, false
+	}
 	return c, core.CheckThreadID(c.before.Thread) == nil
 }
 
 // Prefixes of the names of lists. A syncState has a checksum over the name of its list:
-// the prefix for the kind of list, and the id of the thread or user.
+// the prefix for the kind of list, and the id of the thread or user. A server from before there
+// were cursors by id refuses them, because the prefix is another one.
 const (
 	messagesList = "confab messages cursor 1\x00"
 	threadsList  = "confab threads cursor 1\x00"
+	threadsByID  = "confab threads cursor 2\x00" // for a cursor of core.CursorByID
 )
 
 const sumSize = 8 // bytes of the checksum

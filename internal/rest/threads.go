@@ -95,11 +95,16 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 		}
 	}
 	page, err := h.core.ExpandThreads(req.Context(), q)
+	for err == nil && q.Expand.LastMessage {
+		fit := fittingThreads(page.Threads, int(most))
+		if fit == len(page.Threads) {
+			break
+		}
+		q.Limit = fit // only the store knows the cursor after a shorter page
+		page, err = h.core.ExpandThreads(req.Context(), q)
+	}
 	if err != nil {
 		return nil, "", err
-	}
-	if q.Expand.LastMessage {
-		cutThreads(&page, int(most))
 	}
 	if page.Next != (core.ThreadsCursor{}) {
 		next = h.nextThreadsLink(req, page.Next, q.Since)
@@ -111,23 +116,21 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 // the topic, and the content and the name of a sender, or the participants of a system message.
 const previewRow = 4 << 10
 
-// cutThreads shortens a page so that its texts have at most the given number of bytes as JSON,
-// where a character may take six times as many bytes as in the store. The page keeps at least its
-// first thread.
-func cutThreads(page *core.ThreadsPage, most int) {
+// fittingThreads returns the number of threads whose texts have at most the given number of bytes
+// as JSON, where a character may take six times as many bytes as in the store. It is at least 1 if
+// there are threads.
+func fittingThreads(ts []core.ThreadEntry, most int) int {
 	bytes := 0
-	for i := range page.Threads {
-		e := &page.Threads[i]
-		bytes += wire.StringSize(e.Topic)
-		if e.LastMessage != nil {
-			bytes += messageSize(e.LastMessage)
+	for i := range ts {
+		bytes += wire.StringSize(ts[i].Topic)
+		if m := ts[i].LastMessage; m != nil {
+			bytes += messageSize(m)
 		}
 		if bytes > most && i > 0 {
-			last := &page.Threads[i-1]
-			page.Threads, page.Next = page.Threads[:i], core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
-			return
+			return i
 		}
 	}
+	return len(ts)
 }
 
 func (h *Handler) getThread(req *request) (any, error) {

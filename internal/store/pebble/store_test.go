@@ -64,6 +64,14 @@ func TestSuite(t *testing.T) {
 			var gate storetest.Gate
 			return r.open(t, gatedFS{vfs.NewMem(), &gate}), &gate
 		},
+		ThreadRows: func(t *testing.T, s core.Store, q core.ThreadsQuery) int {
+			t.Helper()
+			_, keys, err := s.(*Store).threads(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return keys
+		},
 	})
 }
 

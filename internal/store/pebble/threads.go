@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -15,7 +14,8 @@ import (
 
 // Threads returns a page of a user's threads, the one with the newest message first; see
 // core.Store. The keys of the list only have the minute of the last message. So Threads reads
-// whole minutes, and sorts the threads by the exact times in their heads.
+// the heads of all threads of a minute and sorts them by their exact times, unless there are more
+// than core.MaxSortedMinute.
 func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	page, _, err := s.threads(q)
 	return page, err
@@ -24,52 +24,118 @@ func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPag
 // threads returns the page that Threads returns, and the number of keys that it read, for
 // tests.
 func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, err error) {
-	before := core.ThreadEntry{LastMessageOn: math.MaxInt64}
-	bounds := prefixRange(kindList, part(q.User))
-	if q.Before != (core.ThreadsCursor{}) { // read the cursor's whole minute: its keys are not in the order of the list
-		before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
-		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
-	}
 	snap := s.durable.acquire()
 	defer snap.release()
-	it, err := snap.NewIter(bounds)
+	l, err := newLister(snap, q)
 	if err != nil {
 		return page, 0, err
 	}
-	defer func() { err = errors.Join(err, closed(it)) }()
-
-	more := false        // whether other threads may follow the page
-	current := int64(-1) // the minute of the last entry
-	for it.Last(); it.Valid(); it.Prev() {
-		entry := row.ListEntry.DecodeKey(it.Key()[1:])
-		if more = entry.To != current && len(page.Threads) >= q.Limit; more {
-			keys++
-			break
-		}
-		if entry.To < core.MinuteOf(q.Since) {
-			break
-		}
-		current = entry.To
-		keys += 3
-		e, found, err := listEntry(snap, q.User, entry.Thread)
-		if err != nil {
-			return page, keys, err
-		}
-		if found && newestFirst(before, e) < 0 && e.LastMessageOn >= q.Since {
-			page.Threads = append(page.Threads, e)
+	defer func() { err = errors.Join(err, closed(l.it)) }()
+	rest := false
+	for !rest && len(l.page.Threads) < q.Limit && l.next() {
+		if rest, err = l.minute(); err != nil {
+			return page, l.keys, err
 		}
 	}
-	slices.SortFunc(page.Threads, newestFirst)
-	if more || len(page.Threads) > q.Limit {
-		page.Threads = page.Threads[:q.Limit]
-		last := page.Threads[q.Limit-1]
-		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+	if page = l.page; rest || l.next() {
+		page.Next = l.after
 	}
+	// Sort only now: page.Next follows the entry that was added last.
+	slices.SortFunc(page.Threads, core.NewestFirst)
 	if q.Expand != (core.Expand{}) {
 		read, err := expand(snap, q, page.Threads)
-		return page, keys + read, err
+		return page, l.keys + read, err
 	}
-	return page, keys, nil
+	return page, l.keys, nil
+}
+
+// lister reads a page of a user's list of threads.
+type lister struct {
+	r      pebble.Reader
+	q      core.ThreadsQuery
+	it     *pebble.Iterator
+	before core.ThreadEntry // only threads after this one in the order of times are shown
+	byID   int64            // the minute of a cursor by id, or -1
+	page   core.ThreadsPage
+	after  core.ThreadsCursor // the cursor after the last entry of the page
+	keys   int                // that were read
+
+	entry core.ListMove // at the iterator
+	have  bool          // the iterator is at an entry
+}
+
+func newLister(r pebble.Reader, q core.ThreadsQuery) (*lister, error) {
+	l := &lister{r: r, q: q, before: core.ThreadEntry{LastMessageOn: math.MaxInt64}, byID: -1}
+	bounds := prefixRange(kindList, part(q.User))
+	if minute, ok := q.Before.ByID(); ok {
+		l.byID = minute
+		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, Thread: q.Before.Thread, To: minute})
+	} else if q.Before != (core.ThreadsCursor{}) { // begin with the whole minute: its keys are in another order
+		l.before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
+		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
+	}
+	it, err := r.NewIter(bounds)
+	if err != nil {
+		return nil, err
+	}
+	l.it = it
+	it.Last()
+	l.read()
+	return l, nil
+}
+
+// read reads the entry at the iterator, if there is one.
+func (l *lister) read() {
+	if l.have = l.it.Valid(); l.have {
+		l.keys++
+		l.entry = row.ListEntry.DecodeKey(l.it.Key()[1:])
+	}
+}
+
+// next reports whether there is an entry that is not before the minute of q.Since.
+func (l *lister) next() bool { return l.have && l.entry.To >= core.MinuteOf(l.q.Since) }
+
+// minute adds the threads of the next entry's minute to the page, up to q.Limit in all. It reports
+// whether the minute has more threads. In a crowded minute, threads that are not shown because of
+// q.Since count as well, so that a page reads few threads.
+func (l *lister) minute() (rest bool, err error) {
+	minute, room := l.entry.To, l.q.Limit-len(l.page.Threads)
+	most := room + 1
+	if minute != l.byID {
+		most = max(most, core.MaxSortedMinute+1)
+	}
+	var threads []string
+	for ; l.have && l.entry.To == minute && len(threads) < most; l.read() {
+		threads = append(threads, l.entry.Thread)
+		l.it.Prev()
+	}
+	crowded := minute == l.byID || len(threads) > core.MaxSortedMinute
+	if rest = crowded && len(threads) > room; rest {
+		threads = threads[:room]
+	}
+	first := len(l.page.Threads)
+	for _, thread := range threads {
+		l.keys += 2
+		e, found, err := listEntry(l.r, l.q.User, thread)
+		if err != nil {
+			return false, err
+		}
+		if found && e.LastMessageOn >= l.q.Since && (crowded || core.NewestFirst(l.before, e) < 0) {
+			l.page.Threads = append(l.page.Threads, e)
+		}
+	}
+	if crowded {
+		l.after = core.CursorByID(minute, threads[len(threads)-1])
+		return rest, nil
+	}
+	slices.SortFunc(l.page.Threads[first:], core.NewestFirst)
+	if rest = len(l.page.Threads) > l.q.Limit; rest {
+		l.page.Threads = l.page.Threads[:l.q.Limit]
+	}
+	if n := len(l.page.Threads); n > first {
+		l.after = core.ThreadsCursor{On: l.page.Threads[n-1].LastMessageOn, Thread: l.page.Threads[n-1].Thread}
+	}
+	return rest, nil
 }
 
 // ThreadsOf returns at most limit ids of threads in a user's list that are greater than after,
@@ -94,12 +160,6 @@ func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids
 	})
 	cut()
 	return ids, err
-}
-
-// newestFirst compares two threads for a user's list: by time of the last message,
-// then by id, both descending.
-func newestFirst(a, b core.ThreadEntry) int {
-	return cmp.Or(cmp.Compare(b.LastMessageOn, a.LastMessageOn), cmp.Compare(b.Thread, a.Thread))
 }
 
 // listEntry reads a thread as the user's list shows it. A user who has left gets the topic and

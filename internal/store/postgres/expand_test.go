@@ -3,7 +3,6 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +30,25 @@ func (n planNode) read(table string) (rows float64) {
 	return rows
 }
 
+// threadsPlan returns the plan of the query that Threads sends, with the number of rows that it read.
+func threadsPlan(t *testing.T, s *Store, q core.ThreadsQuery) planNode {
+	t.Helper()
+	var text []byte
+	err := s.read(t.Context(), "a plan", func(b *pgx.Batch) {
+		b.Queue(inOrderSQL)
+		b.Queue("EXPLAIN (ANALYZE, FORMAT JSON) "+threadsSQL[q.Expand], threadsArguments(q)...).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&text) })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plans []struct{ Plan planNode }
+	if err := json.Unmarshal(text, &plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan
+}
+
 // TestExpandReadsFewRows lists 20 threads of 300 messages each with last messages and unread
 // counts, and counts the messages that the query reads: the last one of each thread, and those
 // that count.
@@ -55,22 +73,10 @@ func TestExpandReadsFewRows(t *testing.T) {
 	}
 	check := func(e core.Expand, want float64) {
 		t.Helper()
-		var text []byte
-		err := s.read(t.Context(), "a plan", func(b *pgx.Batch) {
-			b.Queue(inOrderSQL)
-			b.Queue("EXPLAIN (ANALYZE, FORMAT JSON) "+threadsSQL[e], me, int64(math.MaxInt64/core.MillisPerMinute), int64(0), int64(0), int64(math.MaxInt64), threads, "").
-				QueryRow(func(row pgx.Row) error { return row.Scan(&text) })
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var plans []struct{ Plan planNode }
-		if err := json.Unmarshal(text, &plans); err != nil {
-			t.Fatal(err)
-		}
-		if got := plans[0].Plan.read("messages"); got != threads*want {
+		plan := threadsPlan(t, s, core.ThreadsQuery{User: me, Limit: threads, Expand: e})
+		if got := plan.read("messages"); got != threads*want {
 			t.Errorf("%+v: %.0f messages were read, want %.0f", e, got, threads*want)
-			t.Logf("the plan: %s", text)
+			t.Logf("the plan: %+v", plan)
 		}
 	}
 	both := core.Expand{LastMessage: true, Unread: true}

@@ -189,6 +189,11 @@ func engine(server string) storetest.Engine {
 			s.timeouts.patience = time.Minute // the gate may be shut for long on a busy machine
 			return s, gate(t, url)
 		},
+		ThreadRows: func(t *testing.T, s core.Store, q core.ThreadsQuery) int {
+			t.Helper()
+			plan := threadsPlan(t, s.(pooled).Store, q)
+			return int(plan.read("user_threads") + plan.read("heads") + plan.read("members"))
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -11,39 +12,58 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// entriesSQL defines a table named page with up to $6 threads of user $1 whose last activity is
-// before the cursor ($5, $7) and not before $3. The user's list has times in minutes only. So the
-// query first reads the entries of the cursor's minute $2 and of as many earlier minutes as a page
-// needs, down to minute $4, and then compares the exact times.
+// entriesSQL defines a table named page with up to $6+1 threads of user $1, in the order of the
+// list, whose last activity is not before $3. It also defines a table named stop with one row, if
+// the list has threads.
+//
+// The user's list has times in minutes only. The query first reads listed, which are the entries
+// after ($2, $7), a minute and a thread, down to the minute $4. For a cursor with a time, $2 is the
+// minute after that of the cursor, $5 is the time and $8 is the thread; for a cursor by id, $9 is
+// the minute. A page has to look at few of these entries: if a minute is crowded (see
+// core.MaxSortedMinute), only at as many as the page shows. n is the place of an entry in listed,
+// and first that of the first entry of its minute. Of the minute of a cursor with a time, any
+// number of entries may be before the cursor, so the query looks at as many more.
+//
+// stop has the last entry that was looked at; more says whether the list has entries after it.
 //
 // live is the id of a thread that is not deleted, or NULL; here is that of one that the user is
 // also in now. since is the creation time of the oldest messages that the user may see, and
 // left_at the last sequence for a user who has left, or NULL.
-var entriesSQL = `
-WITH listed AS (
-	(SELECT thread, minute FROM user_threads WHERE user_id = $1 AND minute = $2 AND minute >= $4)
-	UNION ALL
-	(SELECT thread, minute FROM user_threads WHERE user_id = $1 AND minute < $2 AND minute >= $4
-		ORDER BY minute DESC FETCH FIRST $6 ROWS WITH TIES)
+var entriesSQL = fmt.Sprintf(`
+WITH listed AS MATERIALIZED (
+	SELECT thread, minute, row_number() OVER (ORDER BY minute DESC, thread DESC) AS n,
+		count(*) OVER (PARTITION BY minute) > %[1]d OR minute = $9 AS crowded
+	FROM (
+		SELECT thread, minute FROM user_threads
+		WHERE user_id = $1 AND minute >= $4 AND (minute, thread) < ($2, $7::text COLLATE "C")
+		ORDER BY minute DESC, thread DESC LIMIT $6::bigint + %[1]d * (CASE WHEN $8::text = '' THEN 1 ELSE 2 END)
+	) l
+), looked AS MATERIALIZED (
+	SELECT * FROM (SELECT *, CASE WHEN crowded THEN n ELSE min(n) OVER (PARTITION BY minute) END AS place FROM listed) l
+	WHERE place <= $6::bigint + (SELECT count(*) FROM listed WHERE minute = $2 - 1 AND NOT crowded AND $8::text <> '')
+), stop AS (
+	SELECT minute AS last_minute, thread AS last_thread, n < (SELECT max(n) FROM listed) AS more FROM looked ORDER BY n DESC LIMIT 1
 ), entries AS (
-	SELECT l.minute, h.id, h.deleted_on AS ended_on,
+	SELECT l.minute, l.crowded, h.id, h.deleted_on AS ended_on,
 		CASE WHEN m.left_on IS NULL THEN h.topic ELSE m.left_topic END AS topic,
 		coalesce(m.left_on, h.last_message_on) AS active_on,
-		CASE WHEN h.retention_days > 0 AND h.deleted_on = 0 THEN ` + expiresOn + ` ELSE 0 END AS expires_on,
+		CASE WHEN h.retention_days > 0 AND h.deleted_on = 0 THEN %[2]s ELSE 0 END AS expires_on,
 		CASE WHEN h.deleted_on = 0 THEN h.id END AS live,
 		CASE WHEN h.deleted_on = 0 AND m.left_on IS NULL THEN h.id END AS here,
 		least(m.share_history, m.joined_on) AS since,
 		CASE WHEN m.left_on IS NOT NULL THEN m.left_sequence END AS left_at
-	FROM listed l
+	FROM looked l
 	JOIN heads h ON h.id = l.thread
 	JOIN members m ON m.thread = l.thread AND m.user_id = $1
 ), page AS (
-	SELECT * FROM entries
-	WHERE active_on >= $3 AND (active_on, id) < ($5, $7::text COLLATE "C")
-	ORDER BY minute DESC, active_on DESC, id DESC
-	LIMIT $6
+	SELECT *, CASE WHEN crowded THEN 0 ELSE active_on END AS in_minute FROM entries
+	WHERE active_on >= $3 AND (crowded OR (active_on, id) < ($5, $8::text COLLATE "C"))
+	ORDER BY minute DESC, in_minute DESC, id DESC
+	LIMIT $6::bigint + 1
 )
-SELECT page.id AS entry, page.topic, page.ended_on, page.active_on, page.expires_on`
+SELECT stop.last_minute, stop.last_thread, stop.more, coalesce(page.minute, 0) AS minute, coalesce(page.crowded, false) AS crowded,
+	coalesce(page.id, '') AS entry, coalesce(page.topic, '') AS topic, coalesce(page.ended_on, 0) AS ended_on,
+	coalesce(page.active_on, 0) AS active_on, coalesce(page.expires_on, 0) AS expires_on`, core.MaxSortedMinute, expiresOn)
 
 // previewSQL is a table named message with the last message that the user of entriesSQL may see,
 // or with no row; see core.ThreadEntry. The first SELECT is for a user who is in the thread, and
@@ -98,7 +118,7 @@ func shortened(list string) string {
 var threadsSQL = func() map[core.Expand]string {
 	all := map[core.Expand]string{}
 	for _, e := range []core.Expand{{}, {LastMessage: true}, {Unread: true}, {LastMessage: true, Unread: true}} {
-		sql, from := entriesSQL, "\nFROM page"
+		sql, from := entriesSQL, "\nFROM stop LEFT JOIN page ON true"
 		if e.LastMessage {
 			for _, c := range threadMessages.columns { // without a message, the columns are zero
 				switch name := "message." + c.Name; c.Type {
@@ -115,46 +135,79 @@ var threadsSQL = func() map[core.Expand]string {
 		if e.Unread {
 			sql, from = sql+", unread.unread", from+unreadSQL
 		}
-		all[e] = sql + from + "\nORDER BY page.minute DESC, page.active_on DESC, page.id DESC"
+		all[e] = sql + from + "\nORDER BY page.minute DESC, page.in_minute DESC, page.id DESC"
 	}
 	return all
 }()
 
 // Threads returns a page of a user's threads, the one with the latest activity first.
 func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
-	before := q.Before
-	if before == (core.ThreadsCursor{}) {
-		before.On = math.MaxInt64
-	}
-	var found []core.ThreadEntry
+	var found []listed
 	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
 		if q.Expand != (core.Expand{}) {
 			b.Queue(inOrderSQL)
 		}
-		b.Queue(threadsSQL[q.Expand], q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread).
-			Query(collect(&found, scanEntry))
+		b.Queue(threadsSQL[q.Expand], threadsArguments(q)...).Query(collect(&found, scanEntry))
 	})
 	if err != nil {
 		return core.ThreadsPage{}, err
 	}
-	page := core.ThreadsPage{Threads: found}
-	if len(found) > q.Limit {
-		page.Threads = found[:q.Limit]
-		last := page.Threads[q.Limit-1]
-		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+	var page core.ThreadsPage
+	more, next := false, core.ThreadsCursor{}
+	for _, l := range found { // without threads to show, there is one row with an empty entry
+		if more = l.more || len(page.Threads) == q.Limit; len(page.Threads) == q.Limit {
+			break
+		}
+		if next = core.CursorByID(l.lastMinute, l.lastThread); l.entry.Thread != "" {
+			page.Threads = append(page.Threads, l.entry)
+		}
+		if len(page.Threads) == q.Limit && l.crowded {
+			next = core.CursorByID(l.minute, l.entry.Thread)
+		} else if len(page.Threads) == q.Limit {
+			next = core.ThreadsCursor{On: l.entry.LastMessageOn, Thread: l.entry.Thread}
+		}
 	}
+	if more {
+		page.Next = next
+	}
+	// Sort only now: page.Next follows the entry that the query returned last.
+	slices.SortFunc(page.Threads, core.NewestFirst)
 	return page, nil
 }
 
+// threadsArguments returns the arguments of the queries of threadsSQL.
+func threadsArguments(q core.ThreadsQuery) []any {
+	const end = math.MaxInt64
+	from, fromThread, on, thread, byID := int64(end), "", int64(end), "", int64(-1)
+	if minute, ok := q.Before.ByID(); ok {
+		from, fromThread, byID = minute, q.Before.Thread, minute
+	} else if q.Before != (core.ThreadsCursor{}) {
+		from, on, thread = core.MinuteOf(q.Before.On)+1, q.Before.On, q.Before.Thread
+	}
+	return []any{q.User, from, q.Since, core.MinuteOf(q.Since), on, q.Limit, fromThread, thread, byID}
+}
+
+// listed is a row of threadsSQL.
+type listed struct {
+	entry      core.ThreadEntry // the zero value if the page is empty
+	minute     int64
+	crowded    bool   // the list has the threads of this minute in the order of ids
+	lastMinute int64  // of the last entry that was looked at
+	lastThread string // of the same entry
+	more       bool   // the list has entries after it
+}
+
 // scanEntry decodes a row of threadsSQL.
-func scanEntry(from pgx.CollectableRow) (core.ThreadEntry, error) {
-	var e core.ThreadEntry
+func scanEntry(from pgx.CollectableRow) (l listed, err error) {
+	e := &l.entry
 	m, err := threadMessages.scan(from, extra{"entry", &e.Thread}, extra{"topic", &e.Topic}, extra{"ended_on", &e.DeletedOn},
-		extra{"active_on", &e.LastMessageOn}, extra{"expires_on", &e.ExpiresOn}, extra{"unread", &e.Unread})
+		extra{"active_on", &e.LastMessageOn}, extra{"expires_on", &e.ExpiresOn}, extra{"unread", &e.Unread},
+		extra{"minute", &l.minute}, extra{"crowded", &l.crowded},
+		extra{"last_minute", &l.lastMinute}, extra{"last_thread", &l.lastThread}, extra{"more", &l.more})
 	if m.Sequence != 0 {
 		e.LastMessage = m.Preview()
 	}
-	return e, err
+	return l, err
 }
 
 // ThreadsOf returns up to limit ids of threads in the user's list that are greater than after,

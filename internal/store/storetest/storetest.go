@@ -31,6 +31,10 @@ type Engine struct {
 	// Blockable returns an empty store and a gate that can block the store's syncs to disk. It
 	// is nil if the engine has no such gate; tests that need it are then skipped.
 	Blockable func(t *testing.T) (core.Store, *Gate)
+
+	// ThreadRows returns the number of rows of lists, heads and members that Store.Threads reads
+	// for a query that does not expand the entries.
+	ThreadRows func(t *testing.T, s core.Store, q core.ThreadsQuery) int
 }
 
 // Initial is the resource of the stores that Engine.Open returns.
@@ -65,6 +69,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("leaving and coming back", func(t *testing.T) { testLeaving(t, e) })
 	t.Run("purge", func(t *testing.T) { testPurge(t, e) })
 	t.Run("list of threads", func(t *testing.T) { testThreads(t, e) })
+	t.Run("list of threads of crowded minutes", func(t *testing.T) { testCrowdedMinutes(t, e) })
 	t.Run("expanded list of threads", func(t *testing.T) { testExpand(t, e) })
 	t.Run("bounds of an expanded list of threads", func(t *testing.T) { testExpandBounds(t, e) })
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
