@@ -1,6 +1,11 @@
 package core
 
-import "context"
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+)
 
 // Bounds of a lane (one of the Service's queues of changes), for the tests in package
 // core_test.
@@ -75,4 +80,15 @@ func CleanHTML(s string, images bool) string {
 func CheckHTML(s string, limit int) error {
 	_, err := cleanHTML(s, true, limit)
 	return err
+}
+
+// CachedThread returns a thread from the cache, or nil, and whether its fields that are derived from
+// the members are right.
+func (s *Service) CachedThread(id string) (t *Thread, consistent bool) {
+	t, ok := s.threads.Get(id)
+	if !ok {
+		return nil, true
+	}
+	want := NewThread(t.Head, slices.Clone(t.Members))
+	return t, t.bytes == want.bytes && maps.Equal(t.byUser, want.byUser) && reflect.DeepEqual(t.Members, want.Members) && reflect.DeepEqual(t.present, want.present)
 }

@@ -230,12 +230,44 @@ func NewThread(h Head, members []Member) *Thread {
 	return t
 }
 
+// after returns the thread as it is after an applied change of it. The thread must have the revision
+// before the change, and the change must not purge it. As in any cached thread, the head's times and
+// counters of messages and events may be outdated.
+func (t *Thread) after(o *Outcome) *Thread {
+	h, members, byUser := t.Head, slices.Clone(t.Members), t.byUser
+	h.Revision = o.Revision
+	if p := o.Change.Properties; p != nil {
+		h.Properties = *p
+	}
+	size := 512 + len(h.Topic) + sizeOf(h.Metadata) + t.bytes - (512 + len(t.Topic) + sizeOf(t.Metadata))
+	joined := false
+	for _, m := range o.Change.Members {
+		size += m.size()
+		if i, ok := byUser[m.User]; ok {
+			size -= members[i].size()
+			members[i] = m
+			continue
+		}
+		if !joined {
+			byUser, joined = maps.Clone(byUser), true
+		}
+		byUser[m.User] = len(members)
+		members = append(members, m)
+	}
+	if !slices.IsSortedFunc(members, compareMembers) { // somebody came back
+		return NewThread(h, members)
+	}
+	return &Thread{Head: h, Members: members, present: present(members), byUser: byUser, bytes: size}
+}
+
 // SortMembers sorts the members of a thread by the order of joining. Members who joined with
 // the same request are in the order of the request.
 func SortMembers(ms []Member) {
-	slices.SortFunc(ms, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
-	})
+	slices.SortFunc(ms, compareMembers)
+}
+
+func compareMembers(a, b Member) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
 }
 
 // Member returns the user's row, or nil if the user was never in the thread.

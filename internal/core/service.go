@@ -179,6 +179,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 		return &Outcome{Status: Unchanged, Change: c}, nil
 	}
 	for {
+		began, clears := s.now(), s.threads.Clears()
 		o, err := s.commits.commit(ctx, c)
 		if err != nil {
 			var refusal *Error
@@ -201,8 +202,10 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 		case Refused:
 			return nil, o.Err
 		default:
-			if o.Change.changesRevision() {
-				s.threads.Remove(c.Thread)
+			if o.Status == Applied && o.Change.changesRevision() {
+				s.threads.Advance(o, began, clears)
+			} else if o.Change.changesRevision() {
+				s.threads.Remove(c.Thread) // an earlier try of it has changed the thread
 			}
 			if o.Status == Applied && o.Change.Releases {
 				s.release(c.Thread)
@@ -285,7 +288,7 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 
 // recent reports whether a thread is cached and was read at most freshFor ago. If no
 // other process writes to the store, the age of a cached thread does not matter, because
-// each change of a thread removes it from the cache.
+// each change of a thread also changes it in the cache, or removes it there.
 func (s *Service) recent(id string) bool {
 	t, ok := s.threads.Get(id)
 	return ok && (!s.shared || s.now().Sub(t.read) <= freshFor)

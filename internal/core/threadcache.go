@@ -3,6 +3,7 @@ package core
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -19,7 +20,8 @@ type threadCache struct {
 	mu       sync.Mutex // guards the fields below
 	lru      *simplelru.LRU[string, *Thread]
 	bytes    int         // of all cached threads
-	removals [256]uint64 // number of calls of Remove, by group of threads: LaneOf the id
+	removals [256]uint64 // number of calls of Remove, Advance and Clear, by group of threads: LaneOf the id
+	clears   uint64      // number of calls of Clear
 }
 
 func newThreadCache(bound int) *threadCache {
@@ -35,7 +37,15 @@ func (c *threadCache) Get(id string) (*Thread, bool) {
 	return c.lru.Get(id)
 }
 
-// Removals returns how often threads were removed with Remove, in the group of threads to which
+// Clears returns how often Clear was called. Call it before committing a change, and pass the result
+// to Advance.
+func (c *threadCache) Clears() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clears
+}
+
+// Removals returns how often threads were changed with Remove, Advance or Clear, in the group of threads to which
 // id belongs. Call it before reading the thread from the store, and pass the result to Add.
 func (c *threadCache) Removals(id string) uint64 {
 	c.mu.Lock()
@@ -52,6 +62,11 @@ func (c *threadCache) Add(id string, t *Thread, removals uint64) {
 	if removals != c.removals[LaneOf(id, len(c.removals))] {
 		return
 	}
+	c.put(id, t)
+}
+
+// put replaces the thread with this id. The caller holds mu.
+func (c *threadCache) put(id string, t *Thread) {
 	c.lru.Remove(id)
 	if t.bytes > c.bound {
 		return
@@ -66,10 +81,47 @@ func (c *threadCache) Add(id string, t *Thread, removals uint64) {
 func (c *threadCache) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.clears++
+	for i := range c.removals { // threads that are being read now must not be added
+		c.removals[i]++
+	}
 	c.lru.Purge()
 }
 
-// Remove removes a thread from the cache. Call it after a change of the thread was committed.
+// Advance applies a committed change to the cached thread, so that a thread with many members is
+// not read again. o is the outcome of the change, which has status Applied and changes the
+// thread's revision; began is a time before the commit, and clears the result of Clears at that
+// time.
+//
+// The revision of the cached thread decides. Each such change increments the revision by 1, and
+// assigns all member rows that it writes. So if the cached thread has the revision before that of
+// o, it becomes what the store has at the revision of o. If it has this revision or a later one,
+// it was read after the commit and stays. If it has an earlier one, another change is missing,
+// perhaps one of another server, and Advance removes the thread. It also removes it if Clear was
+// called meanwhile: the store may have counted the same revisions again.
+func (c *threadCache) Advance(o *Outcome, began time.Time, clears uint64) {
+	id := o.Change.Thread
+	c.mu.Lock()
+	t, ok := c.lru.Peek(id)
+	c.removals[LaneOf(id, len(c.removals))]++
+	known := clears == c.clears && !o.Change.Purge
+	if !ok || known && t.Revision >= o.Revision {
+		c.mu.Unlock()
+		return
+	}
+	c.lru.Remove(id)
+	removals := c.removals[LaneOf(id, len(c.removals))]
+	c.mu.Unlock()
+	if !known || t.Revision+1 != o.Revision {
+		return
+	}
+	next := t.after(o) // not under mu: it copies all members
+	next.read = began
+	c.Add(id, next, removals)
+}
+
+// Remove removes a thread from the cache. Call it after a change of the thread may have been
+// committed, if Advance is not called.
 func (c *threadCache) Remove(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -75,3 +75,47 @@ func TestThreadCacheRefusesAThreadReadBeforeAChange(t *testing.T) {
 		t.Error("a thread that was read after the change is not cached")
 	}
 }
+
+// TestThreadCacheAdvances applies changes with different revisions to a cached thread of revision 5.
+func TestThreadCacheAdvances(t *testing.T) {
+	const removed = 0
+	added := []Member{{User: bob, Order: 2, Intervals: []Interval{{From: 2}}}}
+	for _, test := range []struct {
+		name     string
+		change   Change
+		revision uint64
+		cleared  bool
+		want     uint64 // the revision of the cached thread afterwards
+		members  int
+	}{
+		{"the next change", Change{Members: added}, 6, false, 6, 2},
+		{"after a change that is not known", Change{Members: added}, 7, false, removed, 0},
+		{"a change that the thread has", Change{Members: added}, 5, false, 5, 1},
+		{"an earlier change", Change{Members: added}, 4, false, 5, 1},
+		{"the cache was cleared meanwhile", Change{Members: added}, 6, true, removed, 0},
+		{"a purge", Change{Purge: true}, 6, false, removed, 0},
+	} {
+		c := newThreadCache(100_000)
+		th := cachedThread(1, 0)
+		th.Revision = 5
+		clears := c.Clears()
+		if test.cleared {
+			c.Clear()
+		}
+		c.Add("1", th, c.Removals("1"))
+		loading := c.Removals("1")
+		test.change.Thread = "1"
+		c.Advance(&Outcome{Status: Applied, Change: &test.change, Revision: test.revision}, th.read, clears)
+		got, _ := c.Get("1")
+		if got == nil {
+			got = NewThread(Head{}, nil)
+		}
+		if got.Revision != test.want || len(got.Participants()) != test.members {
+			t.Errorf("%s: revision %d with %d members, want %d with %d", test.name, got.Revision, len(got.Participants()), test.want, test.members)
+		}
+		c.Add("1", th, loading) // it may have been read before the change
+		if again, _ := c.Get("1"); again != nil && again.Revision < test.want || test.want == removed && again != nil {
+			t.Errorf("%s: a thread that was being read before the change was added", test.name)
+		}
+	}
+}
