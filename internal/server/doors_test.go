@@ -173,7 +173,7 @@ func TestStreamsOutliveUnreadBodies(t *testing.T) {
 }
 
 // hostOf returns the host and the port of a URL.
-func hostOf(t *testing.T, address string) string {
+func hostOf(t testing.TB, address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Port() == "" {
 		t.Fatalf("%q, %v", address, err)

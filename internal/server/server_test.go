@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // settings returns the settings of a server for a test: its data is in memory and its ports are
 // free ones. pairs are names and values of settings that override these.
-func settings(t *testing.T, pairs ...string) config.Config {
+func settings(t testing.TB, pairs ...string) config.Config {
 	t.Helper()
 	in := config.Input{Environ: []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -62,7 +62,7 @@ type running struct {
 	roots  *x509.CertPool
 }
 
-func start(t *testing.T, o server.Options) *running {
+func start(t testing.TB, o server.Options) *running {
 	t.Helper()
 	s, err := server.Start(t.Context(), o)
 	if err != nil {
@@ -90,7 +90,7 @@ func (r *running) stop(t *testing.T) {
 	}
 }
 
-func (r *running) do(t *testing.T, req *http.Request) (status int, body string) {
+func (r *running) do(t testing.TB, req *http.Request) (status int, body string) {
 	t.Helper()
 	resp, err := r.client.Do(req)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *running) do(t *testing.T, req *http.Request) (status int, body string) 
 	return resp.StatusCode, string(b)
 }
 
-func (r *running) get(t *testing.T, address string) (status int, body string) {
+func (r *running) get(t testing.TB, address string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequest("GET", address, nil)
 	if err != nil {
@@ -114,7 +114,7 @@ func (r *running) get(t *testing.T, address string) (status int, body string) {
 }
 
 // newUser creates a user with a token, by a request that is signed with the access key key.
-func (r *running) newUser(t *testing.T, key string) (status int, id, bearer string) {
+func (r *running) newUser(t testing.TB, key string) (status int, id, bearer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", r.Endpoint+"/identities?api-version=2023-10-01", strings.NewReader(`{"createTokenWithScopes":["chat"]}`))
 	if err != nil {
@@ -140,7 +140,7 @@ func (r *running) newUser(t *testing.T, key string) (status int, id, bearer stri
 }
 
 // chat sends a request to path, which is relative to /chat/threads, with the token bearer.
-func (r *running) chat(t *testing.T, method, path, bearer, body string) (status int, answer string) {
+func (r *running) chat(t testing.TB, method, path, bearer, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+"/chat/threads"+path+"?api-version=2021-09-07", strings.NewReader(body))
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *running) chat(t *testing.T, method, path, bearer, body string) (status 
 }
 
 // newThread creates a thread and returns its id.
-func (r *running) newThread(t *testing.T, bearer string) string {
+func (r *running) newThread(t testing.TB, bearer string) string {
 	t.Helper()
 	status, body := r.chat(t, "POST", "", bearer, `{"topic":"lunch"}`)
 	var out struct{ ChatThread struct{ ID string } }
