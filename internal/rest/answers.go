@@ -145,18 +145,19 @@ var errNoMemory error = &core.Error{Code: core.Unavailable, Message: core.ErrBus
 func (h *Handler) reserve(req *request, n int64) error {
 	h.made(req)
 	h.sent(req)
-	ctx, cancel := context.WithTimeout(req.Context(), h.answerWait)
-	defer cancel()
+	var ctx deadline
+	ctx.set(req.Context(), time.Now().Add(h.answerWait))
+	defer ctx.end()
 	// Reserve the memory for sending first: a request may wait long for it, because of slow
 	// clients, and must not hold the memory for making answers meanwhile.
 	var err error
 	if n > smallPage {
 		req.reserved.from = h.answers.sending
-		if req.reserved.sending, err = req.reserved.from.acquire(ctx, req.caller, n+framing); err != nil {
+		if req.reserved.sending, err = req.reserved.from.acquire(&ctx, req.caller, n+framing); err != nil {
 			return noMemory(err)
 		}
 	}
-	if req.reserved.making, err = h.answers.making.acquire(ctx, req.caller, 2*n); err != nil {
+	if req.reserved.making, err = h.answers.making.acquire(&ctx, req.caller, 2*n); err != nil {
 		return noMemory(err)
 	}
 	return nil
@@ -192,14 +193,15 @@ func (h *Handler) holdAnswer(req *request, n int64) error {
 	if n <= freeAnswer {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), h.answerWait)
-	defer cancel()
+	var ctx deadline
+	ctx.set(req.Context(), time.Now().Add(h.answerWait))
+	defer ctx.end()
 	req.reserved.from = h.answers.small
 	if n > req.reserved.from.share { // a single row that is larger than most pages
 		req.reserved.from = h.answers.sending
 	}
 	var err error
-	if req.reserved.sending, err = req.reserved.from.acquire(ctx, req.caller, n); err != nil {
+	if req.reserved.sending, err = req.reserved.from.acquire(&ctx, req.caller, n); err != nil {
 		return noMemory(err)
 	}
 	return nil

@@ -56,8 +56,9 @@ func (h *Handler) readBody(req *request) error {
 	}
 	// A buffer of the announced length saves growing it while reading. The client may
 	// lie about the length, so the buffer is allocated in advance for small bodies
-	// only.
-	var b bytes.Buffer
+	// only. ServeHTTP returns it to the pool.
+	req.buffer = h.getBuffer()
+	b := bytes.NewBuffer(*req.buffer)
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	from := io.Reader(req.Body)
 	if req.ContentLength < 0 { // otherwise net/http ends the body at its announced length
@@ -65,10 +66,11 @@ func (h *Handler) readBody(req *request) error {
 	}
 	began := time.Now()
 	_, err := b.ReadFrom(from)
-	if took := time.Since(began); took > time.Second && req.cancel != nil {
-		req.limit(req.until.Add(took)) // a slow client costs the operation no time
+	if took := time.Since(began); took > time.Second && !req.ctx.until.IsZero() {
+		req.limit(req.ctx.until.Add(took)) // a slow client costs the operation no time
 	}
 	body := b.Bytes()
+	*req.buffer = body
 	switch {
 	case int64(len(body)) > limit:
 		return h.tooLarge(req)

@@ -133,7 +133,7 @@ func (h *Handler) logCause(req *request, status int, err error) {
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
-		"method", logged(req.Method), "path", logged(req.URL.EscapedPath()), "status", status, "error", err)
+		"method", logged(req.Method), "path", logged(req.escaped), "status", status, "error", err)
 }
 
 // hiddenThreads is the feature that a request gets the same 403 for a thread that does not exist as

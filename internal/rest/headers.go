@@ -32,6 +32,7 @@ var (
 	zero              = []string{"0"}
 	jsonUTF8          = []string{"application/json; charset=utf-8"}
 	plainJSON         = []string{"application/json"}
+	origins           = []string{"Origin"}
 )
 
 // write sends a response with the headers that docs/contract/chat.md §1 and
@@ -46,10 +47,10 @@ func (h *Handler) write(req *request, resp response) error {
 		header["Strict-Transport-Security"] = transportSecurity
 	}
 	// The real service sends MS-CV. The SDKs print, log and trace X-Ms-Request-Id.
-	header.Set("Ms-Cv", req.id)
-	header.Set("X-Ms-Request-Id", req.id)
+	req.set("Ms-Cv", req.id)
+	req.set("X-Ms-Request-Id", req.id)
 	if id := req.clientID(); id != "" {
-		header.Set("X-Ms-Client-Request-Id", id)
+		req.set("X-Ms-Client-Request-Id", id)
 	}
 	if req.api.idempotentSends && (req.version == "" || req.idempotencyHeader() != "") {
 		header["Confab-Idempotent-Send"] = yes
@@ -62,28 +63,28 @@ func (h *Handler) write(req *request, resp response) error {
 		}
 	}
 	if req.answeredAs != "" {
-		header.Set("Confab-Api-Version", req.answeredAs)
+		req.set("Confab-Api-Version", req.answeredAs)
 	}
 	h.cors(req, resp)
 	if resp.allow != "" {
-		header.Set("Allow", resp.allow)
+		req.set("Allow", resp.allow)
 	}
 	// Over HTTP/2 the header would end the connection with all its other requests, which may be
 	// those of other clients behind a proxy. A body that is not read ends its stream alone.
 	if resp.close && req.ProtoMajor == 1 {
-		header.Set("Connection", "close")
+		req.set("Connection", "close")
 	}
 	if req.retryAfter > 0 { // round up to whole seconds
-		header.Set("Retry-After", strconv.FormatInt(int64((req.retryAfter+time.Second-1)/time.Second), 10))
+		req.set("Retry-After", strconv.FormatInt(int64((req.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	switch {
 	case resp.code != "":
 		// The Azure SDK for Go reads this header. Unverified: no recording has it.
-		header.Set("X-Ms-Error-Code", string(resp.code))
+		req.set("X-Ms-Error-Code", string(resp.code))
 	case req.location != "":
-		header.Set("Location", req.location)
+		req.set("Location", req.location)
 	}
-	header.Set("X-Processing-Time", strconv.FormatInt(h.now().Sub(req.start).Milliseconds(), 10)+"ms")
+	req.set("X-Processing-Time", strconv.FormatInt(h.now().Sub(req.start).Milliseconds(), 10)+"ms")
 	if resp.body == nil {
 		if resp.status != http.StatusNoContent {
 			header["Content-Length"] = zero // flush would choose chunks
@@ -95,11 +96,19 @@ func (h *Handler) write(req *request, resp response) error {
 	if resp.code != "" {
 		header["Content-Type"] = plainJSON
 	}
-	header.Set("Content-Length", strconv.Itoa(len(*resp.body)))
+	req.set("Content-Length", strconv.Itoa(len(*resp.body)))
 	req.w.WriteHeader(resp.status)
 	_, err := req.w.Write(*resp.body)
 	h.putBuffer(resp.body)
 	return cmp.Or(err, h.flush(req))
+}
+
+// set sets a header of the response, whose name must be in the canonical form. Header.Set would allocate a
+// slice for each value; set keeps the first values of a request in an array.
+func (req *request) set(name, value string) {
+	values := append(req.values, value)
+	req.values = values
+	req.w.Header()[name] = values[len(values)-1 : len(values) : len(values)]
 }
 
 // quick is the time within which most requests are answered. Over HTTP/2, flush does nothing for
@@ -119,7 +128,10 @@ func (h *Handler) flush(req *request) error {
 	if req.ProtoMajor != 1 && h.now().Sub(req.start) < quick && req.why.IsZero() {
 		return nil
 	}
-	err := http.NewResponseController(req.w).Flush()
+	if w, ok := req.w.(interface{ FlushError() error }); ok {
+		return w.FlushError()
+	}
+	err := http.NewResponseController(req.w).Flush() // it allocates
 	if errors.Is(err, http.ErrNotSupported) {
 		return nil
 	}
@@ -131,7 +143,9 @@ func (h *Handler) flush(req *request) error {
 // some origins, package server has already removed the Origin header of all others.
 func (h *Handler) cors(req *request, resp response) {
 	header := req.w.Header()
-	if h.namesOrigin {
+	if h.namesOrigin && header["Vary"] == nil {
+		header["Vary"] = origins
+	} else if h.namesOrigin {
 		header.Add("Vary", "Origin")
 	}
 	origin := req.Header.Get("Origin")
@@ -175,11 +189,12 @@ func agent(r *http.Request) string {
 }
 
 // newRequestID returns a random id of 22 base64 characters and ".0", the form that the service
-// uses for MS-CV.
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return base64.RawStdEncoding.EncodeToString(b[:]) + ".0"
+// uses for MS-CV. It overwrites random, which would be allocated for each id as a local variable.
+func newRequestID(random *[16]byte) string {
+	rand.Read(random[:])
+	text := [24]byte{22: '.', 23: '0'}
+	base64.RawStdEncoding.Encode(text[:22], random[:])
+	return string(text[:])
 }
 
 // baseURL returns the scheme and host with which absolute links in responses begin,

@@ -156,7 +156,7 @@ func g() { log("roles", "in", `+"`in:\"roles\"`"+`) }
 // route is here, because handlers must not depend on versions.
 var versionUsers = map[string][]string{
 	".": {
-		"request", "parameters", "Handler.findRoute", "Handler.parseVersion", "Handler.warnOfNewer", "Handler.unsupported", // read it
+		"request", "parameters", "usualQueries", "Handler.findRoute", "Handler.parseVersion", "Handler.warnOfNewer", "Handler.unsupported", // read it
 		"route", "path.route", "path.versions", "pathsOf", "api", "chat", "identity", "entra", "always",
 		"envelope", "request.envelope", "hiddenThreads", "Handler.refuse", // errors
 		"idempotencyHeaders", "request.idempotencyHeader", "Handler.write",

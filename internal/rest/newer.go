@@ -77,12 +77,12 @@ func (h *Handler) warnOfNewer(req *request) {
 // api-version the path does not have the method. It names the setting that would help.
 func (h *Handler) unsupported(req *request, name string) error {
 	message := fmt.Sprintf("The HTTP resource that matches the request URI '%s%s' does not support the API version '%s'.",
-		h.baseURL(req), clip.Text(req.URL.EscapedPath(), maxEcho), clip.Text(name, maxEcho))
+		h.baseURL(req), clip.Text(req.escaped, maxEcho), clip.Text(name, maxEcho))
 	versions := req.api.versions
 	known := strings.Join(req.path.supported[req.Method], ", ")
 	cause := why.Because(why.BadVersion, "asked", clip.Text(name, maxEcho), "known", known)
 	if _, ok := versions.Parse(name); ok {
-		cause = why.Because(why.NoSuchRoute, "asked", clip.Text(name, maxEcho), "path", clip.Text(req.URL.EscapedPath(), maxEcho),
+		cause = why.Because(why.NoSuchRoute, "asked", clip.Text(name, maxEcho), "path", clip.Text(req.escaped, maxEcho),
 			"known", known)
 	}
 	if helps := req.path.route(req.Method, versions.Newest()) != nil; helps && !h.newerVersions && versions.Newer(name) {

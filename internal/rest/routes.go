@@ -237,7 +237,8 @@ func (p *path) route(method string, v apiver.Version) *route {
 // segment.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
-	segments, err := splitPath(req.URL.EscapedPath())
+	var memory [8]string // more than the segments of the longest path
+	segments, err := splitPath(memory[:0], req.URL, req.escaped)
 	if err != nil {
 		return err
 	}
@@ -245,13 +246,13 @@ func (h *Handler) findPath(req *request) error {
 		if len(segments) > 0 && segments[0] == p.segments[0] {
 			req.api = p.routes[0].api
 		}
-		if params, ok := p.match(segments); ok {
+		if params, ok := p.match(req.room.params[:0], segments); ok {
 			req.path, req.params = p, params
 			return nil
 		}
 	}
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found.",
-		Why: why.Because(why.UnknownPath, "path", clip.Text(req.URL.EscapedPath(), maxEcho))}
+		Why: why.Because(why.UnknownPath, "path", clip.Text(req.escaped, maxEcho))}
 }
 
 // readReceipts is the only path segment that matches in any letter case, because the service was
@@ -260,9 +261,9 @@ func (h *Handler) findPath(req *request) error {
 // written: a proxy with rules for paths would miss requests with other spellings.
 const readReceipts = "readReceipts"
 
-// match reports whether the path matches the decoded segments, and returns the values
-// of its parameters.
-func (p *path) match(segments []string) (params []string, ok bool) {
+// match reports whether the path matches the decoded segments, and appends the values
+// of its parameters to params.
+func (p *path) match(params, segments []string) (_ []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
 	}
@@ -281,6 +282,15 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 // they do in ASP.NET (docs/contract/chat.md §1). expand is Confab's own (§3.8).
 var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState", "expand"}
 
+// usualQueries has the parameters of queries with a known api-version and nothing else, by their text.
+var usualQueries = func() map[string]url.Values {
+	all := map[string]url.Values{}
+	for _, v := range slices.Concat(apiver.Chat.Versions(), apiver.Identity.Versions()) {
+		all["api-version="+string(v)] = url.Values{"api-version": {string(v)}}
+	}
+	return all
+}()
+
 // findRoute sets the request's query, api-version and route. It fails if the path does not have the
 // method at all or not at the api-version, or if the query has two different api-versions
 // (docs/contract/api-versions.md §7). Unverified: the message about two api-versions.
@@ -289,8 +299,11 @@ func (h *Handler) findRoute(req *request) error {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + ".",
 			Why: why.Because(why.Method, "allowed", req.path.allow)}
 	}
-	var err error
-	if req.query, err = inbound.Query(req.URL.RawQuery, parameters...); err != nil {
+	known, err := usualQueries[req.URL.RawQuery], error(nil)
+	if req.query = known; known == nil {
+		req.query, err = inbound.Query(req.URL.RawQuery, parameters...)
+	}
+	if err != nil {
 		return core.Invalid("query", "The query string is malformed.").Because(why.BadQuery)
 	}
 	name := req.query.Get("api-version")
@@ -334,20 +347,26 @@ func (req *request) readIDs() error {
 	return nil
 }
 
-// splitPath splits an escaped path at its slashes and then decodes each segment, so an
-// encoded slash stays inside its segment. It drops empty segments: some SDKs double
+// splitPath appends the decoded segments of a URL's path to segments. escaped is u.EscapedPath(). An
+// encoded slash stays inside its segment. splitPath drops empty segments: some SDKs double
 // slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
-func splitPath(escaped string) ([]string, error) {
-	segments := make([]string, 0, 8) // more than the longest path has
+func splitPath(segments []string, u *url.URL, escaped string) ([]string, error) {
+	// Unless a slash is encoded, the segments of the decoded path are the decoded segments.
+	decode := strings.Contains(escaped, "%2F") || strings.Contains(escaped, "%2f")
+	if !decode {
+		escaped = u.Path
+	}
 	for s := range strings.SplitSeq(escaped, "/") {
 		if s == "" {
 			continue
 		}
-		d, err := url.PathUnescape(s)
-		if err != nil {
-			return nil, core.Invalid("path", "The path has a malformed percent-encoding.").Because(why.BadPath, "problem", "a percent-encoding is not complete")
+		if decode {
+			var err error
+			if s, err = url.PathUnescape(s); err != nil {
+				return nil, core.Invalid("path", "The path has a malformed percent-encoding.").Because(why.BadPath, "problem", "a percent-encoding is not complete")
+			}
 		}
-		segments = append(segments, d)
+		segments = append(segments, s)
 	}
 	return segments, nil
 }

@@ -217,24 +217,24 @@ const answerTime = 13 * time.Second
 // request is the state of one request.
 type request struct {
 	*http.Request
-	ctx    context.Context // of the operation; nil before limit
-	cancel context.CancelFunc
-	until  time.Time // the deadline of ctx
+	ctx deadline // of the operation; the zero value before limit
 
 	w     http.ResponseWriter
 	start time.Time
 	id    string // random id of the request, for the log and the headers MS-CV and x-ms-request-id
 
-	api    *api
-	path   *path    // nil if no path matches
-	route  *route   // nil if path, method or api-version is unknown
-	params []string // values of the path's parameters, decoded
-	query  url.Values
+	api     *api
+	escaped string     // path of the URL
+	path    *path      // nil if no path matches
+	route   *route     // nil if path, method or api-version is unknown
+	params  []string   // values of the path's parameters, decoded
+	query   url.Values // not to be changed: requests may share it
 
 	version    apiver.Version // only for decoding and encoding bodies
 	answeredAs string         // for the header confab-api-version, if the client's api-version is newer
 	body       []byte
 	bodyRead   bool
+	buffer     *[]byte   // from getBuffer, with the body; nil before readBody
 	counted    int64     // bytes of the body that count for what the caller writes in an hour
 	reserved   reserved  // memory for the answer
 	caller     string    // user id
@@ -253,25 +253,29 @@ type request struct {
 	reason     string // Record.Reason
 	why        why.Cause
 	unknown    bool // nobody knows whether the operation was carried out: the client gets no answer
+
+	values []string // of headers of the response
+	room   room
+}
+
+// room is memory for parts of a request, so that most requests need no other.
+type room struct {
+	values [9]string
+	params [3]string
+	random [16]byte
 }
 
 // Context returns the context of the operation: that of the http.Request, with the deadline
 // that limit has set.
 func (req *request) Context() context.Context {
-	if req.ctx == nil {
+	if req.ctx.until.IsZero() {
 		return req.Request.Context()
 	}
-	return req.ctx
+	return &req.ctx
 }
 
 // limit sets the deadline of the context that Context returns.
-func (req *request) limit(until time.Time) {
-	if req.cancel != nil {
-		req.cancel()
-	}
-	req.until = until
-	req.ctx, req.cancel = context.WithDeadline(req.Request.Context(), until)
-}
+func (req *request) limit(until time.Time) { req.ctx.set(req.Request.Context(), until) }
 
 // response is a response before it is written.
 type response struct {
@@ -284,12 +288,15 @@ type response struct {
 
 // ServeHTTP handles one request and calls Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	req := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
+	req := &request{Request: r, w: w, start: h.now(), escaped: r.URL.EscapedPath()}
+	req.id, req.values = newRequestID(&req.room.random), req.room.values[:0]
 	h.setBodyDeadline(req)
 	defer h.sent(req)
 	resp := h.respond(req)
-	if req.cancel != nil {
-		req.cancel()
+	req.ctx.end()
+	if req.buffer != nil {
+		h.putBuffer(req.buffer)
+		req.buffer, req.body = nil, nil
 	}
 	switch {
 	case req.fault.Drop != "":
@@ -314,7 +321,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	record := Record{
-		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
+		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(req.escaped),
 		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason), Why: req.why,
 		UserAgent: logged(agent(r)), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
 		Request: r, Answer: w.Header(),
@@ -346,7 +353,7 @@ func (h *Handler) respond(req *request) (resp response) {
 		}
 		if p != nil {
 			h.log.Error("panic", "request", req.id, "client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
-				"method", logged(req.Method), "path", logged(req.URL.EscapedPath()),
+				"method", logged(req.Method), "path", logged(req.escaped),
 				"panic", p, "stack", string(debug.Stack()))
 			resp = h.refuse(req, errInternal)
 		}

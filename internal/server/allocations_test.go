@@ -53,11 +53,11 @@ func TestAllocations(t *testing.T) {
 		status             int
 		allocations, bytes float64
 	}{
-		{"get message", client("GET", messagesOf(thread)+"/"+ids[0], ""), 200, 88, 9700},
-		{"list messages", client("GET", messagesOf(thread), ""), 200, 169, 23300},
-		{"send read receipt", receipt, 200, 125, 14700},
-		{"create thread", client("POST", "/chat/threads", `{"topic":"lunch"}`), 201, 139, 17300},
-		{"send message", send, 201, 89, 11700},
+		{"get message", client("GET", messagesOf(thread)+"/"+ids[0], ""), 200, 62, 7600},
+		{"list messages", client("GET", messagesOf(thread), ""), 200, 143, 21200},
+		{"send read receipt", receipt, 200, 114, 13400},
+		{"create thread", client("POST", "/chat/threads", `{"topic":"lunch"}`), 201, 127, 15900},
+		{"send message", send, 201, 74, 10100},
 	} {
 		var before, after runtime.MemStats
 		for i := range warm + rounds {
