@@ -45,7 +45,12 @@ type lane struct {
 	queue  []*pending
 	bytes  int // of the changes in the queue
 	closed bool
+	slow   chan struct{} // closed while a batch has been applied for longer than slowBatch
 }
+
+// slowBatch is the time after the begin of a batch from which the callers in the queue watch their contexts.
+// Most changes are committed before that, so their callers need no timer.
+const slowBatch = 250 * time.Millisecond
 
 // pending is a queued change and its result. done receives one element when
 // outcome and err are set.
@@ -62,7 +67,7 @@ func newCommitter(store Store, bus Bus, now func() time.Time, observe func(int, 
 	c := &committer{store: store, bus: bus, now: now, observe: observe}
 	c.pending.New = func() any { return &pending{done: make(chan struct{}, 1)} }
 	for range store.Lanes() {
-		l := &lane{wake: make(chan struct{}, 1)}
+		l := &lane{wake: make(chan struct{}, 1), slow: make(chan struct{})}
 		c.lanes = append(c.lanes, l)
 		c.done.Add(1)
 		go func() {
@@ -87,7 +92,8 @@ func (c *committer) close() {
 }
 
 // commit queues a change and returns its outcome when the batch is durable. It returns ErrBusy
-// if the lane's queue is full or closed, or if ctx ends while the change is still queued. Once
+// if the lane's queue is full or closed, or if ctx ends while the change is still queued and the batch before
+// it takes longer than slowBatch. Once
 // the lane's goroutine has taken the change, the end of ctx does not cancel it, because only
 // that goroutine knows the outcome. The deadline of ctx is passed to the store in Batch.Until.
 func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error) {
@@ -96,29 +102,34 @@ func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error
 	p.change, p.bytes = change, change.size()
 	p.until, _ = ctx.Deadline()
 	l := c.lanes[LaneOf(change.Key, len(c.lanes))]
-	if !l.put(p) {
+	slow, ok := l.put(p)
+	if !ok {
 		return nil, ErrBusy.Because(why.Busy, "problem", "the queue of changes is full")
 	}
 	select {
 	case <-p.done:
-	case <-ctx.Done():
-		if l.withdraw(p) {
-			return nil, ErrBusy
+	case <-slow:
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			if l.withdraw(p) {
+				return nil, ErrBusy
+			}
+			<-p.done
 		}
-		<-p.done
 	}
 	outcome, err := p.outcome, p.err
 	p.change, p.outcome, p.err = nil, nil, nil
 	return outcome, err
 }
 
-// put appends p to the lane's queue. It returns false if the queue is full or the lane is
-// closed.
-func (l *lane) put(p *pending) bool {
+// put appends p to the lane's queue, and returns the channel that is closed when a batch is slow. It returns
+// false if the queue is full or the lane is closed.
+func (l *lane) put(p *pending) (slow <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.queue) >= maxQueued || len(l.queue) > 0 && l.bytes+p.bytes > maxQueuedBytes {
-		return false
+		return nil, false
 	}
 	l.queue = append(l.queue, p)
 	l.bytes += p.bytes
@@ -126,7 +137,29 @@ func (l *lane) put(p *pending) bool {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	return true
+	return l.slow, true
+}
+
+// isSlow closes slow, so that the callers in the queue watch their contexts.
+func (l *lane) isSlow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.slow:
+	default:
+		close(l.slow)
+	}
+}
+
+// isQuick undoes isSlow for later callers.
+func (l *lane) isQuick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.slow:
+		l.slow = make(chan struct{})
+	default:
+	}
 }
 
 // withdraw removes p from the lane's queue. It returns false if the lane's goroutine has
@@ -186,6 +219,8 @@ func (l *lane) take(batch []*pending) []*pending {
 // run applies the changes in the lane's queue, batch by batch, until the lane is closed and its
 // queue is empty.
 func (c *committer) run(l *lane) {
+	slow := time.AfterFunc(slowBatch, l.isSlow)
+	slow.Stop() // until a batch begins
 	var batch []*pending
 	for open := true; open; {
 		_, open = <-l.wake
@@ -196,7 +231,10 @@ func (c *committer) run(l *lane) {
 			if batch = l.take(batch); len(batch) == 0 {
 				break
 			}
+			slow.Reset(slowBatch)
 			c.apply(l, batch)
+			slow.Stop()
+			l.isQuick()
 		}
 	}
 }

@@ -52,7 +52,8 @@ func (s *Service) Closing(key string) bool {
 // Enqueue puts a change into the lane of its key without waiting for the outcome. It
 // returns false if the lane is full.
 func (s *Service) Enqueue(c *Change) bool {
-	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, bytes: c.size(), done: make(chan struct{}, 1)})
+	_, ok := s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, bytes: c.size(), done: make(chan struct{}, 1)})
+	return ok
 }
 
 // Forget removes a user from the cache.

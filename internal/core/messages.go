@@ -122,17 +122,8 @@ func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessa
 	if !s.repeatsByToken {
 		request = fingerprintOf(caller, &cmd)
 	}
-	// Clean the HTML at most once: decideSend may run again while the engine holds locks. It
-	// first runs on cached rows, and refuses a caller who is not a participant before cleaning
-	// anything.
-	content := sync.OnceValues(func() (string, error) { return s.stored(cmd.Kind, cmd.Content) })
-	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, caller, thread)
-		if err != nil {
-			return nil, err
-		}
-		return decideSend(t, caller, cmd, request, content)
-	})
+	send := &sending{Service: s, caller: caller, thread: thread, cmd: cmd, request: request}
+	o, err := s.change(ctx, send.decide)
 	if err != nil {
 		return Sent{}, err
 	}
@@ -140,6 +131,38 @@ func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessa
 		return Sent{ID: o.MessageID, Repeated: true}, nil
 	}
 	return Sent{ID: o.Change.Messages[0].ID}, nil
+}
+
+// sending is a send whose change is decided, perhaps several times.
+type sending struct {
+	*Service
+	caller, thread string
+	cmd            SendMessage
+	request        Fingerprint
+
+	cleaned bool
+	content string // to store
+	err     error
+}
+
+// decide is the Decision of the send.
+func (s *sending) decide(rows Rows) (*Change, error) {
+	t, err := s.live(rows, s.caller, s.thread)
+	if err != nil {
+		return nil, err
+	}
+	return decideSend(t, s.caller, s.cmd, s.request, s.clean)
+}
+
+// clean returns the content to store. It cleans HTML at most once: decide may run again while the engine
+// holds locks. It first runs on cached rows, and refuses a caller who is not a participant before cleaning
+// anything.
+func (s *sending) clean() (string, error) {
+	if !s.cleaned {
+		s.content, s.err = s.stored(s.cmd.Kind, s.cmd.Content)
+		s.cleaned = true
+	}
+	return s.content, s.err
 }
 
 // stored returns the content of a message in the form in which it is stored: HTML is cleaned.
@@ -180,13 +203,20 @@ func decideSend(t *Thread, caller string, cmd SendMessage, request Fingerprint, 
 	if err != nil {
 		return nil, err
 	}
-	c := changeOf(t)
+	var rows struct { // one allocation
+		change   Change
+		messages [1]Message
+		events   [1]Event
+	}
+	c := &rows.change
+	*c = *changeOf(t)
 	c.SendToken, c.Caller = cmd.Token, caller
-	c.Messages = []Message{{
+	c.Messages, c.Events = rows.messages[:], rows.events[:]
+	c.Messages[0] = Message{
 		Kind: cmd.Kind, High: cmd.High, Fingerprint: request, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
 		Content: stored, Metadata: clone(cmd.Metadata),
-	}}
-	c.Events = []Event{{Kind: MessageReceived, Actor: caller}}
+	}
+	c.Events[0] = Event{Kind: MessageReceived, Actor: caller}
 	return c, nil
 }
 
