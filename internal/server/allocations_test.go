@@ -55,9 +55,9 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"get message", client("GET", messagesOf(thread)+"/"+ids[0], ""), 200, 62, 7600},
 		{"list messages", client("GET", messagesOf(thread), ""), 200, 143, 21200},
-		{"send read receipt", receipt, 200, 114, 13400},
-		{"create thread", client("POST", "/chat/threads", `{"topic":"lunch"}`), 201, 127, 15900},
-		{"send message", send, 201, 74, 10100},
+		{"send read receipt", receipt, 200, 103, 12300},
+		{"create thread", client("POST", "/chat/threads", `{"topic":"lunch"}`), 201, 116, 14900},
+		{"send message", send, 201, 58, 8900},
 	} {
 		var before, after runtime.MemStats
 		for i := range warm + rounds {

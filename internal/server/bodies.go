@@ -71,6 +71,10 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 
 // limit returns a handler that passes requests to next. It counts the bytes of their bodies, and
 // the requests that clients abandon.
+//
+// next gets a copy of a request with a body, with another Body. net/http must find its own Body in the
+// original request: it then closes the connection of a client that still waits for a 100
+// (Continue).
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
@@ -98,11 +102,15 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		body := &countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last}
-		other := *r // see limitBody
-		other.Body = body
-		defer body.release()
-		next.ServeHTTP(w, &other)
+		var other struct { // one allocation
+			request http.Request
+			body    countedBody
+		}
+		other.body = countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last}
+		other.request = *r
+		other.request.Body = &other.body
+		defer other.body.release()
+		next.ServeHTTP(w, &other.request)
 	})
 }
 

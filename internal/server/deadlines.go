@@ -25,30 +25,36 @@ const unreadTime = 500 * time.Millisecond
 // context. Package rest and the protocols for live events replace the deadline by their own. When
 // the response begins, the deadline for the rest of the body becomes unreadTime.
 //
-// next gets a copy of the request with another Body. net/http must find its own Body in the
-// original request: it then closes the connection of a client that still waits for a 100
-// (Continue).
+// next gets another Body than net/http, in a copy of the request: see bodies.limit.
 func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		c := http.NewResponseController(w)
-		if c.SetReadDeadline(time.Now().Add(timeout)) != nil {
+		var of struct { // one allocation
+			conn http.ResponseController
+			body limitedBody
+			out  unreadWriter
+		}
+		of.conn = *http.NewResponseController(w)
+		if of.conn.SetReadDeadline(time.Now().Add(timeout)) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		other := *r
-		body := &limitedBody{ReadCloser: r.Body, conn: c}
-		other.Body = body
+		if _, copied := r.Body.(*countedBody); !copied {
+			other := *r
+			r = &other
+		}
+		of.body = limitedBody{ReadCloser: r.Body, conn: &of.conn}
+		r.Body = &of.body
 		if r.ProtoMajor != 1 { // the streams of HTTP/2 do not wait for each other's bodies
-			next.ServeHTTP(w, &other)
+			next.ServeHTTP(w, r)
 			return
 		}
-		out := &unreadWriter{ResponseWriter: w, conn: c, body: body}
-		next.ServeHTTP(out, &other)
-		out.limit() // net/http reads the rest now, if it has not yet
+		of.out = unreadWriter{ResponseWriter: w, conn: &of.conn, body: &of.body}
+		next.ServeHTTP(&of.out, r)
+		of.out.limit() // net/http reads the rest now, if it has not yet
 	})
 }
 
