@@ -89,7 +89,10 @@ var may = map[string][]string{
 	"internal/clientenv":        {"internal/hosts", "internal/localca", "sdk/communication"},
 	"internal/config":           {"internal/clientenv", "internal/core", "internal/hosts", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":            {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
-	"internal/bench/compare":    {"sdk/chat", "sdk/communication", "sdk/identity"},
+	"internal/bench/load":       {"sdk/chat", "sdk/communication", "sdk/identity"},
+	"internal/bench/reference":  {"internal/bench/load", "internal/bus/local", "internal/core", "internal/localca", "internal/rest", "internal/token", "sdk/communication"},
+	"internal/bench/measure":    {"internal/bench/load"},
+	"internal/bench/compare":    {"internal/bench/load", "sdk/identity"},
 	"web":                       nil,
 	"internal/admin":            {"internal/clip", "internal/core", "internal/figures", "internal/hosts", "internal/inbound", "internal/snippets", "internal/token", "internal/traffic", "sdk/communication"},
 	"internal/server/failures":  nil,
@@ -102,7 +105,7 @@ var may = map[string][]string{
 	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
-	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
+	"cmd/confab":           {"internal/admin", "internal/bench", "internal/bench/measure", "internal/bench/reference", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
 }
 
 // never lists forbidden imports: part and all packages below it must not import path or a package

@@ -36,7 +36,10 @@ waits, and how many bytes a message needs. Then say what to make of it.
 
 It measures the store alone, without HTTP and TLS, whose cost is processor time. It
 takes about half a minute and some hundred megabytes, which it deletes at the end.
-Run it while nothing else uses the disk, or while the usual things do.`,
+Run it while nothing else uses the disk, or while the usual things do.
+
+The commands below measure the whole server instead, beside programs that do the least
+for the same answer. They are for who changes Confab.`,
 		Example: examples("bench --dir /var/lib/confab", "bench --span 10s --json"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +53,10 @@ Run it while nothing else uses the disk, or while the usual things do.`,
 	cmd.Flags().DurationVar(&o.span, "span", 2*time.Second, "`duration` of each measurement")
 	cmd.Flags().IntVar(&o.messages, "messages", 200_000, "`number` of messages whose bytes are counted")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
+	for _, p := range benchParts {
+		cmd.AddCommand(p.command())
+	}
+	cmd.AddCommand(newReference())
 	return cmd
 }
 
@@ -86,9 +93,9 @@ type benchBytes struct {
 func runBench(cmd *cobra.Command, o benchOptions) (err error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
-	dir, err := os.MkdirTemp(o.dir, ".confab-bench-")
+	dir, err := benchFolder(o.dir)
 	if err != nil {
-		return &failure{what: "no folder can be made in " + o.dir + ": " + rootCause(err).Error(), next: "choose another with --dir", cause: err}
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if o.dir, err = filepath.Abs(o.dir); err != nil {

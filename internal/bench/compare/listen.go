@@ -7,14 +7,15 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/confab-chat/confab/internal/bench/load"
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
 // listen opens a stream of live events of a new user and reads it until it is closed. The user
 // is in no thread, so the server follows its event log but has no event to deliver. listen
 // fails if the server does not offer such streams.
-func listen(ctx context.Context, s *server) (io.Closer, error) {
-	_, identities, closeIdle, err := clients(s)
+func listen(ctx context.Context, s *load.Server) (io.Closer, error) {
+	_, identities, closeIdle, err := load.Clients(s)
 	if err != nil {
 		return nil, err
 	}
@@ -23,16 +24,16 @@ func listen(ctx context.Context, s *server) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := dial(ctx, s)
+	c, err := load.Dial(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(patience))
-	if _, err := fmt.Fprintf(c, "GET /chat/events HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", s.endpoint.Host, made.Token.Token); err != nil {
+	c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := fmt.Fprintf(c, "GET /chat/events HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", s.Endpoint.Host, made.Token.Token); err != nil {
 		c.Close()
 		return nil, err
 	}
-	response, err := http.ReadResponse(c.in, nil)
+	response, err := http.ReadResponse(c.In, nil)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %d of GET /chat/events", response.StatusCode)
 	}
@@ -54,7 +55,7 @@ func listen(ctx context.Context, s *server) (io.Closer, error) {
 
 // listener is an open stream of live events.
 type listener struct {
-	*conn
+	*load.Conn
 	ended chan struct{} // closed when the stream is not read any more
 }
 
@@ -66,7 +67,7 @@ func (l *listener) Close() error {
 		return fmt.Errorf("the stream of live events has ended too early")
 	default:
 	}
-	err := l.conn.Close()
+	err := l.Conn.Close()
 	<-l.ended
 	return err
 }

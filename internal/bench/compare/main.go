@@ -22,6 +22,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/confab-chat/confab/internal/bench/load"
 )
 
 // options holds the flags and arguments of the command line.
@@ -80,6 +82,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("want one or two builds, not %d", flags.NArg())
 	case min(o.pairs, o.connections, o.threads, o.size) < 1 || o.span <= 0 || o.warm < 0:
 		err = errors.New("numbers and durations must be positive")
+	case o.size < load.MinSize:
+		err = fmt.Errorf("a message has at least %d bytes", load.MinSize)
 	case strings.Trim(*listen, "ab") != "":
 		err = fmt.Errorf("-listen is a, b or ab, not %q", *listen)
 	}
@@ -113,24 +117,26 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 		fmt.Fprintf(out, "%s: %s\n", name, what)
 	}
-	var servers [2]*server
-	var loads [2]load
+	var servers [2]*load.Server
+	var loads [2]*load.Sends
 	for i, name := range names {
 		var database string
 		if o.database != "" {
 			var drop func() error
-			if database, drop, err = freshDatabase(ctx, o.database, name); err != nil {
+			if database, drop, err = load.FreshDatabase(ctx, o.database, name); err != nil {
 				return fmt.Errorf("a database for %s: %w", name, err)
 			}
 			defer func() { err = errors.Join(err, drop()) }()
 		}
-		if servers[i], err = start(ctx, programs[i], filepath.Join(dir, name), database); err != nil {
+		if servers[i], err = serve(ctx, programs[i], filepath.Join(dir, name), database); err != nil {
 			return fmt.Errorf("start %s: %w", name, err)
 		}
-		defer servers[i].stop()
-		if loads[i], err = sends(ctx, servers[i], o); err != nil {
+		defer servers[i].Kill()
+		world, err := load.Populate(ctx, servers[i], o.threads, 2)
+		if err != nil {
 			return fmt.Errorf("prepare %s: %w", name, err)
 		}
+		loads[i] = load.NewSends(servers[i], world, o.size, o.connections)
 		if o.listen[i] {
 			stream, err := listen(ctx, servers[i])
 			if err != nil {
@@ -147,6 +153,19 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	fmt.Fprintf(out, "\n%s, %s: sends of %d bytes to %d threads on %d connections, rounds of %v after %v of warm-up\n\n",
 		store, listeners[o.listen], o.size, o.threads, o.connections, o.span, o.warm)
 	return compare(out, o.pairs, func(side int) (sample, error) {
-		return round(ctx, servers[side], loads[side], o)
+		s, err := load.Round(ctx, servers[side], loads[side].Load(), load.Options{Connections: o.connections, Warm: o.warm, Span: o.span})
+		if err != nil {
+			return sample{}, err
+		}
+		return sample{rate: s.Rate(), cpu: s.CPU()}, nil
 	})
+}
+
+// serve starts a build with a data folder below dir. It uses only flags that old builds have
+// too. The server logs only warnings, because logging each request would distort the
+// measurement. It writes its log to this process's stderr.
+func serve(ctx context.Context, program, dir, database string) (*load.Server, error) {
+	return load.Serve(ctx, load.Command{
+		Program: program, Args: []string{"--listen-ops", "off", "--limits", "off", "--log-level", "warn"}, Dir: dir, Stderr: os.Stderr,
+	}, database)
 }

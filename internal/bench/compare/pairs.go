@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"time"
+
+	"github.com/confab-chat/confab/internal/bench/load"
 )
 
 // names holds the names of the two builds that are compared. The index is the side, 0 or 1.
@@ -31,26 +32,12 @@ func (p pair) cpu() float64 {
 	return float64(p[1].cpu) / float64(p[0].cpu)
 }
 
-// order returns the order in which the nth pair, counted from 0, measures the two builds: A
-// before B if n is even, and B before A if n is odd.
-func order(n int) [2]int {
-	if n%2 == 0 {
-		return [2]int{0, 1}
-	}
-	return [2]int{1, 0}
-}
-
-// maxSpread is the maximum accepted value of spread, which says how far the results of the
-// pairs differ. Above it, compare measures twice as many pairs.
+// maxSpread is the maximum accepted value of spread. Above it, compare measures twice as many pairs.
 const maxSpread = 0.06
 
-// spread returns how far the results of the pairs differ: the largest ratio of the rates
-// B/A divided by the smallest, minus 1. It ignores CPU times, and the rates themselves,
-// which change with the load of the machine.
-func spread(pairs []pair) float64 {
-	rates := ratios(pairs, pair.rate)
-	return slices.Max(rates)/slices.Min(rates) - 1
-}
+// spread returns how far the ratios of the rates differ. It ignores CPU times, and the rates
+// themselves, which change with the load of the machine.
+func spread(pairs []pair) float64 { return load.Spread(ratios(pairs, pair.rate)) }
 
 func ratios(pairs []pair, of func(pair) float64) []float64 {
 	rs := make([]float64, len(pairs))
@@ -60,13 +47,6 @@ func ratios(pairs []pair, of func(pair) float64) []float64 {
 	return rs
 }
 
-// median returns the median of xs. For an even number of values it is the mean of the
-// middle two.
-func median(xs []float64) float64 {
-	s := slices.Sorted(slices.Values(xs))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
-
 // compare measures n pairs, or 2n if the results of the first n differ too much, and prints
 // each pair and the medians. It returns the first error of measure.
 func compare(out io.Writer, n int, measure func(side int) (sample, error)) error {
@@ -74,7 +54,7 @@ func compare(out io.Writer, n int, measure func(side int) (sample, error)) error
 	var pairs []pair
 	more := func() error {
 		var p pair
-		sides := order(len(pairs))
+		sides := load.Order(len(pairs), 2)
 		for _, side := range sides {
 			var err error
 			if p[side], err = measure(side); err != nil {
@@ -100,7 +80,7 @@ func compare(out io.Writer, n int, measure func(side int) (sample, error)) error
 		}
 	}
 	fmt.Fprintf(out, "\nB / A: rate %.3f, CPU per send %s (median of %d pairs; spread %.1f %%)\n",
-		median(ratios(pairs, pair.rate)), ratio(median(ratios(pairs, pair.cpu))), len(pairs), 100*spread(pairs))
+		load.Median(ratios(pairs, pair.rate)), ratio(load.Median(ratios(pairs, pair.cpu))), len(pairs), 100*spread(pairs))
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// freshDatabase creates an empty database on the server of a postgres:// URL. It returns
+// FreshDatabase creates an empty database on the server of a postgres:// URL. It returns
 // the URL of the database and a function that drops the database.
-func freshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
+func FreshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
 	u, err := url.Parse(server)
 	if err != nil {
 		return "", nil, errors.New("--database is not a URL") // the error of Parse shows the password

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confab-chat/confab/internal/bench/measure"
+	"github.com/confab-chat/confab/internal/bench/reference"
+)
+
+// benchPart is a subcommand of bench.
+type benchPart struct {
+	name, short, long string
+	run               func(context.Context, measure.Options) (measure.Report, error)
+}
+
+var benchParts = []benchPart{
+	{"send", "Measure sends to many threads over HTTPS", "Measure sends to 400 threads of two members, from all of them in turn.", measure.Send},
+}
+
+// partOptions are the flags of a part.
+type partOptions struct {
+	measure.Options
+	asJSON bool
+}
+
+func (p benchPart) command() *cobra.Command {
+	var o partOptions
+	cmd := &cobra.Command{
+		Use:   p.name,
+		Short: p.short,
+		Long: p.long + `
+
+The server is this program with default settings and a fresh folder, over TLS, in a
+process of its own. So are the references, which do the least for the same answer: "log"
+has the message on the disk, "null" stores nothing. This process is the only client.
+Rounds measure all servers in turn, every second one backwards, and ratios are those of a
+round. Only ratios mean something: the client needs the same processors as the servers.
+
+At the end what the server acknowledged is read back. If a message is lost, doubled or in
+another order, the exit code is 1. Files go to a folder below --dir, which is deleted.`,
+		Example: examples("bench "+p.name, "bench "+p.name+" --dir /var/lib/confab --rounds 9 --json"),
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			return p.runIn(cmd, o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Dir, "dir", ".", "`folder` on the disk to measure")
+	flags.IntVar(&o.Rounds, "rounds", 5, "`number` of rounds; the medians are printed")
+	flags.DurationVar(&o.Span, "span", 2*time.Second, "measured `duration` of each server in a round")
+	flags.DurationVar(&o.Warm, "warm", 500*time.Millisecond, "`duration` of the load before that")
+	flags.IntSliceVar(&o.Connections, "connections", nil, "`numbers` of connections, separated by commas (default those of the bars)")
+	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
+	flags.IntVar(&o.Threads, "threads", 0, "`number` of threads (default that of the bars)")
+	flags.BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
+	return cmd
+}
+
+// maxBenchConnections is the largest number of connections: their numbers in the messages have
+// three digits.
+const maxBenchConnections = 999
+
+func (o partOptions) check(cmd *cobra.Command) error {
+	switch {
+	case o.Rounds < 1 || o.Span <= 0 || o.Warm < 0 || o.Threads < 0:
+		return usage(cmd, "--rounds and --span must be above 0, --warm and --threads not below")
+	case o.Size < measure.MinSize || o.Size > 16<<10:
+		return usage(cmd, fmt.Sprintf("--size is between %d and %d bytes", measure.MinSize, 16<<10))
+	}
+	for _, n := range o.Connections {
+		if n < 1 || n > maxBenchConnections {
+			return usage(cmd, fmt.Sprintf("--connections are between 1 and %d", maxBenchConnections))
+		}
+	}
+	return nil
+}
+
+// runIn runs the part in a temporary folder and prints its report, also if the server did not
+// return what it had acknowledged.
+func (p benchPart) runIn(cmd *cobra.Command, o partOptions) (err error) {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+	defer stop()
+	dir, err := benchFolder(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	o.Dir, o.Out = dir, cmd.ErrOrStderr()
+	if o.asJSON {
+		o.Out = io.Discard
+	}
+	if o.Program, err = os.Executable(); err != nil {
+		return err
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the client's collections cost processor time that the server needs
+	report, err := p.run(ctx, o.Options)
+	if ctx.Err() != nil {
+		return exitCode(130)
+	}
+	if err != nil && !errors.Is(err, measure.ErrNotRead) {
+		return err
+	}
+	if o.asJSON {
+		return cmp.Or(err, printJSON(cmd.OutOrStdout(), report))
+	}
+	report.Print(cmd.OutOrStdout())
+	return err
+}
+
+// benchFolder creates a temporary folder in dir and returns its absolute path.
+func benchFolder(dir string) (string, error) {
+	made, err := os.MkdirTemp(dir, ".confab-bench-")
+	if err != nil {
+		return "", &failure{what: "no folder can be made in " + dir + ": " + rootCause(err).Error(), next: "choose another with --dir", cause: err}
+	}
+	return filepath.Abs(made)
+}
+
+// newReference returns the hidden command that runs a reference for a part of bench.
+func newReference() *cobra.Command {
+	var o reference.Options
+	cmd := &cobra.Command{
+		Use:    "reference",
+		Short:  "Run a server with which bench compares",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+			defer stop()
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				defer cancel()
+				_, _ = io.Copy(io.Discard, os.Stdin) // ends with the process that started this one
+			}()
+			o.Kind = args[0]
+			return reference.Serve(ctx, o, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&o.Dir, "dir", ".", "`folder` for files")
+	cmd.Flags().IntVar(&o.Threads, "threads", 1, "`number` of threads")
+	cmd.Flags().IntVar(&o.Members, "members", 1, "`number` of members of each thread")
+	cmd.Flags().StringVar(&o.Body, "body", "", "`file` with the answer of page")
+	return cmd
+}

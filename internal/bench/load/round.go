@@ -1,0 +1,226 @@
+// Package load sends requests to servers in other processes and measures both: how many are
+// answered, how long an answer takes, and what an answer costs the server.
+package load
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Load describes the requests that Round sends to a server.
+type Load struct {
+	// Request appends a complete HTTP request to buf and returns the result: the nth
+	// request of a connection, both counted from 0. It is called concurrently for different
+	// connections.
+	Request func(buf []byte, connection, n int) []byte
+	Status  int // the expected status of every response; another one ends the round
+	// Answered, if not nil, is called with the body of each expected response, before the next
+	// request of the connection. An error ends the round. The body is valid during the call.
+	Answered func(connection, n int, body []byte) error
+}
+
+// Options configures Round.
+type Options struct {
+	Connections int           // open at the same time, each with one request at a time
+	Warm        time.Duration // time under load that is not measured
+	Span        time.Duration // measured time
+	// Rate is the number of requests that become due in a second, at equal intervals, whether
+	// or not earlier ones are answered: an open loop. 0 is a closed loop, in which each
+	// connection sends its next request when the last one is answered.
+	Rate float64
+}
+
+// Sample is the result of measuring a server once.
+type Sample struct {
+	Answers int           // within the span
+	Span    time.Duration // measured exactly
+	Usage   Usage         // of the server within the span
+	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop a
+	// request counts from the moment when it was due, so that the wait for a free connection,
+	// which a slow server causes, is not omitted.
+	Latency *hdrhistogram.Histogram
+	// ByConnection is the number of answers of each connection.
+	ByConnection []int
+}
+
+// Rate returns the number of answers in a second.
+func (s Sample) Rate() float64 { return float64(s.Answers) / s.Span.Seconds() }
+
+// CPU returns the CPU time of the server for each answer, or 0 if it is not known.
+func (s Sample) CPU() time.Duration { return s.Usage.CPU / time.Duration(s.Answers) }
+
+// NewLatency returns an empty histogram for times from a microsecond to a minute.
+func NewLatency() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, time.Minute.Microseconds(), 2)
+}
+
+// Round opens connections to the server, loads it for o.Warm without measuring, and then
+// measures for o.Span. It fails if a request gets no answer or an unexpected one. It returns
+// when all requests are answered, so the next round begins with an idle server.
+func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
+	r := &round{load: l, failed: make(chan error, o.Connections+1)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		for _, w := range r.workers {
+			w.conn.Close() // before the wait: it ends a read
+		}
+		r.running.Wait()
+	}()
+	for i := range o.Connections {
+		c, err := Dial(ctx, s)
+		if err != nil {
+			return Sample{}, err
+		}
+		c.SetDeadline(time.Now().Add(o.Warm + o.Span + patience))
+		r.workers = append(r.workers, &worker{index: i, conn: c, latency: NewLatency()})
+	}
+	if o.Rate > 0 {
+		r.arrivals = make(chan time.Time, 1<<20)
+		r.running.Go(func() {
+			defer close(r.arrivals)
+			if err := r.arrive(ctx, o.Rate); err != nil {
+				r.failed <- err
+			}
+		})
+	}
+	for _, w := range r.workers {
+		r.running.Go(func() {
+			if err := r.work(w); err != nil {
+				r.failed <- err
+			}
+		})
+	}
+	sample, err := r.watch(ctx, s, o)
+	if err != nil {
+		return Sample{}, err
+	}
+	r.stopped.Store(true)
+	r.running.Wait()
+	select {
+	case err := <-r.failed:
+		return Sample{}, err
+	default:
+	}
+	sample.Latency = NewLatency()
+	for _, w := range r.workers {
+		sample.Latency.Merge(w.latency)
+		sample.ByConnection = append(sample.ByConnection, w.measured)
+	}
+	return sample, nil
+}
+
+// round is the state of one call of Round.
+type round struct {
+	load      Load
+	workers   []*worker
+	arrivals  chan time.Time // when each request is due; nil in a closed loop
+	failed    chan error
+	answered  atomic.Int64
+	measuring atomic.Bool
+	stopped   atomic.Bool
+	running   sync.WaitGroup
+}
+
+// worker sends the requests of one connection.
+type worker struct {
+	index    int
+	conn     *Conn
+	latency  *hdrhistogram.Histogram // of the answers that were measured
+	measured int
+}
+
+// work sends requests until the round has stopped, or no more of them are due.
+func (r *round) work(w *worker) error {
+	for n := 0; !r.stopped.Load(); n++ {
+		due := time.Now()
+		if r.arrivals != nil {
+			var more bool
+			if due, more = <-r.arrivals; !more {
+				return nil
+			}
+		}
+		if err := w.conn.ask(r.load, w.index, n); err != nil {
+			return err
+		}
+		r.answered.Add(1)
+		if r.measuring.Load() {
+			w.measured++
+			// A time above the limit of the histogram cannot occur: the deadline is earlier.
+			_ = w.latency.RecordValue(min(max(1, time.Since(due).Microseconds()), time.Minute.Microseconds()))
+		}
+	}
+	return nil
+}
+
+// arrive puts the time at which each request is due into r.arrivals until the round has
+// stopped. If it wakes up late, it puts the times that have passed meanwhile. It fails if the
+// server is so slow that very many requests wait.
+func (r *round) arrive(ctx context.Context, rate float64) error {
+	p, err := newPacer(max(time.Duration(float64(time.Second)/rate), 200*time.Microsecond))
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	began := time.Now()
+	for n := 0; !r.stopped.Load() && ctx.Err() == nil; {
+		if err := p.wait(); err != nil {
+			return err
+		}
+		for now := time.Now(); ; n++ {
+			due := began.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+			if due.After(now) {
+				break
+			}
+			select {
+			case r.arrivals <- due:
+			default:
+				return fmt.Errorf("%d requests wait: the server does not answer %.0f in a second", len(r.arrivals), rate)
+			}
+		}
+	}
+	return nil
+}
+
+// watch waits for o.Warm. Then it measures for o.Span how many requests are answered and
+// what the server uses for them.
+func (r *round) watch(ctx context.Context, s *Server, o Options) (Sample, error) {
+	pause := func(d time.Duration) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case err := <-r.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := pause(o.Warm); err != nil {
+		return Sample{}, err
+	}
+	before, err := s.Usage(ctx)
+	if err != nil {
+		return Sample{}, err
+	}
+	began, n := time.Now(), r.answered.Load()
+	r.measuring.Store(true)
+	if err := pause(o.Span); err != nil {
+		return Sample{}, err
+	}
+	r.measuring.Store(false)
+	sample := Sample{Span: time.Since(began), Answers: int(r.answered.Load() - n)}
+	after, err := s.Usage(ctx)
+	if err != nil {
+		return Sample{}, err
+	}
+	if sample.Answers == 0 {
+		return Sample{}, fmt.Errorf("no request was answered within %v", o.Span)
+	}
+	sample.Usage = after.less(before)
+	return sample, nil
+}

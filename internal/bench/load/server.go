@@ -1,0 +1,198 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Server is a running server in a process of its own.
+type Server struct {
+	PID      int // of the server itself
+	Endpoint *url.URL
+	Key      string      // primary access key of a Confab server
+	TLS      *tls.Config // trusts the server's certificate authority
+	Ops      string      // URL below which the server has /metrics, or empty
+
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has ended
+}
+
+// patience is the maximum time that a server may take to start, and to answer one request.
+const patience = time.Minute
+
+// Command says how to start a server.
+type Command struct {
+	Program string   // a built confab
+	Args    []string // of the program
+	Env     []string // further variables
+	Dir     string   // working folder
+	Stdout  *os.File // nil: discarded
+	Stderr  *os.File // nil: discarded
+	Under   []string // a program and its arguments that runs the server, such as strace; nil: none
+}
+
+// Serve starts a Confab server with the data folder dir/data and flags in addition to
+// --data, and returns when the server is ready. The server uses PostgreSQL if database is a
+// URL. Variables CONFAB_ of this process do not reach it.
+func Serve(ctx context.Context, c Command, database string) (*Server, error) {
+	data := filepath.Join(c.Dir, "data")
+	c.Args = append([]string{"serve", "--data", data, "--listen", "localhost:0"}, c.Args...)
+	if database != "" {
+		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // not a flag: it may hold a password
+	}
+	s, err := start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx, c, data); err != nil {
+		s.Kill()
+		return nil, err
+	}
+	if len(c.Under) > 0 { // the end of ctx kills only the program that runs the server
+		context.AfterFunc(ctx, s.Kill)
+	}
+	return s, nil
+}
+
+// Announcement is the line of JSON that a reference prints to its stdout when it is ready.
+type Announcement struct {
+	Endpoint string // https URL
+	CA       string // certificate of its authority in PEM
+	Ops      string // URL below which it has /metrics
+	World    World  // what requests can name
+}
+
+// Refer starts a reference: a program that prints an Announcement.
+func Refer(ctx context.Context, c Command) (*Server, World, error) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, World{}, err
+	}
+	defer in.Close()
+	c.Stdout = out
+	s, err := start(ctx, c)
+	out.Close() // the reference has its own: its end ends the read
+	if err != nil {
+		return nil, World{}, err
+	}
+	var a Announcement
+	if err = json.NewDecoder(in).Decode(&a); err == nil {
+		err = s.trust([]byte(a.CA), a.Endpoint)
+	}
+	if err != nil {
+		s.Kill()
+		return nil, World{}, fmt.Errorf("the reference did not start: %w", err)
+	}
+	s.Ops = a.Ops
+	return s, a.World, nil
+}
+
+func start(ctx context.Context, c Command) (*Server, error) {
+	line := append(slices.Clone(c.Under), c.Program)
+	line = append(line, c.Args...)
+	s := &Server{cmd: exec.CommandContext(ctx, line[0], line[1:]...), ended: make(chan struct{})}
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stderr = c.Dir, append(environment(), c.Env...), c.Stderr
+	s.cmd.Stdout = c.Stdout
+	if _, err := s.cmd.StdinPipe(); err != nil { // its end tells a reference that this process has ended
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	s.PID = s.cmd.Process.Pid
+	go func() {
+		defer close(s.ended)
+		_ = s.cmd.Wait() // an early end shows in the requests
+	}()
+	return s, nil
+}
+
+// ready waits until the command `confab env` finds the server. It stores the endpoint, the
+// access key and the CA certificate in s.
+func (s *Server) ready(ctx context.Context, c Command, data string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		select {
+		case <-s.ended:
+			return errors.New("the server ended before it was ready")
+		case <-ctx.Done():
+			return fmt.Errorf("the server is not ready: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+		env := exec.CommandContext(ctx, c.Program, "env", "--json", "--data", data)
+		env.Dir, env.Env = c.Dir, environment()
+		if text, err := env.Output(); err == nil {
+			return s.know(text)
+		}
+	}
+}
+
+func (s *Server) know(text []byte) error {
+	var said struct {
+		PID                              int
+		Endpoint, AccessKey, CAFile, Ops string
+	}
+	if err := json.Unmarshal(text, &said); err != nil {
+		return fmt.Errorf("read the output of confab env: %w", err)
+	}
+	pem, err := os.ReadFile(said.CAFile)
+	if err != nil {
+		return err
+	}
+	s.Key, s.Ops, s.PID = said.AccessKey, said.Ops, said.PID
+	return s.trust(pem, said.Endpoint)
+}
+
+func (s *Server) trust(pem []byte, endpoint string) (err error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return errors.New("the server's authority has no certificate")
+	}
+	s.TLS = &tls.Config{RootCAs: roots}
+	s.Endpoint, err = url.Parse(endpoint)
+	return err
+}
+
+// Kill kills the server process and waits for its end. A clean shutdown is not needed, because
+// the data is not used again.
+func (s *Server) Kill() {
+	if s.PID != s.cmd.Process.Pid { // the server of Command.Under
+		if p, err := os.FindProcess(s.PID); err == nil {
+			_ = p.Kill()
+		}
+	}
+	_ = s.cmd.Process.Kill() // fails if it has ended already
+	<-s.ended
+}
+
+// Stop interrupts the server, which then ends by itself, and waits for the end.
+func (s *Server) Stop() error {
+	p, err := os.FindProcess(s.PID)
+	if err == nil {
+		err = p.Signal(os.Interrupt)
+	}
+	if err != nil {
+		s.Kill()
+		return err
+	}
+	<-s.ended
+	return nil
+}
+
+// environment returns the environment of this process without the variables whose names
+// start with CONFAB_.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "CONFAB_") })
+}

@@ -1,0 +1,93 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
+)
+
+// World is what the requests of a load name: chat threads and their members.
+type World struct{ Threads []Thread }
+
+// Thread is a chat thread. Each of its members is in no other thread of the World.
+type Thread struct {
+	ID      string
+	Bearers []string // an access token of each member
+}
+
+// Clients returns the options for SDK clients of a server, and a client that creates users.
+// closeIdle closes their idle connections.
+func Clients(s *Server) (o azcore.ClientOptions, identities *identity.Client, closeIdle func(), err error) {
+	transport := &http.Transport{TLSClientConfig: s.TLS.Clone(), MaxIdleConnsPerHost: setups}
+	o = azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
+	key, err := communication.NewAccessKey(s.Key)
+	if err != nil {
+		return o, nil, nil, err
+	}
+	identities, err = identity.NewClient(s.Endpoint.String(), key, &identity.ClientOptions{ClientOptions: o})
+	return o, identities, transport.CloseIdleConnections, err
+}
+
+// setups is the number of concurrent requests that Populate makes.
+const setups = 16
+
+// Populate creates threads on a Confab server, each with so many members, who are new users.
+func Populate(ctx context.Context, s *Server, threads, members int) (World, error) {
+	o, identities, closeIdle, err := Clients(s)
+	if err != nil {
+		return World{}, err
+	}
+	defer closeIdle()
+	users := make([]identity.UserAndToken, threads*members)
+	group, within := errgroup.WithContext(ctx)
+	group.SetLimit(setups)
+	for i := range users {
+		group.Go(func() (err error) {
+			users[i], err = identities.CreateUserAndToken(within, []identity.Scope{identity.ScopeChat}, nil)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return World{}, err
+	}
+	w := World{make([]Thread, threads)}
+	group, within = errgroup.WithContext(ctx)
+	group.SetLimit(setups)
+	for i := range w.Threads {
+		of := users[i*members : (i+1)*members]
+		group.Go(func() (err error) {
+			w.Threads[i], err = createThread(within, s, o, fmt.Sprint("Thread ", i), of)
+			return err
+		})
+	}
+	return w, group.Wait()
+}
+
+// createThread creates a thread of the users, by the first of them.
+func createThread(ctx context.Context, s *Server, o azcore.ClientOptions, topic string, users []identity.UserAndToken) (t Thread, err error) {
+	cred, err := communication.NewTokenCredential(users[0].Token.Token)
+	if err != nil {
+		return t, err
+	}
+	chats, err := chat.NewClient(s.Endpoint.String(), cred, &chat.ClientOptions{ClientOptions: o})
+	if err != nil {
+		return t, err
+	}
+	var others []chat.Participant
+	for i, u := range users {
+		if i > 0 {
+			others = append(others, chat.Participant{Identifier: u.User})
+		}
+		t.Bearers = append(t.Bearers, u.Token.Token)
+	}
+	made, err := chats.CreateThread(ctx, topic, &chat.CreateThreadOptions{Participants: others})
+	t.ID = made.Thread.ID
+	return t, err
+}

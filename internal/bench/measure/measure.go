@@ -1,0 +1,116 @@
+// Package measure has the parts of `confab bench`: each starts a Confab server and references in
+// processes of their own, loads them in turn from this process, and compares them.
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bench/load"
+)
+
+// Options configures the parts.
+type Options struct {
+	Program     string // the confab to measure, which also runs the references
+	Dir         string // an empty folder on the disk to measure
+	Rounds      int
+	Span        time.Duration // measured part of a round
+	Warm        time.Duration // part of a round that is not measured
+	Connections []int         // cells of the table; nil: those of the part
+	Size        int           // bytes of a message
+	Threads     int           // of the part's world; 0: those of the part
+	Out         io.Writer     // gets a line for each step
+}
+
+// subject is a server that is measured: Confab or a reference.
+type subject struct {
+	name   string
+	server *load.Server
+	load   load.Load
+}
+
+// MinSize is the smallest Options.Size.
+const MinSize = load.MinSize
+
+// confab is the name of the subject that is compared with the others.
+const confab = "confab"
+
+// bench has the servers of a part.
+type bench struct {
+	Options
+	stops []func()
+}
+
+func (b *bench) close() {
+	for _, stop := range b.stops {
+		stop()
+	}
+}
+
+// startConfab starts a server with default settings, but for its ports and for the number of
+// connections, all of which come from this machine. Its log goes to a file, as with most service
+// managers.
+func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server, error) {
+	dir, err := os.MkdirTemp(b.Dir, "confab-")
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(dir, "serve.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	s, err := load.Serve(ctx, load.Command{
+		Program: b.Program, Args: []string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, Dir: dir, Stderr: log, Under: under,
+	}, "")
+	if err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("start confab: %w: %s", err, text[max(0, len(text)-1000):])
+	}
+	b.stops = append(b.stops, s.Kill)
+	return s, nil
+}
+
+// startReference starts a reference with a world of its own.
+func (b *bench) startReference(ctx context.Context, kind string, threads, members int, args ...string) (*load.Server, load.World, error) {
+	dir, err := os.MkdirTemp(b.Dir, kind+"-")
+	if err != nil {
+		return nil, load.World{}, err
+	}
+	args = append([]string{"bench", "reference", kind, "--dir", dir, "--threads", strconv.Itoa(threads), "--members", strconv.Itoa(members)}, args...)
+	s, w, err := load.Refer(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: os.Stderr})
+	if err != nil {
+		return nil, w, fmt.Errorf("start reference %s: %w", kind, err)
+	}
+	b.stops = append(b.stops, s.Kill)
+	return s, w, nil
+}
+
+// say prints a line about what is done.
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.Out, format+"\n", args...) }
+
+// samples holds the results of a subject, one for each round.
+type samples map[string][]load.Sample
+
+// round measures the subjects once, in the order of the nth round, and adds the results to all.
+func (b *bench) round(ctx context.Context, n int, subjects []subject, o load.Options, all samples) error {
+	o.Warm, o.Span = b.Warm, b.Span
+	for _, i := range load.Order(n, len(subjects)) {
+		s := subjects[i]
+		sample, err := load.Round(ctx, s.server, s.load, o)
+		if err != nil {
+			return fmt.Errorf("%s, %d connections: %w", s.name, o.Connections, err)
+		}
+		all[s.name] = append(all[s.name], sample)
+	}
+	return nil
+}
+
+// ErrNotRead is the cause of errors that a server did not return what it had acknowledged.
+var ErrNotRead = errors.New("what was acknowledged is not what is read back")

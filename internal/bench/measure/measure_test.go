@@ -1,0 +1,78 @@
+package measure
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/bench/load"
+)
+
+// sampleOf returns a sample with a rate of answers in a second, each with so much CPU time.
+func sampleOf(rate int, cpu time.Duration) load.Sample {
+	s := load.Sample{Answers: rate, Span: time.Second, Usage: load.Usage{CPU: cpu * time.Duration(rate)}, Latency: load.NewLatency()}
+	_ = s.Latency.RecordValue(1000)
+	return s
+}
+
+// TestRatiosArePairedByRound uses rounds of which each was twice as fast as the one before: the
+// ratio of the medians would be another.
+func TestRatiosArePairedByRound(t *testing.T) {
+	subjects := []subject{{name: confab}, {name: "log"}}
+	all := samples{
+		confab: {sampleOf(100, 4*time.Microsecond), sampleOf(200, 4*time.Microsecond), sampleOf(300, 4*time.Microsecond)},
+		"log":  {sampleOf(200, 2*time.Microsecond), sampleOf(400, 2*time.Microsecond), sampleOf(400, 2*time.Microsecond)},
+	}
+	got := figures(subjects, all)
+	want := &Ratio{Rate: 0.5, Least: 0.5, Most: 0.75, CPU: 2, P99: 1}
+	if diff := cmp.Diff(want, got[1].Ratio); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got[0].Ratio != nil || got[0].PerSecond != 200 || got[0].CPU != 4 {
+		t.Errorf("Confab: %+v", got[0])
+	}
+}
+
+func TestBars(t *testing.T) {
+	for _, tt := range []struct {
+		value, bar, goal float64
+		most, met        bool
+	}{{0.7, 0.72, 0.85, false, false}, {0.72, 0.72, 0.85, false, true}, {1.7, 1.6, 1.35, true, false}, {1.5, 1.6, 1.35, true, true}} {
+		if b := newBar("x", tt.value, tt.bar, tt.goal); b.Most != tt.most || b.Met != tt.met {
+			t.Errorf("%+v, want most %v and met %v", b, tt.most, tt.met)
+		}
+	}
+}
+
+const summary = `% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 60.00    0.002000          10       200        20 read
+ 40.00    0.001000           5       100           write
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.003000           7       300        20 total
+`
+
+func TestSystemCalls(t *testing.T) {
+	many, err := parseSummary(summary)
+	if diff := cmp.Diff(map[string]int{"read": 200, "write": 100}, many); err != nil || diff != "" {
+		t.Fatalf("%v (-want +got):\n%s", err, diff)
+	}
+	got := perSend(map[string]int{"read": 100}, many, 50)
+	if diff := cmp.Diff(&Calls{PerSend: 4, Most: []Call{{"read", 2}, {"write", 2}}}, got, cmp.Transformer("sorted", func(cs []Call) map[string]float64 {
+		all := map[string]float64{}
+		for _, c := range cs {
+			all[c.Name] = c.PerSend
+		}
+		return all
+	})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := parseSummary("strace: no"); err == nil {
+		t.Error("a message is a summary")
+	}
+	if text := (Calls{Not: "because strace is not installed"}).text(); !strings.Contains(text, "not counted, because strace is not installed") {
+		t.Error(text)
+	}
+}

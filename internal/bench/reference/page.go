@@ -1,0 +1,25 @@
+package reference
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/confab-chat/confab/internal/bench/load"
+)
+
+// newPage returns a handler that answers each request with the same bytes, after it has looked
+// up the bearer.
+func newPage(w load.World, body []byte) http.Handler {
+	callers, length := callersOf(w), strconv.Itoa(len(body))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || !callers[bearer] {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.Header().Set("Content-Length", length)
+		w.Write(body)
+	})
+}
