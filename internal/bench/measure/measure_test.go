@@ -46,6 +46,13 @@ func TestBars(t *testing.T) {
 	}
 }
 
+func TestSlowest(t *testing.T) {
+	rounds := []load.Sample{{ByConnection: []int{4, 1, 4}}, {ByConnection: []int{4, 2, 3}}}
+	if got := slowest(rounds); got != 0.5 { // 3 of a mean of 6
+		t.Errorf("%v, want 0.5", got)
+	}
+}
+
 const summary = `% time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
  60.00    0.002000          10       200        20 read

@@ -28,6 +28,9 @@ type Cell struct {
 	Connections int      `json:"connections"`
 	PerSecond   float64  `json:"fixedPerSecond,omitempty"` // 0: closed loop
 	Servers     []Figure `json:"servers"`                  // Confab first
+	// Slowest is the answers of Confab to the connection that got the fewest, divided by the mean
+	// of all connections; 0 if the part does not report it.
+	Slowest float64 `json:"slowestToMean,omitempty"`
 }
 
 // Figure holds the medians of a server over all rounds. Those of CPU, allocations and bytes are

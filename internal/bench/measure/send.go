@@ -16,12 +16,13 @@ type sends struct {
 	connections      []int
 	bars             func(r *Report)
 	calls            bool // count system calls too
+	fair             bool // report how evenly the connections were served
 }
 
 // Send measures sends to many threads of two members.
 func Send(ctx context.Context, o Options) (Report, error) {
 	return sends{
-		part: "send", threads: 400, members: 2, references: []string{"log", "null"}, connections: []int{64, 256, 16}, calls: true,
+		part: "send", threads: 400, members: 2, references: []string{"front", "log", "null"}, connections: []int{64, 256, 16}, calls: true,
 		bars: func(r *Report) {
 			r.rate("log", 64, 0.72, 0.85)
 			r.rate("log", 256, 0.72, 0.85)
@@ -29,12 +30,39 @@ func Send(ctx context.Context, o Options) (Report, error) {
 			for _, n := range []int{64, 256} {
 				r.rate("null", n, 0.48, 0.55)
 			}
+			r.rate("front", 64, 0.85, 0.92)
 			if x := r.ratio("log", 64); x != nil {
 				r.Bars = append(r.Bars, newBar("CPU of the server for a send / log's", x.CPU, 1.6, 1.35))
 			}
 			if r.SystemCalls != nil && r.SystemCalls.PerSend > 0 {
 				r.Bars = append(r.Bars, newBar("system calls of a send", r.SystemCalls.PerSend, 3.3, 3))
 			}
+		},
+	}.run(ctx, o)
+}
+
+// Hot measures sends to one thread of 200 members.
+func Hot(ctx context.Context, o Options) (Report, error) {
+	o.Threads = 1
+	return sends{
+		part: "hot", threads: 1, members: 200, references: []string{"log"}, connections: []int{64, 256}, fair: true,
+		bars: func(r *Report) {
+			r.rate("log", 64, 0.80, 0.95)
+			r.rate("log", 256, 0.80, 0.95)
+			for _, c := range r.Cells {
+				r.Bars = append(r.Bars, newBar(fmt.Sprintf("slowest writer / mean, %d connections", c.Connections), c.Slowest, 0.5, 0.8))
+			}
+		},
+	}.run(ctx, o)
+}
+
+// Rooms measures sends to threads of ten members.
+func Rooms(ctx context.Context, o Options) (Report, error) {
+	return sends{
+		part: "rooms", threads: 200, members: 10, references: []string{"log"}, connections: []int{64, 256},
+		bars: func(r *Report) {
+			r.rate("log", 64, 0.77, 0.87)
+			r.rate("log", 256, 0.77, 0.87)
 		},
 	}.run(ctx, o)
 }
@@ -91,7 +119,11 @@ func (p sends) run(ctx context.Context, o Options) (r Report, err error) {
 		b.say("%s: round %d of %d is done", p.part, n+1, o.Rounds)
 	}
 	for i, connections := range p.connections {
-		r.Cells = append(r.Cells, Cell{Connections: connections, Servers: figures(subjects, all[i])})
+		c := Cell{Connections: connections, Servers: figures(subjects, all[i])}
+		if p.fair {
+			c.Slowest = slowest(all[i][confab])
+		}
+		r.Cells = append(r.Cells, c)
 	}
 	found, err := messages.ReadBack(ctx, subjects[0].server)
 	if err != nil {
@@ -108,6 +140,19 @@ func (p sends) run(ctx context.Context, o Options) (r Report, err error) {
 		return r, fmt.Errorf("%w: %w", ErrNotRead, err)
 	}
 	return r, nil
+}
+
+// slowest returns the answers of the connection that got the fewest in all rounds, divided by
+// the mean of all connections.
+func slowest(ss []load.Sample) float64 {
+	answers, sum := make([]int, len(ss[0].ByConnection)), 0
+	for _, s := range ss {
+		for i, n := range s.ByConnection {
+			answers[i] += n
+			sum += n
+		}
+	}
+	return float64(slices.Min(answers)*len(answers)) / float64(max(sum, 1))
 }
 
 // start starts all servers. It returns the subjects, Confab first, and what is sent to Confab.
