@@ -238,10 +238,12 @@ func (t *Thread) after(o *Outcome) *Thread {
 	h.Revision = o.Revision
 	if p := o.Change.Properties; p != nil {
 		h.Properties = *p
+		h.Metadata = nilIfEmpty(h.Metadata)
 	}
 	size := 512 + len(h.Topic) + sizeOf(h.Metadata) + t.bytes - (512 + len(t.Topic) + sizeOf(t.Metadata))
 	joined := false
 	for _, m := range o.Change.Members {
+		m = m.asStored()
 		size += m.size()
 		if i, ok := byUser[m.User]; ok {
 			size -= members[i].size()
@@ -258,6 +260,28 @@ func (t *Thread) after(o *Outcome) *Thread {
 		return NewThread(h, members)
 	}
 	return &Thread{Head: h, Members: members, present: present(members), byUser: byUser, bytes: size}
+}
+
+// asStored returns the row as a store returns it after writing it: fields with empty maps and slices are
+// nil. Responses and comparisons tell them apart.
+func (m Member) asStored() Member {
+	m.Metadata = nilIfEmpty(m.Metadata)
+	if len(m.RoleIDs) == 0 {
+		m.RoleIDs = nil
+	}
+	if m.Left != nil && m.Left.Metadata != nil && len(m.Left.Metadata) == 0 {
+		left := *m.Left
+		left.Metadata = nil
+		m.Left = &left
+	}
+	return m
+}
+
+func nilIfEmpty(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 // SortMembers sorts the members of a thread by the order of joining. Members who joined with

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // cachedThread returns a thread that takes a little more space in the cache than its metadata,
@@ -117,5 +119,30 @@ func TestThreadCacheAdvances(t *testing.T) {
 		if again, _ := c.Get("1"); again != nil && again.Revision < test.want || test.want == removed && again != nil {
 			t.Errorf("%s: a thread that was being read before the change was added", test.name)
 		}
+	}
+}
+
+// TestThreadCacheHasRowsAsStored applies a change with empty fields to a cached thread. A store returns such
+// fields as nil, and a response shows the difference.
+func TestThreadCacheHasRowsAsStored(t *testing.T) {
+	c := newThreadCache(100_000)
+	th := cachedThread(1, 0)
+	c.Add("1", th, c.Removals("1"))
+	empty := map[string]string{}
+	o := &Outcome{Status: Applied, Revision: th.Revision + 1, Change: &Change{
+		Thread: "1", Properties: &Properties{Metadata: empty},
+		Members: []Member{{User: bob, Order: 2, Metadata: empty, RoleIDs: []string{}, Left: &Left{Metadata: empty}}},
+	}}
+	c.Advance(o, th.read, c.Clears())
+	got, _ := c.Get("1")
+	if got == nil || got.Revision != o.Revision {
+		t.Fatalf("the cache has %+v, want the thread after the change", got)
+	}
+	want := Member{User: bob, Order: 2, Left: &Left{}}
+	if diff := cmp.Diff(&want, got.Member(bob)); diff != "" || got.Metadata != nil {
+		t.Errorf("the metadata of the thread is %#v, want nil; the member (-want +got):\n%s", got.Metadata, diff)
+	}
+	if o.Change.Members[0].Left.Metadata == nil {
+		t.Error("the row of the change was changed")
 	}
 }
