@@ -23,7 +23,7 @@ func TestAllocations(t *testing.T) {
 	client := func(method, path, body string) []*lean {
 		return []*lean{s.leanClient(t, false, method, path+speedVersion, bearer, body)}
 	}
-	const rounds, warm = 500, 100
+	const rounds, warm = 200, 50
 	var ids []string
 	for _, c := range client("POST", messagesOf(thread), speedSend) {
 		for range rounds + warm {
@@ -61,9 +61,9 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"get message", func() []*lean { return client("GET", messagesOf(thread)+"/"+ids[0], "") }, 200, 62, 7600},
 		{"list messages", func() []*lean { return client("GET", messagesOf(thread), "") }, 200, 143, 21200},
-		{"send read receipt", func() []*lean { return receipt }, 200, 103, 12300},
-		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 117, 15000},
-		{"send message", func() []*lean { return send }, 201, 58, 8900},
+		{"send read receipt", func() []*lean { return receipt }, 200, 100, 11800},
+		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 118, 15300},
+		{"send message", func() []*lean { return send }, 201, 55, 8600},
 	} {
 		clients := tt.clients()
 		var before, after runtime.MemStats
