@@ -67,7 +67,11 @@ func serve(cmd *cobra.Command) error {
 		o.Access, o.Failed = scr.access, scr.failed
 	}
 	output := newOutput(cfg, os.Stderr, onTerminal)
-	o.Logger, o.Audit = newLogger(output), newAudit(output)
+	defer output.Close()
+	o.Logger, o.Audit, o.Dropped = newLogger(output), newAudit(output), output.Dropped
+	if !cfg.Dev { // a developer sees each request at once
+		o.Requests = slog.New(output.RequestHandler())
+	}
 	var notice announcement
 	defer notice.withdraw()
 	o.PrimaryKey = func(key communication.AccessKey) {
@@ -221,10 +225,11 @@ func stoppedAtOnce(sig os.Signal) error {
 	return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 }
 
-// newOutput returns an output for a server's logs. It writes to w with the level and the format
-// of the settings. onTerminal is true if the terminal already shows the requests.
+// newOutput returns an output for a server's logs, which the caller must close. It writes to w with
+// the level and the format of the settings, and no request waits for w. onTerminal is true if the
+// terminal already shows the requests.
 func newOutput(cfg config.Config, w io.Writer, onTerminal bool) *logs.Output {
-	o := logs.NewOutput(w)
+	o := logs.NewBufferedOutput(w)
 	o.Set(logLevel(cfg, onTerminal), cfg.LogFormat == config.LogJSON)
 	return o
 }

@@ -412,8 +412,10 @@ func TestAuditAtEachLevel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out bytes.Buffer // needs no lock: the server writes the record before its response, and nothing later
-		s, err := server.Start(t.Context(), server.Options{Config: cfg, Audit: newAudit(newOutput(cfg, &out, false))})
+		var out bytes.Buffer // read it only after output.Close
+		output := newOutput(cfg, &out, false)
+		t.Cleanup(output.Close)
+		s, err := server.Start(t.Context(), server.Options{Config: cfg, Audit: newAudit(output)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -426,6 +428,7 @@ func TestAuditAtEachLevel(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		output.Close()
 		if record := out.String(); resp.StatusCode != 200 || strings.Count(record, "\n") != 1 || !strings.Contains(record, "rotateKey") || strings.HasPrefix(record, "{") != (format == "json") {
 			t.Errorf("%s: %s, and the log says %q, want the record of the rotation", format, resp.Status, record)
 		}

@@ -138,7 +138,7 @@ type AccessLog string
 
 const (
 	AccessAll    AccessLog = "all"
-	AccessErrors AccessLog = "errors" // requests with a status of 400 or above, and requests without an answer
+	AccessErrors AccessLog = "errors" // requests with a status of 400 or above, without an answer, or signed with an access key
 	AccessOff    AccessLog = "off"
 )
 

@@ -95,7 +95,7 @@ var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.Equa
 
 func TestDefaults(t *testing.T) {
 	production := Config{
-		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessAll, HTMLImages: true, RepeatSends: RepeatsByRequestID,
+		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessErrors, HTMLImages: true, RepeatSends: RepeatsByRequestID,
 		CORSOrigins: []string{"all"}, Web: WebAuto,
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
@@ -118,7 +118,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want = production
 	want.Dev, want.ListenHTTP, want.Data, want.CORSOrigins = true, "localhost:8080", got.Data, []string{"loopback"}
-	want.NewerVersions = true
+	want.NewerVersions, want.AccessLog = true, AccessAll
 	want.ListenAdmin, want.AdminReadsMessages, want.ShutdownDelay = "localhost:8082", true, 0
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)

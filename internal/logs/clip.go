@@ -32,9 +32,18 @@ func (h clipper) WithAttrs(as []slog.Attr) slog.Handler {
 	return clipper{h.next.WithAttrs(clipped)}
 }
 
-// Handle implements slog.Handler. It passes a shortened copy of the record to the next
-// handler.
+// Handle implements slog.Handler. It passes the record to the next handler, or a shortened copy
+// if something of the record is too long.
 func (h clipper) Handle(ctx context.Context, r slog.Record) error {
+	long := len(r.Message) > MaxField
+	r.Attrs(func(a slog.Attr) bool {
+		// Only clipAttr knows the length of a value that is no string and no number.
+		long = long || a.Value.Kind() == slog.KindString && len(a.Value.String()) > MaxField || a.Value.Kind() == slog.KindAny
+		return !long
+	})
+	if !long {
+		return h.next.Handle(ctx, r)
+	}
 	short := slog.NewRecord(r.Time, r.Level, clip.Text(r.Message, MaxField), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		short.AddAttrs(clipAttr(a))

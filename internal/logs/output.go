@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -10,14 +11,53 @@ import (
 // Output is a destination of log records. Its format and its minimum level can change while
 // loggers use it. It is safe for concurrent use if its writer is.
 type Output struct {
-	w     io.Writer
-	level slog.LevelVar
-	json  atomic.Bool
+	w        io.Writer // of lines
+	requests io.Writer // of lines about requests
+	buffer   *buffer   // in front of the writer; nil without one
+	level    slog.LevelVar
+	json     atomic.Bool
 }
 
 // NewOutput returns an output that writes lines of text to w, for records of level info and
-// above.
-func NewOutput(w io.Writer) *Output { return &Output{w: w} }
+// above. A logger waits until its line is written.
+func NewOutput(w io.Writer) *Output { return &Output{w: w, requests: w} }
+
+// NewBufferedOutput returns an output like NewOutput, with a buffer in front of w: no logger waits
+// for w, and lines are counted and dropped if w takes them more slowly than they come. Lines about
+// requests (RequestHandler) are written after 100 ms at the latest, and all other lines at once.
+// Call Close at the end.
+func NewBufferedOutput(w io.Writer) *Output {
+	o := &Output{}
+	o.buffer = newBuffer(w, o.droppedLine)
+	o.w, o.requests = o.buffer, requestWriter{o.buffer}
+	return o
+}
+
+// Close writes the lines in the buffer, if there is one. It gives up after a second if the writer
+// blocks. Records that come later are dropped.
+func (o *Output) Close() {
+	if o.buffer != nil {
+		o.buffer.close()
+	}
+}
+
+// Dropped returns the number of lines that were dropped. Without a buffer it is 0.
+func (o *Output) Dropped() uint64 {
+	if o.buffer == nil {
+		return 0
+	}
+	return o.buffer.drops()
+}
+
+// droppedLine returns a line in the format of the output that says how many lines were dropped. It
+// returns nothing if the level of the output is above warnings.
+func (o *Output) droppedLine(dropped uint64) []byte {
+	var line bytes.Buffer
+	to := NewOutput(&line)
+	to.Set(o.level.Level(), o.json.Load())
+	slog.New(to.Handler()).Warn("log lines were dropped, because they could not be written as fast as they came", "lines", dropped)
+	return line.Bytes()
+}
 
 // Set sets the minimum level of records that are written, and whether they are written as JSON
 // or as text.
@@ -27,15 +67,19 @@ func (o *Output) Set(level slog.Level, json bool) {
 }
 
 // Handler returns a handler that writes the records of the output's level and above.
-func (o *Output) Handler() slog.Handler { return o.handler(&o.level) }
+func (o *Output) Handler() slog.Handler { return o.handler(o.w, &o.level) }
 
 // HandlerFrom returns a handler that writes the records of the given level and above. It
 // ignores the level of the output.
-func (o *Output) HandlerFrom(level slog.Level) slog.Handler { return o.handler(level) }
+func (o *Output) HandlerFrom(level slog.Level) slog.Handler { return o.handler(o.w, level) }
 
-func (o *Output) handler(level slog.Leveler) slog.Handler {
+// RequestHandler returns a handler for lines about requests, of which a busy server writes many.
+// Like Handler, it writes the records of the output's level and above, and its lines are the same.
+func (o *Output) RequestHandler() slog.Handler { return requests{o.handler(o.requests, &o.level)} }
+
+func (o *Output) handler(w io.Writer, level slog.Leveler) formats {
 	options := &slog.HandlerOptions{Level: level}
-	return formats{o, slog.NewTextHandler(o.w, options), slog.NewJSONHandler(o.w, options)}
+	return formats{o, slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)}
 }
 
 // formats is a slog.Handler that passes each record to the text or the JSON handler, whichever

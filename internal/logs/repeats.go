@@ -1,6 +1,6 @@
 // Package logs has slog handlers that limit the size of a log: the number of lines about the
 // same error, and the length of a field. It also has an output whose level and format can
-// change while loggers write to it.
+// change while loggers write to it, and for which no logger has to wait.
 package logs
 
 import (

@@ -133,6 +133,14 @@ func (m *Metrics) Connections(connections func() Connections) {
 	}
 }
 
+// LogDropped registers the metric of lines that the log has dropped. It calls dropped at each
+// scrape.
+func (m *Metrics) LogDropped(dropped func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "confab_log_lines_dropped_total", Help: "Log lines dropped because they could not be written as fast as they came, or not at all.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 // Failed registers the metric of connections that ended before their first request, for one
 // kind of failure. It calls count at each scrape.
 func (m *Metrics) Failed(kind string, count func() uint64) {

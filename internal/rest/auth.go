@@ -105,7 +105,7 @@ func (h *Handler) authenticateKey(req *request) error {
 	if err := signed.CheckBody(req.body); err != nil {
 		return denied(err)
 	}
-	req.key = key
+	req.key, req.signed = key, true
 	return nil
 }
 

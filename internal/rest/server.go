@@ -129,6 +129,7 @@ type Record struct {
 	RequestID string    // of this server, as in the headers MS-CV and x-ms-request-id
 	ClientID  string    // the client's x-ms-client-request-id, or empty
 	Ended     bool      // a live connection has ended: the record is of no request
+	Signed    bool      // the request was signed with an access key, and the signature was accepted
 
 	// Request and Answer are for the log of the newest requests, which copies from them what is no
 	// secret. They may be nil, and must not be used after the call that gets the Record.
@@ -240,6 +241,7 @@ type request struct {
 	caller     string    // user id
 	leaving    bool      // the caller was deleted, and its deletion grace has not ended
 	key        token.Key // the access key that signed the request
+	signed     bool      // key is set
 
 	// thread and message are the ids in the path. createThread sets thread to the new
 	// id, for the access log.
@@ -324,7 +326,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(req.escaped),
 		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason), Why: req.why,
 		UserAgent: logged(agent(r)), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
-		Request: r, Answer: w.Header(),
+		Request: r, Answer: w.Header(), Signed: req.signed,
 	}
 	if req.route != nil {
 		record.Operation = req.route.operation

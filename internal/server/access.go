@@ -44,7 +44,7 @@ func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 		switch s.logged.Load() {
 		case config.AccessOff:
 		case config.AccessErrors:
-			if r.Status == 0 || r.Status >= http.StatusBadRequest {
+			if r.Status == 0 || r.Status >= http.StatusBadRequest || r.Signed {
 				access(r)
 			}
 		default:
@@ -56,10 +56,13 @@ func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 // logAccess logs one line about a request, unless refusals.mayLog forbids it. It is the default
 // of Options.Access.
 func (s *Server) logAccess(r rest.Record) {
-	if !s.log.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, time.Now()) {
+	now := time.Now()
+	if !s.requests.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, now) {
 		return
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
+	// Not by a slog.Logger, which finds out the line of the source that has called it.
+	line := slog.NewRecord(now, slog.LevelInfo, "request", 0)
+	line.AddAttrs(
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
 		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),
 		slog.String("method", r.Method), slog.String("path", r.Path),
@@ -68,6 +71,7 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("code", string(r.Why.Code)), slog.String("why", why.Of(r.Why).String()),
 		slog.String("client", r.Client), slog.String("agent", r.UserAgent),
 		slog.String("request", r.RequestID), slog.String("client_request", r.ClientID))
+	_ = s.requests.Handle(context.Background(), line) // a line that cannot be written must not fail a request
 }
 
 // recorded returns a handler that passes each request to next and then the request's record to

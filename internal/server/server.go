@@ -60,11 +60,13 @@ const sweepInterval = time.Second
 
 // Options configures Start.
 type Options struct {
-	Config  config.Config
-	Version string            // of Confab, for metrics and backups
-	Logger  *slog.Logger      // nil: nothing is logged
-	Audit   *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
-	Access  func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
+	Config   config.Config
+	Version  string            // of Confab, for metrics and backups
+	Logger   *slog.Logger      // nil: nothing is logged
+	Audit    *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
+	Requests *slog.Logger      // gets the access log, with the level info; nil: Logger
+	Dropped  func() uint64     // returns how many lines the log has dropped, for the metrics; nil: no metric
+	Access   func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
 	// Failed is called for connections that ended before their first request, such as those of
 	// clients that do not trust the certificate. It is called at most once a minute for each
 	// kind of failure of each client. nil: log one line.
@@ -124,6 +126,7 @@ type Info struct {
 type Server struct {
 	info      Info
 	log       *slog.Logger
+	requests  slog.Handler // of the access log
 	store     core.Store
 	bus       core.Bus
 	core      *core.Service
@@ -184,10 +187,11 @@ type Server struct {
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	o.Logger = slog.New(logs.NewClip(cmp.Or(o.Logger, slog.New(slog.DiscardHandler)).Handler()))
 	o.Audit = slog.New(logs.NewClip(cmp.Or(o.Audit, o.Logger).Handler()))
+	o.Requests = slog.New(logs.NewClip(cmp.Or(o.Requests, o.Logger).Handler()))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{log: o.Logger, now: o.Now, id: strings.ToLower(rand.Text()[:12]), started: time.Now(), traffic: traffic.New(traffic.Options{Bodies: o.Config.Dev}), failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
+	s := &Server{log: o.Logger, requests: o.Requests.Handler(), now: o.Now, id: strings.ToLower(rand.Text()[:12]), started: time.Now(), traffic: traffic.New(traffic.Options{Bodies: o.Config.Dev}), failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
 	if o.Config.Dev {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
@@ -305,6 +309,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
+	if o.Dropped != nil {
+		s.metrics.LogDropped(o.Dropped)
+	}
 	if db, ok := s.store.(*postgres.Store); ok {
 		s.metrics.Database(func() metrics.Database { return s.databaseMetrics(db) })
 	}

@@ -43,7 +43,10 @@ func TestMain(m *testing.M) {
 // free ones. pairs are names and values of settings that override these.
 func settings(t testing.TB, pairs ...string) config.Config {
 	t.Helper()
-	in := config.Input{Environ: []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"}}
+	in := config.Input{
+		Defaults: map[string]string{"access-log": "all"},
+		Environ:  []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"},
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		in.Environ = append(in.Environ, config.EnvName(pairs[i])+"="+pairs[i+1])
 	}

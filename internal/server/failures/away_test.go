@@ -56,7 +56,7 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	c := newServers(t)
 	c.logs = true
-	c.onDatabase(t, address, "CONFAB_LOG_LEVEL=info", "CONFAB_LOG_FORMAT=json")
+	c.onDatabase(t, address, "CONFAB_LOG_LEVEL=info", "CONFAB_LOG_FORMAT=json", "CONFAB_ACCESS_LOG=all")
 	l := &awayLoad{load: c.newLoad(t), received: map[string]answer{}}
 	for i := range awaySenders {
 		l.clients.Go(func() { l.run(i) })
