@@ -124,7 +124,8 @@ func (t *tally) folder(path string) error {
 	return nil
 }
 
-// add judges an exchange and adds the result. o has the faults that the test has ordered so far.
+// add judges one exchange and adds the verdict to the counts. o has the faults that the test has ordered from
+// the server before this exchange, and add updates it.
 func (t *tally) add(e recorded, o *orders) {
 	v := t.judge.exchange(e.exchange, o)
 	if v.outside != "" {

@@ -67,7 +67,8 @@ func Rooms(ctx context.Context, o Options) (Report, error) {
 	}.run(ctx, o)
 }
 
-// rate adds a bar for the ratio of rates to a reference, unless that was not measured.
+// rate appends to Bars how the rate of the server compares with that of a reference. It appends nothing if the
+// report has no ratio to that reference.
 func (r *Report) rate(reference string, connections int, bar, goal float64) {
 	if x := r.ratio(reference, connections); x != nil {
 		r.Bars = append(r.Bars, newBar(fmt.Sprintf("%s / %s, %d connections", r.Part, reference, connections), x.Rate, bar, goal))
