@@ -38,6 +38,9 @@ func FormatCursor(c core.Cursor, user string, threads []string) string {
 // so that a session at this cursor begins with a gap. ParseCursor fails with ErrCursorDamaged,
 // or with ErrCursorForeign if the text was made for another user or other threads.
 func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error) {
+	if len(text) != base64.RawURLEncoding.EncodedLen(cursorLen) { // the decoder ignores line breaks
+		return core.Cursor{}, ErrCursorDamaged
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != cursorLen || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorLen-4:]) != crc32.ChecksumIEEE(b[:cursorLen-4]) {

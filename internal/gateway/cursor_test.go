@@ -17,6 +17,7 @@ func FuzzParseCursor(f *testing.F) {
 	f.Add("")
 	f.Add("x")
 	f.Add(gateway.FormatCursor(c, user, threads))
+	f.Add("\r\n" + gateway.FormatCursor(c, user, threads))
 	f.Add(gateway.FormatCursor(c, user, nil))
 	f.Add(gateway.FormatCursor(core.Cursor{Epoch: "other", Position: 42}, user, threads))
 	f.Fuzz(func(t *testing.T, text string) {

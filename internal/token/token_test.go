@@ -655,7 +655,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, s := range []string{good, good[:len(good)-1], "", "..", "a.b.c", good + ".", "eyJhbGciOiJub25lIn0.e30.", strings.ToUpper(good)} {
+	for _, s := range []string{good, good[:len(good)-1], "", "..", "a.b.c", good + ".", "eyJhbGciOiJub25lIn0.e30.", strings.ToUpper(good), good + "\r\n", good[:len(good)-9] + "\n" + good[len(good)-9:]} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
