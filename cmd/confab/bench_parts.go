@@ -25,9 +25,22 @@ type benchPart struct {
 }
 
 var benchParts = []benchPart{
-	{"send", "Measure sends to many threads over HTTPS", "Measure sends to 400 threads of two members, from all of them in turn.", measure.Send},
-	{"rooms", "Measure sends to rooms of ten over HTTPS", "Measure sends to 200 threads of ten members, from all of them in turn.", measure.Rooms},
-	{"hot", "Measure sends to one thread over HTTPS", "Measure sends to one thread of 200 members, from all of them in turn, whether their\norder is kept, and how evenly the members are served. --threads has no effect.", measure.Hot},
+	{
+		name: "send", run: measure.Send, short: "Measure sends to many threads over HTTPS",
+		long: "Measure sends to 400 threads of two members, from all of them in turn.",
+	},
+	{
+		name: "rooms", run: measure.Rooms, short: "Measure sends to rooms of ten over HTTPS",
+		long: "Measure sends to 200 threads of ten members, from all of them in turn.",
+	},
+	{
+		name: "hot", run: measure.Hot, short: "Measure sends to one thread over HTTPS",
+		long: "Measure sends to one thread of 200 members, from all of them in turn, whether their\norder is kept, and how evenly the members are served. --threads has no effect.",
+	},
+	{
+		name: "list", run: measure.List, short: "Measure pages of messages over HTTPS",
+		long: "Measure pages of the newest 50 messages of 200 threads of two members, which all ask\nin turn. Each answer must have the bytes of the first one for the same thread.",
+	},
 }
 
 // partOptions are the flags of a part.
@@ -46,7 +59,7 @@ func (p benchPart) command() *cobra.Command {
 The server is this program with default settings and a fresh folder, over TLS, in a
 process of its own. So are the references, which do the least for the same answer: "log"
 has the message on the disk, "null" stores nothing, "front" is the server's own HTTP
-routes over that log. This process is the only client.
+routes over that log, "page" has the page in memory. This process is the only client.
 Rounds measure all servers in turn, every second one backwards, and ratios are those of a
 round. Only ratios mean something: the client needs the same processors as the servers.
 

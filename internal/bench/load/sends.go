@@ -2,10 +2,14 @@ package load
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Sends sends messages to the threads of a World, from their members in turn, and remembers what
@@ -49,6 +53,29 @@ const bodyBegin, bodyEnd = `{"content":"`, `","type":"text"}`
 // messages are not those of earlier calls.
 func (l *Sends) Load() Load {
 	return Load{Status: http.StatusCreated, Request: l.request, Answered: l.answered}
+}
+
+// Fill sends each messages over each of so many connections.
+func Fill(ctx context.Context, s *Server, l *Sends, connections, each int) error {
+	group, within := errgroup.WithContext(ctx)
+	for i := range connections {
+		group.Go(func() error {
+			c, err := Dial(within, s)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			defer context.AfterFunc(within, func() { c.Close() })()
+			for n := range each {
+				c.SetDeadline(time.Now().Add(patience))
+				if err := c.ask(l.Load(), i, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // head returns the index in l.heads for the nth message of a connection.
