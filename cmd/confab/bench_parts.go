@@ -27,7 +27,7 @@ type benchPart struct {
 var benchParts = []benchPart{
 	{
 		name: "send", run: measure.Send, short: "Measure sends to many threads over HTTPS",
-		long: "Measure sends to 400 threads of two members, from all of them in turn.",
+		long: "Measure sends to 400 threads of two members, from all of them in turn: with each number\nof connections as many as are answered, and then at a fixed rate, half of what the\nserver answered with the first number, how long an answer takes.",
 	},
 	{
 		name: "rooms", run: measure.Rooms, short: "Measure sends to rooms of ten over HTTPS",

@@ -40,11 +40,11 @@ type Sample struct {
 	Answers int           // within the span
 	Span    time.Duration // measured exactly
 	Usage   Usage         // of the server within the span
-	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop a
-	// request counts from the moment when it was due, so that the wait for a free connection,
-	// which a slow server causes, is not omitted.
+	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop it has
+	// the requests that were due within the span, also those answered after it, and each counts
+	// from the moment when it was due: so the waits that a slow server causes are not omitted.
 	Latency *hdrhistogram.Histogram
-	// ByConnection is the number of answers of each connection.
+	// ByConnection is the number of answers of each connection in Latency.
 	ByConnection []int
 }
 
@@ -63,7 +63,7 @@ func NewLatency() *hdrhistogram.Histogram {
 // measures for o.Span. It fails if a request gets no answer or an unexpected one. It returns
 // when all requests are answered, so the next round begins with an idle server.
 func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
-	r := &round{load: l, failed: make(chan error, o.Connections+1)}
+	r := &round{load: l, failed: make(chan error, o.Connections+1), start: time.Now()}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
@@ -117,14 +117,16 @@ func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 
 // round is the state of one call of Round.
 type round struct {
-	load      Load
-	workers   []*worker
-	arrivals  chan time.Time // when each request is due; nil in a closed loop
-	failed    chan error
-	answered  atomic.Int64
-	measuring atomic.Bool
-	stopped   atomic.Bool
-	running   sync.WaitGroup
+	load     Load
+	workers  []*worker
+	arrivals chan time.Time // when each request is due; nil in a closed loop
+	failed   chan error
+	answered atomic.Int64
+	start    time.Time
+	from     atomic.Int64 // begin of the span in nanoseconds after start; 0: not yet
+	until    atomic.Int64 // its end; 0: not yet
+	stopped  atomic.Bool
+	running  sync.WaitGroup
 }
 
 // worker sends the requests of one connection.
@@ -135,11 +137,16 @@ type worker struct {
 	measured int
 }
 
-// work sends requests until the round has stopped, or no more of them are due.
+// work sends requests until the round has stopped. In an open loop it sends all that were due
+// before.
 func (r *round) work(w *worker) error {
-	for n := 0; !r.stopped.Load(); n++ {
+	for n := 0; ; n++ {
 		due := time.Now()
-		if r.arrivals != nil {
+		if r.arrivals == nil {
+			if r.stopped.Load() {
+				return nil
+			}
+		} else {
 			var more bool
 			if due, more = <-r.arrivals; !more {
 				return nil
@@ -149,13 +156,23 @@ func (r *round) work(w *worker) error {
 			return err
 		}
 		r.answered.Add(1)
-		if r.measuring.Load() {
+		now := time.Now()
+		counts := now // in a closed loop an answer counts, in an open loop a request
+		if r.arrivals != nil {
+			counts = due
+		}
+		if r.within(counts) {
 			w.measured++
 			// A time above the limit of the histogram cannot occur: the deadline is earlier.
-			_ = w.latency.RecordValue(min(max(1, time.Since(due).Microseconds()), time.Minute.Microseconds()))
+			_ = w.latency.RecordValue(min(max(1, now.Sub(due).Microseconds()), time.Minute.Microseconds()))
 		}
 	}
-	return nil
+}
+
+// within reports whether t is within the span that is measured.
+func (r *round) within(t time.Time) bool {
+	at, from, until := t.Sub(r.start).Nanoseconds(), r.from.Load(), r.until.Load()
+	return from > 0 && at >= from && (until == 0 || at < until)
 }
 
 // arrive puts the time at which each request is due into r.arrivals until the round has
@@ -208,11 +225,11 @@ func (r *round) watch(ctx context.Context, s *Server, o Options) (Sample, error)
 		return Sample{}, err
 	}
 	began, n := time.Now(), r.answered.Load()
-	r.measuring.Store(true)
+	r.from.Store(max(1, began.Sub(r.start).Nanoseconds()))
 	if err := pause(o.Span); err != nil {
 		return Sample{}, err
 	}
-	r.measuring.Store(false)
+	r.until.Store(time.Since(r.start).Nanoseconds())
 	sample := Sample{Span: time.Since(began), Answers: int(r.answered.Load() - n)}
 	after, err := s.Usage(ctx)
 	if err != nil {

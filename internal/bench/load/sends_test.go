@@ -23,9 +23,13 @@ func TestOpenLoopCountsTheWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A request is due every 10 ms and takes 20, so the last ones wait for many others.
+	// A request is due every 10 ms and takes 20, so the last ones wait for many others, and
+	// about half are answered after the span.
 	if longest := time.Duration(got.Latency.Max()) * time.Microsecond; longest < 3*slow {
 		t.Errorf("the longest answer took %v: the wait for a connection is omitted", longest)
+	}
+	if n := got.Latency.TotalCount(); n <= int64(got.Answers) {
+		t.Errorf("%d are measured and %d answered within the span: those answered later are omitted", n, got.Answers)
 	}
 }
 

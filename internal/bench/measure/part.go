@@ -3,6 +3,7 @@ package measure
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/confab-chat/confab/internal/bench/load"
@@ -16,9 +17,12 @@ type part struct {
 	references       []string
 	connections      []int // a cell of the table each
 	start            func(context.Context, part, *bench) (stage, error)
-	bars             func(r *Report)
-	calls            bool // count the system calls of a send too
-	fair             bool // report how evenly the connections were served
+	// fixed has the references that are also compared at a fixed rate: half of the rate of
+	// Confab with the first number of connections.
+	fixed []string
+	bars  func(r *Report)
+	calls bool // count the system calls of a send too
+	fair  bool // report how evenly the connections were served
 }
 
 // stage is what a part has started.
@@ -68,6 +72,13 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 		}
 		r.Cells = append(r.Cells, c)
 	}
+	if len(p.fixed) > 0 {
+		c, err := p.atHalf(ctx, b, s.subjects, r.Cells[0])
+		if err != nil {
+			return r, err
+		}
+		r.Cells = append(r.Cells, c)
+	}
 	found, err := s.messages.ReadBack(ctx, s.subjects[0].server)
 	if err != nil {
 		return r, err
@@ -83,6 +94,37 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 		return r, fmt.Errorf("%w: %w", ErrNotRead, err)
 	}
 	return r, nil
+}
+
+// atHalf measures Confab and the references of p.fixed in an open loop, at half of the rate that
+// Confab reached in a cell.
+func (p part) atHalf(ctx context.Context, b *bench, subjects []subject, saturated Cell) (Cell, error) {
+	c := Cell{Connections: saturated.Connections, PerSecond: math.Round(saturated.Servers[0].PerSecond / 2)}
+	measured := subjects[:1:1]
+	for _, s := range subjects {
+		if slices.Contains(p.fixed, s.name) {
+			measured = append(measured, s)
+		}
+	}
+	all := samples{}
+	for n := range b.Rounds {
+		if err := b.round(ctx, n, measured, load.Options{Connections: c.Connections, Rate: c.PerSecond}, all); err != nil {
+			return c, err
+		}
+	}
+	b.say("%s: rounds at %.0f requests a second are done", p.name, c.PerSecond)
+	c.Servers = figures(measured, all)
+	return c, nil
+}
+
+// p99 appends to Bars how the p99 of the server at the fixed rate compares with that of a
+// reference.
+func (r *Report) p99(reference string, bar, goal float64) {
+	for _, c := range r.Cells {
+		if x := c.find(reference); c.PerSecond > 0 && x != nil {
+			r.Bars = append(r.Bars, newBar(fmt.Sprintf("p99 of a %s at half of saturation / %s's", r.Part, reference), x.P99, bar, goal))
+		}
+	}
 }
 
 // rate appends to Bars how the rate of the server compares with that of a reference. It appends nothing if the

@@ -147,7 +147,7 @@ func (r Report) Print(out io.Writer) {
 	for _, c := range r.Cells {
 		title := fmt.Sprint(c.Connections, " connections")
 		if c.PerSecond > 0 {
-			title = fmt.Sprintf("%.0f/s on %d", c.PerSecond, c.Connections)
+			title = fmt.Sprintf("%.0f/s on %d conns", c.PerSecond, c.Connections)
 		}
 		fmt.Fprintf(out, "\n%-20s %9s %9s %7s %8s %8s %8s %8s | confab to it: rate (from, to) %5s %5s\n", title,
 			"answers/s", "CPU", "allocs", "bytes", "written", "p50 ms", "p99 ms", "CPU", "p99")

@@ -11,7 +11,7 @@ import (
 // Send measures sends to many threads of two members.
 func Send(ctx context.Context, o Options) (Report, error) {
 	return part{
-		name: "send", threads: 400, members: 2, references: []string{"front", "log", "null"}, connections: []int{64, 256, 16}, start: startSends, calls: true,
+		name: "send", threads: 400, members: 2, references: []string{"front", "log", "null"}, connections: []int{64, 256, 16}, start: startSends, fixed: []string{"log"}, calls: true,
 		bars: func(r *Report) {
 			r.rate("log", 64, 0.72, 0.85)
 			r.rate("log", 256, 0.72, 0.85)
@@ -23,6 +23,7 @@ func Send(ctx context.Context, o Options) (Report, error) {
 			if x := r.ratio("log", 64); x != nil {
 				r.Bars = append(r.Bars, newBar("CPU of the server for a send / log's", x.CPU, 1.6, 1.35))
 			}
+			r.p99("log", 3, 2)
 			if r.SystemCalls != nil && r.SystemCalls.PerSend > 0 {
 				r.Bars = append(r.Bars, newBar("system calls of a send", r.SystemCalls.PerSend, 3.3, 3))
 			}
