@@ -22,6 +22,9 @@ import (
 type benchPart struct {
 	name, short, long string
 	run               func(context.Context, measure.Options) (measure.Report, error)
+	// steady is the default duration of a part that measures the server alone, in one long round;
+	// 0: the part compares it with references in several rounds.
+	steady time.Duration
 }
 
 var benchParts = []benchPart{
@@ -41,7 +44,33 @@ var benchParts = []benchPart{
 		name: "list", run: measure.List, short: "Measure pages of messages over HTTPS",
 		long: "Measure pages of the newest 50 messages of 200 threads of two members, which all ask\nin turn. Each answer must have the bytes of the first one for the same thread.",
 	},
+	{
+		name: "mixed", run: measure.Mixed, steady: time.Minute, short: "Measure whether all operations at once stay steady",
+		long: "Send, list, get, receipts, typing notifications and lists of threads at once, at the\ngreatest rate. Report how many sends are acknowledged in each second, the slowest\nsecond against the median one, and the memory and processor time of the server.",
+	},
 }
+
+// comparesLong says how parts with references measure.
+const comparesLong = `
+
+The server is this program with default settings and a fresh folder, over TLS, in a
+process of its own. So are the references, which do the least for the same answer: "log"
+has the message on the disk, "null" stores nothing, "front" is the server's own HTTP
+routes over that log, "page" has the page in memory. This process is the only client.
+Rounds measure all servers in turn, every second one backwards, and ratios are those of a
+round. Only ratios mean something: the client needs the same processors as the servers.`
+
+// steadyLong says how parts without references measure.
+const steadyLong = `
+
+The server is this program with default settings and a fresh folder, over TLS, in a
+process of its own. This process is the only client, and needs the same processors.`
+
+// readBackLong ends the help of a part.
+const readBackLong = `
+
+At the end what the server acknowledged is read back. If a message is lost, doubled or in
+another order, the exit code is 1. Files go to a folder below --dir, which is deleted.`
 
 // partOptions are the flags of a part.
 type partOptions struct {
@@ -51,24 +80,18 @@ type partOptions struct {
 
 func (p benchPart) command() *cobra.Command {
 	var o partOptions
+	how, example := comparesLong, "bench "+p.name+" --dir /var/lib/confab --rounds 9 --json"
+	if p.steady > 0 {
+		how, example = steadyLong, "bench "+p.name+" --dir /var/lib/confab --span 10m --profile cpu.pprof"
+	}
 	cmd := &cobra.Command{
-		Use:   p.name,
-		Short: p.short,
-		Long: p.long + `
-
-The server is this program with default settings and a fresh folder, over TLS, in a
-process of its own. So are the references, which do the least for the same answer: "log"
-has the message on the disk, "null" stores nothing, "front" is the server's own HTTP
-routes over that log, "page" has the page in memory. This process is the only client.
-Rounds measure all servers in turn, every second one backwards, and ratios are those of a
-round. Only ratios mean something: the client needs the same processors as the servers.
-
-At the end what the server acknowledged is read back. If a message is lost, doubled or in
-another order, the exit code is 1. Files go to a folder below --dir, which is deleted.`,
-		Example: examples("bench "+p.name, "bench "+p.name+" --dir /var/lib/confab --rounds 9 --json"),
+		Use:     p.name,
+		Short:   p.short,
+		Long:    p.long + how + readBackLong,
+		Example: examples("bench "+p.name, example),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(cmd); err != nil {
+			if err := p.check(cmd, o); err != nil {
 				return err
 			}
 			return p.runIn(cmd, o)
@@ -76,8 +99,14 @@ another order, the exit code is 1. Files go to a folder below --dir, which is de
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Dir, "dir", ".", "`folder` on the disk to measure")
-	flags.IntVar(&o.Rounds, "rounds", 5, "`number` of rounds; the medians are printed")
-	flags.DurationVar(&o.Span, "span", 2*time.Second, "measured `duration` of each server in a round")
+	if p.steady > 0 {
+		o.Rounds = 1
+		flags.DurationVar(&o.Span, "span", p.steady, "measured `duration`")
+		flags.StringVar(&o.Profile, "profile", "", "`file` for a CPU profile of the server")
+	} else {
+		flags.IntVar(&o.Rounds, "rounds", 5, "`number` of rounds; the medians are printed")
+		flags.DurationVar(&o.Span, "span", 2*time.Second, "measured `duration` of each server in a round")
+	}
 	flags.DurationVar(&o.Warm, "warm", 500*time.Millisecond, "`duration` of the load before that")
 	flags.IntSliceVar(&o.Connections, "connections", nil, "`numbers` of connections, separated by commas (default those of the bars)")
 	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
@@ -90,8 +119,12 @@ another order, the exit code is 1. Files go to a folder below --dir, which is de
 // three digits.
 const maxBenchConnections = 999
 
-func (o partOptions) check(cmd *cobra.Command) error {
+func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
 	switch {
+	case p.steady > 0 && o.Span < 2*time.Second:
+		return usage(cmd, "--span is at least 2s")
+	case p.steady > 0 && len(o.Connections) > 1:
+		return usage(cmd, "--connections is one number")
 	case o.Rounds < 1 || o.Span <= 0 || o.Warm < 0 || o.Threads < 0:
 		return usage(cmd, "--rounds and --span must be above 0, --warm and --threads not below")
 	case o.Size < measure.MinSize || o.Size > 16<<10:

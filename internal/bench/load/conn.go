@@ -33,18 +33,22 @@ func Dial(ctx context.Context, s *Server) (*Conn, error) {
 const maxAnswer = 64 << 10
 
 // ask sends the nth request of the connection and reads the response. It fails if the
-// status is not l.Status, or if l.Answered returns an error.
+// status is not the expected one, or if l.Answered returns an error.
 func (c *Conn) ask(l Load, connection, n int) error {
 	c.out = l.Request(c.out[:0], connection, n)
 	if _, err := c.Write(c.out); err != nil {
 		return err
 	}
+	want := l.Status
+	if l.StatusOf != nil {
+		want = l.StatusOf(connection, n)
+	}
 	status, body, err := readAnswer(c.In)
 	switch {
 	case err != nil:
 		return err
-	case status != l.Status:
-		return fmt.Errorf("status %d, want %d: %s", status, l.Status, body)
+	case status != want:
+		return fmt.Errorf("status %d, want %d: %s", status, want, body)
 	case l.Answered != nil:
 		return l.Answered(connection, n, body)
 	}

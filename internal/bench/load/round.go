@@ -19,6 +19,8 @@ type Load struct {
 	// connections.
 	Request func(buf []byte, connection, n int) []byte
 	Status  int // the expected status of every response; another one ends the round
+	// StatusOf, if not nil, is called in place of Status for each request.
+	StatusOf func(connection, n int) int
 	// Answered, if not nil, is called with the body of each expected response, before the next
 	// request of the connection. An error ends the round. The body is valid during the call.
 	Answered func(connection, n int, body []byte) error
@@ -33,6 +35,9 @@ type Options struct {
 	// or not earlier ones are answered: an open loop. 0 is a closed loop, in which each
 	// connection sends its next request when the last one is answered.
 	Rate float64
+	// EachSecond, if not nil, is called at the begin of the span with 0, and after each second of
+	// it with the number of seconds that have passed. An error ends the round.
+	EachSecond func(second int) error
 }
 
 // Sample is the result of measuring a server once.
@@ -226,7 +231,15 @@ func (r *round) watch(ctx context.Context, s *Server, o Options) (Sample, error)
 	}
 	began, n := time.Now(), r.answered.Load()
 	r.from.Store(max(1, began.Sub(r.start).Nanoseconds()))
-	if err := pause(o.Span); err != nil {
+	for n := 0; o.EachSecond != nil && time.Duration(n)*time.Second <= o.Span; n++ {
+		if err := pause(time.Until(began.Add(time.Duration(n) * time.Second))); err != nil {
+			return Sample{}, err
+		}
+		if err := o.EachSecond(n); err != nil {
+			return Sample{}, err
+		}
+	}
+	if err := pause(time.Until(began.Add(o.Span))); err != nil {
 		return Sample{}, err
 	}
 	r.until.Store(time.Since(r.start).Nanoseconds())

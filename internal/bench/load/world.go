@@ -16,7 +16,7 @@ import (
 // World is what the requests of a load name: chat threads and their members.
 type World struct{ Threads []Thread }
 
-// Thread is a chat thread. Each of its members is in no other thread of the World.
+// Thread is a chat thread.
 type Thread struct {
 	ID      string
 	Bearers []string // an access token of each member
@@ -38,14 +38,21 @@ func Clients(s *Server) (o azcore.ClientOptions, identities *identity.Client, cl
 // setups is the number of concurrent requests that Populate makes.
 const setups = 16
 
-// Populate creates threads on a Confab server, each with so many members, who are new users.
+// Populate creates threads on a Confab server, each with so many members, who are new users and
+// in no other thread.
 func Populate(ctx context.Context, s *Server, threads, members int) (World, error) {
+	return PopulateShared(ctx, s, threads, members, threads*members)
+}
+
+// PopulateShared creates threads on a Confab server, each with so many members. They are from as
+// many new users, at least members, who are each in about equally many threads.
+func PopulateShared(ctx context.Context, s *Server, threads, members, people int) (World, error) {
 	o, identities, closeIdle, err := Clients(s)
 	if err != nil {
 		return World{}, err
 	}
 	defer closeIdle()
-	users := make([]identity.UserAndToken, threads*members)
+	users := make([]identity.UserAndToken, people)
 	group, within := errgroup.WithContext(ctx)
 	group.SetLimit(setups)
 	for i := range users {
@@ -61,7 +68,10 @@ func Populate(ctx context.Context, s *Server, threads, members int) (World, erro
 	group, within = errgroup.WithContext(ctx)
 	group.SetLimit(setups)
 	for i := range w.Threads {
-		of := users[i*members : (i+1)*members]
+		of := make([]identity.UserAndToken, members)
+		for j := range of {
+			of[j] = users[(i*members+j)%people]
+		}
 		group.Go(func() (err error) {
 			w.Threads[i], err = createThread(within, s, o, fmt.Sprint("Thread ", i), of)
 			return err

@@ -25,6 +25,7 @@ type Options struct {
 	Connections []int         // cells of the table; nil: those of the part
 	Size        int           // bytes of a message
 	Threads     int           // of the part's world; 0: those of the part
+	Profile     string        // file for a CPU profile of the server, or empty; only Mixed uses it
 	Out         io.Writer     // gets a line for each step
 }
 
@@ -44,6 +45,7 @@ const confab = "confab"
 // bench has the servers of a part.
 type bench struct {
 	Options
+	serve []string // flags of the server beside those of startConfab
 	stops []func()
 }
 
@@ -66,9 +68,8 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 		return nil, err
 	}
 	defer log.Close()
-	s, err := load.Serve(ctx, load.Command{
-		Program: b.Program, Args: []string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, Dir: dir, Stderr: log, Under: under,
-	}, "")
+	args := append([]string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, b.serve...)
+	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, Under: under}, "")
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("start confab: %w: %s", err, text[max(0, len(text)-1000):])

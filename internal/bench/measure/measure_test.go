@@ -83,3 +83,27 @@ func TestSystemCalls(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestSeconds(t *testing.T) {
+	s := secondsOf([]float64{100, 95, 105, 20, 101})
+	if s.Median != 100 || s.Slowest != 0.2 {
+		t.Errorf("%+v", s)
+	}
+	var out strings.Builder
+	s.print(&out)
+	const want = `sends acknowledged in each of 5 seconds: median 100, from 20 to 105; seconds by their part of the median:
+ 20 to  30 %     1 ############
+ 30 to  40 %     0
+ 40 to  50 %     0
+ 50 to  60 %     0
+ 60 to  70 %     0
+ 70 to  80 %     0
+ 80 to  90 %     0
+ 90 to 100 %     1 ############
+100 to 110 %     3 ####################################
+the slowest: 20 in second 4, 95 in second 2, 100 in second 1, 101 in second 5, 105 in second 3
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

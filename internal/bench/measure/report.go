@@ -18,6 +18,8 @@ type Report struct {
 	SpanSeconds float64     `json:"spanSeconds"`
 	Cells       []Cell      `json:"cells"`
 	SystemCalls *Calls      `json:"systemCalls,omitempty"`
+	Seconds     *Seconds    `json:"seconds,omitempty"`
+	Memory      *Memory     `json:"memoryBytes,omitempty"`
 	Bars        []Bar       `json:"bars"`
 	ReadBack    *load.Found `json:"readBack,omitempty"`
 	Notes       []string    `json:"notes,omitempty"`
@@ -143,7 +145,11 @@ func (c Cell) find(name string) *Ratio {
 
 // Print writes the report as tables.
 func (r Report) Print(out io.Writer) {
-	fmt.Fprintf(out, "\n%s: %s, %d rounds of %gs, medians\n", r.Part, r.What, r.Rounds, r.SpanSeconds)
+	rounds := fmt.Sprintf("%d rounds of %gs, medians", r.Rounds, r.SpanSeconds)
+	if r.Rounds == 1 {
+		rounds = fmt.Sprintf("one round of %gs", r.SpanSeconds)
+	}
+	fmt.Fprintf(out, "\n%s: %s, %s\n", r.Part, r.What, rounds)
 	for _, c := range r.Cells {
 		title := fmt.Sprint(c.Connections, " connections")
 		if c.PerSecond > 0 {
@@ -162,6 +168,12 @@ func (r Report) Print(out io.Writer) {
 	fmt.Fprintln(out)
 	if c := r.SystemCalls; c != nil {
 		fmt.Fprintln(out, c.text())
+	}
+	if r.Seconds != nil {
+		r.Seconds.print(out)
+	}
+	if r.Memory != nil {
+		fmt.Fprintln(out, r.Memory.text())
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(out, n)
