@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,11 +26,12 @@ type benchPart struct {
 	// steady is the default duration of a part that measures the server alone, in one long round;
 	// 0: the part compares it with references in several rounds.
 	steady time.Duration
+	shared bool // it can measure PostgreSQL
 }
 
 var benchParts = []benchPart{
 	{
-		name: "send", run: measure.Send, short: "Measure sends to many threads over HTTPS",
+		name: "send", run: measure.Send, shared: true, short: "Measure sends to many threads over HTTPS",
 		long: "Measure sends to 400 threads of two members, from all of them in turn: with each number\nof connections as many as are answered, and then at a fixed rate, half of what the\nserver answered with the first number, how long an answer takes.",
 	},
 	{
@@ -107,6 +109,9 @@ func (p benchPart) command() *cobra.Command {
 		flags.IntVar(&o.Rounds, "rounds", 5, "`number` of rounds; the medians are printed")
 		flags.DurationVar(&o.Span, "span", 2*time.Second, "measured `duration` of each server in a round")
 	}
+	if p.shared {
+		flags.StringVar(&o.Database, "database-url", "", "postgres:// `URL` of a server, for a database that is dropped at the end")
+	}
 	flags.DurationVar(&o.Warm, "warm", 500*time.Millisecond, "`duration` of the load before that")
 	flags.IntSliceVar(&o.Connections, "connections", nil, "`numbers` of connections, separated by commas (default those of the bars)")
 	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
@@ -129,6 +134,11 @@ func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
 		return usage(cmd, "--rounds and --span must be above 0, --warm and --threads not below")
 	case o.Size < measure.MinSize || o.Size > 16<<10:
 		return usage(cmd, fmt.Sprintf("--size is between %d and %d bytes", measure.MinSize, 16<<10))
+	}
+	if u, err := url.Parse(o.Database); err != nil { // its text could show a password
+		return usage(cmd, "--database-url is not a URL")
+	} else if _, has := u.User.Password(); has || u.Query().Has("password") || u.Query().Has("sslpassword") {
+		return usage(cmd, "--database-url has a password, which every user of this machine could read in the list of processes: set PGPASSWORD instead")
 	}
 	for _, n := range o.Connections {
 		if n < 1 || n > maxBenchConnections {

@@ -17,9 +17,9 @@ import (
 func FreshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
 	u, err := url.Parse(server)
 	if err != nil {
-		return "", nil, errors.New("--database is not a URL") // the error of Parse shows the password
+		return "", nil, errors.New("the address of the database server is not a URL") // the error of Parse shows the password
 	}
-	u.Path = fmt.Sprintf("confab_compare_%d_%s", os.Getpid(), strings.ToLower(name))
+	u.Path = fmt.Sprintf("confab_bench_%d_%s", os.Getpid(), strings.ToLower(name))
 	database := pgx.Identifier{u.Path}.Sanitize()
 	execute := func(ctx context.Context, sql string) error {
 		conn, err := pgx.Connect(ctx, server)

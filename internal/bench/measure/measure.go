@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ type Options struct {
 	Size        int           // bytes of a message
 	Threads     int           // of the part's world; 0: those of the part
 	Profile     string        // file for a CPU profile of the server, or empty; only Mixed uses it
+	Database    string        // postgres:// URL of a database server for Confab, or empty: the embedded store
 	Out         io.Writer     // gets a line for each step
 }
 
@@ -49,15 +51,16 @@ type bench struct {
 	stops []func()
 }
 
+// close stops what has started, the last first.
 func (b *bench) close() {
-	for _, stop := range b.stops {
+	for _, stop := range slices.Backward(b.stops) {
 		stop()
 	}
 }
 
 // startConfab starts a server with default settings, but for its ports and for the number of
 // connections, all of which come from this machine. Its log goes to a file, as with most service
-// managers.
+// managers. With Options.Database it has an empty database, which is dropped at the end.
 func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server, error) {
 	dir, err := os.MkdirTemp(b.Dir, "confab-")
 	if err != nil {
@@ -68,8 +71,20 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 		return nil, err
 	}
 	defer log.Close()
+	database := ""
+	if b.Database != "" {
+		var drop func() error
+		if database, drop, err = load.FreshDatabase(ctx, b.Database, filepath.Base(dir)); err != nil {
+			return nil, fmt.Errorf("create a database: %w", err)
+		}
+		b.stops = append(b.stops, func() {
+			if err := drop(); err != nil {
+				b.say("drop the database: %v", err)
+			}
+		})
+	}
 	args := append([]string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, b.serve...)
-	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, Under: under}, "")
+	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, Under: under}, database)
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("start confab: %w: %s", err, text[max(0, len(text)-1000):])

@@ -10,25 +10,34 @@ import (
 
 // Send measures sends to many threads of two members.
 func Send(ctx context.Context, o Options) (Report, error) {
-	return part{
-		name: "send", threads: 400, members: 2, references: []string{"front", "log", "null"}, connections: []int{64, 256, 16}, start: startSends, fixed: []string{"log"}, calls: true,
-		bars: func(r *Report) {
-			r.rate("log", 64, 0.72, 0.85)
-			r.rate("log", 256, 0.72, 0.85)
-			r.rate("log", 16, 0.60, 0.75)
-			for _, n := range []int{64, 256} {
-				r.rate("null", n, 0.48, 0.55)
-			}
-			r.rate("front", 64, 0.85, 0.92)
-			if x := r.ratio("log", 64); x != nil {
-				r.Bars = append(r.Bars, newBar("CPU of the server for a send / log's", x.CPU, 1.6, 1.35))
-			}
-			r.p99("log", 3, 2)
-			if r.SystemCalls != nil && r.SystemCalls.PerSend > 0 {
-				r.Bars = append(r.Bars, newBar("system calls of a send", r.SystemCalls.PerSend, 3.3, 3))
-			}
-		},
-	}.run(ctx, o)
+	p := part{name: "send", threads: 400, members: 2, start: startSends}
+	if o.Database != "" {
+		p.references, p.connections = []string{"log"}, []int{64, 256}
+		p.bars = func(r *Report) {
+			r.rate("log", 64, 0.40, 0.55)
+			r.rate("log", 256, 0.50, 0.55)
+		}
+		return p.run(ctx, o)
+	}
+	p.references, p.connections = []string{"front", "log", "null"}, []int{64, 256, 16}
+	p.fixed, p.calls = []string{"log"}, true
+	p.bars = func(r *Report) {
+		r.rate("log", 64, 0.72, 0.85)
+		r.rate("log", 256, 0.72, 0.85)
+		r.rate("log", 16, 0.60, 0.75)
+		for _, n := range []int{64, 256} {
+			r.rate("null", n, 0.48, 0.55)
+		}
+		r.rate("front", 64, 0.85, 0.92)
+		if x := r.ratio("log", 64); x != nil {
+			r.Bars = append(r.Bars, newBar("CPU of the server for a send / log's", x.CPU, 1.6, 1.35))
+		}
+		r.p99("log", 3, 2)
+		if r.SystemCalls != nil && r.SystemCalls.PerSend > 0 {
+			r.Bars = append(r.Bars, newBar("system calls of a send", r.SystemCalls.PerSend, 3.3, 3))
+		}
+	}
+	return p.run(ctx, o)
 }
 
 // Hot measures sends to one thread of 200 members.
