@@ -22,11 +22,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/cputime"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
@@ -358,11 +358,7 @@ func obey(p *peer) {
 func used() usage {
 	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(samples)
-	u := usage{Heap: samples[0].Value.Uint64(), Stacks: samples[1].Value.Uint64(), Routines: runtime.NumGoroutine()}
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err == nil {
-		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
-	}
+	u := usage{Heap: samples[0].Value.Uint64(), Stacks: samples[1].Value.Uint64(), Routines: runtime.NumGoroutine(), CPU: cputime.Self()}
 	status, _ := os.ReadFile("/proc/self/statm") // Linux only
 	var size, pages uint64
 	fmt.Sscan(string(status), &size, &pages)

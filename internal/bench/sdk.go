@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	azruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/confab-chat/confab/internal/cputime"
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
@@ -86,13 +87,13 @@ func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	began := cpuTime()
+	began := cputime.Self()
 	for n := range sends {
 		if err := w.send(ctx, fmt.Sprint("Where do we eat? ", n)); err != nil {
 			return err
 		}
 	}
-	used := cpuTime() - began
+	used := cputime.Self() - began
 	runtime.ReadMemStats(&after)
 	if counts {
 		w.cpu = append(w.cpu, used/time.Duration(sends))

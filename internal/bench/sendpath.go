@@ -15,6 +15,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/cputime"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -249,7 +250,7 @@ func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 func load(senders int, span time.Duration, send func(sender, n int) bool) sample {
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, senders)
-	cpu, start := cpuTime(), time.Now()
+	cpu, start := cputime.Self(), time.Now()
 	end := start.Add(span)
 	for i := range senders {
 		wg.Go(func() {
@@ -270,7 +271,7 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	}
 	return sample{
 		rate: float64(len(all)) / took.Seconds(),
-		cpu:  (cpuTime() - cpu) / time.Duration(len(all)),
+		cpu:  (cputime.Self() - cpu) / time.Duration(len(all)),
 		p50:  quantile(all, 0.5),
 		p99:  quantile(all, 0.99),
 	}

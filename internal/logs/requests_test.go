@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/confab-chat/confab/internal/cputime"
 )
 
 // TestRequestLinesAreThoseOfSlog draws records and checks that the handler for lines about
@@ -111,14 +113,14 @@ func BenchmarkRequestLine(b *testing.B) {
 				case "fast":
 					h = NewClip(o.RequestHandler())
 				}
-				before := processTime(b)
+				before := cputime.Self()
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := h.Handle(context.Background(), usualRequest()); err != nil && way == "each" {
 						b.Fatal(err)
 					}
 				}
-				b.ReportMetric(float64(processTime(b)-before)/float64(b.N), "CPU-ns/op")
+				b.ReportMetric(float64(cputime.Self()-before)/float64(b.N), "CPU-ns/op")
 				b.ReportMetric(float64(o.Dropped())/float64(b.N), "dropped/op")
 			})
 		}

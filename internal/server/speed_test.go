@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/confab-chat/confab/internal/cputime"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -105,7 +106,7 @@ func BenchmarkSend(b *testing.B) {
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			before := cpuTime()
+			before := cputime.Self()
 			var begun atomic.Int64
 			var all sync.WaitGroup
 			for _, c := range clients {
@@ -119,7 +120,7 @@ func BenchmarkSend(b *testing.B) {
 				})
 			}
 			all.Wait()
-			b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(cputime.Self()-before)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

@@ -26,7 +26,7 @@ func TestPages(t *testing.T) {
 	if want := `{"value":[{"id":"a1"},{"id":"a2"}],"changed":false}`; string(l.Body()) != want {
 		t.Errorf("the first page is %s, want %s", l.Body(), want)
 	}
-	o := Options{Connections: 3, Span: 20 * time.Millisecond}
+	o := Options{Connections: 3, Span: 500 * time.Millisecond}
 	if got, err := Round(t.Context(), s, l.Load(), o); err != nil || got.Answers == 0 {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -50,7 +50,7 @@ var posts = Load{Status: http.StatusCreated, Request: func(buf []byte, connectio
 
 func TestRoundCountsAnswers(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })
-	got, err := Round(t.Context(), s, posts, Options{Connections: 3, Span: 20 * time.Millisecond})
+	got, err := Round(t.Context(), s, posts, Options{Connections: 3, Span: 500 * time.Millisecond})
 	if err != nil || got.Rate() <= 0 || got.Latency.TotalCount() == 0 || len(got.ByConnection) != 3 {
 		t.Errorf("%+v, %v", got, err)
 	}

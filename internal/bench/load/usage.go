@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/internal/cputime"
 )
 
 // Usage is what a server process has used since its start.
@@ -39,7 +41,7 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 			return u, err
 		}
 	}
-	u.CPU, err = cpuTime(s.PID)
+	u.CPU, err = cputime.Process(s.PID)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}

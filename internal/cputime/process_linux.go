@@ -1,4 +1,4 @@
-package load
+package cputime
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// cpuTime returns the user and system time that a process has used so far.
-func cpuTime(pid int) (time.Duration, error) {
+// Process returns the user and system time that a process has used so far.
+func Process(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err

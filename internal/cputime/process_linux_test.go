@@ -1,4 +1,4 @@
-package load
+package cputime
 
 import (
 	"os"
@@ -18,9 +18,9 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestCPUTime(t *testing.T) {
+func TestProcess(t *testing.T) {
 	for before := time.Now(); ; {
-		used, err := cpuTime(os.Getpid())
+		used, err := Process(os.Getpid())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func TestCPUTime(t *testing.T) {
 			t.Fatal("ten seconds of work cost no CPU")
 		}
 	}
-	if _, err := cpuTime(-1); err == nil {
+	if _, err := Process(-1); err == nil {
 		t.Error("a process that does not exist has used CPU")
 	}
 }

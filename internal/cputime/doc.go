@@ -1,0 +1,2 @@
+// Package cputime reads the CPU time of processes, for benchmarks.
+package cputime
