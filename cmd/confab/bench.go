@@ -17,19 +17,34 @@ import (
 	"github.com/confab-chat/confab/internal/bench"
 )
 
-// benchOptions are the flags of bench.
-type benchOptions struct {
+func newBench() *cobra.Command {
+	commands := []*cobra.Command{newBenchDisk()}
+	for _, p := range benchParts {
+		commands = append(commands, p.command())
+	}
+	cmd := group("bench", "Measure a disk, or the whole server beside others", append(commands, newReference())...)
+	cmd.Long = `Choose what to measure. An operator measures a disk:
+
+    confab bench disk --dir /var/lib/confab
+
+The other commands measure the whole server over HTTPS, most of them beside programs that
+do the least for the same answer. They are for who changes Confab: docs/benchmarks.md.`
+	return cmd
+}
+
+// diskOptions are the flags of bench disk.
+type diskOptions struct {
 	dir      string
 	span     time.Duration
 	messages int
 	asJSON   bool
 }
 
-func newBench() *cobra.Command {
-	var o benchOptions
+func newBenchDisk() *cobra.Command {
+	var o diskOptions
 	cmd := &cobra.Command{
-		Use:   "bench",
-		Short: "Measure how many messages this disk takes",
+		Use:   "disk",
+		Short: "Measure how many messages a disk takes",
 		Long: `Measure what a server can expect of the disk of its data folder: how long a flush
 takes, how many messages the embedded store writes in a second, how long a sender
 waits, and how many bytes a message needs. Then say what to make of it.
@@ -38,32 +53,28 @@ It measures the store alone, without HTTP and TLS, whose cost is processor time.
 takes about half a minute and some hundred megabytes, which it deletes at the end.
 Run it while nothing else uses the disk, or while the usual things do.
 
-The commands below measure the whole server instead, beside programs that do the least
-for the same answer. They are for who changes Confab.`,
-		Example: examples("bench --dir /var/lib/confab", "bench --span 10s --json"),
+Compactions of a small store write less than those of a large one: with millions of
+messages more bytes are written for each.`,
+		Example: examples("bench disk --dir /var/lib/confab", "bench disk --span 10s --json"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.span <= 0 || o.messages < 1 {
 				return usage(cmd, "--span and --messages must be above 0")
 			}
-			return runBench(cmd, o)
+			return runBenchDisk(cmd, o)
 		},
 	}
 	cmd.Flags().StringVar(&o.dir, "dir", ".", "`folder` on the disk to measure, such as a data folder")
 	cmd.Flags().DurationVar(&o.span, "span", 2*time.Second, "`duration` of each measurement")
 	cmd.Flags().IntVar(&o.messages, "messages", 200_000, "`number` of messages whose bytes are counted")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
-	for _, p := range benchParts {
-		cmd.AddCommand(p.command())
-	}
-	cmd.AddCommand(newReference())
 	return cmd
 }
 
-// benchSenders lists the numbers of concurrent senders for which bench measures sends.
+// benchSenders lists the numbers of concurrent senders for which bench disk measures sends.
 var benchSenders = []int{1, 16, 64, 256}
 
-// benchResult is the JSON output of bench. Times are in milliseconds.
+// benchResult is the JSON output of bench disk. Times are in milliseconds.
 type benchResult struct {
 	Folder  string        `json:"folder"`
 	Flush   benchLatency  `json:"flush"` // time to write 4 KiB to the disk
@@ -90,7 +101,7 @@ type benchBytes struct {
 	Written float64 `json:"written"` // bytes written to disk, with the store's log and compactions
 }
 
-func runBench(cmd *cobra.Command, o benchOptions) (err error) {
+func runBenchDisk(cmd *cobra.Command, o diskOptions) (err error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
 	dir, err := benchFolder(o.dir)
@@ -123,7 +134,7 @@ func runBench(cmd *cobra.Command, o benchOptions) (err error) {
 
 // measureDisk makes all measurements in the folder dir. It prints each measurement as soon as it is
 // made.
-func measureDisk(ctx context.Context, dir string, o benchOptions, out io.Writer) (r benchResult, err error) {
+func measureDisk(ctx context.Context, dir string, o diskOptions, out io.Writer) (r benchResult, err error) {
 	r.Folder = o.dir
 	d, err := bench.OpenDisk(ctx, dir)
 	if err != nil {
@@ -156,7 +167,7 @@ func measureDisk(ctx context.Context, dir string, o benchOptions, out io.Writer)
 	return r, ctx.Err()
 }
 
-// Flush times that separate fast from slow kinds of disks in the advice of bench. The limits
+// Flush times that separate fast from slow kinds of disks in the advice of bench disk. The limits
 // quickFlush and slowFlush, which doctor uses too, complete them.
 const (
 	goodFlush = 2 * time.Millisecond // at most this: a local SSD
