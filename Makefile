@@ -49,6 +49,7 @@ soak: check
 	TEST_MOVE_KILLS=50 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -run '^TestKilledMoves$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestIdle$$' -v ./internal/bench
+	dist/confab bench mixed --dir $(BENCH_DIR) --span 10m
 	$(MAKE) fuzz FUZZTIME=200000x
 	$(MAKE) plant
 
@@ -255,10 +256,22 @@ full:
 newest: need-python build
 	COMPAT_BIN=dist/confab compat/python/run-newest
 
-# Prints the figures. FIGURES=short measures a fifth of the rounds.
+# Prints the figures beside their bars (docs/benchmarks.md), on the disk of BENCH_DIR: medians of five rounds, at most 25
+# minutes. FIGURES=short measures one round. A missed bar fails nothing, but a lost or doubled message does.
+# Usage: scripts/postgres -- make bench
 FIGURES ?= 1
-bench:
-	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestFigures|TestConsoleFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
+BENCH_DIR ?= dist
+bench: BENCH = dist/confab bench $(1) --dir $(BENCH_DIR)
+bench: ROUNDS = --rounds $(if $(filter short,$(FIGURES)),1,5)
+bench: build
+	$(call BENCH,send) $(ROUNDS)
+	$(call BENCH,rooms) $(ROUNDS)
+	$(call BENCH,hot) $(ROUNDS)
+	$(call BENCH,list) $(ROUNDS)
+	$(call BENCH,mixed) --span $(if $(filter short,$(FIGURES)),10s,1m)
+	@if [ -n "$$TEST_POSTGRES_URL" ]; then set -x; $(call BENCH,send) $(ROUNDS) --database-url "$$TEST_POSTGRES_URL"; \
+	else echo "make bench: PostgreSQL is NOT measured, because TEST_POSTGRES_URL is not set"; fi
+	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestStartFigures|TestSDKFigures|TestConsoleFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]

@@ -89,7 +89,7 @@ var may = map[string][]string{
 	"internal/clientenv":        {"internal/hosts", "internal/localca", "sdk/communication"},
 	"internal/config":           {"internal/clientenv", "internal/core", "internal/hosts", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/cputime":          nil,
-	"internal/bench":            {"internal/bus/local", "internal/core", "internal/cputime", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
+	"internal/bench":            {"internal/bench/load", "internal/bus/local", "internal/core", "internal/cputime", "internal/store/pebble", "sdk/chat", "sdk/communication"},
 	"internal/bench/load":       {"internal/cputime", "sdk/chat", "sdk/communication", "sdk/identity"},
 	"internal/bench/reference":  {"internal/bench/load", "internal/bus/local", "internal/core", "internal/localca", "internal/rest", "internal/token", "sdk/communication"},
 	"internal/bench/measure":    {"internal/bench/load"},

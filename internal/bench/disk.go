@@ -47,21 +47,20 @@ type Latency struct {
 func (d *Disk) Flush(span time.Duration) (Latency, error) {
 	block := make([]byte, 4096)
 	var failure error
-	s := load(1, span, func(_, _ int) bool {
+	_, l := repeat(1, span, func(_, _ int) bool {
 		if _, failure = d.file.Write(block); failure == nil {
 			failure = datasync(d.file)
 		}
 		return failure == nil
 	})
-	return Latency{s.p50, s.p99}, failure
+	return l, failure
 }
 
 // Send sends messages of MessageSize bytes from concurrent senders for the time span, without
 // HTTP and TLS. It returns the number of messages that the store writes per second, and the
 // time until a message is on the disk and its sender can go on.
 func (d *Disk) Send(ctx context.Context, senders int, span time.Duration) (rate float64, wait Latency, err error) {
-	s, err := d.stand.run(ctx, cell{senders: senders, threads: len(d.stand.threads)}, span)
-	return s.rate, Latency{s.p50, s.p99}, err
+	return d.stand.run(ctx, senders, span)
 }
 
 // Footprint sends n messages and compacts the store. It returns two numbers of bytes per

@@ -1,6 +1,4 @@
-// Package bench measures Confab against simpler programs that do the least possible work for
-// the same result, such as appending to a file. Both sides of a comparison run alternately
-// within one process. Only their ratio is meaningful, because absolute figures depend on the
-// machine and its load. The type Disk is an exception: it measures a machine for its operator,
-// and compares nothing.
+// Package bench measures parts of Confab: a disk with the embedded store on it, for an operator,
+// and what the Go SDK costs a client. Its tests measure live events, the console, positions and
+// resumes for `make bench`. Package measure compares a whole server with others.
 package bench

@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	azruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/confab-chat/confab/internal/bench/load"
 	"github.com/confab-chat/confab/internal/cputime"
 	"github.com/confab-chat/confab/sdk/chat"
 )
@@ -37,8 +38,8 @@ type SDK struct {
 type way struct {
 	name   string
 	send   func(ctx context.Context, content string) error
-	cpu    []time.Duration // per send
-	allocs []float64       // per send
+	cpu    []float64 // microseconds per send
+	allocs []float64 // per send
 }
 
 // Run prints a table of the results. It returns a text for each limit that the SDK
@@ -59,13 +60,14 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	fmt.Fprintf(s.Out, "\nSendMessage over TLS, the server in another process, %d rounds of %d sends\n", s.Rounds, s.Sends)
 	fmt.Fprintf(s.Out, "%-28s %13s %8s %12s %8s\n", "", "CPU of client", "ratio", "allocations", "more")
 	for _, w := range ways {
-		fmt.Fprintf(s.Out, "%-28s %13s %7.2fx %12.0f %+8.0f\n", w.name, micros(median(w.cpu)), w.ratio(hand), median(w.allocs), median(w.allocs)-median(hand.allocs))
+		cpu := fmt.Sprintf("%.1fµs", load.Median(w.cpu))
+		fmt.Fprintf(s.Out, "%-28s %13s %7.2fx %12.0f %+8.0f\n", w.name, cpu, w.ratio(hand), load.Median(w.allocs), load.Median(w.allocs)-load.Median(hand.allocs))
 	}
 	sdk := ways[len(ways)-1]
 	if sdk.ratio(hand) > 1.6 {
 		missed = append(missed, "1.6 times the CPU of a request by hand")
 	}
-	if median(sdk.allocs)-median(hand.allocs) > 60 {
+	if load.Median(sdk.allocs)-load.Median(hand.allocs) > 60 {
 		missed = append(missed, "60 allocations more than a request by hand")
 	}
 	return missed, nil
@@ -76,9 +78,9 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 func (w way) ratio(to way) float64 {
 	rs := make([]float64, len(w.cpu))
 	for i := range rs {
-		rs[i] = float64(w.cpu[i]) / float64(to.cpu[i])
+		rs[i] = w.cpu[i] / to.cpu[i]
 	}
-	return median(rs)
+	return load.Median(rs)
 }
 
 // round sends messages. If counts is true, it records the CPU time and the allocations per
@@ -96,7 +98,7 @@ func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	used := cputime.Self() - began
 	runtime.ReadMemStats(&after)
 	if counts {
-		w.cpu = append(w.cpu, used/time.Duration(sends))
+		w.cpu = append(w.cpu, float64(used.Nanoseconds())/1000/float64(sends))
 		w.allocs = append(w.allocs, float64(after.Mallocs-before.Mallocs)/float64(sends))
 	}
 	return nil
