@@ -58,6 +58,9 @@ func serve(cmd *cobra.Command) error {
 	defer signal.Stop(sigs)
 	hangups, terminalGone := watchHangups()
 	defer signal.Stop(hangups)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go tuneGC(ctx)
 
 	o := server.Options{Config: cfg, Version: buildVersion(), Command: clientCommand{in}.line}
 	onTerminal := cfg.Dev && cfg.LogFormat == config.LogAuto && term.IsTerminal(int(os.Stdout.Fd()))
