@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -238,7 +239,9 @@ func (a *audience) measure(t testing.TB, path string, groups, size, readers int)
 // latency measures the time from the start of a send until the reader has the event, at a
 // tenth of the maximum rate of the server. Every second reader uses server-sent events, the
 // others use a WebSocket. It compares this with the time to write a line to a file durably and
-// to send as many bytes to another process and back over a WebSocket.
+// to send as many bytes to another process and back over a WebSocket. To show where the time
+// passes, it also prints the time until the sender has its answer, which is sent after the
+// message is durable, and the time from that answer to the event.
 func (o live) latency(t *testing.T) (missed []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -246,8 +249,12 @@ func (o live) latency(t *testing.T) (missed []string) {
 	us := ours.users(t, 2*o.pairs)
 	readers := []way{{name: "sse", secure: true}, {name: "trouter", secure: true}}
 	var paths []string
-	var mu sync.Mutex // guards arrived
-	arrived := make([][]time.Duration, len(readers))
+	var mu sync.Mutex                                        // guards arrived and answered
+	arrived := make([]map[int64]time.Duration, len(readers)) // by the start of the send, in ns
+	answered := map[int64]time.Duration{}                    // by the start of the send, in ns
+	for i := range arrived {
+		arrived[i] = map[int64]time.Duration{}
+	}
 	var sent, received atomic.Int64
 	var reading sync.WaitGroup
 	defer reading.Wait() // after the clients were closed
@@ -271,7 +278,7 @@ func (o live) latency(t *testing.T) (missed []string) {
 					}
 					at, _ := strconv.ParseInt(string(after[:19]), 10, 64)
 					mu.Lock()
-					arrived[i%len(readers)] = append(arrived[i%len(readers)], now.Sub(time.Unix(0, at)))
+					arrived[i%len(readers)][at] = now.Sub(time.Unix(0, at))
 					mu.Unlock()
 					received.Add(1)
 				}
@@ -280,8 +287,14 @@ func (o live) latency(t *testing.T) (missed []string) {
 	}
 	send := func(n int) error {
 		sent.Add(1)
-		body := fmt.Sprintf(`{"content":"sent=%d%s","type":"text"}`, time.Now().UnixNano(), strings.Repeat("x", 104))
-		return ours.post(true, paths[n%o.pairs], body, us[2*(n%o.pairs)].token, nil)
+		at := time.Now()
+		body := fmt.Sprintf(`{"content":"sent=%d%s","type":"text"}`, at.UnixNano(), strings.Repeat("x", 104))
+		err := ours.post(true, paths[n%o.pairs], body, us[2*(n%o.pairs)].token, nil)
+		took := time.Since(at)
+		mu.Lock()
+		answered[at.UnixNano()] = took
+		mu.Unlock()
+		return err
 	}
 	file, err := os.Create(dir + "/log")
 	if err != nil {
@@ -299,11 +312,15 @@ func (o live) latency(t *testing.T) (missed []string) {
 	}
 	var syncs, echoes, rates []float64
 	ratios, tails, p50s, p99s := make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers))
+	answers, laters := make([][]float64, len(readers)), make([][]float64, len(readers))
 	for range o.rounds {
 		rate := saturate(t, o.span, send)
 		until(t, "all has arrived", func() bool { return received.Load() == sent.Load() })
 		mu.Lock()
-		clear(arrived)
+		for _, of := range arrived {
+			clear(of)
+		}
+		clear(answered)
 		mu.Unlock()
 		pace(t, rate/10, 2*o.span, send)
 		until(t, "all has arrived", func() bool { return received.Load() == sent.Load() })
@@ -324,11 +341,18 @@ func (o live) latency(t *testing.T) (missed []string) {
 		rates, syncs, echoes = append(rates, rate), append(syncs, ms(durable, 0.5)), append(echoes, ms(echoed, 0.5))
 		for i := range readers {
 			mu.Lock()
-			got := slices.Sorted(slices.Values(arrived[i]))
+			got := slices.Sorted(maps.Values(arrived[i]))
+			var first, later []time.Duration // the answer, and from it the event
+			for at, took := range arrived[i] {
+				first, later = append(first, answered[at]), append(later, took-answered[at])
+			}
 			mu.Unlock()
 			if len(got) == 0 {
 				t.Fatalf("%v: nothing arrived", readers[i])
 			}
+			slices.Sort(first)
+			slices.Sort(later)
+			answers[i], laters[i] = append(answers[i], ms(first, 0.99)), append(laters[i], ms(later, 0.99))
 			p50s[i], p99s[i] = append(p50s[i], ms(got, 0.5)), append(p99s[i], ms(got, 0.99))
 			ratios[i] = append(ratios[i], ms(got, 0.99)/(ms(durable, 0.5)+ms(echoed, 0.5)))
 			tails[i] = append(tails[i], ms(got, 0.99)/(ms(durable, 0.99)+ms(echoed, 0.99)))
@@ -337,7 +361,8 @@ func (o live) latency(t *testing.T) (missed []string) {
 	fmt.Fprintf(o.out, "\nfrom a send to the reader, %.0f sends/s, a tenth of the greatest rate; fsync %.2f ms, WebSocket echo %.2f ms (p50)\n", middle(rates)/10, middle(syncs), middle(echoes))
 	for i, w := range readers {
 		r := middle(ratios[i])
-		fmt.Fprintf(o.out, "%19s | p50 %.2f ms, p99 %.2f ms: %.1f times both (bar 10), %.1f times their p99\n", w, middle(p50s[i]), middle(p99s[i]), r, middle(tails[i]))
+		fmt.Fprintf(o.out, "%19s | p50 %.2f ms, p99 %.2f ms: %.1f times both (bar 10), %.1f times their p99; p99 until the sender's answer %.2f ms, from the answer to the event %.2f ms\n",
+			w, middle(p50s[i]), middle(p99s[i]), r, middle(tails[i]), middle(answers[i]), middle(laters[i]))
 		if r > 10 {
 			missed = append(missed, fmt.Sprintf("%v: p99 to the reader is %.1f times fsync and echo, want at most 10", w, r))
 		}
