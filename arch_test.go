@@ -94,6 +94,7 @@ var may = map[string][]string{
 	"internal/bench/reference":  {"internal/bench/load", "internal/bus/local", "internal/core", "internal/localca", "internal/rest", "internal/token", "sdk/communication"},
 	"internal/bench/measure":    {"internal/bench/load"},
 	"internal/bench/compare":    {"internal/bench/load", "sdk/identity"},
+	"internal/bench/pgo":        {},
 	"web":                       nil,
 	"internal/admin":            {"internal/clip", "internal/core", "internal/figures", "internal/hosts", "internal/inbound", "internal/snippets", "internal/token", "internal/traffic", "sdk/communication"},
 	"internal/server/failures":  nil,
