@@ -1,0 +1,229 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// TestSendFigures prints what a send costs with 64 and 256 senders, without HTTP: the processor
+// time of this process and of the database, and the round trips of a batch. It never fails
+// because of a figure. TEST_FIGURES_URL_OPTIONS may have settings to add to the database's URL.
+func TestSendFigures(t *testing.T) {
+	if os.Getenv("TEST_FIGURES") == "" || os.Getenv("TEST_POSTGRES_DATA") == "" {
+		t.Skip("TEST_FIGURES or TEST_POSTGRES_DATA is not set")
+	}
+	url := emptyDatabase(t)
+	if more := os.Getenv("TEST_FIGURES_URL_OPTIONS"); more != "" {
+		url += "&" + more
+	}
+	s := open(t, url)
+	defer s.Close()
+	trips := &tripTimes{}
+	config := s.pool.Config()
+	config.ConnConfig.Tracer = trips
+	traced, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pool.Close()
+	s.pool = traced
+	byLane := fillLanes(t, s, 1000)
+	for _, listening := range []bool{false, true} {
+		for _, senders := range []int{64, 256} {
+			for round := range 2 {
+				trips.take()
+				ours, theirs := processTime(), databaseTime(t)
+				var stopSequencing func()
+				if listening {
+					stopSequencing = sequenceAlways(t, s)
+				}
+				var sent atomic.Int64
+				rate := perSecond(func(stop <-chan struct{}, n *atomic.Int64) {
+					groupCommit(t, s, byLane, senders, stop, n)
+					sent.Store(n.Load())
+				})
+				if listening {
+					stopSequencing()
+				}
+				ours, theirs = processTime()-ours, databaseTime(t)-theirs
+				if round == 0 {
+					continue // warm now
+				}
+				per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(sent.Load()) }
+				t.Logf("listening %-5v %3d senders: %6.0f sends/s, CPU of a send: ours %.1f µs, database %.1f µs; %s", listening, senders, rate, per(ours), per(theirs), trips.take())
+			}
+		}
+	}
+}
+
+// sequenceAlways calls the sequencer again and again, as a feed does while batches are committed,
+// until the returned function is called.
+func sequenceAlways(t *testing.T, s *Store) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := s.Sequence(ctx); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// fillLanes creates threads and returns their ids by lane.
+func fillLanes(t *testing.T, s *Store, threads int) (byLane [][]string) {
+	t.Helper()
+	byLane = make([][]string, lanes)
+	creates := make([][]*core.Change, lanes)
+	for n := range threads {
+		id := fmt.Sprintf("19:%032x@thread.v2", n)
+		lane := core.LaneOf(id, lanes)
+		byLane[lane], creates[lane] = append(byLane[lane], id), append(creates[lane], newThread(id))
+	}
+	for _, batch := range creates {
+		mustApply(t, s, core.Applied, batch...)
+	}
+	return byLane
+}
+
+// processTime returns the processor time that this process has used.
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// databaseTime returns the processor time that the running processes of the test's PostgreSQL
+// server have used.
+func databaseTime(t *testing.T) (all time.Duration) {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(os.Getenv("TEST_POSTGRES_DATA"), "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	postmaster, _, _ := strings.Cut(string(file), "\n")
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue // the process has ended
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if fields[1] != postmaster {
+			continue
+		}
+		for _, ticks := range fields[11:13] { // user and system time, in hundredths of a second
+			n, _ := strconv.Atoi(ticks)
+			all += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return all
+}
+
+// tripTimes is a tracer that measures round trips.
+type tripTimes struct {
+	mu         sync.Mutex // guards the fields below
+	statements int
+	lock       []time.Duration // first round trips of batches
+	write      []time.Duration // last round trips of batches
+	locked     []time.Duration // from the end of the first round trip to the end of the last
+	place      []time.Duration // calls of the sequencer
+	since      map[*pgx.Conn]time.Time
+}
+
+type tripKey struct{}
+
+type trip struct {
+	begun       time.Time
+	lock, write bool
+}
+
+// TraceBatchStart implements pgx.BatchTracer.
+func (t *tripTimes) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	queries := data.Batch.QueuedQueries
+	has := func(part string) bool {
+		return slices.ContainsFunc(queries, func(q *pgx.QueuedQuery) bool { return strings.Contains(q.SQL, part) })
+	}
+	is := trip{begun: time.Now(), lock: has("INSERT INTO writers"), write: has("INTO messages")}
+	if is.lock || is.write {
+		t.mu.Lock()
+		t.statements += len(queries)
+		t.mu.Unlock()
+	}
+	return context.WithValue(ctx, tripKey{}, is)
+}
+
+// TraceBatchQuery implements pgx.BatchTracer.
+func (t *tripTimes) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+// TraceBatchEnd implements pgx.BatchTracer.
+func (t *tripTimes) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, _ pgx.TraceBatchEndData) {
+	now := time.Now()
+	is, _ := ctx.Value(tripKey{}).(trip)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case is.lock && !is.write:
+		t.lock = append(t.lock, now.Sub(is.begun))
+		if t.since == nil {
+			t.since = map[*pgx.Conn]time.Time{}
+		}
+		t.since[conn] = now
+	case is.write:
+		t.write, t.locked = append(t.write, now.Sub(is.begun)), append(t.locked, now.Sub(t.since[conn]))
+	}
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (t *tripTimes) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, "place_batches") {
+		return context.WithValue(ctx, tripKey{}, time.Now())
+	}
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (t *tripTimes) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if begun, ok := ctx.Value(tripKey{}).(time.Time); ok {
+		t.mu.Lock()
+		t.place = append(t.place, time.Since(begun))
+		t.mu.Unlock()
+	}
+}
+
+// take returns the figures as text and begins anew.
+func (t *tripTimes) take() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	median := func(ds []time.Duration) time.Duration {
+		if len(ds) == 0 {
+			return 0
+		}
+		slices.Sort(ds)
+		return ds[len(ds)/2].Round(10 * time.Microsecond)
+	}
+	text := fmt.Sprintf("a batch: %.1f statements in %.1f round trips, medians: first %v, last %v, locks held from the end of the first on %v; %d batches, %d calls of the sequencer of %v",
+		float64(t.statements)/float64(max(1, len(t.write))), float64(len(t.lock)+len(t.write))/float64(max(1, len(t.write))), median(t.lock), median(t.write), median(t.locked),
+		len(t.write), len(t.place), median(t.place))
+	t.statements, t.lock, t.write, t.locked, t.place = 0, nil, nil, nil, nil
+	return text
+}
