@@ -35,7 +35,7 @@
 // # A batch
 //
 // A batch is one READ COMMITTED transaction in two round trips (the first use
-// of a statement on a connection costs one more, in which it is described):
+// of a statement on a connection costs one more, in which it is prepared):
 //
 //	BEGIN; limits; lock heads; lock users; read what else is named; claim the lane's row, draw a number
 //	core.Assign, in this process, under those locks
@@ -59,6 +59,13 @@
 // replay or stale, not an error. A deadlock and a lock timeout are tried again too.
 // A writer that stalls in a transaction loses its locks after five seconds, by
 // idle_in_transaction_session_timeout.
+//
+// # Prepared statements
+//
+// Each connection prepares its statements by name. A batch plans each statement once for the
+// connection; its plans use the indexes, whatever the tables held when they were made. A read is
+// planned for its parameters each time. Behind a pooler, which Open recognizes, statements are only
+// described: a pooler may run each transaction on another connection to the database.
 //
 // # Positions
 //

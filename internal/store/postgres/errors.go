@@ -29,6 +29,8 @@ var transient = map[string]bool{
 	"57014": true, // statement timeout
 	"25006": true, // read-only transaction: a standby, or a primary stepping down
 	"53300": true, // too many connections
+	"26000": true, // no prepared statement of that name; see heedPooler
+	"42P05": true, // a prepared statement of that name exists; see heedPooler
 }
 
 // classify returns the failure for an error of the driver. After an error of severity ERROR the

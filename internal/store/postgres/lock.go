@@ -22,6 +22,13 @@ func (t timeouts) settings() string {
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 
+// planning sets how the statements of a batch are planned, until the transaction ends: once for a
+// connection, for arrays of any length, with an index for each table. Otherwise a plan that was made
+// while a table was small would read all of it when it is large, and each batch would be planned
+// again. jit compiles nothing, for such plans count as very expensive.
+const planning = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+	set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+
 // lock is the first round trip of a batch. It begins the transaction, locks heads and then
 // users, each in the order of ids, reads the other rows that the changes name, and claims the
 // lane's row in the table writers. If the batch may have events, it draws the batch's number.
@@ -35,6 +42,7 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	var b pgx.Batch
 	b.Queue("BEGIN")
 	b.Queue(t.settings())
+	b.Queue(planning)
 	if len(l.Reads.Threads) > 0 {
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
 			Query(heads.each(func(h row.DatedHead) {

@@ -219,7 +219,7 @@ func TestStoppedWriter(t *testing.T) {
 	mustApply(t, stopped, core.Applied, text("t", "one"))
 	var once sync.Once
 	c.when(func(toServer bool, data []byte) (forward, cut bool) {
-		if toServer && strings.Contains(string(data), "COMMIT\x00") && strings.Contains(string(data), "UPDATE heads") {
+		if toServer && runs(data, "COMMIT") && runs(data, updateHeads) {
 			once.Do(func() {
 				mustApply(t, other, core.Applied, text("t", "by the other writer"))
 			})

@@ -39,6 +39,7 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
+		s.heedPooler(err)
 		switch {
 		case err == nil:
 			return nil

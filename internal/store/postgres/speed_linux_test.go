@@ -112,8 +112,8 @@ func processTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// databaseTime returns the processor time that the running processes of the test's PostgreSQL
-// server have used.
+// databaseTime returns the processor time that the processes of the test's PostgreSQL server have
+// used, those that have ended too.
 func databaseTime(t *testing.T) (all time.Duration) {
 	t.Helper()
 	file, err := os.ReadFile(filepath.Join(os.Getenv("TEST_POSTGRES_DATA"), "postmaster.pid"))
@@ -128,10 +128,14 @@ func databaseTime(t *testing.T) (all time.Duration) {
 			continue // the process has ended
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if fields[1] != postmaster {
+		times := fields[11:13] // user and system time, in hundredths of a second
+		switch {
+		case name == "/proc/"+postmaster+"/stat":
+			times = fields[13:15] // those of its processes that have ended
+		case fields[1] != postmaster:
 			continue
 		}
-		for _, ticks := range fields[11:13] { // user and system time, in hundredths of a second
+		for _, ticks := range times {
 			n, _ := strconv.Atoi(ticks)
 			all += time.Duration(n) * 10 * time.Millisecond
 		}

@@ -57,6 +57,9 @@ type Store struct {
 	unused   unusedNumbers
 	purging  purging
 	links    atomic.Int64 // the number of connections made and lost; see writer.recall
+	pooler   atomic.Bool  // whether a pooler is in front of the database; see execMode
+
+	modeChosen bool // whether the URL says how connections run statements
 }
 
 var _ core.Shared = (*Store)(nil)
@@ -109,21 +112,23 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the database's address: %w", err)
 	}
-	// Do not use named prepared statements: PgBouncer may run each transaction on another
-	// server connection, and older versions of it do not support them.
-	if !strings.Contains(url, "default_query_exec_mode") {
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTime
 	}
 	config.PingTimeout = cmp.Or(config.PingTimeout, pingTime)
 	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), minPool))
 	s := &Store{log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
-	config.AfterConnect = func(context.Context, *pgx.Conn) error {
+	s.modeChosen = strings.Contains(url, "default_query_exec_mode")
+	if !s.modeChosen {
+		config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+			c.DefaultQueryExecMode = s.execMode()
+			return nil
+		}
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		s.unused.clear()
 		s.links.Add(1)
-		return nil
+		return s.checkPooler(ctx, conn)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -136,6 +141,10 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	name := rand.Text()
 	for i := range s.writers {
 		s.writers[i] = writer{id: fmt.Sprintf("%s/%d", name, i), recent: core.NewRecent()}
+	}
+	if err := pool.Ping(ctx); err != nil && !errors.Is(err, errPooler) { // after errPooler, connections have another mode
+		pool.Close()
+		return nil, explain(config.ConnConfig, fmt.Errorf("open the store in PostgreSQL: %w", err))
 	}
 	if err := s.start(ctx, o.Initial); err != nil {
 		pool.Close()
@@ -236,6 +245,9 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
+// updateKey replaces the access key $1 by one whose serial is the next.
+const updateKey = `UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`
+
 // SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.
 // It returns the key that is stored afterwards, when it is durable. After a lost connection it
 // tries again; if the first try was committed, the second one finds k stored. The error wraps
@@ -247,7 +259,7 @@ func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow, audi
 	sent := false
 	err = s.retry(ctx, "write an access key", func() error {
 		err := s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
-			b.Queue(`UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`, index, int64(k.Serial), k.Secret)
+			b.Queue(updateKey, index, int64(k.Serial), k.Secret)
 			queueKeyAudit(b, index, k, audit)
 			b.Queue(`SELECT serial, secret FROM access_keys WHERE index = $1`, index).QueryRow(func(row pgx.Row) error {
 				return row.Scan(&stored.Serial, &stored.Secret)
