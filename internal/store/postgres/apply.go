@@ -59,7 +59,7 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	plan := s.timeouts.schedule(b.Until)
 	for try := 1; ; try++ {
 		outcomes, f, err := s.attempt(ctx, b, plan)
-		s.heedPooler(err)
+		s.heed(err)
 		switch {
 		case err == nil:
 			return outcomes, nil

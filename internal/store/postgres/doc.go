@@ -64,8 +64,9 @@
 //
 // Each connection prepares its statements by name. A batch plans each statement once for the
 // connection; its plans use the indexes, whatever the tables held when they were made. A read is
-// planned for its parameters each time. Behind a pooler, which Open recognizes, statements are only
-// described: a pooler may run each transaction on another connection to the database.
+// planned for its parameters each time. Behind a pooler, which each new connection looks for,
+// statements are only described: a pooler may run each transaction on another connection to the
+// database.
 //
 // # Positions
 //

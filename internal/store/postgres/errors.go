@@ -29,8 +29,8 @@ var transient = map[string]bool{
 	"57014": true, // statement timeout
 	"25006": true, // read-only transaction: a standby, or a primary stepping down
 	"53300": true, // too many connections
-	"26000": true, // no prepared statement of that name; see heedPooler
-	"42P05": true, // a prepared statement of that name exists; see heedPooler
+	"26000": true, // no prepared statement of that name; see Store.heed
+	"42P05": true, // a prepared statement of that name exists; see Store.heed
 }
 
 // classify returns the failure for an error of the driver. After an error of severity ERROR the
@@ -56,7 +56,7 @@ func classify(err error) failure {
 		return missing
 	case e.Code == "53100":
 		return full
-	case transient[e.Code]:
+	case transient[e.Code], outdatedStatement(err):
 		return again
 	}
 	return refused

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -8,18 +9,34 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errPooler means that a connection leads to a pooler such as PgBouncer. Such a pooler may run each
-// transaction on another connection to the database, where the statements that a client has
-// prepared do not exist. Only the first connections fail with this error.
-var errPooler = errors.New("a pooler is in front of the database: connect again without prepared statements")
-
 // execMode returns how new connections run statements. Without a pooler each statement is parsed
-// once for a connection, and then called by its name.
+// once for a connection, and then called by its name. A pooler such as PgBouncer may run each
+// transaction on another connection to the database, where the statements that a client has
+// prepared do not exist.
 func (s *Store) execMode() pgx.QueryExecMode {
 	if s.pooler.Load() {
 		return pgx.QueryExecModeCacheDescribe
 	}
 	return pgx.QueryExecModeCacheStatement
+}
+
+// preparesKey is the key of a connection's CustomData that is set if the connection prepares
+// statements.
+const preparesKey = "prepares statements"
+
+// markPreparing reports whether a new connection prepares statements, and notes it for usable.
+func markPreparing(conn *pgx.Conn) bool {
+	prepares := conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	if prepares {
+		conn.PgConn().CustomData()[preparesKey] = true
+	}
+	return prepares
+}
+
+// usable reports whether a connection of the pool may be used: not if it prepares statements, and a
+// pooler was recognized meanwhile. The pool closes the connection then and takes another one.
+func (s *Store) usable(_ context.Context, conn *pgx.Conn) (bool, error) {
+	return !s.pooler.Load() || conn.PgConn().CustomData()[preparesKey] == nil, nil
 }
 
 // sessionSQL returns the process id of the database's process behind a connection. If it is $1, no
@@ -28,37 +45,44 @@ func (s *Store) execMode() pgx.QueryExecMode {
 // parameters could read a whole table for a page of 20.
 const sessionSQL = `SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = $1::bigint THEN set_config('plan_cache_mode', 'force_custom_plan', false) END`
 
-// checkPooler fails with errPooler if a new connection that prepares statements leads to a pooler.
-// A pooler is recognized by the process id that it tells its clients: it is not the one of the
-// database's process. If the operator has chosen a mode, checkPooler checks nothing.
+// checkPooler looks for a pooler at the other end of a new connection that prepares statements. A
+// pooler is recognized by the process id that it tells its clients: it is not the one of the
+// database's process. If the operator has chosen a mode, checkPooler checks nothing. It fails if the
+// database does not answer within the time for making a connection.
 func (s *Store) checkPooler(ctx context.Context, conn *pgx.Conn) error {
-	if s.modeChosen || conn.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
+	if s.modeChosen || !markPreparing(conn) {
 		return nil
 	}
+	// The context of the pool has no deadline.
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(conn.Config().ConnectTimeout, connectTime))
+	defer cancel()
 	told := conn.PgConn().PID()
 	var pid uint32
 	if err := conn.QueryRow(ctx, sessionSQL, pgx.QueryExecModeExec, int64(told)).Scan(&pid, nil); err != nil {
 		return err
 	}
-	if pid == told {
-		return nil
-	}
-	if !s.pooler.Swap(true) {
+	if pid != told && !s.pooler.Swap(true) {
 		s.log.Info("store: a pooler is in front of the database; statements are not prepared")
 	}
-	return errPooler
+	return nil
 }
 
-// heedPooler is called with each error of the database. If the error says that a prepared
-// statement is missing or belongs to somebody else, a pooler is in front of the database that
-// checkPooler did not recognize. heedPooler then replaces all connections by ones that prepare
-// no statements.
-func (s *Store) heedPooler(err error) {
-	if s.modeChosen || !missingStatement(err) || s.pooler.Swap(true) {
-		return
+// heed is called with each error of a batch or read. Two errors say something about all connections.
+//
+// If a prepared statement is missing or belongs to somebody else, a pooler is in front of the
+// database that checkPooler did not recognize. The store then uses only connections that prepare no
+// statements.
+//
+// If the columns that a prepared statement returns have other types now, somebody has changed the
+// tables, for example a newer server. The store then replaces all connections, each of which may
+// have such a statement.
+func (s *Store) heed(err error) {
+	switch {
+	case outdatedStatement(err):
+		s.pool.Reset()
+	case !s.modeChosen && missingStatement(err) && !s.pooler.Swap(true):
+		s.log.Warn("store: prepared statements do not last, as behind a pooler; statements are not prepared any more", "error", err)
 	}
-	s.log.Warn("store: prepared statements do not last, as behind a pooler; statements are not prepared any more", "error", err)
-	s.pool.Reset()
 }
 
 // missingStatement reports whether err says that a prepared statement does not exist, or that
@@ -66,4 +90,11 @@ func (s *Store) heedPooler(err error) {
 func missingStatement(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "26000" || e.Code == "42P05")
+}
+
+// outdatedStatement reports whether err says "cached plan must not change result type". Its code is
+// that of all features that PostgreSQL lacks, and its text is translated.
+func outdatedStatement(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "0A000" && e.Routine == "RevalidateCachedQuery"
 }

@@ -27,6 +27,9 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 	return s.retry(ctx, "read "+what, func() error {
 		var b pgx.Batch
 		b.Queue(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
+		if s.modeChosen { // sessionSQL has not set it
+			b.Queue(`SET LOCAL plan_cache_mode = force_custom_plan`)
+		}
 		queue(&b)
 		b.Queue(`COMMIT`)
 		return s.pool.SendBatch(ctx, &b).Close()
@@ -39,7 +42,7 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
-		s.heedPooler(err)
+		s.heed(err)
 		switch {
 		case err == nil:
 			return nil

@@ -57,7 +57,7 @@ type Store struct {
 	unused   unusedNumbers
 	purging  purging
 	links    atomic.Int64 // the number of connections made and lost; see writer.recall
-	pooler   atomic.Bool  // whether a pooler is in front of the database; see execMode
+	pooler   atomic.Bool  // whether statements must not be prepared; see execMode
 
 	modeChosen bool // whether the URL says how connections run statements
 }
@@ -119,11 +119,13 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), minPool))
 	s := &Store{log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
 	s.modeChosen = strings.Contains(url, "default_query_exec_mode")
+	s.pooler.Store(config.ConnConfig.StatementCacheCapacity == 0) // statement_cache_capacity=0 in the URL
 	if !s.modeChosen {
 		config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
 			c.DefaultQueryExecMode = s.execMode()
 			return nil
 		}
+		config.PrepareConn = s.usable
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		s.unused.clear()
@@ -141,10 +143,6 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	name := rand.Text()
 	for i := range s.writers {
 		s.writers[i] = writer{id: fmt.Sprintf("%s/%d", name, i), recent: core.NewRecent()}
-	}
-	if err := pool.Ping(ctx); err != nil && !errors.Is(err, errPooler) { // after errPooler, connections have another mode
-		pool.Close()
-		return nil, explain(config.ConnConfig, fmt.Errorf("open the store in PostgreSQL: %w", err))
 	}
 	if err := s.start(ctx, o.Initial); err != nil {
 		pool.Close()
