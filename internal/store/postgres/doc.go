@@ -62,9 +62,10 @@
 //
 // # Prepared statements
 //
-// Each connection prepares its statements by name. A batch plans each statement once for the
-// connection; its plans use the indexes, whatever the tables held when they were made. A read is
-// planned for its parameters each time. Behind a pooler, which each new connection looks for,
+// Each connection prepares its statements by name. Batches and the most frequent reads (threads,
+// their lists, pages of messages) plan each statement once for the connection; these plans use the
+// indexes, whatever the tables held when they were made. Any other read is planned for its
+// parameters each time. Behind a pooler, which each new connection looks for,
 // statements are only described: a pooler may run each transaction on another connection to the
 // database.
 //

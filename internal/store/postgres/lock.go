@@ -22,12 +22,18 @@ func (t timeouts) settings() string {
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 
-// planning sets how the statements of a batch are planned, until the transaction ends: once for a
-// connection, for arrays of any length, with an index for each table. Otherwise a plan that was made
-// while a table was small would read all of it when it is large, and each batch would be planned
-// again. jit compiles nothing, for such plans count as very expensive.
+// planning sets how the statements of a batch or a frequent read are planned, until the transaction
+// ends: once for a connection, for arrays of any length, with an index for each table. Otherwise a
+// plan that was made while a table was small would read all of it when it is large, and each
+// execution would be planned again, which takes longer than a page of messages. jit compiles
+// nothing, for such plans count as very expensive.
 const planning = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+
+// planningInOrder sets the same as planning for a read of pages. In addition the read takes its rows in
+// the order of an index, so that its LIMITs bound what is read: the planner does not know how many
+// rows a thread or a user has, and would rather sort all of them.
+const planningInOrder = planning + `, set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
 // lock is the first round trip of a batch. It begins the transaction, locks heads and then
 // users, each in the order of ids, reads the other rows that the changes name, and claims the

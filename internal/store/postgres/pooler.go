@@ -41,8 +41,8 @@ func (s *Store) usable(_ context.Context, conn *pgx.Conn) (bool, error) {
 
 // sessionSQL returns the process id of the database's process behind a connection. If it is $1, no
 // pooler lies between, and sessionSQL sets plan_cache_mode for the session: each execution of a
-// prepared statement gets a plan for its parameters, as it does without a name. A plan for any
-// parameters could read a whole table for a page of 20.
+// prepared statement gets a plan for its parameters, as it does without a name. Transactions that
+// send planning first have other plans.
 const sessionSQL = `SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = $1::bigint THEN set_config('plan_cache_mode', 'force_custom_plan', false) END`
 
 // checkPooler looks for a pooler at the other end of a new connection that prepares statements. A

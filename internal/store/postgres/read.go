@@ -73,6 +73,7 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	var hs []row.DatedHead
 	var ms []core.Member
 	err := s.read(ctx, "thread "+id, func(b *pgx.Batch) {
+		b.Queue(planning)
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, id).Query(collect(&hs, heads.rowTo))
 		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1`, id).Query(collect(&ms, threadMembers.rowTo))
 	})
@@ -96,7 +97,10 @@ func queueView(b *pgx.Batch, thread, member string, to *core.View) {
 // View returns a thread's head and the row of one member. The head is zero if the thread does
 // not exist. The member is nil if the user has no row in the thread, or if member is "".
 func (s *Store) View(ctx context.Context, thread, member string) (v core.View, err error) {
-	err = s.read(ctx, "thread "+thread, func(b *pgx.Batch) { queueView(b, thread, member, &v) })
+	err = s.read(ctx, "thread "+thread, func(b *pgx.Batch) {
+		b.Queue(planning)
+		queueView(b, thread, member, &v)
+	})
 	return v, err
 }
 
@@ -170,6 +174,7 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 	var page core.MessagesPage
 	var found int
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
+		b.Queue(planningInOrder)
 		queueView(b, q.Thread, q.Reader, &page.View)
 		b.Queue(sql, args...).Query(collect(&page.Messages, func(from pgx.CollectableRow) (core.Message, error) {
 			return threadMessages.scan(from, extra{"found", &found})

@@ -98,11 +98,6 @@ CROSS JOIN LATERAL (
 	) counted
 ) unread`, core.RecentMessages, core.MaxUnread)
 
-// inOrderSQL makes the planner read the messages in the order of an index, so that the LIMITs bound
-// what is read. It would otherwise rather sort all messages of a thread, because it does not know
-// how many there are. Just-in-time compilation would take longer than the query.
-const inOrderSQL = `SELECT set_config(name, 'off', true) FROM unnest('{enable_sort,enable_bitmapscan,enable_seqscan,jit}'::text[]) AS settings (name)`
-
 // shortened returns a list of columns of a message for a preview: without metadata and
 // fingerprint, and with as many characters of the content as the preview may have bytes.
 func shortened(list string) string {
@@ -144,9 +139,7 @@ var threadsSQL = func() map[core.Expand]string {
 func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	var found []listed
 	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
-		if q.Expand != (core.Expand{}) {
-			b.Queue(inOrderSQL)
-		}
+		b.Queue(planningInOrder)
 		b.Queue(threadsSQL[q.Expand], threadsArguments(q)...).Query(collect(&found, scanEntry))
 	})
 	if err != nil {
