@@ -42,8 +42,8 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	bus := &timingBus{committed: map[eventKey]time.Time{}}
 	store := &timedStore{Store: s}
+	bus := &timingBus{committed: map[eventKey]time.Time{}, store: store}
 	c, err := core.New(ctx, store, bus, core.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	feed := core.NewFeed(s, bus, from, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
+	feed := core.NewFeed(store, bus, from, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
 	running, stop := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() {
@@ -87,7 +87,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	fmt.Fprintf(o.out, "\nfrom a commit to a position, PostgreSQL: medians of %d rounds of %v; a commit is one of a row, at the same time\n\n", o.rounds, o.span)
 	fmt.Fprintf(o.out, "%8s | %9s | %12s %11s | %12s | %12s %11s | %10s %4s %10s\n", "senders", "sends/s", "commit p50", "p99", "batch p50", "position p50", "p99", "p50/commit", "bar", "p50/batch")
 	for _, senders := range o.senders {
-		var rates, ratios, p50s, p99s, commits, tails, batches, ofBatch []float64
+		var rates, ratios, p50s, p99s, commits, tails, batches, ofBatch, befores, calls, afters []float64
 		for round := range o.rounds + 1 {
 			bus.take()
 			store.take()
@@ -120,7 +120,8 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			rate := float64(sent) / time.Since(start).Seconds()
 			committing.Wait()
 			until(t, "all events have positions", bus.idle)
-			waited, applied := bus.take(), store.take()
+			waited, before, call, after := bus.take()
+			applied := store.take()
 			if round == 0 {
 				continue // warm now
 			}
@@ -130,16 +131,21 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			slices.Sort(took)
 			slices.Sort(waited)
 			slices.Sort(applied)
+			slices.Sort(before)
+			slices.Sort(call)
+			slices.Sort(after)
 			ms := func(ds []time.Duration, part float64) float64 {
 				return float64(ds[int(float64(len(ds)-1)*part)].Microseconds()) / 1000
 			}
 			rates, ratios = append(rates, rate), append(ratios, ms(waited, 0.5)/ms(took, 0.5))
 			commits, tails = append(commits, ms(took, 0.5)), append(tails, ms(took, 0.99))
 			batches, ofBatch = append(batches, ms(applied, 0.5)), append(ofBatch, ms(waited, 0.5)/ms(applied, 0.5))
+			befores, calls, afters = append(befores, ms(before, 0.5)), append(calls, ms(call, 0.5)), append(afters, ms(after, 0.5))
 			p50s, p99s = append(p50s, ms(waited, 0.5)), append(p99s, ms(waited, 0.99))
 		}
 		fmt.Fprintf(o.out, "%8d | %9.0f | %9.2f ms %8.2f ms | %9.2f ms | %9.2f ms %8.2f ms | %10.2f %4d %10.2f\n", senders, middle(rates),
 			middle(commits), middle(tails), middle(batches), middle(p50s), middle(p99s), middle(ratios), 2, middle(ofBatch))
+		fmt.Fprintf(o.out, "%8s   p50 of its parts: until the call of the sequencer begins %.2f ms, the call %.2f ms, from its end to the reader %.2f ms\n", "", middle(befores), middle(calls), middle(afters))
 		if r := middle(ratios); r > 2 {
 			missed = append(missed, fmt.Sprintf("%d senders: an event waits %.2f times a commit for its position, want at most 2", senders, r))
 		}
@@ -147,12 +153,23 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// timedStore is a store that measures how long its batches take.
+// timedStore is a store that measures how long its batches take, and when it gives positions.
 type timedStore struct {
 	*postgres.Store
 
-	mu   sync.Mutex // guards took
-	took []time.Duration
+	mu           sync.Mutex // guards the fields below
+	took         []time.Duration
+	begun, ended time.Time // of the last call of Sequence
+}
+
+// Sequence gives positions to batches and records when it began and ended.
+func (s *timedStore) Sequence(ctx context.Context) ([]core.Placed, error) {
+	begun := time.Now()
+	placed, err := s.Store.Sequence(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun, s.ended = begun, time.Now()
+	return placed, err
 }
 
 // Apply stores a batch and records how long that takes.
@@ -183,10 +200,14 @@ type eventKey struct {
 // timingBus is a bus that measures how long events wait for their positions in the event log.
 type timingBus struct {
 	local.Bus
+	store *timedStore
 
 	mu        sync.Mutex // guards the fields below
 	committed map[eventKey]time.Time
 	waited    []time.Duration
+	before    []time.Duration // parts of waited: until the call of the sequencer begins,
+	call      []time.Duration // until it ends,
+	after     []time.Duration // and until the feed hands the event on
 }
 
 // Publish implements core.Bus. It records the time, because it is called right after the
@@ -204,12 +225,19 @@ func (b *timingBus) Publish(hs []*core.Happening) {
 // placed is called with events that have got their positions. It records how long they waited.
 func (b *timingBus) placed(hs []*core.Happening) {
 	now := time.Now()
+	b.store.mu.Lock()
+	begun, ended := b.store.begun, b.store.ended
+	b.store.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, h := range hs {
 		key := eventKey{h.Thread, h.Number}
 		if at, ok := b.committed[key]; ok {
 			b.waited = append(b.waited, now.Sub(at))
+			if begun.Before(at) { // the call that runs when a batch is committed may find it
+				begun = at
+			}
+			b.before, b.call, b.after = append(b.before, begun.Sub(at)), append(b.call, ended.Sub(begun)), append(b.after, now.Sub(ended))
 			delete(b.committed, key)
 		}
 	}
@@ -222,13 +250,13 @@ func (b *timingBus) idle() bool {
 	return len(b.committed) == 0
 }
 
-// take returns the times for which events waited, since the previous call.
-func (b *timingBus) take() []time.Duration {
+// take returns the times for which events waited, since the previous call, and their parts.
+func (b *timingBus) take() (waited, before, call, after []time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	waited := b.waited
-	b.waited = nil
-	return waited
+	waited, before, call, after = b.waited, b.before, b.call, b.after
+	b.waited, b.before, b.call, b.after = nil, nil, nil, nil
+	return waited, before, call, after
 }
 
 // TestSequencingFigures prints how long events wait for their positions. It does not fail if a

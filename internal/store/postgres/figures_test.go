@@ -49,7 +49,7 @@ func TestFigures(t *testing.T) {
 
 	var grouped, single []float64
 	for range rounds {
-		grouped = append(grouped, perSecond(func(stop <-chan struct{}, sent *atomic.Int64) { groupCommit(t, s, byLane, senders, stop, sent) }))
+		grouped = append(grouped, perSecond(func(stop <-chan struct{}, sent *atomic.Int64) { groupCommit(t, s, byLane, senders, nil, stop, sent) }))
 		single = append(single, perSecond(func(stop <-chan struct{}, sent *atomic.Int64) { transactionPerSend(t, s, byLane, 64, stop, sent) }))
 	}
 	slices.Sort(grouped)
@@ -76,8 +76,9 @@ var content = string(slices.Repeat([]byte("some words of a chat message, "), 10)
 
 // groupCommit sends messages as the committer of package core does: while a batch is being
 // written, the sends of all other senders are collected for the next batch. It adds the number
-// of messages to sent, until stop is closed.
-func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-chan struct{}, sent *atomic.Int64) {
+// of messages to sent, until stop is closed. After each batch it sends to committed, unless that
+// would wait.
+func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, committed chan<- struct{}, stop <-chan struct{}, sent *atomic.Int64) {
 	var wg sync.WaitGroup
 	for _, ids := range byLane {
 		wg.Go(func() {
@@ -98,6 +99,10 @@ func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-
 					return
 				}
 				sent.Add(int64(len(b.Changes)))
+				select {
+				case committed <- struct{}{}:
+				default:
+				}
 			}
 		})
 	}

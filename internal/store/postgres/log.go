@@ -21,9 +21,13 @@ import (
 const mostPlaced = 5000
 
 // placeSQL calls the sequencer, the function place_batches. It is one statement, so that a
-// server that hangs cannot hold the sequencer's lock. It also returns the greatest batch number
-// that had a position before the call, even if no batch gets a position.
-const placeSQL = `SELECT coalesce((SELECT high FROM runs ORDER BY n DESC LIMIT 1), 0), coalesce(batch, 0), coalesce(last, 0), coalesce(events, 0), coalesce(batch_check, 0)
+// server that hangs cannot hold the sequencer's lock.
+const placeSQL = `SELECT 0::bigint, batch, last, events, batch_check FROM place_batches($1, $2, $3)`
+
+// placeUnusedSQL does the same as placeSQL. It also returns the greatest batch number that had a
+// position before the call, even if no batch gets a position. It takes 1.6 times as long, most of it
+// for its plan.
+const placeUnusedSQL = `SELECT coalesce((SELECT high FROM runs ORDER BY n DESC LIMIT 1), 0), coalesce(batch, 0), coalesce(last, 0), coalesce(events, 0), coalesce(batch_check, 0)
 	FROM (VALUES (1)) always LEFT JOIN place_batches($1, $2, $3) ON true ORDER BY last`
 
 // Sequence gives positions to the committed batches that have none, and returns these batches
@@ -58,8 +62,12 @@ func (s *Store) place(ctx context.Context, most int, also []int64) (placed []cor
 			return err
 		}
 		defer conn.Release()
-		placed, unused = nil, s.unused.all()                                                                 // with the connection at hand, since a new one empties the list
-		rows, _ := conn.Query(ctx, placeSQL, most, append([]int64{}, also...), append([]int64{}, unused...)) // rows returns its error too
+		placed, unused = nil, s.unused.all() // with the connection at hand, since a new one empties the list
+		sql := placeSQL
+		if len(unused) > 0 {
+			sql = placeUnusedSQL
+		}
+		rows, _ := conn.Query(ctx, sql, most, append([]int64{}, also...), append([]int64{}, unused...)) // rows returns its error too
 		return each(func(from pgx.CollectableRow) error {
 			var p core.Placed
 			err := from.Scan(&high, &p.Batch, &p.Last, &p.Events, &p.Check)

@@ -34,6 +34,39 @@ func TestSendFigures(t *testing.T) {
 	}
 	s := open(t, url)
 	defer s.Close()
+	trips := trace(t, s)
+	byLane := fillLanes(t, s, 1000)
+	for _, listening := range []bool{false, true} {
+		for _, senders := range []int{2, 16, 64, 256, 1024} {
+			for round := range 2 {
+				trips.take()
+				ours, theirs := processTime(), databaseTime(t)
+				var committed chan struct{}
+				stopSequencing := func() {}
+				if listening {
+					committed = make(chan struct{}, 1)
+					stopSequencing = sequenceAfter(t, s, committed)
+				}
+				var sent atomic.Int64
+				rate := perSecond(func(stop <-chan struct{}, n *atomic.Int64) {
+					groupCommit(t, s, byLane, senders, committed, stop, n)
+					sent.Store(n.Load())
+				})
+				stopSequencing()
+				ours, theirs = processTime()-ours, databaseTime(t)-theirs
+				if round == 0 {
+					continue // warm now
+				}
+				per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(sent.Load()) }
+				t.Logf("listening %-5v %4d senders: %6.0f sends/s, CPU of a send: ours %.1f µs, database %.1f µs; %s", listening, senders, rate, per(ours), per(theirs), trips.take())
+			}
+		}
+	}
+}
+
+// trace makes the store use connections that are traced.
+func trace(t *testing.T, s *Store) *tripTimes {
+	t.Helper()
 	trips := &tripTimes{}
 	config := s.pool.Config()
 	config.ConnConfig.Tracer = trips
@@ -43,48 +76,85 @@ func TestSendFigures(t *testing.T) {
 	}
 	s.pool.Close()
 	s.pool = traced
-	byLane := fillLanes(t, s, 1000)
-	for _, listening := range []bool{false, true} {
-		for _, senders := range []int{64, 256} {
-			for round := range 2 {
-				trips.take()
-				ours, theirs := processTime(), databaseTime(t)
-				var stopSequencing func()
-				if listening {
-					stopSequencing = sequenceAlways(t, s)
-				}
-				var sent atomic.Int64
-				rate := perSecond(func(stop <-chan struct{}, n *atomic.Int64) {
-					groupCommit(t, s, byLane, senders, stop, n)
-					sent.Store(n.Load())
-				})
-				if listening {
-					stopSequencing()
-				}
-				ours, theirs = processTime()-ours, databaseTime(t)-theirs
-				if round == 0 {
-					continue // warm now
-				}
-				per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(sent.Load()) }
-				t.Logf("listening %-5v %3d senders: %6.0f sends/s, CPU of a send: ours %.1f µs, database %.1f µs; %s", listening, senders, rate, per(ours), per(theirs), trips.take())
-			}
-		}
-	}
+	return trips
 }
 
-// sequenceAlways calls the sequencer again and again, as a feed does while batches are committed,
-// until the returned function is called.
-func sequenceAlways(t *testing.T, s *Store) (stop func()) {
+// sequenceAfter calls the sequencer after batches are committed, as a feed does, until the returned
+// function is called.
+func sequenceAfter(t *testing.T, s *Store, committed <-chan struct{}) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for ctx.Err() == nil {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-committed:
+			}
 			if _, err := s.Sequence(ctx); err != nil && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}
 	})
 	return func() { cancel(); wg.Wait() }
+}
+
+// TestSendStatements applies batches of sends. Each batch must take two round trips, with the same
+// number of statements however many sends it has. The updates of heads must be HOT, so that they
+// write no index: no index has a column that a send changes, and pages have room for a third of their
+// rows. A batch that changes all heads of a page needs more, so not all updates are HOT.
+func TestSendStatements(t *testing.T) {
+	url := emptyDatabase(t)
+	s := open(t, url)
+	trips := trace(t, s)
+	byLane := fillLanes(t, s, 500)
+	send := func(n int) (statements, roundTrips int) {
+		b := core.Batch{At: at}
+		for i := range n {
+			b.Changes = append(b.Changes, text(byLane[0][i%len(byLane[0])], "content"))
+		}
+		trips.take()
+		if _, err := s.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		return trips.statements, len(trips.lock) + len(trips.write)
+	}
+	send(1) // moves threads in the lists
+	for _, n := range []int{1, 2, 64, 1000} {
+		statements, roundTrips := send(n)
+		t.Logf("a batch of %d sends: %d statements in %d round trips", n, statements, roundTrips)
+		if statements != 11 || roundTrips != 2 {
+			t.Errorf("a batch of %d sends: %d statements in %d round trips, want 11 in 2", n, statements, roundTrips)
+		}
+	}
+	for range 50 {
+		send(64)
+	}
+	s.Close() // so that the database counts the updates of its connections
+
+	conn := dial(t, url)
+	defer conn.Close(context.Background())
+	var definitions string
+	if err := conn.QueryRow(t.Context(), `SELECT string_agg(pg_get_indexdef(indexrelid), '; ') FROM pg_index WHERE indrelid = 'heads'::regclass`).Scan(&definitions); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range heads.names {
+		if strings.HasPrefix(name, "last_") && strings.Contains(definitions, name) {
+			t.Errorf("a send changes %s, which an index has: %s", name, definitions)
+		}
+	}
+	const want = 1 + 1 + 2 + 64 + 50*64
+	eventually(t, func() error {
+		var updates, hot int
+		if err := conn.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'heads'`).Scan(&updates, &hot); err != nil {
+			return err
+		}
+		if updates < want || hot < updates*9/10 {
+			return fmt.Errorf("%d updates of heads, %d of them HOT; want %d and 90 %%", updates, hot, want)
+		}
+		t.Logf("%d updates of heads, %d of them HOT", updates, hot)
+		return nil
+	})
 }
 
 // fillLanes creates threads and returns their ids by lane.
