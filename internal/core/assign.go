@@ -22,7 +22,7 @@ type BatchState struct {
 	// user has is missing.
 	CustomIDs map[string]string
 	Recent    map[string]*RecentSends // by thread; see Recent.Load
-	Position  uint64                  // of the last event in the store
+	Position  uint64                  // position of the last event in the store
 	Day       uint32                  // the day of the last event; Assign never lowers it, even if the clock goes back
 	DayShift  int64                   // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
@@ -207,7 +207,7 @@ func (a *assigner) assign(c *Change) Outcome {
 	a.putUsers(c.PutUsers)
 	c = a.copy(c)
 	if c.Thread == "" {
-		for i := range c.Events { // of a user: the position is the number
+		for i := range c.Events { // an event of a user has its position in the log as its number
 			e := &c.Events[i]
 			a.place(e)
 			e.Number, e.Version = e.Position, a.at
@@ -476,13 +476,13 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 		e.Thread, e.Number = c.Thread, head.LastEvent
 		message := e.Kind.row().message
 		if message == addedMessage && added == len(c.Messages) {
-			message = noMessage // a new time of expiry, or new metadata: nobody is told by a message
+			message = noMessage // a new time of expiry or new metadata: such a change adds no system message
 		}
 		switch message {
 		case noMessage:
 			switch {
-			case e.Version != 0: // a receipt has its time of reading
-			case len(c.Messages) > 0: // of a new thread
+			case e.Version != 0: // the event of a receipt: its version is the time of reading, set before
+			case len(c.Messages) > 0: // the event of a new thread
 				e.Version = c.Messages[0].Version
 			default:
 				head.LastID = max(a.at, head.LastID+1)
@@ -492,7 +492,7 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 			e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
 			added++
 		case rewrittenMessage:
-			for c.Rewrites[rewritten].How == InPlace { // these have no event
+			for c.Rewrites[rewritten].How == InPlace { // a rewrite in place has no event
 				rewritten++
 			}
 			e.MessageID, e.Version = c.Rewrites[rewritten].ID, c.Rewrites[rewritten].Version

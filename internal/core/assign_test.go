@@ -152,7 +152,7 @@ func TestAssignNumbersACreate(t *testing.T) {
 func TestAssignIDs(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		clock []int64 // a send at each, after a create at noon with the ids noon and noon+1
+		clock []int64 // the times of the sends; the create at noon has used the ids noon and noon+1
 		ids   []int64
 	}{
 		{"clock runs", []int64{noon + 10, noon + 20}, []int64{noon + 10, noon + 20}},
@@ -171,7 +171,7 @@ func TestAssignIDs(t *testing.T) {
 			}
 			equal(t, "ids", ids, c.ids)
 			equal(t, "versions", versions, c.ids)
-			equal(t, "times", times, c.clock) // the true ones, whatever the ids do
+			equal(t, "times", times, c.clock) // each message has the time of its batch, even if its id had to be greater
 		})
 	}
 }
@@ -266,7 +266,7 @@ func TestAssignStaleness(t *testing.T) {
 	two.ReadUsers = append(two.ReadUsers, User{ID: ann})
 	for _, c := range []struct {
 		name    string
-		changes []*Change // on thread1 at revision 1 with ann and bob, and eve live
+		changes []*Change // applied to thread1, which has revision 1 and the participants ann and bob; the user eve exists
 		want    []Status
 	}{
 		{"send on the head", []*Change{makeSend(thread1, 1, ann, "")}, []Status{Applied}},
@@ -384,7 +384,7 @@ func TestAssignReplaysCreates(t *testing.T) {
 			first, second := makeThread(thread1, "token", ann), makeThread(thread1, "token", ann, bob)
 			first.Answer.Invalid = []InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}}
 			second.Properties.Topic, second.Answer.Topic = "another", "another"
-			later := rename(1, "renamed") // the answer is of the create, whatever came later
+			later := rename(1, "renamed") // a repeated create returns the first answer, even after this change
 			changes := []*Change{first, later, second}
 			var results []Outcome
 			if batches == 1 {

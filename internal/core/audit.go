@@ -18,8 +18,9 @@ import (
 // bytes each.
 type Audit struct {
 	AuditKey
-	// Refused says that nothing was changed and nothing was shown. Anybody who reaches the door
-	// can cause such rows, so only the newest AuditRefusedBytes of them are kept.
+	// Refused says that nothing was changed and nothing was shown. Anybody who can connect to
+	// the operator's API can cause such rows, so only the newest AuditRefusedBytes of them are
+	// kept.
 	Refused   bool
 	Who       string // as in "uid 1000"; "" if nobody has signed in
 	Kind      string // how the caller has signed in: one of the constants below
@@ -30,8 +31,9 @@ type Audit struct {
 	Outcome   string // AuditDone, or the reason why the operation failed
 	Status    int32  // of the response
 	RequestID string
-	// Attempts is 0, except in the row that stands for the refused attempts of a time in which
-	// there were more than AuditRefusedRate in a second. It is then their number.
+	// Attempts is 0 in the row of a single operation. After a second with more than
+	// AuditRefusedRate refused attempts, one row stands for the surplus, and Attempts is their
+	// number.
 	Attempts uint64
 }
 
@@ -66,7 +68,7 @@ const (
 	// AuditLooked is the greatest number of rows that Store.AuditPage reads for a page.
 	AuditLooked = 10_000
 	// auditTrimmed is the size to which Sweep reduces the rows with Refused. It leaves room for
-	// what several servers write between two sweeps.
+	// the rows that several servers write between two sweeps.
 	auditTrimmed = AuditRefusedBytes - 16*auditTrimEvery
 	// auditTrimEvery is the number of bytes of rows with Refused after which a server calls
 	// Store.TrimAudit, even if it was called a moment ago.
@@ -104,8 +106,8 @@ func ParseAuditKey(s string) (k AuditKey, err error) {
 
 // AuditQuery selects audit rows, the newest first. An empty text selects rows with any value.
 type AuditQuery struct {
-	Before AuditKey // only rows before this one; zero: from the newest
-	Limit  int      // most rows of the page; 1 or more
+	Before AuditKey // only rows with keys before this one; zero: begin with the newest row
+	Limit  int      // greatest number of rows of the page; 1 or more
 
 	Operation, Who, Target, Outcome string
 }

@@ -256,7 +256,7 @@ func TestOldAuditRowsAreDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(f.trims); n != 3 { // the first one by time, two after a megabyte each
+	if n := len(f.trims); n != 3 { // the first deletes rows by age; each of the others follows a megabyte of new rows
 		t.Errorf("40 seconds with 4000 refused attempts of 600 bytes: rows were deleted %d times, want 3", n)
 	}
 }

@@ -34,7 +34,7 @@ type committer struct {
 	observe func(changes int, took time.Duration)
 	lanes   []*lane
 	done    sync.WaitGroup
-	pending sync.Pool     // of *pending; not global, because synctest forbids sharing channels between tests
+	pending sync.Pool     // pool of *pending; not global, because synctest forbids sharing channels between tests
 	applied atomic.Uint64 // batches that the store has applied
 }
 
@@ -57,7 +57,7 @@ const slowBatch = 250 * time.Millisecond
 type pending struct {
 	change  *Change
 	bytes   int       // about its size in memory
-	until   time.Time // when its caller gives up; zero: never
+	until   time.Time // time at which the caller gives up; zero: never
 	outcome *Outcome
 	err     error
 	done    chan struct{} // capacity 1
@@ -220,7 +220,7 @@ func (l *lane) take(batch []*pending) []*pending {
 // queue is empty.
 func (c *committer) run(l *lane) {
 	slow := time.AfterFunc(slowBatch, l.isSlow)
-	slow.Stop() // until a batch begins
+	slow.Stop() // the timer starts with a batch
 	var batch []*pending
 	for open := true; open; {
 		_, open = <-l.wake

@@ -20,7 +20,7 @@ import (
 type gate struct {
 	core.Store
 	shut  atomic.Bool
-	calls chan *call // each Apply at the shut door
+	calls chan *call // the calls of Apply that wait while shut is true
 	loads atomic.Int64
 	stale atomic.Int64 // number of changes to report as stale without applying them
 
@@ -412,7 +412,7 @@ func TestErrorOfApplyIsTheWholeBatchs(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		err     error
-		message string // of the refusal; empty: no refusal but an error of unknown outcome
+		message string // message of the refusal; empty: the call fails, but not with a refusal, because the outcome is unknown
 	}{
 		{"unknown outcome", lost, ""},
 		{"wrapped", fmt.Errorf("apply: %w", lost), ""},
@@ -469,7 +469,7 @@ type recorder struct {
 }
 
 func (r *recorder) Publish(hs []*core.Happening) {
-	for range 100 { // whoever was answered too early would run now
+	for range 100 { // a caller that got its answer before Publish returned would run now
 		runtime.Gosched()
 	}
 	r.mu.Lock()

@@ -368,7 +368,7 @@ func TestManyEditAtOnce(t *testing.T) {
 				case top.Content == op.text:
 					op.from, op.to = top.Sequence, top.Sequence
 					return
-				case top.Metadata[op.text] != "": // it shows a later edit
+				case top.Metadata[op.text] != "": // the page shows the message after a later edit
 					op.to = min(op.to, top.Sequence-1)
 				default:
 					op.from = max(op.from, top.Sequence+1)
@@ -441,7 +441,7 @@ func TestSendsBesideRosterChanges(t *testing.T) {
 			got[m.User]++
 		}
 		equal(t, "participants", got, want)
-		places := map[string]uint64{} // by the words of the model
+		places := map[string]uint64{} // sequence of each message, by the line that the model has for it
 		ms := h.allMessages(t, ann, thread)
 		for i, m := range ms {
 			if m.Sequence != uint64(len(ms)-i) {
@@ -485,7 +485,7 @@ type record struct {
 
 	mu    sync.Mutex // guards what follows
 	ops   []porcupine.Operation
-	reads [][]core.Message // the newest page of each
+	reads [][]core.Message // each is the newest page of messages that a read returned
 }
 
 // add carries out an operation by calling do, and records it with its result. After
@@ -568,7 +568,7 @@ func (r *record) check(t *testing.T, members string, place func(*placedOp)) {
 				s.reads++
 				return got.refusal == "" && got.messages == newest(out.messages), s
 			case s.sequence+1 < op.from, s.sequence+1 > op.to, s.reads < readsAt[s.sequence]:
-				return false, state // nothing changes before the last of its reads
+				return false, state // all reads that returned this state must come before the next change
 			}
 			out, next := s.step(op.threadOp)
 			return out == got, placedState{threadState: next, sequence: s.sequence + 1}

@@ -6,6 +6,6 @@ import "time"
 
 var began = time.Now()
 
-// threadTime returns the time since the tests began. On systems other than Linux it stands in
-// for the processor time of the thread.
+// threadTime returns the time since the tests began. Tests use it instead of the processor time
+// of the thread on systems other than Linux.
 func threadTime() time.Duration { return time.Since(began) }

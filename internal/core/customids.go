@@ -54,12 +54,12 @@ func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, er
 		case UserLive:
 			return u, nil
 		case UserUnknown:
-		default: // only a server from before custom ids leaves one with a user that it deletes
+		default: // a deleted user: only a server of a version without custom ids deletes a user and leaves the custom id in the row
 			return User{}, fmt.Errorf("user %s is deleted and still has its custom id: an older server of this database has deleted it; clear users.custom_id of that row", u.ID)
 		}
 		u, err = s.createUser(ctx, customID)
-		// If another call was first, its user is durable now, and can be read when that call
-		// returns at the latest.
+		// If another call has created the user first, that user is durable now. A read finds
+		// it at the latest when that call returns.
 		if !errors.Is(err, ErrCustomIDTaken) {
 			return u, err
 		}

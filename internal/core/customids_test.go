@@ -19,7 +19,7 @@ import (
 type sameLookup struct {
 	core.Store
 	waiting sync.WaitGroup
-	first   atomic.Int64 // lookups that have still to wait
+	first   atomic.Int64 // number of lookups that must still wait for the others
 }
 
 func (s *sameLookup) UserByCustomID(ctx context.Context, customID string) (core.User, error) {
@@ -83,13 +83,13 @@ func TestCustomIDEndsWithItsUser(t *testing.T) {
 	if _, err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.RevokeTokens(t.Context(), u.ID); err != nil { // it keeps what it does not change
+	if err := h.RevokeTokens(t.Context(), u.ID); err != nil { // a revocation must keep the custom id and the time of the last token
 		t.Fatal(err)
 	}
 	if row, err := h.StoredUser(t.Context(), u.ID); err != nil || row.CustomID != customID || row.TokenIssuedAt != start.UnixMilli() {
 		t.Fatalf("the row is %+v, %v", row, err)
 	}
-	h.TokenIssued(t.Context(), u.ID) // noted, and not stored when the user is deleted
+	h.TokenIssued(t.Context(), u.ID) // the service notes the time, but has not stored it when the user is deleted
 	if err := h.DeleteUser(t.Context(), u.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -175,8 +175,8 @@ func TestCheckCreate(t *testing.T) {
 	}
 }
 
-// thread1With returns a thread with the given head row, the participant ann, and bob, a
-// former participant.
+// thread1With returns a thread with the given head row, the participants ann and
+// "back", the former participant bob, and a row of "never in" without any interval.
 func thread1With(h Head) *Thread {
 	h.ID, h.Revision = thread1, 7
 	return NewThread(h, []Member{
@@ -230,7 +230,7 @@ func TestDecideSend(t *testing.T) {
 		Key: thread1, Thread: thread1, Revision: 7, SendToken: "token", Caller: ann,
 		Messages: []Message{{Kind: HTML, High: true, Fingerprint: Fingerprint{7}, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
 		Events:   []Event{{Kind: MessageReceived, Actor: ann}},
-		Roster:   []Member{th.Members[0], th.Members[2]}, // one who has left keeps its place in the list
+		Roster:   []Member{th.Members[0], th.Members[2]}, // without bob, who has left
 	})
 	metadata["k"] = "changed"
 	if got.Messages[0].Metadata["k"] != "v" {

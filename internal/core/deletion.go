@@ -95,14 +95,14 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 			errs = append(errs, fmt.Errorf("expire thread %s: %w", id, err))
 		}
 		if err != nil && !s.own(ctx, s.expiryPauses, id, err) {
-			more = false // the next sweep finds out whether the store works again
+			more = false // the whole store has failed, so the caller must not sweep again at once
 			break
 		}
 		switch {
 		case expired:
 			deleted++
 			delete(s.expiryPauses, id)
-		case err != nil || expires: // also one that does not expire after all must not be the first for ever
+		case err != nil || expires: // a thread that is listed but does not expire gets a pause too, or it would be the first of every page
 			s.expiryPauses.failed(id, s.now())
 		default:
 			delete(s.expiryPauses, id)
@@ -190,7 +190,7 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 		}
 		switch {
 		case lost:
-			away = true // the next sweep finds out whether the store works again
+			away = true // the whole store has failed, so this turn ends
 		case ended:
 			erased++
 			delete(s.erasurePauses, u.ID)
@@ -229,12 +229,12 @@ func (s *Service) forgetErasures(deleting []User) {
 // thread, so that a later pass tries that thread again.
 type erasure struct {
 	after   string        // id of the last thread that was tried
-	erased  string        // id up to which no thread failed
+	erased  string        // the threads with ids up to this one were erased without a failure
 	threads []string      // the next ones, in order
 	last    bool          // no thread follows these
 	left    bool          // the user has left threads[0]
 	kept    SupersededKey // the superseded versions of threads[0] up to this one are erased
-	before  uint64        // the messages of threads[0] from this sequence on are erased, and all superseded versions; 0: none is
+	before  uint64        // the messages of threads[0] with this sequence or a greater one are erased; 0: no message is erased yet
 	failed  bool          // a thread failed in this pass
 }
 
@@ -257,7 +257,7 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 		s.erasures[u.ID] = e
 	}
 	var errs []error
-	last := false // no thread is left
+	last := false // the erasure has handled the last thread
 	for steps > 0 {
 		if len(e.threads) == 0 && !e.last {
 			if e.threads, err = s.threadsOf(ctx, u.ID, e.after); err != nil {
@@ -360,7 +360,7 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 		}
 		e.left, e.kept = true, SupersededKey{Thread: thread}
 	}
-	for e.kept != (SupersededKey{}) { // one page at most of most threads, which is no step of its own
+	for e.kept != (SupersededKey{}) { // most threads have one page or none, so the first page does not count as a step
 		if steps <= 0 {
 			return steps, false, nil
 		}

@@ -151,8 +151,8 @@ func (e *erasure) deleted(i int) bool { return i%30 == 1 }
 func (e *erasure) left(i int) bool    { return i%6 == 2 }
 func (e *erasure) back(i int) bool    { return i%6 == 3 } // left and was added again
 
-// fill creates the thread with index i. Of bob it has three messages, a receipt, a name and
-// metadata; of ann a message and a receipt.
+// fill creates the thread with index i. It has three messages, a receipt, a name and
+// metadata of bob, and a message and a receipt of ann.
 func (e *erasure) fill(s *core.Service, i int) error {
 	ctx, metadata := context.Background(), map[string]string{"key": private}
 	person := func(user, name string) core.NewParticipant {
@@ -183,7 +183,7 @@ func (e *erasure) fill(s *core.Service, i int) error {
 	if err := s.UpdateMessage(ctx, e.bob, thread, ids[1], core.UpdateMessage{Content: &edited}); err != nil {
 		return err
 	}
-	if err := s.DeleteMessage(ctx, e.bob, thread, ids[2]); err != nil { // its sender's name stays
+	if err := s.DeleteMessage(ctx, e.bob, thread, ids[2]); err != nil { // the deleted message keeps its sender's name
 		return err
 	}
 	if err := s.SendReceipt(ctx, e.bob, thread, ids[0]); err != nil || e.alone(i) {
@@ -225,7 +225,7 @@ func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[
 		senders.Wait()
 	})
 	t.Cleanup(stop)
-	const each = 2 // senders of a house
+	const each = 2 // goroutines that send through each service
 	for n := range each * len(houses) {
 		h, sender := houses[n%len(houses)], []string{e.ann, e.eve}[n/len(houses)]
 		senders.Go(func() {

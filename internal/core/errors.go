@@ -54,11 +54,11 @@ func (e *Error) Error() string {
 // Unwrap returns the error that caused the refusal, or nil.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Is reports whether the error is target with another Why.
+// Is reports whether e is a copy of target that Because has made.
 func (e *Error) Is(target error) bool { return e.of != nil && error(e.of) == target }
 
-// Because returns a copy of the error with another Why. facts are as in why.Because. For errors.Is the
-// copy is the error.
+// Because returns a copy of the error with a new Why, which why.Because makes of code and facts.
+// errors.Is(copy, e) is true.
 func (e *Error) Because(code why.Code, facts ...string) *Error {
 	of := e.of
 	if of == nil {
@@ -83,21 +83,24 @@ func Invalid(target, format string, args ...any) *Error {
 	return e
 }
 
-// tooLarge returns the BadRequest of Invalid for a field that has more of a unit than the limit.
-// setting is what may raise the limit, or "".
+// tooLarge returns the error of Invalid for a field that is larger than the limit. unit is the
+// unit of has and limit, such as "bytes". setting names the setting that can raise the limit, or
+// is "".
 func tooLarge(target string, has, limit int, unit, setting, format string, args ...any) *Error {
 	return Invalid(target, format, args...).Because(why.TooLarge,
 		"field", target, "has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
 }
 
-// tooMany returns the BadRequest of Invalid for a request after which there would be more of a unit
-// than the limit. setting is as in tooLarge.
+// tooMany returns the error of Invalid for a request after which a thread would have more of
+// something than the limit. unit names what is counted. setting names the setting that can raise
+// the limit, or is "".
 func tooMany(target string, has, limit int, unit, setting, format string, args ...any) *Error {
 	return Invalid(target, format, args...).Because(why.TooMany,
 		"has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
 }
 
-// profile is the setting that raises limits of a profile, as sentences show it.
+// profile is the text by which the explanation of a refusal names the setting
+// that can raise the limit.
 const profile = "another profile of --limits"
 
 // Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
@@ -107,8 +110,8 @@ var (
 	errNotParticipant      = Forbid("not a participant", why.Because(why.NeverParticipant))
 	errNotSender           = Forbid("not the sender of the message", why.Because(why.NotTheSender))
 	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found.", Why: why.Because(why.ThreadDeleted)}
-	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}                       // the caller was never in it; see Service.exists
-	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: only its status is guessed in the contract.
+	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}                       // the caller was never in the thread; see Service.exists
+	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: the contract has only a guess of the status.
 	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found.", Why: why.Because(why.UnknownParticipant)} // Unverified: no recording has it.
 	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted", Why: why.Because(why.UserDeleted)}
 	errLeaving             = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in", Why: why.Because(why.UserLeaving)}

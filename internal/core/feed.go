@@ -20,12 +20,12 @@ type Feed struct {
 
 	mu     sync.Mutex // guards the fields below
 	at     Cursor
-	behind time.Time // since when the log is known to go on after at; zero: it ends there
+	behind time.Time // when the feed noticed that the log has events after at; zero: it has none
 
 	// The fields below are used only by Run.
 
-	pending  map[uint64]*Happening   // by position: what the bus brought before its turn
-	unplaced map[uint64][]*Happening // by batch: what the bus brought and has no position yet
+	pending  map[uint64]*Happening   // by position: events from the bus that wait for events before them
+	unplaced map[uint64][]*Happening // by batch: events from the bus that have no position yet
 }
 
 // FeedOptions has the options of NewFeed. The zero value is valid.
@@ -113,7 +113,7 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 			if errors.As(err, &gap) || ctx.Err() != nil {
 				return err
 			}
-			f.setBehind(true) // it may be; nobody can tell
+			f.setBehind(true) // while the log cannot be read, assume that it has further events
 			f.fail(err)
 		}
 		look = false
@@ -122,7 +122,7 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 			return ctx.Err()
 		case hs := <-heard:
 			f.take(hs, to)
-			for more := true; more; { // all of this moment at once
+			for more := true; more; { // take all batches that the bus has already delivered
 				select {
 				case hs := <-heard:
 					f.take(hs, to)
@@ -249,7 +249,7 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 			delete(f.pending, position)
 		}
 	}
-	clear(f.unplaced) // their batches have positions now, or the next look finds them
+	clear(f.unplaced) // nothing is lost: the log has these events now, or a later look finds them there
 	f.setBehind(false)
 	return nil
 }
@@ -273,7 +273,7 @@ func (f *Feed) tell(ctx context.Context, events []Event) ([]*Happening, error) {
 		number uint64
 	}
 	brought := map[key]*Happening{}
-	for _, hs := range f.unplaced { // another server has given them positions
+	for _, hs := range f.unplaced { // another server may have given these events positions, so that the page of the log has them
 		for _, h := range hs {
 			brought[key{h.Thread, h.Number}] = h
 		}

@@ -13,10 +13,10 @@ import (
 // stays below it.
 const MaxHTMLGrowth = 5
 
-// MaxHTMLTags is the greatest number of tags and attributes in an HTML message, together with the end tags that
-// cleaning adds and what it removes. A tag costs cleaning as much time as dozens of bytes of text.
-// A message of the default size, 64 KiB, cannot have so many: an attribute has two bytes at least,
-// a tag three, and seven of the result with an end tag that cleaning adds.
+// MaxHTMLTags is the greatest number of tags and attributes in an HTML message. It counts those that cleaning
+// removes and the end tags that cleaning adds. Cleaning a tag takes as much time as cleaning dozens of bytes of
+// text. A message of the default size, 64 KiB, cannot exceed the limit: an attribute has at least two bytes and
+// a tag three, and a tag to which cleaning adds an end tag has at least seven bytes in the result.
 const MaxHTMLTags = 40_000
 
 // cleanHTML returns an HTML message without everything that htmlElements does not allow
@@ -188,7 +188,7 @@ func (c *cleaner) replace(end int, text string) {
 	if !c.changed {
 		c.changed = true
 		rest := c.in[c.at:]
-		c.out.Grow(min(c.limit, len(c.in)+4*strings.Count(rest, "&")+3*strings.Count(rest, ">")+3*strings.Count(rest, "<"))) // more than it takes, mostly
+		c.out.Grow(min(c.limit, len(c.in)+4*strings.Count(rest, "&")+3*strings.Count(rest, ">")+3*strings.Count(rest, "<"))) // usually enough for the whole result
 	}
 	if c.copied < c.at {
 		c.out.WriteString(c.in[c.copied:c.at])
@@ -266,7 +266,7 @@ func (c *cleaner) markup() {
 		c.remove(commentEnd(c.in, c.at+4))
 	case rest == "</":
 		c.replace(c.at+1, "&lt;")
-	default: // a comment to a browser
+	default: // a browser reads this as a comment
 		end := strings.IndexByte(rest, '>') + 1
 		if end == 0 {
 			end = len(rest)
@@ -350,7 +350,7 @@ func (c *cleaner) tag(name int) {
 	kept = append(kept, '>')
 	c.kept = kept
 	switch {
-	case allowed && img && !closing && seen&1 == 0: // no src is left
+	case allowed && img && !closing && seen&1 == 0: // the image has no permitted src
 		c.remove(i)
 	case allowed && !c.nests(e, closing):
 		c.remove(i)
@@ -463,7 +463,7 @@ func (a *htmlSpelling) appendTo(tag []byte, e *htmlElement, seen *uint32) []byte
 		tag = append(tag, '=', quote)
 		begin := len(tag)
 		tag = appendValue(tag, a.value, quote)
-		if !want.value(string(tag[begin:])) { // as it is stored, so that it is good the next time too
+		if !want.value(string(tag[begin:])) { // check the escaped value, so that cleaning the result again keeps it
 			return tag[:before]
 		}
 		*seen |= 1 << i
@@ -481,7 +481,7 @@ func appendValue(tag []byte, value string, quote byte) []byte {
 			tag = append(tag, "&lt;"...)
 		case '>':
 			tag = append(tag, "&gt;"...)
-		case quote: // it had no quotation marks around it
+		case quote: // only a value that had no quotation marks can contain this one
 			tag = append(tag, "&#34;"...)
 		default:
 			tag = append(tag, b)

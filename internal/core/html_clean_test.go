@@ -121,7 +121,7 @@ func TestHTMLImagesOff(t *testing.T) {
 func TestHTMLTags(t *testing.T) {
 	for _, c := range []struct {
 		in, part string
-		most     int // the greatest number of parts after in
+		most     int // greatest number of copies of part that may follow in
 	}{
 		{"", "<b></b>", core.MaxHTMLTags / 2},
 		{"<div><div>", "<br/>", core.MaxHTMLTags - 4},
@@ -144,8 +144,9 @@ func TestHTMLTags(t *testing.T) {
 	}
 }
 
-// TestDefaultSizeHasFewTags cleans a message of the default size with as many tags as it can have: of
-// each <a> the result has an end tag, too, so that the result is as long as it may be.
+// TestDefaultSizeHasFewTags cleans a message of the default size with as many tags as fit into it,
+// and checks that MaxHTMLTags allows them. Cleaning adds an end tag to each <a>, so the result has
+// the greatest allowed size.
 func TestDefaultSizeHasFewTags(t *testing.T) {
 	const size = 64 << 10
 	in := strings.Repeat("<a>", size/7) + strings.Repeat("<x>", (size-3*(size/7))/3)
@@ -165,7 +166,8 @@ func slowHTML(n int) map[string]string {
 	} {
 		texts[part] = strings.Repeat(part, n/len(part))
 	}
-	// Tags that must search for an open element which is many levels out or does not exist.
+	// Tags for which cleaning must search an open element that is many levels out or does not
+	// exist.
 	deep := "<p><div><table><tr><td>" + strings.Repeat("<span>", 90)
 	for _, part := range []string{"</div>", "</p>", "</i>", "<hr>", "<li>", "<td>", "<p><b>", "<a><h1>", "<ul><li>"} {
 		texts["deep "+part] = deep + strings.Repeat(part, max(n-len(deep), 0)/len(part))
@@ -210,7 +212,7 @@ func BenchmarkCleanHTML(b *testing.B) {
 			defer runtime.UnlockOSThread()
 			begin := threadTime()
 			for b.Loop() {
-				core.CheckHTML(text, core.MaxContent) // stops where the server refuses the rest
+				core.CheckHTML(text, core.MaxContent) // stops at the point at which the server would refuse the message
 			}
 			b.ReportMetric((threadTime()-begin).Seconds()*1000/float64(b.N), "cpu-ms/op")
 		})

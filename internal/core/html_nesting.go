@@ -17,21 +17,21 @@ const (
 // of the HTML standard for its tags.
 type htmlElement struct {
 	name       string // in lower case
-	endTag     string // as it is written where it is missing
+	endTag     string // the text that cleaning writes for a missing end tag
 	attributes []htmlAttribute
 	lengths    uint32 // bit n: an attribute's name has n bytes
 	number     int    // its index in nesting.last
 
 	void       bool           // it has no end tag
-	formatting bool           // a browser repeats it where it is open
-	isBlock    bool           // its end tag ends the elements of which the end tag is optional
+	formatting bool           // a browser repeats it in each paragraph while it is open
+	isBlock    bool           // its end tag also ends open elements within it whose end tags are optional
 	optional   bool           // its end tag is optional
 	endsP      bool           // its start tag ends a p
 	heading    bool           // h1 to h6
-	isBoundary bool           // what is open around it is not ended by tags within
-	holdsCells bool           // it may have parts of a table only
+	isBoundary bool           // tags within it do not end elements around it
+	holdsCells bool           // only parts of a table may be directly within it
 	ofTable    bool           // it is a part of a table
-	parents    []*htmlElement // it may stand within these only; nil: anywhere
+	parents    []*htmlElement // only these may contain it directly; nil: any element
 }
 
 // maxHTMLElements is the greatest number of elements in htmlElements.
@@ -87,7 +87,7 @@ var (
 // element includes the element, so 0 means no element.
 type nesting struct {
 	open       []openHTML
-	last       [maxHTMLElements]uint8 // the depth of the innermost open element of each number
+	last       [maxHTMLElements]uint8 // by number of an element: the depth of the innermost open one
 	formatting int                    // open elements that format text
 }
 
@@ -144,10 +144,10 @@ func (c *cleaner) startTag(e *htmlElement) bool {
 	if !ok {
 		return false
 	}
-	implied := true // e ends a p and the like without an end tag
+	implied := true // the start tag of e ends a p or an item, so they need no end tag
 	if p := int(c.last[htmlP.number]); e.endsP && p > int(top.boundary) {
 		keep = min(keep, p-1)
-		implied = e != htmlTable // pages without a doctype have tables in a p
+		implied = e != htmlTable // in a page without a doctype a table does not end a p
 	}
 	switch {
 	case e.heading && keep > 0 && c.open[keep-1].heading:
@@ -186,7 +186,7 @@ func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 		}
 		around := c.open[top.block-1].htmlElement
 		if around.parents != nil && around.parents[0] == e.parents[0] {
-			return int(top.block) - 1, true // it ends the one before
+			return int(top.block) - 1, true // e ends the item or cell before it
 		}
 		return len(c.open), slices.Contains(e.parents, around)
 	case top.htmlElement != nil && top.holdsCells:

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// maxIssued is the greatest number of users whose latest token is noted and not stored yet. If
-// there are more, whoever issues the next token waits until the notes are stored.
+// maxIssued is the greatest number of users whose latest token is noted and not stored yet.
+// When this number is reached, TokenIssued for a further user waits until the notes are
+// stored.
 const maxIssued = 10_000
 
 // issued has, for each user to whom tokens were issued since the last sweep, the time of the
@@ -31,12 +32,12 @@ func (s *Service) TokenIssued(ctx context.Context, id string) {
 		return
 	}
 	if err := s.storeIssued(ctx); err == nil {
-		s.noteIssued(id, 2*maxIssued) // many requests may have waited for the same write
+		s.noteIssued(id, 2*maxIssued) // after one write, many waiting calls note their users at once
 	}
 }
 
-// noteIssued notes the present time for a user. It returns false if most users have notes
-// already and the user is not among them.
+// noteIssued notes the present time for a user. It does not, and returns false, if the
+// user has no note yet and the number of notes has reached most.
 func (s *Service) noteIssued(id string, most int) bool {
 	now := s.now().UnixMilli()
 	s.issued.mu.Lock()

@@ -33,7 +33,7 @@ func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 		if err := h.DeleteUser(t.Context(), bob); err != nil {
 			t.Fatal(err)
 		}
-		for i, h := range houses { // every server must judge by the user's row
+		for i, h := range houses { // every server must refuse, because the row says that the user was deleted
 			err := h.DeleteThread(t.Context(), bob, others)
 			wantError(t, "a thread of another", err, core.Unauthorized, "the user was deleted")
 			var e *core.Error

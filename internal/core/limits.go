@@ -76,7 +76,7 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 			rows--
 			size -= old.growth()
 		}
-		m.Left = nil // as Assign stores it
+		m.Left = nil // Assign clears Left when it stores a member who joins
 		size += m.growth()
 	}
 	if most := 2 * max(limit, DefaultParticipants); rows > most && rows > len(t.Members) {
@@ -88,8 +88,8 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	return nil
 }
 
-// checkRosterSize returns a BadRequest if the rows of all members of a thread become too large when
-// the row of one of them is replaced by m, and grow.
+// checkRosterSize returns a BadRequest if replacing the row of a member by m makes the row larger
+// and the rows of all members of the thread too large together.
 func (l Limits) checkRosterSize(t *Thread, m *Member) error {
 	size := m.growth() - t.Member(m.User).growth()
 	if size <= 0 {

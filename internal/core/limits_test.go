@@ -94,7 +94,7 @@ func TestRefusedHTMLCostsLittle(t *testing.T) {
 }
 
 // TestMetadataAreBounded gives threads, messages and participants more metadata than a service
-// accepts whose Limits are zero.
+// with zero Limits accepts.
 func TestMetadataAreBounded(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()

@@ -29,7 +29,7 @@ type threadOp struct {
 	kind  string // send, edit, delete, add, remove, topic, read or end
 	who   string // asks
 	whom  string // of add and remove
-	label string // of the message: each send has one of its own
+	label string // label of the message; each send has a different one
 	text  string // of send, edit and topic
 }
 
@@ -45,7 +45,7 @@ type threadState struct {
 	deleted bool
 	topic   string
 	members string // sorted, with commas
-	history string // messages, newest first, a line each: label text
+	history string // the messages, newest first, each as a line with the label and the text
 	// views has, for each user who has left the thread, the history that the user can read. An
 	// entry has the form user, zero byte, history, zero byte; entries are sorted by user. The
 	// history has the messages as they were when the user left, without the texts of messages
@@ -140,7 +140,7 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
 	switch {
 	case s.deleted && op.kind == "end" && (s.has(op.who) || strings.Contains("\n"+s.history, "\n-"+op.who+"#")):
-		return threadOut{}, s // deleted before, and the user is or was in it
+		return threadOut{}, s // the thread was deleted before, and a user who is or was in it may delete it again
 	case s.deleted:
 		return refuse(core.NotFound)
 	case !s.has(op.who) && op.kind == "read":
@@ -220,7 +220,7 @@ var threadModel = porcupine.Model{
 			return true, threadState{members: op.whom, topic: op.text}
 		}
 		if output.(threadOut).refusal == core.Unavailable {
-			return true, state // it says that nothing was written
+			return true, state // a 503 means that nothing was written
 		}
 		out, next := state.(threadState).step(op)
 		return out == output.(threadOut), next

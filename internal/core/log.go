@@ -15,7 +15,7 @@ type Cursor struct {
 type Placed struct {
 	Batch  uint64 // as BatchOf returns it
 	Last   uint64 // the position of the batch's last event
-	Events uint64 // number of events of the batch; their positions end at Last
+	Events uint64 // number of events of the batch; the last one has the position Last
 	Check  uint32
 }
 
@@ -49,7 +49,7 @@ type GapReason uint8
 
 // The reasons for a gap.
 const (
-	GapEpoch   GapReason = iota + 1 // the cursor is of another store, or of this one before it was put back
+	GapEpoch   GapReason = iota + 1 // the cursor is of another store, or of this store before a backup was restored
 	GapTrimmed                      // the events after the cursor are no longer kept
 	GapLost                         // the event at the cursor is not the one that the cursor names, or not there
 )
@@ -72,9 +72,9 @@ type Happening struct {
 	Event
 	Revision    uint64      // of the thread's head
 	Message     *Message    // nil if the event has no message, or the message is gone; always nil for a receipt
-	Members     []Member    // those who joined or left with this event
-	Properties  *Properties // of the thread, if it was created or its properties changed
-	DisplayName string      // of the sender, only of a typing notification; may be empty
+	Members     []Member    // the members who joined or left with this event
+	Properties  *Properties // properties of the thread, if it was created or they were changed
+	DisplayName string      // display name of the sender of a typing notification; may be empty
 }
 
 // Tell fills the rows of a happening. head is the thread's head, members are the thread's
@@ -140,7 +140,7 @@ func (m *Message) named() map[string]bool {
 // m is the member's row at the time of the event or later. h has the rows of the same moment as
 // m, or of an earlier moment.
 func (m *Member) Hears(h *Happening) bool {
-	if h.Kind == TypingReceived { // it has no number
+	if h.Kind == TypingReceived { // a typing notification has no event number
 		return m.Present()
 	}
 	if !m.InThreadAt(h.Number) {

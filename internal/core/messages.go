@@ -48,8 +48,8 @@ type Message struct {
 	EditedOn  int64
 	DeletedOn int64
 
-	// Fingerprint is that of the request that sent the message, or zero. The superseded versions
-	// of a message have none.
+	// Fingerprint identifies the request that sent the message. It is zero if the request had no
+	// request id, and in superseded versions of the message.
 	Fingerprint Fingerprint
 
 	Sender            string // empty for system messages
@@ -57,8 +57,8 @@ type Message struct {
 	Content           string // the text or HTML; the new topic of a TopicUpdated
 	Metadata          map[string]string
 
-	// Set only in system messages: the user who made the change, and the users added or
-	// removed.
+	// Only system messages have these: the user who changed the thread, and the users
+	// who were added or removed.
 	Initiator    string
 	Participants []MessageParticipant
 }
@@ -133,7 +133,8 @@ func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessa
 	return Sent{ID: o.Change.Messages[0].ID}, nil
 }
 
-// sending is a send whose change is decided, perhaps several times.
+// sending is the state of one call of Send. Its decision may run several
+// times.
 type sending struct {
 	*Service
 	caller, thread string
@@ -362,10 +363,10 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 
 // ListMessages has the parameters of a request GET .../messages.
 type ListMessages struct {
-	Before uint64 // only sequences less than this; 0: from the newest
+	Before uint64 // only messages with sequences less than this; 0: begin with the newest
 	Since  int64  // only messages created at this time or later, epoch milliseconds
 	Limit  int    // 1 to MaxMessagesPage
-	Bytes  int    // most bytes of texts of the page; 0: PageBytes
+	Bytes  int    // limit on the bytes of the texts on the page; 0: PageBytes
 }
 
 // ListMessages returns a page of the messages that the caller may see, newest first. The page

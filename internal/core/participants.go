@@ -150,7 +150,7 @@ func decideUpdate(t *Thread, caller string, cmd UpdateParticipant, limits Limits
 	if m.User == caller && m.VisibleFrom() < old.VisibleFrom() {
 		return nil, Forbid("shows itself more of the history", why.Because(why.HistoryOwn))
 	}
-	if m.User != caller && m.VisibleFrom() > old.VisibleFrom() { // who could not undo it
+	if m.User != caller && m.VisibleFrom() > old.VisibleFrom() { // hiding history from another user is refused, because that user could not undo it
 		return nil, Forbid("hides some of the history from another user", why.Because(why.HistoryOther, "who", why.User(m.User)))
 	}
 	c := changeOf(t)

@@ -5,13 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what a list of threads says about the messages of a thread.
+// Limits of the preview and the unread count that a list of threads has for a
+// thread.
 const (
 	// MaxUnread is the number of unread messages at which counting stops.
 	MaxUnread = 100
-	// RecentMessages is the number of a thread's newest messages, by id, that are looked at: for
-	// the last one that the user may see, and for those that are unread. Without it, a thread with
-	// a million messages that do not count, such as the user's own, would be read to its beginning.
+	// RecentMessages is the number of a thread's newest messages, by id, that are read to find the
+	// last visible message and to count the unread ones. Without this limit, a thread with a
+	// million messages that do not count, such as the user's own, would be read to its beginning.
 	RecentMessages = 500
 	// MaxPreview is the greatest size of the content of a preview, in bytes.
 	MaxPreview = 1024

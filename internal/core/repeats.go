@@ -35,7 +35,7 @@ func fingerprintOf(caller string, cmd *SendMessage) (f Fingerprint) {
 	if cmd.Token != "" || !isUUID(cmd.RequestID) {
 		return f
 	}
-	var buffer [1024]byte // a short command needs no other memory
+	var buffer [1024]byte // large enough for a short command, which needs no other memory
 	b := appendPart(buffer[:0], caller)
 	b = appendPart(b, strings.ToLower(cmd.RequestID))
 	id := sha256.Sum256(b)
@@ -81,15 +81,16 @@ func isUUID(s string) bool {
 	return true
 }
 
-// Bounds of the search for an earlier try of a send: the age of its message, in milliseconds, and
-// the number of messages of the thread since then.
+// Bounds of the search for an earlier try of a send. The message of that try must be at most
+// repeatWindow old, in milliseconds, and among the newest MaxRecentSends messages of the thread.
 const (
 	repeatWindow   = 5 * MillisPerMinute
 	MaxRecentSends = 512
 )
 
-// maxRecent is the greatest size of a Recent, in messages of 32 bytes: 32 MiB. A thread counts as
-// recentThreadSize messages more. So a Recent holds 2,000 threads with MaxRecentSends messages each.
+// maxRecent is the greatest size of a Recent: 1 Mi units of 32 bytes, which are 32 MiB. A message
+// counts as one unit and a thread as recentThreadSize further units, so a Recent holds 2,000 threads
+// with MaxRecentSends messages each.
 const (
 	maxRecent        = 1 << 20
 	recentThreadSize = 8
@@ -111,17 +112,17 @@ type RecentSends struct {
 	owner   *Recent
 }
 
-// tooOld reports whether a message that was created on createdOn is outside of the window at the
-// time at. Nothing is known of the age of a message that is further in the future than the window is
-// long: the clock was wrong when the message was created. It counts as too old.
+// tooOld reports whether a message that was created on createdOn is older than repeatWindow at the
+// time at. It also returns true if createdOn is in the future by more than repeatWindow: then the
+// clock was wrong, and the age of the message is unknown.
 func tooOld(createdOn, at int64) bool {
 	age := at - createdOn
 	return age > repeatWindow || age < -repeatWindow
 }
 
-// find returns the id of the first message that a try of the same call has added. It returns 0 if
-// there is none, or if the caller used the same request id for another command, and so not for the
-// tries of one call.
+// find returns the id of the message that an earlier try of the call with fingerprint f has added.
+// It returns 0 if there is none. It also returns 0 if the caller used the same request id for
+// another command: then the id does not identify the tries of one call.
 func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
 	for i := range r.sends {
 		s := &r.sends[i]
@@ -138,8 +139,8 @@ func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
 	return id
 }
 
-// add adds a message, in place of one that is too old or, if there are MaxRecentSends, of the
-// oldest. It does nothing if the message is already there or older than all of them.
+// add adds a message. It overwrites a message that is too old, or the oldest one if r has
+// MaxRecentSends. It does nothing if r has the message already, or is full of newer ones.
 func (r *RecentSends) add(s RecentSend, at int64) {
 	replace, oldest := -1, s.ID
 	for i := range r.sends {
@@ -174,9 +175,9 @@ func (a *assigner) repeated(c *Change) int64 {
 	return r.find(c.Messages[0].Fingerprint, a.at)
 }
 
-// isAt reports whether r was last looked at when the thread had these counters. The id tells two
-// messages with one sequence apart: a message that another server did not receive before it took over,
-// and the message that was added there instead.
+// isAt reports whether r is complete for a thread with these counters. Comparing the sequence is not
+// enough: if the last message was lost when another server took over the database, a new message there
+// has the same sequence and a different id.
 func (r *RecentSends) isAt(c *Counters) bool {
 	return r.through == c.LastSequence && (r.through == 0 || r.lastID == c.LastID)
 }
@@ -197,10 +198,10 @@ func (r *RecentSends) noteSends(c *Change, before, after *Counters, at int64) {
 }
 
 // Recent holds the recent sends of threads for an engine, so that most batches need not read them
-// from the store. Its size is at most maxRecent between batches, but for what the last batch needed. It
-// is not safe for concurrent use. For each batch an engine may call Expected, and calls Load before
-// Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget if the batch
-// is not written.
+// from the store. Between batches its size is at most maxRecent, unless the threads of the last batch
+// need more. It is not safe for concurrent use. For each batch an engine may call Expected, and calls
+// Load before Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget
+// if the batch is not written.
 type Recent struct {
 	threads *simplelru.LRU[string, *RecentSends]
 	size    int // of all, in messages
@@ -255,7 +256,7 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		}
 		if !ok {
 			t = &RecentSends{owner: r}
-			r.threads.Add(strings.Clone(thread), t) // it may be part of a longer string
+			r.threads.Add(strings.Clone(thread), t) // the id may be a part of a longer string, which the map would keep in memory
 			r.size += t.size()
 		}
 		insert(&s.Recent, thread, t)
@@ -267,15 +268,17 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		if head == nil {
 			head = &Head{} // an earlier change of the batch may create the thread
 		}
-		// An older state of the store was restored, or messages were lost with a server.
+		// r has messages that the store lacks: an older state of the store was restored,
+		// or a server lost messages.
 		if t.through > head.LastSequence || t.through == head.LastSequence && !t.isAt(&head.Counters) {
 			t.through, t.sends = 0, t.sends[:0]
 		}
 		switch {
 		case t.isAt(&head.Counters):
 			t.others = false
-		// No message is recent enough. A time in the future tells nothing: messages that were created
-		// after the clock was set back do not lower it.
+		// The last message is too old, so no query is needed. A LastMessageOn in the future does not
+		// show the age of the last message, because messages created after the clock was set back do
+		// not lower it.
 		case at-head.LastMessageOn > repeatWindow:
 			t.others, t.through, t.lastID = false, head.LastSequence, head.LastID
 		default:
@@ -304,9 +307,9 @@ func (r *Recent) Forget(s *BatchState) {
 	}
 }
 
-// evict removes the threads that were used longest ago, while they hold no recent message or r is
-// too large. It keeps the threads of the batch of s, which were used last. So r is larger than
-// maxRecent only while that batch needs it, or by the messages that a batch has sent.
+// evict removes the thread that was used longest ago, again and again, while r is larger than
+// maxRecent or that thread was not used within repeatWindow. It never removes the threads of the
+// batch of s, so r may stay larger than maxRecent if this batch needs it.
 func (r *Recent) evict(s *BatchState, at int64) {
 	for {
 		thread, t, ok := r.threads.GetOldest()

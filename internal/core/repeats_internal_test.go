@@ -28,7 +28,8 @@ func TestFingerprintOf(t *testing.T) {
 	if got := fingerprintOf(ann, cmd(func(c *SendMessage) { c.RequestID = "6" + requestID[1:] })); got.call() == first.call() || [8]byte(got[8:]) == [8]byte(first[8:]) {
 		t.Error("requests with two ids look alike")
 	}
-	// No two of these commands are equal, though some of them have the same texts in a row.
+	// All of these commands are different, although the texts of some are equal when they
+	// are joined.
 	seen := map[Fingerprint]string{first: "the first"}
 	for name, change := range map[string]func(*SendMessage){
 		"another type":             func(c *SendMessage) { c.Kind = HTML },
@@ -197,20 +198,21 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("in an older state: %+v after %+v", o, q)
 	}
-	// The message that was added last was lost with a server, and another one has its sequence.
+	// A server lost the last message, and a new message has its sequence.
 	head.LastID++
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("after a message in place of the last one: %+v after %+v", o, q)
 	}
-	// The last message is long ago, so there is nothing to look for.
+	// The last message is too old, so Load must return no query.
 	head.LastMessageOn, head.LastSequence = noon-repeatWindow-1, 50
 	if o, q := apply(Fingerprint{4}); o.Status != Applied || len(q) != 0 {
 		t.Errorf("after a long time: %+v after %+v", o, q)
 	}
 }
 
-// TestRecentAfterWrongClock sends while the clock is an hour ahead, and sets it right. Sends with the
-// wrong time must count as too old: they are no tries of later ones, and make room for these.
+// TestRecentAfterWrongClock sends while the clock is an hour ahead, and sets it right. Messages with
+// the wrong time must count as too old: no later send repeats them, and later messages overwrite
+// them.
 func TestRecentAfterWrongClock(t *testing.T) {
 	const ahead = noon + 60*MillisPerMinute
 	r := NewRecent()

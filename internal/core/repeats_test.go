@@ -62,7 +62,7 @@ func TestRepeatedSend(t *testing.T) {
 	html.Content = "<b>x</b>"
 	h.mustSend(t, "HTML that is cleaned to the same", ann, thread, html, false)
 
-	// An idempotency token is all that counts, then.
+	// If a request has an idempotency token, the request id is ignored.
 	tokened := calling(4, "tokened")
 	h.mustSend(t, "without a token", ann, thread, tokened, false)
 	tokened.Token = "token"
@@ -74,7 +74,7 @@ func TestRepeatedSend(t *testing.T) {
 	tokened.Token = ""
 	h.mustSend(t, "an id that was used with a token only", ann, thread, tokened, false)
 
-	// One client uses one id for all that it sends.
+	// A client uses the same request id for all its messages.
 	var ids []int64
 	for _, content := range []string{"one", "two", "three", "two", "two"} {
 		ids = append(ids, h.mustSend(t, "with a correlation id: "+content, bob, thread, calling(9, content), false))

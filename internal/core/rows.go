@@ -83,8 +83,8 @@ type Member struct {
 // Metadata and RetentionDays has none. A member has no Metadata if earlier former members
 // already kept much of it (see maxFormer).
 type Left struct {
-	On            int64  // LastMessageOn then; sorts the member's list of threads
-	Sequence      uint64 // of the last message that the member may read; 0: it was erased and reads none
+	On            int64  // LastMessageOn of the thread when the member left; sorts the member's list of threads
+	Sequence      uint64 // sequence of the last message that the member may read; 0: its data was erased, and it may read none
 	Topic         string
 	Metadata      map[string]string
 	RetentionDays int32
@@ -339,9 +339,9 @@ const (
 type eventMessage uint8
 
 const (
-	noMessage        eventMessage = iota + 1 // none, or that of the change's receipt
-	addedMessage                             // the next one that was added, if there is one
-	rewrittenMessage                         // the next one that was rewritten
+	noMessage        eventMessage = iota + 1 // no message, or the message that the change's receipt names
+	addedMessage                             // the next message that the change adds, if there is one
+	rewrittenMessage                         // the next message that the change rewrites
 )
 
 type eventRow struct {
@@ -405,15 +405,15 @@ func ParseEventKind(s string) (k EventKind, ok bool) {
 type Event struct {
 	Thread    string // empty for the event of a user
 	Day       uint32 // days since 1970, UTC
-	Number    uint64 // in the thread, from 1, without gaps; for the event of a user unique in the store
-	Position  uint64 // in the log; while Batch is set, a place that only orders the events of a thread
+	Number    uint64 // number of the event in its thread, from 1, without gaps; an event of a user has a number that is unique in the store
+	Position  uint64 // position in the log; while Batch is set, a place that only orders the events of a thread
 	Batch     uint64 // the batch that Store.Sequence has yet to give positions to, or 0
 	Kind      EventKind
 	MessageID int64
 	Version   int64
 	Actor     string
-	At        int64  // epoch milliseconds; 0 for an event of Confab before this field
-	Check     uint32 // of the batch: a random number that tells this event from another at the same position
+	At        int64  // epoch milliseconds; 0 if a version of Confab without this field stored the event
+	Check     uint32 // random number of the batch, which distinguishes this event from another one at the same position
 }
 
 // UserState is the state of a user. The numbers are stored and never reused.
@@ -457,7 +457,7 @@ type User struct {
 	ID         string
 	State      UserState
 	DeletedAt  int64
-	Generation uint64 // of access tokens; incremented to revoke all earlier ones
+	Generation uint64 // generation of access tokens; incremented to revoke all earlier tokens
 	// ErasedTo is the progress of the user's erasure, as a thread id: the user's data is erased
 	// from all threads in the user's list whose ids are not greater.
 	ErasedTo string
@@ -498,7 +498,7 @@ type InvalidParticipant struct {
 // Resource has the identity of a store and its access keys.
 type Resource struct {
 	ID    string              // GUID, part of every user id
-	Cloud communication.Cloud // the Azure cloud that it is from: every user id begins with the cloud's prefix
+	Cloud communication.Cloud // the Azure cloud of the resource; every user id begins with the prefix of the cloud
 	Epoch string              // random id of this store; positions of another epoch are not valid in it
 	Keys  [2]AccessKeyRow
 }

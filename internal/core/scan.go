@@ -86,7 +86,7 @@ type EventsQuery struct {
 	Actor   string
 	Kind    EventKind
 	Message int64
-	Before  uint64 // only events with positions, or with Thread numbers, less than this; 0: from the newest
+	Before  uint64 // only events with positions, or numbers if Thread is set, less than this; 0: begin with the newest
 	Limit   int    // most events; 1 or more
 }
 
@@ -171,10 +171,10 @@ func (s *Service) threadEventsBefore(ctx context.Context, thread string, before 
 			}
 		}
 		if len(events) == 0 && before-from > 0 && len(found) > 0 {
-			break // what is before was trimmed
+			break // the events before these were deleted from the log
 		}
 		if len(events) == 0 && len(found) == 0 {
-			break // all was trimmed, or the newest have no position yet
+			break // all events were deleted from the log, or the newest have no position yet
 		}
 		before = from
 	}
@@ -289,8 +289,9 @@ type FoundUser struct {
 	DisplayName string
 }
 
-// The scan of FindUsers reads the users first, then the members of threads. Its cursor is one of
-// these letters and the id of the last user or thread.
+// The scan of FindUsers reads the users first, then the members of threads. Its cursor consists
+// of one of these letters, which tells what is being read, and the id of the last user or thread
+// that was read.
 const (
 	findInUsers   = "u"
 	findInThreads = "t"
@@ -342,8 +343,8 @@ func (f *userSearch) full() bool { return len(f.matches) >= f.limit || f.scan.ov
 
 func (f *userSearch) contains(s string) bool { return strings.Contains(strings.ToLower(s), f.text) }
 
-// users looks at the users after an id. It returns the id after which to go on, or "" if it has
-// seen all.
+// users searches the users with ids greater than after. It returns the id of the last user that
+// it has read, or "" after the last user of the store.
 func (f *userSearch) users(ctx context.Context, after string) (string, error) {
 	for {
 		us, err := f.ListUsers(ctx, after, scanPage)
@@ -370,8 +371,8 @@ func (f *userSearch) users(ctx context.Context, after string) (string, error) {
 	}
 }
 
-// members looks at the members of the threads after an id. It returns the id after which to go
-// on, or "" if it has seen all.
+// members searches the members of the threads with ids greater than after. It returns the id
+// of the last thread that it has read, or "" after the last thread of the store.
 func (f *userSearch) members(ctx context.Context, after string) (string, error) {
 	for {
 		heads, err := f.store.ListHeads(ctx, after, scanPage)

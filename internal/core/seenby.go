@@ -17,8 +17,8 @@ type Seen struct {
 	Next     uint64 // the value of before for the next page; 0 after the last one
 }
 
-// SeenMessage is a message, and the version of it that the user sees: nil if it sees none. That
-// of a member who has left may be older than the message.
+// SeenMessage is a message together with Sees, the version of it that the user sees, or nil if
+// the user sees none. A member who has left may see an older version.
 type SeenMessage struct {
 	Message
 	Sees *Message

@@ -92,7 +92,7 @@ type Service struct {
 
 	sweeping      sync.Mutex          // guards the fields below
 	erasures      map[string]*erasure // by user
-	lastErased    string              // the user whose turn was the last
+	lastErased    string              // the user whose data a sweep erased last
 	erasurePauses pauses              // by user
 	expiryPauses  pauses              // by thread
 	walk          supersededWalk
@@ -154,7 +154,7 @@ const closeTime = time.Second
 func (s *Service) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	_ = s.storeIssued(ctx) // of little use, so a server that stops does not wait longer for it
+	_ = s.storeIssued(ctx) // losing these times does little harm, so ignore errors
 	_ = s.storeCounted(ctx, true)
 	s.stopRefresh()
 	s.refreshing.Wait()
@@ -205,7 +205,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 			if o.Status == Applied && o.Change.changesRevision() {
 				s.threads.Advance(o, began, clears)
 			} else if o.Change.changesRevision() {
-				s.threads.Remove(c.Thread) // an earlier try of it has changed the thread
+				s.threads.Remove(c.Thread) // an earlier try of this change has changed the thread
 			}
 			if o.Status == Applied && o.Change.Releases {
 				s.release(c.Thread)

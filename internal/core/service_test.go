@@ -107,8 +107,8 @@ func (h *house) send(t *testing.T, caller, thread, content string) int64 {
 	return id
 }
 
-// contents returns the contents of the messages that the caller may see, newest first. In place
-// of a system message's content it returns the message's kind.
+// contents returns the contents of the messages that the caller may see, newest first. For a
+// system message it returns the kind instead of the content.
 func (h *house) contents(t *testing.T, caller, thread string) []string {
 	t.Helper()
 	page, err := h.ListMessages(context.Background(), caller, thread, core.ListMessages{Limit: core.MaxMessagesPage})
@@ -484,7 +484,7 @@ func TestUsers(t *testing.T) {
 		t.Errorf("after deleting %+v, %v; want %+v", u, err, ann)
 	}
 	unknown := communication.JoinUserID(resourceID, "00000000-0000-0000-0000-000000000009")
-	for range 2 { // an unknown id leaves nothing behind that the second call would find
+	for range 2 { // the first call must not cache anything that changes the second result
 		if u, err := h.User(ctx, unknown); u != (core.User{ID: unknown}) || err != nil {
 			t.Errorf("unknown user: %+v, %v", u, err)
 		}

@@ -233,10 +233,10 @@ type MessagesQuery struct {
 	// that time (see Superseded).
 	Reader string
 	IDs    []int64 // if not nil, the messages with these ids; Limit and Bytes are ignored
-	Before uint64  // only sequences less than this; 0: from the newest
+	Before uint64  // only messages with sequences less than this; 0: begin with the newest
 	Since  int64   // only messages created at this time or later, epoch milliseconds
-	Limit  int     // most rows of a page; 1 or more
-	Bytes  int     // most bytes of texts of a page; 0: PageBytes
+	Limit  int     // greatest number of rows of a page; 1 or more
+	Bytes  int     // limit on the bytes of the texts on a page; 0: PageBytes
 }
 
 // MessagesPage is the result of Store.Messages.
@@ -257,7 +257,7 @@ type ReceiptsPage struct {
 // ThreadsQuery selects threads of a user, the latest activity first.
 type ThreadsQuery struct {
 	User   string
-	Before ThreadsCursor // only entries before this one; zero: from the newest
+	Before ThreadsCursor // only entries after this cursor, which have earlier activity; zero: begin with the latest activity
 	Since  int64         // only threads with activity at this time or later, epoch milliseconds
 	Limit  int           // most entries; 1 or more
 	Expand Expand
@@ -364,8 +364,8 @@ type Change struct {
 	// is Stale if one of these rows differs from the stored row.
 
 	Thread    string // "" if no thread changes
-	Revision  uint64 // of the thread's head; 0: the thread must not exist
-	ReadUsers []User // with state UserUnknown: the user must not exist
+	Revision  uint64 // revision of the thread's head; 0: the thread must not exist
+	ReadUsers []User // a row with state UserUnknown means that the user must not exist
 
 	// Assign recognizes a repeated operation by SendToken and Caller, by Answer, or by the
 	// Fingerprint of its first message. For a repeated operation it returns the first result and
@@ -460,8 +460,8 @@ func (c *Change) empty() bool {
 // Rewrite is the new content of a message's row.
 type Rewrite struct {
 	Message
-	ReadVersion int64  // of the row that the change was decided on
-	OldSequence uint64 // of that row; the engine deletes it there
+	ReadVersion int64  // version of the message's row that the change was decided on
+	OldSequence uint64 // sequence of the replaced row, at which the engine deletes it
 	How         RewriteKind
 	// Keep says that the replaced row must be kept as a superseded version, because a member
 	// who has left may still read it. If the message is deleted, a tombstone is kept instead.
@@ -490,7 +490,7 @@ type Status uint8
 // The statuses of a change. Only a change with status Applied writes rows.
 const (
 	Applied   Status = iota + 1
-	Stale            // a row that it was decided on has changed since
+	Stale            // a row that the change was decided on has changed since
 	Replayed         // an earlier change had the same token or the same fingerprint
 	Unchanged        // Decide returned a change without rows
 	Refused          // Decide returned an error, or a custom id is taken
@@ -505,7 +505,7 @@ type Outcome struct {
 	// copy that also names the missing rows, which the Service commits again.
 	Change    *Change
 	ListMoves []ListMove    // Applied: moves in the users' lists of threads
-	Revision  uint64        // Applied: of the thread's head, after the change
+	Revision  uint64        // Applied: revision of the thread's head after the change
 	MessageID int64         // Replayed: the id of the first send's message
 	Answer    *CreateAnswer // Replayed: the answer of the first create
 	Err       error         // Refused: the error of Decide, or ErrCustomIDTaken

@@ -118,8 +118,8 @@ func (s *BatchState) dropSuperseded(keys []SupersededKey) {
 	}
 }
 
-// drop commits the deletion of those superseded versions of a thread for which the function
-// that unwanted returns for the thread is true.
+// drop deletes superseded versions of a thread. unwanted returns, for the thread as it is
+// when the change is decided, a function that selects the versions to delete.
 func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread) func(*Superseded) bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -220,20 +220,20 @@ func (s *Service) nextReleased() (thread string, walk bool) {
 // supersededWalk is the place of a Service in its search for superseded versions that nobody
 // may read any more. It looks through one thread at a time.
 type supersededWalk struct {
-	place SupersededKey // in the thread that is looked through; zero: none is
+	place SupersededKey // the last key that was read in the current thread; zero: no thread is being read
 
 	// The walk over all threads with superseded versions.
 	due     time.Time // when it begins; zero: now
 	threads []string  // the next ones, in order
-	listed  string    // id of the last one that was listed
+	listed  string    // id of the last thread that was listed
 	last    bool      // no thread follows these
 	bad     bool      // a thread failed in this walk
 }
 
 // sweepSuperseded deletes superseded versions that nobody may read any more: those of the
 // threads that release has noted, and from time to time all. A turn ends after a page of a
-// thread, and the next one goes on behind it. It returns the present time if something is left
-// to do, or the zero time.
+// thread, and the next turn continues after that page. sweepSuperseded returns the present
+// time if work is left, or the zero time.
 func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err error) {
 	ends := s.now().Add(turnTime)
 	w := &s.walk
@@ -253,9 +253,10 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 		if err != nil {
 			errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", w.place.Thread, err))
 			if ctx.Err() != nil || storeWide(err) {
-				return time.Time{}, few(errs) // the next sweep begins with this page again
+				return time.Time{}, few(errs) // the next sweep reads this page again
 			}
-			// The other threads go on, and a walk finds what is left of this one.
+			// Continue with the other threads. A later walk deletes the remaining
+			// versions of this one.
 			w.bad = true
 			if again := s.now().Add(walkAgain); again.Before(w.due) {
 				w.due = again

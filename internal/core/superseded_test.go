@@ -352,9 +352,9 @@ func (s *slowPages) Superseded(ctx context.Context, after core.SupersededKey, li
 	return s.Store.Superseded(ctx, after, limit)
 }
 
-// TestManySupersededRowsTakeTurns has more superseded rows than a page in a thread that somebody
-// comes back to, and somebody else still reads them all. A turn must end between two pages, and
-// the next one must go on there.
+// TestManySupersededRowsTakeTurns adds a former member again to a thread with more superseded
+// rows than a page has. Another former member still reads all of them, so none may be deleted. A
+// turn must end after a page, and the next turn must continue with the next page.
 func TestManySupersededRowsTakeTurns(t *testing.T) {
 	slow := new(slowPages)
 	h := newHouse(t, nil, func(s core.Store) core.Store { slow.Store = s; return slow })
@@ -390,14 +390,14 @@ func TestManySupersededRowsTakeTurns(t *testing.T) {
 	}
 }
 
-// readers is a thread in a model of what its members read. It knows for each message all that
-// it ever was, and for each member when it left.
+// readers is a model of a thread, which predicts the messages that each member reads. It has
+// all states of each message, and for each member the time of leaving.
 type readers struct {
 	messages []*readersMessage
 	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
 	erased   map[string]bool // users who were erased
 	step     int             // number of changes
-	places   int             // number of places in the list of messages that were given
+	places   int             // number of places in the list of messages that are used so far
 }
 
 type readersMessage struct {

@@ -22,7 +22,7 @@ const (
 	SweepEndpoints                   // old endpoints of clients
 	SweepSuperseded                  // superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
-	SweepAudit                       // old audit rows, and the number of refused attempts that have none
+	SweepAudit                       // old audit rows to delete, and refused attempts that no audit row counts yet
 	sweepKinds
 )
 
@@ -92,7 +92,7 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 		s.swept.update(k, func(c *SweepCount) {
 			c.Turns++
 			if k == SweepRetention || k == SweepErasure {
-				return // these count threads and users
+				return // Done and Failed of these kinds count threads and users, not turns
 			}
 			if err != nil {
 				c.Failed++
@@ -146,7 +146,7 @@ func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelF
 const (
 	firstPause   = time.Second
 	longestPause = time.Hour
-	maxPaused    = 10_000 // ids of a kind; another one takes the place of the one that is tried next
+	maxPaused    = 10_000 // most ids of a kind; a further id replaces the one whose pause ends first
 )
 
 // pauses has the ids of threads or users that have failed, with the times at which they may be

@@ -19,7 +19,7 @@ import (
 type badThreads struct {
 	*pebble.Store
 	threads map[string]int
-	err     error // what Apply returns for them; nil: errDisk
+	err     error // error that Apply returns for changes of these threads; nil: errDisk
 }
 
 var errDisk = errors.New("a bad block")
@@ -300,7 +300,7 @@ func TestMoreFailuresThanPauses(t *testing.T) {
 	for n := range bad {
 		u.first = append(u.first, core.Expiry{Thread: fmt.Sprint("19:bad-", n), On: int64(n + 1)})
 	}
-	for range sweeps { // all at the same time
+	for range sweeps { // the clock stands still between these sweeps
 		if next, err := h.Sweep(t.Context()); !errors.Is(err, errDisk) || !next.IsZero() {
 			t.Fatalf("a sweep of failing threads: next %v, %v", next, err)
 		}

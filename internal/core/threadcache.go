@@ -20,7 +20,7 @@ type threadCache struct {
 	mu       sync.Mutex // guards the fields below
 	lru      *simplelru.LRU[string, *Thread]
 	bytes    int         // of all cached threads
-	removals [256]uint64 // number of calls of Remove, Advance and Clear, by group of threads: LaneOf the id
+	removals [256]uint64 // number of calls of Remove, Advance and Clear for each group of threads; LaneOf returns the group of an id
 	clears   uint64      // number of calls of Clear
 }
 
@@ -115,7 +115,7 @@ func (c *threadCache) Advance(o *Outcome, began time.Time, clears uint64) {
 	if !known || t.Revision+1 != o.Revision {
 		return
 	}
-	next := t.after(o) // not under mu: it copies all members
+	next := t.after(o) // called without the lock mu, because it copies all members
 	next.read = began
 	c.Add(id, next, removals)
 }

@@ -239,8 +239,8 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
-// ThreadWithParticipants returns what Thread does, and all participants of the thread in the order
-// of joining. It fails in the same cases as Thread.
+// ThreadWithParticipants returns a thread's properties and all its participants, in the order of
+// joining. It fails in the same cases as Thread.
 func (s *Service) ThreadWithParticipants(ctx context.Context, caller, id string) (ThreadProperties, []Member, error) {
 	v, err := s.view(ctx, caller, id)
 	if err != nil {
@@ -425,8 +425,9 @@ func (s *Service) ListThreads(ctx context.Context, caller string, before Threads
 	return s.ExpandThreads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
 }
 
-// ExpandThreads returns what ListThreads returns for q.User, with what q.Expand asks for
-// (docs/contract/chat.md §3.8). Threads that were deleted or have expired have no messages.
+// ExpandThreads is like ListThreads for the user q.User, but adds previews, unread counts
+// or both as q.Expand asks (docs/contract/chat.md §3.8). A deleted or expired thread has no
+// preview and an unread count of 0.
 func (s *Service) ExpandThreads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error) {
 	page, err := s.store.Threads(ctx, q)
 	if err != nil {
@@ -461,7 +462,7 @@ func participates(m *Member) error {
 	switch {
 	case m == nil || !m.Present() && m.Left == nil:
 		return errNotParticipant
-	case !m.Present(): // Departure finds out who removed it
+	case !m.Present(): // with the number of the event, Departure finds out later who removed the user
 		return errNotParticipant.Because(why.NotParticipant, "event", strconv.FormatUint(m.LastEvent(), 10))
 	}
 	return nil
