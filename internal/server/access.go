@@ -60,7 +60,8 @@ func (s *Server) logAccess(r rest.Record) {
 	if !s.requests.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, now) {
 		return
 	}
-	// Not by a slog.Logger, which finds out the line of the source that has called it.
+	// Make the record here: a slog.Logger would also find out the calling line of the
+	// source, which costs time.
 	line := slog.NewRecord(now, slog.LevelInfo, "request", 0)
 	line.AddAttrs(
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
@@ -137,7 +138,7 @@ func withoutSecrets(path string) string {
 		return path
 	}
 	plain, err := url.PathUnescape(path)
-	if err != nil { // it was clipped in the middle of an escape
+	if err != nil { // the path was clipped in the middle of an escape
 		plain = path
 	}
 	for strings.Contains(plain, "//") {

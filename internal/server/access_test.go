@@ -55,8 +55,8 @@ func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
 	}), out
 }
 
-// accessByID returns the lines about requests in a log by the id of the request. Their order says nothing: a
-// line is written after the answer, so that of an earlier request may come later.
+// accessByID returns the lines about requests in a log, by the id of the request. The order of the lines is
+// not that of the requests, because the server writes each line after the answer.
 func accessByID(t *testing.T, out *lockedBuffer) map[string]logLine {
 	lines := map[string]logLine{}
 	for _, line := range accessLines(t, out) {
@@ -345,8 +345,8 @@ func TestForwardedAddress(t *testing.T) {
 }
 
 // TestAccessLogSetting checks which requests are logged for each value of the setting
-// access-log: "errors" has what holders of access keys do, so that it can be found after a key has
-// leaked.
+// access-log: "errors" logs refused requests, and all requests that an access key signs, so that
+// their effects can be found after a key has leaked.
 func TestAccessLogSetting(t *testing.T) {
 	for which, want := range map[string][]string{
 		"all":    {"201 create user", "200 list threads", "404 "},

@@ -87,7 +87,8 @@ func TestAllocations(t *testing.T) {
 		requests := float64(rounds * len(clients))
 		allocations, bytes := float64(after.Mallocs-before.Mallocs)/requests, float64(after.TotalAlloc-before.TotalAlloc)/requests
 		t.Logf("%s: %.2f allocations, %.0f bytes", tt.operation, allocations, bytes)
-		// What the server does every second adds a little on a busy machine.
+		// Work that the server does every second adds a few allocations on a
+		// busy machine.
 		if allocations > tt.allocations+2 || bytes > tt.bytes*1.03 {
 			t.Errorf("%s: %.2f allocations and %.0f bytes, want %.0f and %.0f", tt.operation, allocations, bytes, tt.allocations, tt.bytes)
 		}

@@ -43,7 +43,7 @@ type backupNote struct {
 // content is the part of a backup's description by which a later check notices rows that are
 // missing or were changed.
 type content struct {
-	Check  uint32        `json:"check"`  // of the event at the last position
+	Check  uint32        `json:"check"`  // Check of the event at the last position
 	Census pebble.Census `json:"census"` // numbers and sums of rows
 }
 
@@ -51,7 +51,7 @@ type content struct {
 // backup was made.
 type DamagedBackupError struct {
 	Path string // of the backup
-	What string // is wrong, with the name of the file
+	What string // what is wrong, with the name of the file
 }
 
 // Error returns a message that names the backup and says what is wrong with it.
@@ -173,7 +173,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	if err := os.Remove(filepath.Join(to, admin.ProofFile)); err != nil {
 		return b, err
 	}
-	err = os.Remove(to) // os.Rename replaces no folder
+	err = os.Remove(to) // os.Rename would fail if the folder existed
 	if err == nil {
 		err = os.Rename(work, to)
 	}

@@ -155,7 +155,7 @@ func TestDamagedBackups(t *testing.T) {
 			for what, err := range map[string]error{"the verification": verr, "the restore": rerr} {
 				var damaged *server.DamagedBackupError
 				if tc.name == "a note without a file" && what == "the verification" {
-					continue // the file is there, and not missed
+					continue // the folder has all files, and the description does not list this one
 				}
 				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("%s says %v, want a *DamagedBackupError with %q", what, err, tc.says)
@@ -228,8 +228,9 @@ func (m meddler) Err() error {
 	return nil
 }
 
-// TestLateFailure makes a backup fail in its last step, after it has written its description: it
-// removes the file UNFINISHED, which the backup would remove. The backup must leave no files.
+// TestLateFailure makes a backup fail in its last step, after it has written its description.
+// The test removes the file UNFINISHED, so that the backup cannot remove it. The backup must
+// leave no files.
 func TestLateFailure(t *testing.T) {
 	data, _ := savedStore(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -251,7 +252,7 @@ func readable(dir string) string {
 	found := ""
 	filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || found != "" {
-			return nil // it has gone meanwhile
+			return nil // the backup has removed the file meanwhile
 		}
 		info, err := e.Info()
 		switch {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBarePaths checks which paths have secrets, and that no path with one begins like those of chat
-// threads, which are not looked at any further.
+// TestBarePaths checks for which paths bare is true. None of them may begin with chatThreads,
+// because bare does not examine such paths.
 func TestBarePaths(t *testing.T) {
 	s := &Server{}
 	for path, want := range map[string]bool{

@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// heldBodies is the most bytes of request bodies that all clients together may have in the
-// server's memory at a time. If four bodies of the largest allowed size are more, that is the
-// limit.
+// heldBodies is the greatest number of bytes of request bodies that the server may hold in
+// memory at a time, for all clients together. If four bodies of the largest allowed size have
+// more bytes, their size is the limit.
 const heldBodies = 64 << 20
 
 // bodies counts the bytes of request bodies that handlers have read, until the handlers return.
@@ -23,16 +23,16 @@ const heldBodies = 64 << 20
 // connection of a proxy it ends only the request that holds the most, because the other requests
 // on that connection are those of other clients.
 //
-// Bytes of a closed connection no longer count for the limit, although its handler still has them:
-// otherwise a client with a short body, which comes before that handler returns, would be closed
-// for bytes of others. Only if all held bytes are more than twice the limit are they counted.
+// Bytes of a closed connection no longer count, although its handler still holds them: otherwise
+// the next client with a short body would lose its connection because of bytes of others. They
+// count again when all held bytes exceed twice the limit.
 type bodies struct {
 	most int64
 
 	mu      sync.Mutex // guards the fields below and those of carriers
 	held    int64
-	ending  int64             // the part of held whose carriers were cut
-	by      map[*carrier]bool // those that hold bytes
+	ending  int64             // the bytes in held that belong to carriers that were cut
+	by      map[*carrier]bool // the carriers that hold bytes
 	dropped uint64
 }
 
@@ -42,19 +42,19 @@ func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier
 // HTTP/2 sends many requests on one connection. Each request on a connection of a proxy gets a
 // carrier of its own.
 type carrier struct {
-	end    func() // ends what the carrier carries
-	shared bool   // the connection of a proxy, for which no bound holds
+	end    func() // closes the connection, or ends the one request of the carrier
+	shared bool   // this is the connection of a proxy, which has no bounds
 	held   int64
 	cut    bool // end was called
-	whole  bool // of a request of a proxy: its body has arrived, so end would hit the next request
+	whole  bool // the body of a request of a proxy has arrived, so end would hit the next request on the connection
 
 	since     time.Time // begin of the second in which abandoned counts
 	abandoned int       // requests for whose answer the client did not wait
 }
 
 // maxAbandoned is the number of requests in a second that a client may reset or leave without
-// waiting for the answer, on one connection. An abandoned request costs the server work, and the
-// client nothing.
+// waiting for the answer, on one connection. An abandoned request causes work for the server,
+// but none for the client.
 const maxAbandoned = 100
 
 type carrierKey struct{}
@@ -63,7 +63,7 @@ type carrierKey struct{}
 // function http.Server.ConnContext of all servers.
 func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn() // its Close does not wait for the client
+		conn = t.NetConn() // unlike Close of a TLS connection, Close of this one does not wait for the client
 	}
 	c, ok := conn.(*gated)
 	return context.WithValue(ctx, carrierKey{}, &carrier{end: func() { conn.Close() }, shared: ok && c.of.exempt})
@@ -127,7 +127,8 @@ func (b *bodies) abandon(of *carrier) {
 	}
 }
 
-// cut ends what the carrier carries. The caller holds b.mu.
+// cut closes the connection of the carrier, or ends its request on a
+// connection of a proxy. The caller holds b.mu.
 func (b *bodies) cut(of *carrier) {
 	of.cut = true
 	b.ending += of.held
@@ -152,7 +153,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 		c.bodies.take(c, int64(n))
 	}
 	if err == io.EOF && c.last != nil && c.bodies.complete(c.of) {
-		c.last() // the deadline came just after the body, and would end the next request
+		c.last() // the request was cut just after its body arrived: close the connection, or the deadline would end its next request
 	}
 	return n, err
 }

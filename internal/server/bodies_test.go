@@ -100,9 +100,9 @@ func TestWholeBodiesAreNotCut(t *testing.T) {
 	}
 }
 
-// TestShortBodiesOutliveLargeOnes reaches the bound of bodies with one large body after another, whose
-// handlers do not return at once. Only large bodies are cut, not the short one that comes between them,
-// and at twice the bound the largest of the short ones.
+// TestShortBodiesOutliveLargeOnes reaches the bound of bodies with several large bodies, whose handlers
+// do not return at once. Only the large bodies may be cut, not a short one that arrives between them.
+// At twice the bound the largest of the short bodies must be cut.
 func TestShortBodiesOutliveLargeOnes(t *testing.T) {
 	b := newBodies(100)
 	read := func(size int64) (*countedBody, *bool) {

@@ -59,7 +59,7 @@ func unusable(certFile, keyFile string, err error) error {
 		return &CertificateError{keyFile + " is encrypted, and nobody is there to give its password", "make a key file without one with openssl pkey -in FILE, which only the server's user may read", err}
 	case !hasKey(keys):
 		return &CertificateError{keyFile + " holds no private key in PEM", "name the key for which the certificate was made", err}
-	case strings.Contains(err.Error(), "does not match"): // crypto/tls has no other sign of it
+	case strings.Contains(err.Error(), "does not match"): // crypto/tls has no error type for this, only this text
 		return &CertificateError{fmt.Sprintf("the key %s does not belong to the certificate %s", keyFile, certFile), "name the key for which the certificate was made; the server's own certificate comes first in its file, before those of authorities", err}
 	}
 	return &CertificateError{err.Error(), "name a certificate chain and its key, both PEM", err}

@@ -21,9 +21,9 @@ type certFiles struct {
 	log               *slog.Logger
 	pair              atomic.Pointer[tls.Certificate]
 
-	mu        sync.Mutex // guards the fields below; a handshake that finds it held uses the current pair
+	mu        sync.Mutex // guards the fields below; a handshake does not wait for it, but uses the current pair
 	checkedAt time.Time
-	seen      [2]os.FileInfo // of both files when they were last read
+	seen      [2]os.FileInfo // state of both files when they were last read
 }
 
 // openCertFiles loads a certificate and its key from files. It fails with *CertificateError if

@@ -33,18 +33,19 @@ type chatPage struct {
 // chatFacts is what the chat page learns from the server, at chatConfig. Everybody who can reach
 // the server may read it, so it holds no secret.
 type chatFacts struct {
-	Dev        bool    `json:"dev"` // there are /dev/join and /dev/token
+	Dev        bool    `json:"dev"` // the server has the paths /dev/join and /dev/token
 	Version    string  `json:"version"`
 	Endpoint   string  `json:"endpoint"`   // for SDKs, without a slash at the end
-	TokenURL   *string `json:"tokenUrl"`   // from which the page gets the token of its user, or null
+	TokenURL   *string `json:"tokenUrl"`   // URL at which the page gets the token of its user, or null
 	MaxContent int     `json:"maxContent"` // bytes of a message's content
 	HTMLImages bool    `json:"htmlImages"` // the server keeps images in HTML messages
 	Lobby      *string `json:"lobby"`      // id of the thread that everybody joins; null before the first
 }
 
-// chatURL returns the address at which a browser on this machine, or at the public endpoint,
-// opens the chat page: on plain http if that listener serves it to this machine, since a browser
-// asks nothing about certificates there. It returns "" if no listener serves the page.
+// chatURL returns the address of the chat page for a browser. A development server that serves
+// the page on plain http returns that address, because a browser shows no warning of a
+// certificate there. Otherwise it is the endpoint for clients. chatURL returns "" if no listener
+// serves the page.
 func chatURL(c config.Config, i Info) string {
 	switch {
 	case c.ChatPage(false) && i.HTTP != "" && c.Dev:
@@ -59,7 +60,7 @@ func chatURL(c config.Config, i Info) string {
 // the setting web selects, to page, and other requests to next.
 func withChatPage(c config.Config, page, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only listen has TLS
+		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only the listener of the setting listen has TLS
 			page.ServeHTTP(w, r)
 			return
 		}
@@ -121,11 +122,12 @@ func (p *chatPage) serveFacts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	told := p.told
-	if told.Endpoint == "" { // the server's own address may be an internal one
+	if told.Endpoint == "" { // no public endpoint is set: use the address that the browser has called, because the own address may be internal
 		told.Endpoint = hosts.Base(r)
 	}
 	if p.people != nil {
-		// Without an answer of the store, the page learns the Lobby when it joins.
+		// If the store does not answer, leave the Lobby out: the page learns it
+		// when a user joins.
 		if lobby, err := p.people.lobbyNow(r.Context()); err == nil && lobby != "" {
 			told.Lobby = &lobby
 		}
@@ -138,20 +140,22 @@ func (p *chatPage) serveFacts(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(body, '\n'))
 }
 
-// policy returns the Content-Security-Policy of the page. It runs only the page's own scripts,
-// since the page shows what strangers wrote, and sends requests only to this server and to the
-// application that gives out tokens.
+// policy returns the Content-Security-Policy of the page. It lets the page run only its own
+// scripts, because the page shows texts of strangers, and send requests only to this server and
+// to the application that gives out tokens.
 func (p *chatPage) policy(r *http.Request) string {
 	images := "'self' data:"
 	if p.config.HTMLImages {
 		images += " https:"
 	}
 	connect := "'self'"
-	// Not every browser takes 'self' for a WebSocket too.
+	// In some browsers 'self' does not allow WebSockets, so allow them by
+	// name.
 	if host, ok := hosts.ParseHost(hosts.Of(r)); ok && !strings.HasPrefix(host, "[") { // a policy cannot name IPv6
 		connect += " ws://" + host + " wss://" + host
 	}
-	// The clients of live events go to the public endpoint, wherever the page is from.
+	// The page opens its live connection at the public endpoint, even if it was loaded
+	// from another address.
 	if u, err := url.Parse(p.config.PublicEndpoint); err == nil && u.Host != "" && !strings.HasPrefix(u.Host, "[") {
 		connect += " " + u.Scheme + "://" + u.Host + " " + strings.Replace(u.Scheme, "http", "ws", 1) + "://" + u.Host
 	}

@@ -49,8 +49,8 @@ func isPage(resp *http.Response, body string) bool {
 }
 
 // TestChatPageListeners checks, for each value of the setting web, which listeners serve the chat
-// page to a browser. All others of its paths are then unknown ones, and programs always get the
-// text that the official client probes for.
+// page to a browser. On other listeners the paths of the page must be unknown. Programs must
+// always get the text that the official client probes for.
 func TestChatPageListeners(t *testing.T) {
 	script := chatAsset(t)
 	for _, c := range []struct {
@@ -104,7 +104,8 @@ func TestChatPageListeners(t *testing.T) {
 	})
 }
 
-// TestChatPageHeaders checks the headers of the page, foremost its Content-Security-Policy.
+// TestChatPageHeaders checks the headers of the page, above all its
+// Content-Security-Policy.
 func TestChatPageHeaders(t *testing.T) {
 	s := start(t, devSettings(t))
 	host := strings.TrimPrefix(s.HTTP, "http://")
@@ -138,7 +139,8 @@ func TestChatPageHeaders(t *testing.T) {
 		t.Errorf("PUT to the configuration: %d", got.status)
 	}
 
-	// In production, with an application that gives out tokens, a public endpoint and no images.
+	// A production server with an application that gives out tokens, a public endpoint, and
+	// images turned off.
 	p := start(t, server.Options{Config: settings(t, "web", "on", "listen-http", "localhost:0", "web-token-url", "https://app.example.com:8000/token?x=1", "public-endpoint", "https://chat.example.com", "html-images", "off")})
 	for given, sources := range map[string]string{
 		"chat.example.com":         " ws://chat.example.com wss://chat.example.com",
@@ -152,14 +154,15 @@ func TestChatPageHeaders(t *testing.T) {
 		want := head + "img-src 'self' data:; connect-src 'self'" + sources + " https://chat.example.com wss://chat.example.com https://app.example.com:8000" + tail
 		if policy := got.header.Get("Content-Security-Policy"); got.status == 200 && policy != want {
 			t.Errorf("Host %q: the policy is\n%s, want\n%s", given, policy, want)
-		} else if got.status != 200 && got.status != 400 { // net/http refuses some of them
+		} else if got.status != 200 && got.status != 400 { // net/http refuses some of these hosts with 400
 			t.Errorf("Host %q: %d %s", given, got.status, got.body)
 		}
 	}
 }
 
-// TestChatPageOfOthers checks that a development server refuses the page and its files to a
-// browser that takes the server for another machine, and to pages of other machines.
+// TestChatPageOfOthers checks that a development server refuses requests for the chat page
+// and its files if their Host is not a name of the server, or if a web page of another
+// machine sends them.
 func TestChatPageOfOthers(t *testing.T) {
 	s := start(t, devSettings(t))
 	for _, path := range []string{"/", "/t/19:abc@thread.v2", "/web/config.json", chatAsset(t)} {

@@ -22,9 +22,9 @@ const (
 	// apart from those of clients, so that a flood of clients does not keep the metrics from
 	// being read.
 	operatorConnections = 16
-	// ownFiles is the number of open files reserved for what is neither a client's connection
-	// nor the store's: listeners, logs, the store's lock, and connections that are just being
-	// accepted or closed.
+	// ownFiles is the number of open files reserved for listeners, logs, the store's lock,
+	// and connections that are just being accepted or closed. Connections of clients and
+	// other files of the store are counted apart.
 	ownFiles = 32
 	// storeFiles is the least number of open files reserved for the store: for its tables, or
 	// for its connections to the database.
@@ -57,7 +57,7 @@ type gate struct {
 	exempt     []netip.Prefix // networks for which perAddress does not hold
 
 	mu    sync.Mutex // guards the fields below, and those of holders and connections
-	ended sync.Cond  // a connection or a listener has ended
+	ended sync.Cond  // signalled when a connection or a listener has ended
 	open  int
 	by    map[netip.Addr]*holder // those with connections
 
@@ -67,7 +67,7 @@ type gate struct {
 // holder is an address that has connections, with the lists of those that wait for a request.
 type holder struct {
 	address netip.Addr
-	exempt  bool // one of gate.exempt: its connections are those of many clients
+	exempt  bool // the address is in gate.exempt: it is a proxy with the connections of many clients
 	open    int
 	// The connections that wait for a request, the longest wait first: fresh has those that have
 	// never had a request, idle those that have had one.
@@ -145,12 +145,12 @@ type gated struct {
 	gate *gate
 	of   *holder
 
-	in     *list.List // that the connection is in, or nil
+	in     *list.List // the list that the connection is in, or nil
 	at     *list.Element
 	closed bool
 	asked  bool // it has had a request
 
-	first atomic.Int32  // 256 and the first byte that was read, or 0
+	first atomic.Int32  // 256 plus the first byte that was read; 0 before that
 	last  atomic.Uint64 // the last eight bytes that were read
 }
 
@@ -194,7 +194,7 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	defer g.mu.Unlock()
 	if of := g.by[address]; of != nil && g.perAddress > 0 && of.open >= g.perAddress && !g.isExempt(tcp) {
 		g.refused++
-		tcp.SetLinger(0) // the end takes no port, and no time
+		tcp.SetLinger(0) // Close then sends a reset: the port is free at once
 		tcp.Close()
 		return nil, nil
 	}
@@ -338,7 +338,7 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 		c.wait(&c.of.idle)
 	}
 	if now == http.StateIdle {
-		g.ended.Broadcast() // a listener that has stopped may go on
+		g.ended.Broadcast() // a listener that has stopped accepting may continue
 	}
 }
 

@@ -92,7 +92,7 @@ func TestCursorsAfterMoves(t *testing.T) {
 
 			s = start(t, server.Options{Config: to})
 			c.bearer = s.bearer(t, c.user)
-			for range 2 { // each resume sends one message: from none to twice as many as were lost
+			for range 2 { // each resume sends one message, so the new server has sent between none and twice as many as were lost
 				for i, cursor := range lost {
 					if got := c.resume(t, s, cursor); got != way.gap {
 						t.Errorf("the cursor after the lost event %d gets %s, want the gap %q", i, got, way.gap)
@@ -160,7 +160,7 @@ func (c *resumer) send(t *testing.T, s *running, n int) (cursors []string) {
 	for range n {
 		text := c.say(t, s)
 		e := c.next(t, events)
-		for e["event"] != "chatMessageReceived" { // earlier ones may come late from PostgreSQL
+		for e["event"] != "chatMessageReceived" { // skip earlier events, which may arrive late from PostgreSQL
 			e = c.next(t, events)
 		}
 		if !strings.Contains(e["data"], text) || e["id"] == "" {

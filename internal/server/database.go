@@ -119,7 +119,7 @@ func InspectDatabase(ctx context.Context, c config.Config) (found, warning strin
 	if err != nil {
 		return "", "", err
 	}
-	version, _, _ := strings.Cut(i.Version, " ") // without the name of a package
+	version, _, _ := strings.Cut(i.Version, " ") // leaves out the name of the PostgreSQL package after the number
 	found = fmt.Sprintf("PostgreSQL %s at %s, database %q: ", version, i.Host, i.Database)
 	switch {
 	case i.Tables == 0:

@@ -94,10 +94,10 @@ func TestDatabaseWithoutTLS(t *testing.T) {
 		host, mode    string
 		warned, given bool
 	}{
-		{"0.0.0.0", "", true, true}, // prefer is the default
+		{"0.0.0.0", "", true, true}, // no mode means sslmode=prefer
 		{"0.0.0.0", "disable", true, true},
 		{"0.0.0.0", "prefer", true, true},
-		{"0.0.0.0", "require", true, false}, // but whoever has a certificate of any kind gets it
+		{"0.0.0.0", "require", true, false}, // this server has no TLS; one with any certificate would get the password
 		{"0.0.0.0", "verify-full", false, false},
 		{"127.0.0.1", "", false, true},
 	} {

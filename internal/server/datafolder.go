@@ -17,7 +17,7 @@ import (
 // If a server made a new store there, nobody would notice that the folder is the wrong one.
 type NotOursError struct {
 	Path string
-	Has  []string // up to three names of what it holds
+	Has  []string // names of up to three files or folders in it
 }
 
 // Error returns a message that names the folder and some of the files in it.
@@ -85,8 +85,8 @@ func CheckData(c config.Config) error {
 // Names of files in a data folder that belong neither to the store nor to the certificate
 // authority.
 const (
-	runtimeName = "server.json" // of package main, which describes the running server
-	lostFound   = "lost+found"  // of the root of a file system
+	runtimeName = "server.json" // package main writes this file, which describes the running server
+	lostFound   = "lost+found"  // a folder at the root of a file system
 )
 
 // checkPlace fails with *NoParentError if neither the data folder nor its parent folder exists:
@@ -97,7 +97,7 @@ func checkPlace(c config.Config) error {
 		return nil
 	}
 	if _, err := os.Stat(c.Data); !errors.Is(err, fs.ErrNotExist) {
-		return nil // what else is wrong shows when the folder is used
+		return nil // the folder exists; other errors appear when the server uses it
 	}
 	if _, err := os.Stat(filepath.Dir(c.Data)); errors.Is(err, fs.ErrNotExist) {
 		return &NoParentError{Path: c.Data}

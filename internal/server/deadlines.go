@@ -54,7 +54,7 @@ func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 		}
 		of.out = unreadWriter{ResponseWriter: w, conn: &of.conn, body: &of.body}
 		next.ServeHTTP(&of.out, r)
-		of.out.limit() // net/http reads the rest now, if it has not yet
+		of.out.limit() // after the handler, net/http reads the rest of the body
 	})
 }
 
@@ -125,7 +125,7 @@ func (w *unreadWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 type limitedBody struct {
 	io.ReadCloser
 	conn  *http.ResponseController
-	ended atomic.Bool // all was read, and the deadline was removed
+	ended atomic.Bool // the whole body was read, and the deadline was removed
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {

@@ -187,7 +187,7 @@ func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 		r.Body.Close()
 		answered <- r.StatusCode
 	}()
-	for len(s.Faults().List()) > 0 { // until the request has got its fault
+	for len(s.Faults().List()) > 0 { // wait until the request has used up the fault rule
 		runtime.Gosched()
 	}
 	start := time.Now()

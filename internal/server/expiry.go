@@ -24,7 +24,7 @@ type certificate struct {
 	name string // "authority", "server"
 	file string
 	ends time.Time
-	mend string // what the operator does before it ends
+	mend string // what the operator must do before the certificate expires
 }
 
 // localCertificates returns the certificates of the local authority and of the server. It renews
@@ -42,7 +42,7 @@ func localCertificates(ca *localca.Authority) []certificate {
 // its chain expires.
 func (c *certFiles) certificates() []certificate {
 	pair, err := c.certificate(nil)
-	if err != nil { // impossible: there is always a pair
+	if err != nil { // impossible: certFiles always has a certificate
 		return nil
 	}
 	return []certificate{{"server", c.certFile, ChainEnds(pair), "replace the file; the server reads it again"}}

@@ -38,7 +38,7 @@ type FailedConnection struct {
 	Client string // its address, without a port
 	Port   string // of the server
 	Detail string // what the client or the TLS library said, or empty
-	Times  int    // number of such connections of this client since the last one that was reported, with this one
+	Times  int    // number of failed connections of this kind and client since the last report, including this one
 }
 
 // What returns a sentence that says how the connection failed, without a full stop.
@@ -88,11 +88,11 @@ type failures struct {
 // is reported in each period of failureEvery.
 type failureOf struct {
 	kind   FailureKind
-	client netip.Addr // of IPv6 a network; zero for all that maxFailures leaves out
+	client netip.Addr // for IPv6 the network; the zero address stands for all clients beyond maxFailures
 }
 
 type recentFailure struct {
-	until time.Time // none is reported before
+	until time.Time // no failure is reported before this time
 	held  int       // failures that were not reported
 }
 
@@ -128,7 +128,7 @@ func (f *failures) state(conn net.Conn, now http.ConnState) {
 		raw = secure.NetConn()
 	}
 	c, ok := raw.(*gated)
-	if !ok || secure != nil && c.gate.served(c) { // without TLS net/http takes everything for a request
+	if !ok || secure != nil && c.gate.served(c) { // without TLS, net/http counts any data as a request
 		return
 	}
 	kind, detail := failureOfConn(c, secure)
@@ -188,7 +188,7 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 		}
 		return "", ""
 	}
-	err := secure.Handshake() // it has ended: this returns its error
+	err := secure.Handshake() // the handshake has ended, so this only returns its error
 	if err == nil {
 		// Some clients refuse the certificate only after the handshake. The connection is
 		// closed, so that Read returns the error that ended it.
@@ -231,7 +231,7 @@ func alertOf(err error) (kind FailureKind, detail string) {
 		return "", ""
 	}
 	for _, alert := range distrust {
-		if remote.Err.Error() == alert.Error() { // the type of the alert is not exported
+		if remote.Err.Error() == alert.Error() { // compare the texts, because crypto/tls does not export the type of the alert
 			return Untrusted, alertText(alert)
 		}
 	}
@@ -263,7 +263,7 @@ func (s *Server) logFailed(dev bool, command func(name string) string) func(Fail
 			}
 			fields = append(fields, slog.String("next", next))
 		}
-		c.Times = 0 // it has a field
+		c.Times = 0 // the log line has a field for the number, so the text must not repeat it
 		s.log.Info("no request: "+c.What(), fields...)
 	}
 }

@@ -188,7 +188,7 @@ func TestFailedConnections(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(t *testing.T)
-		want server.FailureKind // "": none is reported
+		want server.FailureKind // "": no failure is reported
 	}{
 		{"a look whether the port is open", func(t *testing.T) {
 			conn, err := net.Dial("tcp", address)
@@ -252,7 +252,7 @@ func TestFailedConnections(t *testing.T) {
 			f.minute()
 			c.do(t)
 			if c.want == "" {
-				return // if one is reported, the next case gets it
+				return // if a failure is reported nevertheless, the next case receives it and fails
 			}
 			if got := f.next(t); got.Kind != c.want || got.Port == "" || !strings.Contains(got.What(), got.Client) {
 				t.Errorf("got %+v %q, want kind %q", got, got.What(), c.want)

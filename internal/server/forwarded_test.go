@@ -77,7 +77,7 @@ func TestForwardedLinks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, out := logged(t, append([]string{"listen", "127.0.0.1:0", "listen-http", "127.0.0.1:0"}, c.settings...)...)
-			s.Endpoint = s.LocalEndpoint // the helpers' requests go there, whatever the public endpoint is
+			s.Endpoint = s.LocalEndpoint // the helpers send their requests to the local endpoint, not to the public one
 			_, _, bearer := s.newUser(t, s.AccessKey)
 			get := func(method, path, body string) (*http.Response, string) {
 				t.Helper()
@@ -176,10 +176,10 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestSignedHosts signs requests for hosts other than that of the Host header. What differs in
-// letter case and default port alone is accepted, and what a trusted proxy tells if the settings name
-// the proxy or the host. For others the log says which host was signed, if it can be known, and
-// which one was asked for.
+// TestSignedHosts signs requests for hosts other than that of the Host header. A host that differs
+// only in letter case or by a default port must be accepted. A host that a trusted proxy tells must
+// be accepted if the settings name the proxy or the host. For other hosts the log must say which host
+// the request asked for and, if it can be known, which host was signed.
 func TestSignedHosts(t *testing.T) {
 	const create = "/identities?api-version=2023-10-01"
 	named := []string{"trusted-proxies", "127.0.0.1,::1"}

@@ -12,7 +12,7 @@ type handlers struct {
 	mu      sync.Mutex // guards the fields below
 	running int
 	refuse  bool          // no handler may begin any more
-	none    chan struct{} // closed when refuse is set and none runs; nil before end
+	none    chan struct{} // end makes it; it is closed when no handler runs any more
 }
 
 // track returns a handler that calls next and counts it while it runs.

@@ -119,7 +119,7 @@ func TestBodiesInMemory(t *testing.T) {
 		f, conn := s.dialHTTP2(t)
 		attackers.Go(func() { ended <- sendEndless(f, conn, thread, bearer) })
 	}
-	const most = 64<<20 + 1<<20 // the bound, and what handlers read at a time
+	const most = 64<<20 + 1<<20 // the bound, and room for one read of each handler
 	largest := 0
 	for dropped := 0; dropped == 0; dropped = s.metric(t, "confab_connections_dropped_total") {
 		largest = max(largest, s.metric(t, "confab_request_bytes_held"))
@@ -155,7 +155,7 @@ func TestBodiesThroughAProxy(t *testing.T) {
 		defer conn.Close()
 		attackers.Go(func() { ended <- sendEndless(f, conn, thread, bearer) })
 	}
-	for s.metric(t, "confab_connections_dropped_total") <= cap(ended) { // each connection can be dropped but once
+	for s.metric(t, "confab_connections_dropped_total") <= cap(ended) { // a connection can be dropped only once, so more drops mean that requests were ended
 		if len(ended) > 0 {
 			t.Fatalf("a connection of the proxy has ended: %v", <-ended)
 		}

@@ -132,7 +132,7 @@ type keyring struct {
 
 	reading sync.Mutex // held while reload reads the keys; locked before mu
 	began   time.Time  // when the last read began; guarded by reading
-	failed  error      // of the last read; guarded by reading
+	failed  error      // error of the last read; guarded by reading
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow

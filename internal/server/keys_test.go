@@ -112,7 +112,7 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pairs  []string
-		status [2]int // of requests with the tokens of the first primary and of the secondary key
+		status [2]int // statuses of two requests: with a token of the first primary key, and with one of the secondary key
 		old    int    // status of a request signed with the first primary key
 	}{
 		{"same keys", []string{"access-key-secondary", keyB}, [2]int{200, 200}, 201},

@@ -89,8 +89,9 @@ func listen(c config.Config) (ps ports, err error) {
 
 // listenOrFree listens on an address. If its port is in use, it listens on any free port if the
 // server is a development server and the user has not set the address: so a second development
-// server can run on the machine. Programs have the address of listen in their settings, so that
-// one does not change; those of the others are on the screen, and in env --json.
+// server can run on the machine. It is not used for the setting listen, whose address programs
+// have in their own settings. The addresses of the other listeners are printed, and are in the
+// output of env --json.
 func listenOrFree(c config.Config, setting, address string) (port, error) {
 	p, err := listenPort(setting, address)
 	var used *PortInUseError

@@ -133,7 +133,7 @@ const reservedFiles = 512
 
 const (
 	usualFiles = 1024    // the limit of open files where it cannot be read
-	maxFiles   = 1 << 20 // greater limits count as this one
+	maxFiles   = 1 << 20 // a greater limit counts as if it were maxFiles
 )
 
 // sessionsOf returns how many live connections may be open at a time. That is wanted, the number

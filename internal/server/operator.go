@@ -131,7 +131,8 @@ func (s *Server) userConnections(user string) (all []admin.Connection) {
 	return all
 }
 
-// state returns what the overview says about the present.
+// state returns the present state of the server for the overview of the
+// console.
 func (s *Server) state(ctx context.Context, o Options, storage string) (st admin.State, err error) {
 	tip, err := s.core.LogEnd(ctx)
 	if err != nil {
@@ -174,7 +175,8 @@ func (s *Server) state(ctx context.Context, o Options, storage string) (st admin
 	return st, nil
 }
 
-// storeServers returns the servers of the store, this one with an embedded store.
+// storeServers returns the servers that use the store. An embedded store has only
+// this one.
 func (s *Server) storeServers(ctx context.Context, version string) ([]admin.ServerSeen, error) {
 	db, ok := s.store.(*postgres.Store)
 	if !ok {
@@ -214,7 +216,7 @@ func (s *Server) beat(ctx context.Context, db *postgres.Store, version string) {
 	}
 }
 
-// limits returns the limits in force, and who is near one.
+// limits returns the limits in force, and the users who are close to one.
 func (s *Server) limits(c config.Config) admin.Limits {
 	sizes := c.Sizes()
 	out := admin.Limits{Profile: c.Limits.String(), Limits: []admin.Limit{}, Users: []admin.LimitUse{}}

@@ -27,7 +27,7 @@ import (
 type pageGuard struct {
 	next    http.Handler
 	dev     bool
-	names   []string // of this machine, beside loopback names and addresses
+	names   []string // names of this machine other than loopback names and addresses
 	allowed []string // as config.Config.CORSOrigins
 	now     func() time.Time
 	refused func(rest.Record) // called for each refused request
@@ -49,8 +49,9 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// header.
 		w.Header()["Strict-Transport-Security"] = nil
 	}
-	// A proxy of the developer that rewrites Host tells the name under which the browser knows the
-	// page: after a rebinding, that is the name of the page's owner.
+	// Also check the host that the headers of a proxy tell, because a proxy of the developer may
+	// rewrite Host. In an attack by DNS rebinding, the headers of the proxy have the attacker's
+	// name.
 	for _, host := range []string{r.Host, hosts.Of(r)} {
 		if g.dev && !hosts.Known(host, g.names) {
 			g.refuse(w, r, why.Because(why.UnknownHost, "host", quoted(host)), fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
@@ -91,9 +92,9 @@ func (g *pageGuard) allows(origin string, r *http.Request) bool {
 	return slices.Contains(g.allowed, normal) || own(normal, r)
 }
 
-// own reports whether an origin, in the form of hosts.Origin, is the server's: whether it has
-// the host that the browser asked for, or the one that a proxy passes on. The scheme may differ,
-// because a proxy that ends TLS may not tell it.
+// own reports whether an origin, in the form of hosts.Origin, is the server's own. It is if its
+// host is that of the header Host, or the one that the headers of a proxy tell. The scheme may
+// differ, because a proxy that ends TLS may not tell it.
 func own(origin string, r *http.Request) bool {
 	scheme, _, _ := strings.Cut(origin, "://")
 	for _, host := range []string{r.Host, hosts.Of(r)} {
@@ -108,7 +109,8 @@ func own(origin string, r *http.Request) bool {
 // gives no header of a client this name, because it is not in the canonical form.
 const leftOutOrigin = "left out origin"
 
-// quoted returns a host or an origin of a client as sentences show it.
+// quoted returns a host or an origin of a client in quotation marks, cut to
+// maxEcho bytes.
 func quoted(text string) string { return fmt.Sprintf("%q", clip.Text(text, maxEcho)) }
 
 // refuse answers 403 with a message for the developer. The message also appears in the log and

@@ -143,8 +143,9 @@ func TestPagesOfThisMachine(t *testing.T) {
 }
 
 // TestRebinding sends requests with Host headers of names that the owner of a web page can
-// make resolve to this machine. A development server must refuse them on all listeners, also if
-// a proxy on this machine has put a Host of its own in their place, and answer to its own names.
+// make resolve to this machine. A development server must refuse them on all listeners, even if
+// a proxy on this machine has replaced the Host by a name of the server. It must answer requests
+// with its own names.
 func TestRebinding(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "tls-names", "chat.lan", "public-endpoint", "https://chat.example.com")})
 	s.Endpoint = s.LocalEndpoint
@@ -165,7 +166,7 @@ func TestRebinding(t *testing.T) {
 			}
 		}
 		if strings.HasPrefix(address, s.Ops) {
-			continue // it reads no headers of proxies
+			continue // the ops port ignores the headers of proxies
 		}
 		for _, headers := range []string{
 			"X-Forwarded-Host: evil.example:5173\nX-Forwarded-Proto: http", "X-Forwarded-Host: localhost, evil.example:5173",
@@ -211,7 +212,7 @@ func TestAllowedOrigins(t *testing.T) {
 		got := s.page(t, pageRequest{method: http.MethodPost, address: s.Endpoint + "/identities?api-version=2023-10-01", host: "chat.example", origin: tc.origin, key: "", body: createUser})
 		vary := ""
 		if tc.want != "*" {
-			vary = "Origin" // also if it is not allowed, since a cache may keep the answer
+			vary = "Origin" // needed even if the origin is not allowed, because a cache may keep the answer for another origin
 		}
 		if got.status != 401 || got.header.Get("Access-Control-Allow-Origin") != tc.want || got.header.Get("Vary") != vary {
 			t.Errorf("%+v: %d %v, want 401", tc, got.status, got.header)
@@ -236,7 +237,7 @@ func TestTransportSecurity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // the answers of REST and of the event stream
+			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // only responses of REST and of the event stream have the header
 			if has := got.header.Get("Strict-Transport-Security") != ""; has != (want && api) {
 				t.Errorf("%s with the host %s: Strict-Transport-Security %q", address, host, got.header.Get("Strict-Transport-Security"))
 			}

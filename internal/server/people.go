@@ -20,14 +20,14 @@ import (
 // personToken is the lifetime of the tokens of the chat page.
 const personToken = 24 * time.Hour
 
-// Custom ids of the users that the chat page needs. They are how servers that share a database,
-// and a server after a restart, know these users again.
+// Names of the users and threads that the chat page needs. By the custom ids and the token,
+// servers that share a database, and a server after a restart, find the same users and Lobby.
 const (
-	lobbyHost   = "confab-lobby"         // creates the Lobby and adds people to it
-	joinedUsers = "confab-joined:"       // the prefix for users of /dev/join, before a random text
+	lobbyHost   = "confab-lobby"         // custom id of the host, which creates the Lobby and adds people to it
+	joinedUsers = "confab-joined:"       // prefix of the custom ids of users of /dev/join; a random text follows
 	lobbyTopic  = "Lobby"                // of the thread that everybody joins
 	hostName    = "Confab"               // display name of the host
-	mostLobbies = 1000                   // that a server opens one after another
+	mostLobbies = 1000                   // greatest number of Lobbies that a server creates
 	lobbyToken  = "confab-lobby-created" // the idempotency token of the first Lobby
 )
 
@@ -40,7 +40,7 @@ type people struct {
 // Join implements dev.People.
 func (p *people) Join(ctx context.Context, name, thread, user string) (dev.Person, error) {
 	if thread != "" {
-		if _, err := p.adder(ctx, thread); err != nil { // before anything is made
+		if _, err := p.adder(ctx, thread); err != nil { // check the thread before a user is created
 			return dev.Person{}, personError(err)
 		}
 	}
@@ -85,9 +85,9 @@ func (p *people) Token(ctx context.Context, user string) (dev.Person, error) {
 	return out, personError(err)
 }
 
-// joined returns a live user that Join has made. It refuses all others: whoever can reach a
-// development server may be any of its visitors, but not the users of the programs under test,
-// whose tokens need an access key.
+// joined returns the live user with an id if Join has made it, and otherwise an error with
+// status 404. Everybody who can reach a development server can get a token of a user of the
+// chat page. The tokens of other users, those of programs under test, need an access key.
 func (p *people) joined(ctx context.Context, id string) (core.User, error) {
 	u, err := p.s.core.LiveUser(ctx, id)
 	var refused *core.Error
@@ -97,8 +97,9 @@ func (p *people) joined(ctx context.Context, id string) (core.User, error) {
 	return u, err
 }
 
-// adder returns a participant of a thread, in whose name Join adds people: the thread's creator
-// if it is still there. It fails with 404 if the thread has no participants or does not exist.
+// adder returns the participant in whose name Join adds people to a thread: its creator or, if
+// the creator has left, another participant. It fails with 404 if the thread has no
+// participants or does not exist.
 func (p *people) adder(ctx context.Context, thread string) (user string, err error) {
 	t, err := p.s.core.Inspect(ctx, thread)
 	if err != nil {
@@ -158,7 +159,8 @@ func (p *people) joinLobby(ctx context.Context, as core.NewParticipant) (thread 
 	return "", err
 }
 
-// createLobby creates a Lobby, if that has not happened before.
+// createLobby creates the Lobby with the number n. It does nothing if that
+// Lobby was created before.
 func (p *people) createLobby(ctx context.Context, host string, n int64) error {
 	_, _, err := p.s.core.CreateThread(ctx, host, core.CreateThread{
 		Topic: lobbyTopic, Token: lobbyTokenOf(n),
@@ -190,8 +192,8 @@ func (p *people) lobbyNow(ctx context.Context) (thread string, err error) {
 	return thread, nil
 }
 
-// lobbyTokenOf returns the idempotency token with which the host creates the Lobby of a number.
-// The thread's id follows from it.
+// lobbyTokenOf returns the idempotency token with which the host creates the Lobby with the
+// number n. The id of a thread is derived from its token.
 func lobbyTokenOf(n int64) string { return lobbyToken + "-" + strconv.FormatInt(n, 10) }
 
 func isCode(err error, code core.Code) bool {
@@ -205,7 +207,8 @@ func full(err error) bool {
 	return errors.As(err, &e) && e.Code == core.BadRequest && e.Target == "participants"
 }
 
-// personStatuses are the statuses of the refusals of core that Join and Token can meet.
+// personStatuses maps the codes of errors of core, in Join and Token, to the statuses
+// of the response.
 var personStatuses = map[core.Code]int{
 	core.BadRequest: http.StatusBadRequest, core.Validation: http.StatusBadRequest, core.NotFound: http.StatusNotFound,
 	core.Forbidden: http.StatusConflict, core.Unavailable: http.StatusServiceUnavailable,
@@ -213,7 +216,8 @@ var personStatuses = map[core.Code]int{
 	core.Unauthorized: http.StatusConflict, core.IdentityNotOwned: http.StatusConflict,
 }
 
-// personError returns the error for dev.People for an error of core. It returns nil for nil.
+// personError converts an error of core whose code is in personStatuses to an error of
+// dev.Refuse. It returns other errors, and nil, unchanged.
 func personError(err error) error {
 	var e *core.Error
 	if errors.As(err, &e) && personStatuses[e.Code] != 0 {

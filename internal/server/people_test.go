@@ -53,8 +53,8 @@ func devSettings(t *testing.T, pairs ...string) server.Options {
 	return server.Options{Config: settings(t, append([]string{"dev", "true", "listen-http", "localhost:0"}, pairs...)...)}
 }
 
-// TestTwoTabs joins as two people, as two tabs of a browser do: they are different users in one
-// Lobby, where each reads what the other wrote.
+// TestTwoTabs joins as two people, as two tabs of a browser do: they must be different users in
+// one Lobby, and each must read the messages of the other.
 func TestTwoTabs(t *testing.T) {
 	s := start(t, devSettings(t))
 	before := time.Now()
@@ -71,7 +71,7 @@ func TestTwoTabs(t *testing.T) {
 	if status, answer := s.chats(t, bob, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
-	late := s.join(t, `{"name":"Cleo"}`) // sees what was before
+	late := s.join(t, `{"name":"Cleo"}`) // must see the messages from before joining
 	if status, answer := s.chats(t, late, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
@@ -86,8 +86,8 @@ func TestTwoTabs(t *testing.T) {
 	}
 }
 
-// TestManyTabsAtOnce joins at the same moment as many people as a class has. There must be one
-// Lobby.
+// TestManyTabsAtOnce lets as many people as in a class join at the same moment. All must be in
+// one Lobby.
 func TestManyTabsAtOnce(t *testing.T) {
 	s := start(t, devSettings(t))
 	var all sync.WaitGroup
@@ -134,7 +134,8 @@ func TestJoinAThread(t *testing.T) {
 		t.Errorf("send: %d %s", status, answer)
 	}
 
-	// A person who is there already joins another thread, and stays the same user.
+	// A person who has joined before joins another thread, and must stay the same
+	// user.
 	cleo := s.join(t, `{"name":"Cleo"}`)
 	if status, _ := s.chats(t, cleo, "GET", messages, ""); status != 403 && status != 404 {
 		t.Errorf("a stranger reads: %d", status)
@@ -164,8 +165,8 @@ func TestJoinAThread(t *testing.T) {
 	}
 }
 
-// TestLobbyStays restarts a server: whoever joins then is in the same Lobby. The page learns the
-// Lobby even before.
+// TestLobbyStays restarts a server. The page must learn the same Lobby as before, even before
+// anybody joins, and a person who then joins must be in that Lobby.
 func TestLobbyStays(t *testing.T) {
 	o := devSettings(t, "data", t.TempDir())
 	s := start(t, o)
@@ -202,8 +203,8 @@ func TestTwoServersShareTheLobby(t *testing.T) {
 	}
 }
 
-// TestAnotherLobby checks what happens to the next person when the Lobby cannot be joined any
-// more: there is another one.
+// TestAnotherLobby makes the Lobby impossible to join, in several ways. The next person must
+// join a new Lobby.
 func TestAnotherLobby(t *testing.T) {
 	for name, spoil := range map[string]func(*testing.T, *running, person){
 		"deleted": func(t *testing.T, s *running, p person) {
@@ -220,7 +221,7 @@ func TestAnotherLobby(t *testing.T) {
 			}
 		},
 		"full": func(t *testing.T, s *running, p person) {
-			s.join(t, `{"name":"Bob"}`) // the third member, with the host
+			s.join(t, `{"name":"Bob"}`) // with Bob the Lobby has its host and two people, and is full
 		},
 		"its host deleted": func(t *testing.T, s *running, p person) {
 			if status := s.signed(t, "DELETE", "/identities/"+s.host(t, p).User+"?api-version=2023-10-01"); status != 204 {
@@ -246,7 +247,7 @@ func TestAnotherLobby(t *testing.T) {
 	}
 }
 
-// host returns the participant who has made the Lobby, without a token.
+// host returns the user who created the Lobby, as a person without a token.
 func (r *running) host(t *testing.T, p person) person {
 	t.Helper()
 	status, answer := r.chats(t, p, "GET", "/chat/threads/"+p.Lobby+version, "")
@@ -291,8 +292,8 @@ func TestRenewedToken(t *testing.T) {
 	}
 }
 
-// TestBadJoins sends bodies that are refused, with a message that names what is wrong, and checks
-// that no user is made.
+// TestBadJoins sends invalid bodies to /dev/join. Each must be refused with a message that names
+// the mistake, and no user may be created.
 func TestBadJoins(t *testing.T) {
 	s := start(t, devSettings(t))
 	long := strings.Repeat("가", 256)

@@ -6,8 +6,9 @@ import (
 	"github.com/confab-chat/confab/internal/record"
 )
 
-// recordTo returns a handler that records what passes through next in the folder of the setting
-// record. It returns next without that setting.
+// recordTo returns a handler that passes requests to next and writes them, with their
+// responses, to files in the folder of the setting record. It returns next if the setting is
+// empty.
 func (s *Server) recordTo(o Options, next http.Handler) (http.Handler, error) {
 	if o.Config.Record == "" {
 		return next, nil

@@ -12,8 +12,8 @@ import (
 )
 
 // TestRecord records a user who signs in, sends a message, and opens live connections over both
-// versions of HTTP. The files must hold the contents, and neither a token nor the access key nor
-// what a live connection is opened with.
+// versions of HTTP. The files must contain the messages, but no token, no access key, and no
+// parameter that opens a live connection.
 func TestRecord(t *testing.T) {
 	folder := t.TempDir()
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "record", folder)})
@@ -47,7 +47,7 @@ func TestRecord(t *testing.T) {
 		t.Fatal(status, body, err)
 	}
 	for _, value := range opened.ConnectParams {
-		if len(value) > 15 { // the others are words
+		if len(value) > 15 { // shorter values are words, not secrets
 			secrets = append(secrets, value)
 		}
 	}

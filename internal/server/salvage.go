@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// Checked is what Check reports, Salvaged what Salvage reports.
+// Checked is the result of Check, and Salvaged that of Salvage.
 type (
 	Checked  = pebble.Checked
 	Salvaged = pebble.Salvaged

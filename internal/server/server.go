@@ -99,7 +99,7 @@ type Info struct {
 
 	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
 	Admin       string // URL of the operator's API, or empty if off
-	AdminSecret string // the bearer for Admin, or empty; nothing else knows it
+	AdminSecret string // bearer token for the URL Admin, or empty; it is stored nowhere else
 
 	Data      string // the data folder, or config.Memory
 	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
@@ -109,7 +109,7 @@ type Info struct {
 	Fresh     bool   // the data folder is new
 	NewCA     bool   // the certificate authority is new: no client trusts it yet
 
-	Connections int // of clients at a time, as the limit of open files allows
+	Connections int // number of connections of clients that the limit of open files allows at a time
 
 	Record string // the folder of the files with requests and responses, or empty
 
@@ -148,10 +148,10 @@ type Server struct {
 	ops       *http.Server   // or nil
 	clients   *gate          // of the ports for clients
 	bodies    *bodies
-	broken    *failures         // connections of all ports that had no request
+	broken    *failures         // counts the connections of all ports that ended before a request
 	running   handlers          // of all ports
-	access    func(rest.Record) // counts and logs a request that no live protocol has answered
-	refused   refusals          // by the listeners for clients
+	access    func(rest.Record) // counts and logs a request, except one that a live protocol has answered
+	refused   refusals          // limits the log lines about requests that the listeners for clients refuse
 	// strangers counts the requests that the operator's API has refused. They have a limit of
 	// log lines of their own, so that a flood of refused clients on the other ports does not
 	// hide them.
@@ -163,7 +163,7 @@ type Server struct {
 	temp         string // temporary folder that release removes, or empty
 	certificates func() []certificate
 	reloadFiles  func()       // reads tls-cert and tls-key again; nil with a local certificate
-	logged       atomic.Value // of config.AccessLog: the requests that are logged
+	logged       atomic.Value // a config.AccessLog, which selects the requests to log
 	socketFolder string       // temporary folder of the operator's socket, which release removes, or empty
 
 	stopSweep context.CancelFunc
@@ -174,7 +174,7 @@ type Server struct {
 	recorder  *record.Recorder   // with --record, or nil
 	lookups   lookups
 
-	failed chan error    // of capacity 1: the error for which the server cannot continue
+	failed chan error    // capacity 1; gets the error after which the server cannot continue
 	closed chan struct{} // closed by Close
 	once   sync.Once
 	err    error // result of Close
@@ -202,7 +202,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	broken := false // the store failed, so that it cannot be closed
+	broken := false // the store has failed and must not be closed
 	defer func() {
 		if err != nil {
 			ports.close()
@@ -215,7 +215,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	go func() { opened <- s.open(ctx, o) }()
 	select {
 	case err = <-opened:
-	case err = <-s.failed: // open waits for a write that never ends
+	case err = <-s.failed: // the store has failed: s.open waits for ever
 		broken = true
 	}
 	if err != nil {
@@ -418,7 +418,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 			return nil, err
 		}
 		s.info.NewCA, s.info.CA = true, ca
-		s.certificates = func() []certificate { return nil } // they end with the process
+		s.certificates = func() []certificate { return nil } // these temporary certificates need no watching: they are not used after the process ends
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 	}
 	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))
@@ -551,7 +551,7 @@ func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config)
 
 // serveOn serves requests on the listeners. gate counts the connections.
 func (s *Server) serveOn(srv *http.Server, gate *gate, listeners []net.Listener) {
-	secure := srv.TLSConfig != nil // Serve sets it for a server without TLS too
+	secure := srv.TLSConfig != nil // read it here, because Serve sets TLSConfig even for a server without TLS
 	for _, l := range listeners {
 		l = gate.listener(l)
 		s.serving.Go(func() {
@@ -637,7 +637,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.drainLive(ctx)
 		errs := s.shutDown(ctx)
 		goodbye := make(chan error, 1)
-		go func() { goodbye <- s.shutDownOps() }() // beside what follows, which takes up to cutTimeout
+		go func() { goodbye <- s.shutDownOps() }() // at the same time as the following steps, which take up to cutTimeout
 		if err := s.closeLive(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("store the endpoints of live clients: %w", err))
 		}

@@ -447,7 +447,7 @@ func TestCloseCutsOffAtTheEndOfItsTime(t *testing.T) {
 func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 	began, leave := make(chan bool, 1), make(chan bool)
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0"), Access: func(r rest.Record) {
-		if r.Operation == "create thread" { // called by the handler
+		if r.Operation == "create thread" { // the handler calls Access, so this blocks the handler
 			began <- true
 			<-leave
 		}
@@ -479,7 +479,7 @@ func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 	}
 	<-answered
 	s.client.CloseIdleConnections()
-	close(leave) // the store closes now: TestMain finds no goroutine of it
+	close(leave) // the store closes now; TestMain fails if a goroutine of the store is left
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
@@ -516,7 +516,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "tls", "ca.key"): 0o600} {
 		if i, err := os.Stat(name); err != nil || i.Mode().Perm() != mode {
 			if errors.Is(err, os.ErrNotExist) && name != dir {
-				continue // these names vary; package localca tests them
+				continue // the names of these files vary; package localca tests them
 			}
 			t.Errorf("%s: %v, %v; want mode %v", name, i, err, mode)
 		}

@@ -54,7 +54,7 @@ func TestSweepDueEndsWithAFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := ""    // in the order in which a user's threads are erased
+	first := ""    // the thread that is erased first: the one with the least id
 	for range 50 { // more than a sweep handles of one user
 		made, _, err := s.core.CreateThread(t.Context(), ann.ID, core.CreateThread{
 			Topic: "topic", Participants: []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}},

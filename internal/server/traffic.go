@@ -37,9 +37,9 @@ func (s *Server) keep(r rest.Record) {
 	s.traffic.Add(x)
 }
 
-// bare reports whether the requests of a path are kept and recorded without bodies and queries: the
-// paths and bodies of the live protocols hold secrets, and their connections last for hours. The page
-// of welcome and the chat page are the same for everybody.
+// bare reports whether the requests of a path are kept and recorded without bodies and queries. It is
+// true for the live protocols, whose paths and bodies contain secrets and whose connections last for
+// hours, and for the welcome page and the chat page, which are the same for everybody.
 func (s *Server) bare(path string) bool {
 	if strings.HasPrefix(path, chatThreads) {
 		return false
@@ -69,7 +69,7 @@ func (s *Server) copyBodies(next http.Handler) http.Handler {
 // Bounds of explain.
 const (
 	maxLookups = 50              // refusals in a second for which the store is read
-	lookupTime = 2 * time.Second // for one of them
+	lookupTime = 2 * time.Second // longest time for one read of the store
 )
 
 // lookups counts the refusals for which the store is read. There is a limit because clients can cause
@@ -115,7 +115,8 @@ func (s *Server) explain(r *rest.Record) {
 	case d.By == r.User:
 		r.Why = r.Why.As(why.Left).With("at", why.Time(d.At))
 	default:
-		// The log of a production server has no names of people.
+		// The log of a production server must not contain names of people, so
+		// use the id.
 		by := why.User(d.By)
 		if s.info.Dev && d.Name != "" {
 			by = d.Name

@@ -66,19 +66,19 @@ func welcomePolicy() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// welcomeData is what welcomePage may show. It has no key and no secret, and it is a copy, because
-// Info changes while the listeners are already served.
+// welcomeData has the data that the template welcomePage may show. It has no key and no secret,
+// and it is a copy, because Info changes while the listeners are already served.
 type welcomeData struct {
 	Dev, Memory bool
-	Endpoint    string // as Info.Endpoint, for a development server
-	Public      string // the public endpoint, or empty: the server's own address may be an internal one
+	Endpoint    string // Info.Endpoint; only a development server shows it
+	Public      string // the public endpoint, or empty if none is set: the own address of a server may be internal
 	Chat        string // as Info.Chat
 	CAFile      string
 	Style       template.CSS
 	Command     func(name string) string
 }
 
-// welcome returns a handler that answers with the page of welcome.
+// welcome returns a handler that answers with the welcome page.
 func (s *Server) welcome(o Options) http.Handler {
 	policy := welcomePolicy()
 	data := welcomeData{
@@ -88,7 +88,7 @@ func (s *Server) welcome(o Options) http.Handler {
 	page := sync.OnceValue(func() []byte {
 		var b bytes.Buffer
 		if err := welcomePage.Execute(&b, data); err != nil {
-			panic(err) // a mistake in the template, which the tests would find
+			panic(err) // only a mistake in the template causes an error, and the tests would find it
 		}
 		return b.Bytes()
 	})

@@ -24,7 +24,7 @@ type refusals struct {
 	*running
 	t       *testing.T
 	key     communication.AccessKey
-	names   map[string]string // short ids of users and threads, and what the test calls them
+	names   map[string]string // by the short id of a user or thread: the name that the test gives it
 	secrets []string
 	answers bytes.Buffer // the headers and bodies of the refused requests
 }
@@ -99,7 +99,8 @@ func (r *refusals) send(q *http.Request) (status int, id, body string) {
 	return resp.StatusCode, resp.Header.Get("X-Ms-Request-Id"), fmt.Sprint(resp.Header) + string(b)
 }
 
-// must sends a request that must succeed, and returns the text of a member of its answer.
+// must sends a request, which must succeed, and returns a text from the JSON of the
+// answer: the value that members leads to.
 func (r *refusals) must(q *http.Request, members ...string) string {
 	r.t.Helper()
 	resp, err := r.client.Do(q)
@@ -127,7 +128,8 @@ var (
 	spans = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+s\b`)
 )
 
-// plain returns a sentence with names in place of ids and times.
+// plain returns a sentence in which names replace ids, TIME replaces times,
+// and SPAN replaces durations.
 func (r *refusals) plain(sentence string) string {
 	sentence = spans.ReplaceAllString(times.ReplaceAllString(sentence, "TIME"), "SPAN")
 	for id, name := range r.names {
@@ -282,7 +284,7 @@ func TestWhy(t *testing.T) {
 			t.Errorf("%s: the client is told: %s", c.what, answer)
 		}
 	}
-	s.stop(t) // when all handlers have returned, all lines are written
+	s.stop(t) // stopping the server waits for all handlers, so all lines are written
 	lines := map[string]struct{ Code, Why, Request string }{}
 	for text := range strings.Lines(out.String()) {
 		var line struct{ Msg, Code, Why, Request string }

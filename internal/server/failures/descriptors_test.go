@@ -110,8 +110,8 @@ func dialerFrom(address string) *tls.Dialer {
 }
 
 // holdOpen keeps a connection open without sending a request. When the server closes it,
-// holdOpen opens another one after a pause. It continues until ctx is done. It calls once when
-// the first connection was opened or refused.
+// holdOpen opens another one after a pause. It continues until ctx is done. It calls the
+// function once when its first connection was opened or refused.
 func holdOpen(ctx context.Context, n *node, address string, pause time.Duration, once func()) {
 	d := dialerFrom(address)
 	first := sync.OnceFunc(once)

@@ -400,7 +400,7 @@ type lines struct {
 	open    map[*line]struct{}
 	opened  time.Time
 	dials   int
-	stalled chan struct{} // closed when reads may go on; nil if they may
+	stalled chan struct{} // closed when the stall ends; nil while reads are not stalled
 	cuts    []time.Time
 }
 

@@ -62,7 +62,7 @@ type storedEvent struct {
 func (l *loss) export(t *testing.T) *truth {
 	t.Helper()
 	cmd := exec.Command(l.binary, "export", "-", "--data", l.nodes[0].dir)
-	cmd.Env = l.nodes[0].env // names the database, if there is one
+	cmd.Env = l.nodes[0].env // the environment names the database, if there is one
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -222,7 +222,7 @@ func (w *writer) changeRoster(r *room, thread string) {
 	if w.do("GET", thread, "/participants", nil, &page) != 200 {
 		return
 	}
-	who := r.users[rand.IntN(3)] // one of three, so that removed users are soon added again
+	who := r.users[rand.IntN(3)] // choose among three users only, so that removed users are soon added again
 	present := false
 	for _, p := range page.Value {
 		present = present || p.CommunicationIdentifier.RawID == who
