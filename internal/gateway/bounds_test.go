@@ -81,7 +81,7 @@ func TestQueueOfASession(t *testing.T) {
 		thread := h.thread("plans", ann)
 		_, a := h.open(ann, nil, gateway.SessionOptions{})
 		a.block()
-		h.send(ann, thread, "first") // the blocked Write has it
+		h.send(ann, thread, "first") // the blocked Write has taken this message from the queue
 		synctest.Wait()
 		want := []string{"messageReceived:first"}
 		text := strings.Repeat("x", 20_000)
@@ -189,7 +189,7 @@ func TestCatchUpsAtOnce(t *testing.T) {
 			users[i] = h.user()
 			h.send(users[i], h.thread("plans", users[i]), "one")
 		}
-		time.Sleep(time.Second) // until the hub was told of the messages
+		time.Sleep(time.Second) // wait until the hub was told of the messages
 		var reading, most atomic.Int64
 		answer := make(chan struct{})
 		read := func() {

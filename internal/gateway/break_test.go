@@ -16,7 +16,7 @@ import (
 // a gap or find nothing.
 type hookedStore struct {
 	core.Store
-	lost   atomic.Bool            // the next page of the feed is a gap
+	lost   atomic.Bool            // if true, the next page of the log that the feed reads is a gap
 	events atomic.Pointer[func()] // called before ThreadEvents
 	users  atomic.Pointer[func()] // called before Users
 	empty  atomic.Bool            // View finds nothing
@@ -64,7 +64,7 @@ func TestLogBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond) // the feed looks at the log before catching gives up its slot
+		time.Sleep(100 * time.Millisecond) // so that the feed looks at the log before the session catching gives up its slot
 		h.send(ann, thread, "lost")
 		synctest.Wait()
 		_, quiet := h.open(ann, nil, gateway.SessionOptions{})
@@ -134,7 +134,7 @@ func TestMemberIsGone(t *testing.T) {
 		var once atomic.Bool
 		change := func() {
 			if once.CompareAndSwap(false, true) {
-				topic := "other plans" // a newer revision makes the session look at its member
+				topic := "other plans" // the new topic gives the thread a newer revision, so the session reads the membership again
 				if err := h.core.UpdateThread(t.Context(), ann.ID, thread, core.UpdateThread{Topic: &topic}); err != nil {
 					t.Error(err)
 				}

@@ -140,11 +140,11 @@ type replay struct {
 	s        *Session
 	from, to core.Cursor
 
-	mu      sync.Mutex // guards the fields below while the client is written to
+	mu      sync.Mutex // guards the fields below: while deliver writes to the client, a timer may call release
 	slots   []chan struct{}
-	threads byPosition            // those with events that were not delivered yet
-	views   map[string]*core.View // of all threads with news, by id
-	slow    bool                  // slots, threads and views were given up
+	threads byPosition            // threads with events that were not written yet
+	views   map[string]*core.View // by thread id: the views of all threads with events after from
+	slow    bool                  // the session took too long, and release has given up slots, threads and views
 }
 
 // slotTime is the time that a session may take to write one page of missed events. A session
@@ -186,7 +186,7 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 // unread is a thread with missed events that the session has not written yet.
 type unread struct {
 	*core.View
-	events []core.Event // the next ones, with positions
+	events []core.Event // the next events of the thread; all have positions
 	next   uint64       // number of the event after them; 0: there is none
 }
 
@@ -276,7 +276,7 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 			return b, nil
 		}
 	}
-	if r.s.At() == r.from { // nothing was told, perhaps because a trim has deleted it
+	if r.s.At() == r.from { // no event was written, perhaps because a trim has deleted the missed ones
 		if why, err := r.gap(ctx, r.from); err != nil {
 			return b, err
 		} else if why != 0 {
@@ -389,7 +389,7 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 			continue
 		}
 		var roster *core.Thread
-		if hp.Message == nil || hp.Message.Sender == "" { // the event names its actor
+		if hp.Message == nil || hp.Message.Sender == "" { // the event names its actor, whose display name is in the thread
 			if roster, err = r.s.hub.o.Core.ThreadSince(ctx, hp.Thread, hp.Revision); err != nil {
 				return nil, fmt.Errorf("read who is in thread %s: %w", hp.Thread, err)
 			}
@@ -428,7 +428,7 @@ func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, erro
 	if err != nil {
 		return nil, fmt.Errorf("read the user's place in thread %s: %w", hp.Thread, err)
 	}
-	*v = now // the replay reads further events of the thread by it
+	*v = now // the replay uses the new view for further events of the thread, too
 	return v, nil
 }
 

@@ -49,7 +49,7 @@ func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error
 	c := core.Cursor{Epoch: epoch, Check: binary.BigEndian.Uint32(b[5:]), Position: binary.BigEndian.Uint64(b[9:])}
 	k := NewBinding(epoch, user, threads)
 	if [4]byte(b[1:5]) != k.sum {
-		c.Epoch = "" // no store has it
+		c.Epoch = "" // no store has the empty epoch, so the session begins with a gap
 		return c, nil
 	}
 	if [4]byte(b[17:21]) != k.owner {

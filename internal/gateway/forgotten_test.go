@@ -134,11 +134,11 @@ func TestTimesForgottenOnAServerBehind(t *testing.T) {
 		ann, bob := h.user(), h.user()
 		thread := h.thread("plans", ann, bob)
 		_, k := behind.open(bob, nil, gateway.SessionOptions{})
-		time.Sleep(2 * time.Second) // the server behind has told all that was before
+		time.Sleep(2 * time.Second) // by then the server behind has told all earlier events
 		k.want(t)
 		h.send(ann, thread, "missed")
 		h.comeAndGo(ann, thread, bob)
-		time.Sleep(2 * time.Second) // it looks at the log, a page at a time
+		time.Sleep(2 * time.Second) // by then the server behind has read the log
 		if got := k.first(); got != "gap:tooMuch" {
 			t.Errorf("the session is told %q first, want a gap", got)
 		}

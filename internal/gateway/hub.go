@@ -25,12 +25,12 @@ import (
 // Bounds limit the memory and the reads that sessions cost a server. A zero field means its
 // default.
 type Bounds struct {
-	PerUser  int   // sessions of a user; DefaultPerUser
-	Sessions int   // sessions of all users; DefaultSessions
-	Queue    int   // bytes that wait in a session, or one event, whichever is more; DefaultQueue
-	Queues   int64 // bytes that wait in all sessions; DefaultQueues
-	CatchUps int   // sessions that read missed events at the same time; DefaultCatchUps per core
-	News     int   // threads with missed events of one session; more are a gap; DefaultNews
+	PerUser  int   // sessions of a user; 0: DefaultPerUser
+	Sessions int   // sessions of all users; 0: DefaultSessions
+	Queue    int   // bytes that may wait in a session, or one event if that is larger; 0: DefaultQueue
+	Queues   int64 // bytes that may wait in all sessions together; 0: DefaultQueues
+	CatchUps int   // sessions that read missed events at the same time; 0: DefaultCatchUps for each core
+	News     int   // threads with missed events of one session; more cause a gap; 0: DefaultNews
 }
 
 // Defaults of Bounds.
@@ -95,7 +95,7 @@ type Hub struct {
 	bounds Bounds
 	log    *slog.Logger
 	now    func() time.Time
-	wanted chan struct{} // capacity 1: somebody waits for the feed
+	wanted chan struct{} // capacity 1; an element means that a session waits for the feed
 	slots  chan struct{} // capacity Bounds.CatchUps: taken by sessions that catch up
 
 	writers *writers
@@ -107,12 +107,12 @@ type Hub struct {
 	// the events after h.at.
 	mu       sync.Mutex
 	feed     *core.Feed
-	at       core.Cursor   // all sessions were told up to here, while live is closed
+	at       core.Cursor   // all sessions have got the events up to here; valid while live is closed
 	live     chan struct{} // closed while the hub follows the log
 	users    map[string]*user
 	count    int
 	sinks    int         // sessions whose sink is not closed yet, ended ones included
-	idle     *time.Timer // ends the feed when nobody has listened for linger
+	idle     *time.Timer // ends the feed when there was no session for the time linger
 	draining bool
 	empty    chan struct{} // closed when the hub drains and all sinks are closed
 }
@@ -187,7 +187,7 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 	}
 	h.log.Error("the event log does not continue", "reason", gap.Reason.String())
 	h.o.Core.ForgetThreads()        // the store may have been put back to an older state
-	if gap.Reason == core.GapLost { // after GapEpoch another server has renewed it
+	if gap.Reason == core.GapLost { // after GapEpoch the epoch is new already: another server has renewed it
 		epoch := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 		if err := h.o.Store.RenewEpoch(ctx, tip.Epoch, epoch); err != nil {
 			h.log.Error("renew the epoch of the event log", "error", err)
@@ -220,7 +220,7 @@ func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.feed != feed || h.count > 0 {
-		return // the last one that leaves starts the timer again
+		return // when the last session leaves, it starts the timer again
 	}
 	h.feed = nil
 	h.live = make(chan struct{})

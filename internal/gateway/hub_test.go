@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type house struct {
 	t      *testing.T
 	store  core.Store
-	hooks  *hookedStore // around store; the core and the hub use it
+	hooks  *hookedStore // wraps store; the core and the hub use the wrapper
 	bus    core.Bus
 	core   *core.Service
 	tokens *token.Authority
@@ -425,7 +425,7 @@ func TestTyping(t *testing.T) {
 		}
 		_, b := h.open(bob, nil, gateway.SessionOptions{})
 		_, e := h.open(eve, nil, gateway.SessionOptions{})
-		synctest.Wait() // the feed listens to the bus, which alone has typing notifications
+		synctest.Wait() // wait until the feed listens to the bus: typing notifications are not in the log
 		if err := h.core.Typing(t.Context(), ann.ID, thread, "Ann"); err != nil {
 			t.Fatal(err)
 		}

@@ -19,10 +19,10 @@ type Record struct {
 	User      string
 	Note      string    // why the request was refused, or why the connection ended
 	Reason    string    // why the caller was refused, as in requests.Refusal; the client is not told
-	Why       why.Cause // the same as a row of the table of package why; zero if the request was not refused
-	Ended     bool      // a live connection has ended: the record is of no request
+	Why       why.Cause // Reason as a row of the table of package why; zero if the request was not refused
+	Ended     bool      // the record is about the end of a live connection, not about a request
 	UserAgent string
 	Client    string // address of the client, without a port
-	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id
+	RequestID string // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string // the client's x-ms-client-request-id, or empty
 }

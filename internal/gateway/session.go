@@ -64,10 +64,10 @@ type Session struct {
 	ending  chan struct{} // closed by End
 
 	mu      sync.Mutex  // guards the fields below
-	at      core.Cursor // what came before was written
+	at      core.Cursor // all events up to here were written to the client
 	told    core.Cursor // the hub's cursor when the session entered, or when it began to catch up
 	behind  bool        // events between at and told must be read from the store
-	dropped bool        // events after told were dropped: told must move
+	dropped bool        // events after told were dropped, so told must move to the cursor of the hub
 	queue   []queued
 	bytes   int    // of queue
 	control []byte // bytes to write before events
@@ -76,7 +76,7 @@ type Session struct {
 	running bool          // a goroutine writes, or will soon
 	woken   bool          // Wake was called: that goroutine must ask Sink.Full again
 	poke    chan struct{} // capacity 1; not nil while that goroutine reads from the store
-	why     Reason        // the end; 0 while the session is open
+	why     Reason        // reason for the end; 0 while the session is open
 }
 
 // queued is an event in a session's queue, with the cursor after it.
@@ -337,8 +337,8 @@ func (s *Session) breakOff(tip core.Cursor) {
 	s.run()
 }
 
-// run makes a goroutine call Session.write, unless one is about to or already does. The caller
-// holds s.mu.
+// run makes a goroutine call Session.write, unless a goroutine already does or will soon. The
+// caller holds s.mu.
 func (s *Session) run() {
 	switch {
 	case !s.started:

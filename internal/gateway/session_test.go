@@ -298,7 +298,7 @@ func TestTrimOnAServerBehind(t *testing.T) {
 		bus.Publish(<-heard.Happenings())
 		synctest.Wait()
 		k.want(t)
-		time.Sleep(2 * time.Second) // the server behind looks at the log
+		time.Sleep(2 * time.Second) // by then the server behind has looked at the log
 		k.want(t, "gap:trimmed")
 		h.send(ann, thread, "three")
 		time.Sleep(2 * time.Second)
@@ -429,7 +429,7 @@ func TestClientLeavesBeforeItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
 		defer h.stop()
-		idle := gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: h.bus, Keys: h.tokens}) // Run does not run
+		idle := gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: h.bus, Keys: h.tokens}) // nobody calls Run of this hub
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		_, err := idle.Open(ctx, h.claims(h.user()), nil, gateway.SessionOptions{}, &sink{})

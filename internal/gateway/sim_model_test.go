@@ -28,7 +28,7 @@ type modelThread struct {
 	members  map[string][]modelMember
 	messages map[int64][]modelMessage
 	topics   []modelTopic
-	gone     map[string]int // that of the model
+	gone     map[string]int // the map gone of the model
 	purged   int            // the step at which the thread was deleted; 0: it was not
 }
 
@@ -45,10 +45,10 @@ type modelEvent struct {
 type modelMember struct {
 	step      int
 	from      []uint64 // the events by which it joined
-	to        []uint64 // the events by which it left; one fewer while it is in the thread
+	to        []uint64 // the events by which it left; while it is in the thread, to has one element fewer than from
 	left      int      // the step at which it left; 0: it is in the thread
 	leftTopic string
-	sees      int64 // messages created at this time or later
+	sees      int64 // it may read messages created at this time or later
 }
 
 // modelMessage is the state of a message from one step on, until the message's next

@@ -22,7 +22,7 @@ type simStore struct {
 
 	mu     sync.Mutex // guards the fields below, and makes a commit and its record one step
 	model  *model
-	open   []*simBatch // committed or not, in the order of their numbers, without positions
+	open   []*simBatch // batches without positions, committed or not, in the order of their numbers
 	placed []core.Event
 	floor  core.Cursor
 	epoch  string
@@ -222,7 +222,7 @@ func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	if day <= core.DayOf(time.Now().UnixMilli()) {
 		return nil // a simulation lasts less than a day
 	}
-	s.mu.Lock() // pebble deletes all events before the day: a commit of today must not come meanwhile
+	s.mu.Lock() // pebble deletes all events before the day, so no commit of today may happen during the call
 	defer s.mu.Unlock()
 	if !s.sequenced {
 		err := s.Store.Trim(ctx, day)
@@ -260,7 +260,7 @@ func (s *simStore) steps() int {
 // loses, doubles and delays some publications, so that they arrive in another order.
 type simBus struct {
 	sim  *sim
-	loss int // percent of the calls that are dropped, doubled and delayed, each
+	loss int // this percentage of the calls is dropped, the same percentage is doubled, and the same is delayed
 
 	mu   sync.Mutex // guards subs
 	subs map[*simSubscription]struct{}

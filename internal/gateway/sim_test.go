@@ -52,7 +52,7 @@ type sim struct {
 	store  *simStore
 	bus    *simBus
 	bounds gateway.Bounds
-	finish chan struct{} // closed when the clients come for the last time
+	finish chan struct{} // closed when each client must open its last session
 	sweep  chan struct{} // capacity 1: taken while somebody sweeps
 
 	rand struct {
@@ -293,7 +293,7 @@ func (s *sim) act(seed uint64) {
 		stop := s.servers[index].stop
 		s.servers[index] = r
 		s.mu.Unlock()
-		stop() // if another writer has restarted it meanwhile
+		stop() // if another writer has restarted the server meanwhile, this stops the newer one
 	case n < 97 && seed%4 < 2 && len(s.gone) == 0:
 		what = "delete user"
 		if err = r.core.DeleteUser(ctx, user); err == nil {
@@ -325,12 +325,12 @@ type client struct {
 	s    *sim
 	user string
 	only string        // the thread that it asks for, or empty
-	last chan struct{} // closed when it has come for the last time, or is dead
-	came bool          // it had a session
+	last chan struct{} // closed when its last session has started, or its user was deleted
+	came bool          // it has had a session
 	dead bool          // its user was deleted
 
 	start core.Cursor // the cursor of its first session
-	at    core.Cursor // of the last thing that it has received
+	at    core.Cursor // cursor of the last event or gap that it has received
 	log   []received
 
 	faults []string
@@ -420,8 +420,9 @@ func (c *client) visit(last bool) bool {
 	return true
 }
 
-// again is called after a session was refused. It returns true, but if last is true it calls
-// visit again first, because the last session must be opened.
+// again is called when a session was refused, and returns the result for visit. If last is
+// true, it calls visit again, because the last session must open. Otherwise it returns true:
+// the client tries again later.
 func (c *client) again(last bool) bool { return !last || c.visit(last) }
 
 // simSink is the sink of a client's session in a simulation. It records what the session

@@ -24,7 +24,7 @@ type work struct {
 	control []byte
 	beat    bool
 	events  []queued
-	at      core.Cursor // of the session before the events
+	at      core.Cursor // the cursor of the session before the events
 }
 
 // next returns what the goroutine that writes the session must do next, and takes the data

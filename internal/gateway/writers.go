@@ -11,24 +11,24 @@ import (
 // stuck, probably because the client is slow. Another goroutine then takes its place.
 const stuckTime = time.Millisecond
 
-// writers is a pool of goroutines that write sessions. It has few goroutines, because one for
-// each session that gets an event would make the delivery cost an eighth more, mostly for
-// their stacks. Each goroutine takes one ready session after another and ends when no session
+// writers is a pool of goroutines that write sessions. It has few goroutines: with a goroutine
+// for each session that gets an event, the delivery of events would cost an eighth more, mostly
+// for stacks. Each goroutine takes one ready session after another and ends when no session
 // is ready. If a goroutine is stuck, the pool starts another one.
 type writers struct {
-	limit int // goroutines that add starts and that are not stuck
+	limit int // add starts a goroutine only if fewer than this run and are not stuck
 
 	mu       sync.Mutex // guards the fields below; locked after a session's mu
 	ready    []*Session // in the order of add
 	all      []*writer
-	free     int         // of all, those that are not stuck
+	free     int         // number of goroutines in all that are not stuck
 	watch    *time.Timer // calls look while sessions wait
 	watching bool
 }
 
 // writer is one goroutine of the pool. The mu of writers guards its fields.
 type writer struct {
-	turns, seen int // sessions that it has taken: now, and when look last looked
+	turns, seen int // number of sessions that it has taken: so far, and at the last call of look
 	stuck       bool
 }
 

@@ -28,9 +28,9 @@ type Conn interface {
 	// Taken reports whether the connection was taken over from net/http, as with HTTP/1.
 	Taken() bool
 	// Wait waits until the client has closed the connection or Close was called. It discards
-	// what the client sends, and returns ErrNoisy if that is too much. If the client takes no
-	// byte for too long, it returns an error whose Timeout method returns true. ctx is the
-	// context of the request; it is used only if Taken returns false.
+	// the bytes that the client sends, and returns ErrNoisy if there are too many. If the
+	// client takes no byte for too long, it returns an error whose Timeout method returns true.
+	// ctx is the context of the request; it is used only if Taken returns false.
 	Wait(ctx context.Context) error
 }
 

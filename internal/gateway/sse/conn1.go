@@ -21,8 +21,8 @@ const maxInput = 16 << 10
 type connection struct {
 	*hijack.Conn
 	chunked bool
-	head    []byte // of the response; sent with the first message
-	early   int    // bytes after the request that net/http had read
+	head    []byte // status line and headers of the response; sent with the first message
+	early   int    // number of bytes after the request that net/http had already read
 }
 
 // takeConnection takes over the connection of an HTTP/1 request and begins the response. See

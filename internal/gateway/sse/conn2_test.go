@@ -32,9 +32,9 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestLateWriteIsSlow checks why a response over HTTP/2 has ended, if net/http resets the stream
-// at the deadline of a write that succeeds at the same moment: its client was slow. After a
-// write in time the client has hung up.
+// TestLateWriteIsSlow lets a write over HTTP/2 succeed at the moment of its deadline, at which
+// net/http resets the stream. The response must then count as ended by a slow client. If the
+// write succeeds earlier, it must count as ended by a client that hung up.
 func TestLateWriteIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{takes: time.Second}
@@ -85,7 +85,7 @@ func TestInterruptedIdleStream(t *testing.T) {
 		writing.Go(func() { c.Write([]byte("slow")) })
 		synctest.Wait()
 		c.Interrupt()
-		c.mu.Lock() // Write sets the deadline with it, too
+		c.mu.Lock() // Write holds this lock when it sets the deadline
 		got := busy.deadline
 		c.mu.Unlock()
 		if want := time.Now().Add(hijack.Goodbye); !got.Equal(want) {

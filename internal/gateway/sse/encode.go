@@ -95,7 +95,7 @@ var threadEvents = map[core.EventKind]struct{ on, by, members string }{
 func appendThreadEvent(b []byte, e *gateway.Event) []byte {
 	fields := threadEvents[e.Kind]
 	at := e.At
-	if at == 0 { // an event of Confab before that field
+	if at == 0 { // an old version of Confab stored the event without a time
 		at = e.Version
 	}
 	b = digits(b, "version", e.Version)

@@ -217,7 +217,7 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 		}
 		for id := range strings.SplitSeq(list, ",") {
 			if !isThreadID(id) {
-				return nil, "", badThreads("threads: it has text that is not the id of a thread") // not which: the access log has this
+				return nil, "", badThreads("threads: it has text that is not the id of a thread") // leave the text out: the message is also in the access log
 			}
 			threads = append(threads, strings.Clone(id))
 		}
@@ -291,7 +291,7 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gate
 // requests are authenticated by a token and not by a cookie.
 func head(w http.ResponseWriter, r *http.Request, id string) {
 	h := w.Header()
-	if _, set := h["Strict-Transport-Security"]; !set { // nil suppresses it, as in package rest
+	if _, set := h["Strict-Transport-Security"]; !set { // keep a nil value, by which package server suppresses the header
 		h.Set("Strict-Transport-Security", "max-age=2592000")
 	}
 	requests.SetID(h, id)

@@ -41,7 +41,7 @@ func TestMemoryOfIdleStreams(t *testing.T) {
 			stop := h.serve(l)
 			defer stop()
 			request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", sse.Path, h.token(h.user(), token.Chat))
-			h.idle(t, l.Addr().String(), request, 100) // what the first streams allocate for all
+			h.idle(t, l.Addr().String(), request, 100) // the first streams also allocate memory that all streams share
 			before := inUse()
 			conns := h.idle(t, l.Addr().String(), request, streams)
 			after := inUse()
@@ -87,7 +87,7 @@ func (h *house) idle(t *testing.T, address, request string, streams int) []net.C
 // inUse returns the number of bytes of heap and stacks in use after a garbage collection.
 func inUse() uint64 {
 	var m runtime.MemStats
-	for range 3 { // finalizers and pools take more than one
+	for range 3 { // one collection is not enough to run finalizers and empty pools
 		debug.FreeOSMemory()
 	}
 	runtime.ReadMemStats(&m)

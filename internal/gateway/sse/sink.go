@@ -14,7 +14,7 @@ type sink struct {
 	user    string
 	threads []string
 	quoted  []byte           // user as a JSON string
-	binding *gateway.Binding // of the epoch of the last cursor
+	binding *gateway.Binding // makes texts of cursors, in the epoch of the last one
 	last    core.Cursor      // the cursor of the last field id
 
 	mu     sync.Mutex // guards the fields below until the session has started

@@ -79,7 +79,7 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Second) // of the bubble's clock
 		text := "edited"
 		must(h.core.UpdateMessage(ctx, ann.ID, thread, message, core.UpdateMessage{Content: &text}))
-		synctest.Wait() // a typing notification overtakes what the feed has not read
+		synctest.Wait() // wait for the feed: a typing notification would overtake events that it has not read
 		must(h.core.Typing(ctx, ann.ID, thread, "Ann T."))
 		must(h.core.SendReceipt(ctx, bob.ID, thread, message))
 		must(h.core.DeleteMessage(ctx, ann.ID, thread, message))
@@ -133,7 +133,7 @@ func TestEvents(t *testing.T) {
 			} else if m.id != "" {
 				t.Errorf("a typing indicator has the id %q", m.id)
 			}
-			want.event = "" // the clock of ids runs ahead; such times are compared by their form
+			want.event = "" // ids run ahead of the clock, so only the form of such times is checked below
 			for _, field := range []string{"version", "createdOn", "deletedOn", "updatedOn", "addedOn", "removedOn"} {
 				if _, ok := want.fields[field]; !ok && got[field] != nil {
 					want.fields[field] = got[field]
@@ -261,7 +261,7 @@ func TestRefusals(t *testing.T) {
 		if err := h.core.DeleteUser(t.Context(), ann.ID); err != nil {
 			t.Fatal(err)
 		}
-		h.refused(401, "", get("")) // within the deletion grace
+		h.refused(401, "", get("")) // refused even within the deletion grace
 	})
 }
 
@@ -340,7 +340,7 @@ func TestTooMuch(t *testing.T) {
 		cursor := h.open(ann, "").hello.id
 		h.thread("one", ann)
 		h.thread("two", ann)
-		synctest.Wait() // until the hub knows both: what comes later is no news
+		synctest.Wait() // wait until the hub has both events: the session receives later ones directly, not as missed events
 		if gap := h.open(ann, "?cursor="+cursor).want("gap"); gap.data != `{"reason":"tooMuch"}` {
 			t.Errorf("got %+v", gap)
 		}
@@ -479,7 +479,7 @@ func TestClientSendsGarbage(t *testing.T) {
 				conn, s := h.raw("GET /chat/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.token(h.user(), token.Chat) + "\r\n\r\nearly garbage")
 				fmt.Fprint(conn, "late garbage")
 				s.want("hello", ":")
-				go fmt.Fprint(conn, strings.Repeat("x", 17<<10)) // until the server reads no more
+				go fmt.Fprint(conn, strings.Repeat("x", 17<<10)) // in a goroutine, because it blocks when the server stops reading
 				s.wantBye(`{"reason":"hostile","delay":0}`)
 				conn.Close()
 				h.wantNotes("opened", "ended: hostile")
@@ -568,7 +568,7 @@ func TestFaults(t *testing.T) {
 				h.refused(401, "", h.request("GET", bearer, ""))
 				h.notes()
 				for _, d := range []rest.Drop{rest.DropBefore, rest.DropAfter} {
-					add(rest.Fault{Drop: d, Times: rest.Always}) // the client tries again
+					add(rest.Fault{Drop: d, Times: rest.Always}) // the client of net/http tries again, so the rule must apply to each request
 					if resp, err := h.client.Do(h.request("GET", bearer, "")); err == nil {
 						t.Errorf("drop %s: got %s", d, resp.Status)
 					}

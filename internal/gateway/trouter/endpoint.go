@@ -38,7 +38,7 @@ type endpoint struct {
 type flight struct {
 	id       uint64 // id of the request that brought the event to the client
 	at       core.Cursor
-	lasting  bool    // the event is in the event log, at the cursor at
+	lasting  bool    // true: the event is in the event log, and at is its cursor
 	socket   *socket // the socket to which the event was last written
 	event    *gateway.Event
 	size     int

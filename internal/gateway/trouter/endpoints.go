@@ -12,7 +12,7 @@ import (
 
 // Times after which endpoints are stored and forgotten.
 const (
-	storeEvery   = 4 * time.Second  // interval at which changed endpoints are stored: none waits for five seconds
+	storeEvery   = 4 * time.Second  // interval at which changed endpoints are stored, so that each is stored within five seconds
 	restoreEvery = 10 * time.Minute // interval at which endpoints are stored that have only followed the log
 	forgetAfter  = 10 * time.Minute // an endpoint without a socket is removed from memory after this time
 	// firstSocket is the time after an allocation in which an endpoint that is not in the

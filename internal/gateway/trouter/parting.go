@@ -7,9 +7,9 @@ import (
 )
 
 // partings maps the reason for which the server has ended a WebSocket to the longest time for
-// which it still reads from it. So answers count that were on their way. The server stops
-// reading earlier if the client closes the WebSocket. A WebSocket that ends for another reason
-// is closed at once.
+// which the server still reads from it, so that answers that were on their way count. The
+// server stops reading earlier if the client closes the WebSocket. A WebSocket that ends for
+// another reason is closed at once.
 var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
 	gateway.Draining: time.Second,

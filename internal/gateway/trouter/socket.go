@@ -16,7 +16,7 @@ import (
 const (
 	maxUnanswered = 256       // most events that the client may leave unanswered
 	maxFlying     = 512 << 10 // most bytes of unanswered events; a single event may be larger
-	maxSpan       = 1024      // most events from the oldest unanswered one on
+	maxSpan       = 1024      // limit on the events written since the oldest unanswered one, this one included
 	perSecond     = 50        // frames that a client may send in a second
 	perFrame      = 3         // further frames that a client may send for each event that it gets
 	silence       = 100 * time.Second
@@ -149,7 +149,7 @@ func (s *socket) start(waited time.Duration, p params) {
 	connected := `5:::{"name":"trouter.connected","args":[{"ttl":` + strconv.FormatInt(int64(ttl/time.Second), 10) +
 		`,"dur":"` + strconv.FormatInt(waited.Milliseconds(), 10) + `"}]}`
 	if !s.session.Start(s.packet(b, connected)) {
-		s.detach(s.session.Why()) // a second time, because the session may have ended before the endpoint had the socket
+		s.detach(s.session.Why()) // detach again, because the session may have ended before the endpoint had the socket
 		return
 	}
 	if ends.Before(s.session.Claims().Expires) {
@@ -276,7 +276,7 @@ func (s *socket) request(b []byte, f *flight) []byte {
 	return s.wire.frame(b, *head, f.event.Encoded(gateway.Trouter, encode))
 }
 
-// packet appends a packet with this text, in the form of the transport.
+// packet appends a packet with this text to b, in the form that the transport sends.
 func (s *socket) packet(b []byte, text string) []byte { return s.wire.frame(b, []byte(text), nil) }
 
 // Full implements gateway.Sink. It reports whether the client must answer events before it
@@ -292,7 +292,7 @@ func (s *socket) Full() bool {
 // mu of the endpoint.
 func (s *socket) full() bool {
 	n := len(s.e.flights)
-	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // if not, the session still brings events that flights already has
+	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // if reached is smaller, the session must still write events that flights has already
 	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }
 

@@ -16,7 +16,7 @@ const (
 	lookAgain  = 200 * time.Millisecond // pause after a look that has failed
 	askEvery   = 20 * time.Millisecond  // interval at which the caller looks whether the endpoint was let go
 	noticeTime = 500 * time.Millisecond // a server that has not noted a call after this time counts as dead
-	letGoTime  = 3 * time.Second        // after this time the caller goes on even if the endpoint was not let go
+	letGoTime  = 3 * time.Second        // after this time the caller opens the socket even if the endpoint was not let go
 )
 
 // shared returns the store if several servers use it, and otherwise nil.
@@ -30,7 +30,7 @@ func (es *endpoints) shared() core.SharedEndpoints {
 // take makes this server the owner of a stored endpoint and returns the endpoint's row. If
 // another server has a socket of the endpoint, take first waits until that server has stored
 // what the client has answered. If that server does not react within noticeTime, it counts as
-// dead, and take goes on without it. The caller holds e.opening.
+// dead, and take stops waiting. The caller holds e.opening.
 func (es *endpoints) take(ctx context.Context, e *endpoint, row core.Endpoint) (core.Endpoint, error) {
 	if row.Open && row.Owner != es.owner {
 		if err := es.call(ctx, row); err != nil {
@@ -134,8 +134,8 @@ func (e *endpoint) letGo() {
 	}
 }
 
-// lose ends the socket of the endpoint, because another server has become the endpoint's owner
-// without asking this one.
+// lose ends the socket of the endpoint, because another server has become the owner of the
+// endpoint without asking this server.
 func (e *endpoint) lose() {
 	e.mu.Lock()
 	s := e.current

@@ -115,7 +115,7 @@ func (h *Handler) openWebSocket(req *request) error {
 		s.session.End(gateway.Gone)
 		return &refusal{Status: http.StatusHTTPVersionNotSupported, Message: "a WebSocket needs HTTP/1.1", Why: why.Because(why.NotWebSocket)}
 	}
-	req.silent = true // the request is not logged, because the socket is
+	req.silent = true // do not log the request, because the end of its socket is logged
 	req.record.Status = http.StatusSwitchingProtocols
 	s.setRecord(req.record)
 	h.opened(req.record)
