@@ -35,20 +35,20 @@ type buffer struct {
 	to   io.Writer
 	note func(dropped uint64) []byte // returns the line about dropped lines
 
-	later chan struct{} // of capacity 1: lines has its first line
-	now   chan struct{} // of capacity 1: do not wait for more lines
+	later chan struct{} // capacity 1: signals that lines has its first line
+	now   chan struct{} // capacity 1: signals that the lines must be written at once
 	end   chan struct{} // closed by close
 	done  chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex // guards the fields below
 	lines   []byte
-	urged   bool   // now has been sent for these lines
+	urged   bool   // a signal was sent to now for these lines
 	dropped uint64 // since the start
 	closed  bool
 }
 
-// newBuffer returns a buffer that writes lines to the writer to, and starts the goroutine that
-// does so until close is called. The buffer calls note for a line about dropped lines.
+// newBuffer returns a buffer and starts its goroutine, which writes lines to the writer to
+// until close is called. The buffer calls note to get a line about dropped lines.
 func newBuffer(to io.Writer, note func(dropped uint64) []byte) *buffer {
 	b := &buffer{
 		to: to, note: note,
@@ -132,7 +132,7 @@ type drain struct {
 	note func(dropped uint64) []byte
 	torn bool      // the writer has taken the beginning of a line and refused its end
 	said uint64    // number of dropped lines that notes have counted
-	next time.Time // no note is written before
+	next time.Time // no note is written before this time
 }
 
 // write writes lines. After them it writes a note if lines were dropped since the last note, at

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// gatedWriter is a writer whose calls of Write block until the gate is open. Then it fails as often
-// as the field fails says, after it has taken half of the bytes.
+// gatedWriter is a writer whose calls of Write block until the gate is open. After that, its first
+// calls take half of the bytes and fail; fails is the number of such calls.
 type gatedWriter struct {
 	gate  chan struct{} // closed when the gate is open; nil: always open
 	mu    sync.Mutex    // guards the fields below

@@ -33,11 +33,12 @@ func (h clipper) WithAttrs(as []slog.Attr) slog.Handler {
 }
 
 // Handle implements slog.Handler. It passes the record to the next handler, or a shortened copy
-// if something of the record is too long.
+// if the message or a field is too long.
 func (h clipper) Handle(ctx context.Context, r slog.Record) error {
 	long := len(r.Message) > MaxField
 	r.Attrs(func(a slog.Attr) bool {
-		// Only clipAttr knows the length of a value that is no string and no number.
+		// Make a copy for every value that is no string and no number, because only clipAttr
+		// finds out its length.
 		long = long || a.Value.Kind() == slog.KindString && len(a.Value.String()) > MaxField || a.Value.Kind() == slog.KindAny
 		return !long
 	})

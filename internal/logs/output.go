@@ -12,8 +12,8 @@ import (
 // loggers use it. It is safe for concurrent use if its writer is.
 type Output struct {
 	w        io.Writer // of lines
-	requests io.Writer // of lines about requests
-	buffer   *buffer   // in front of the writer; nil without one
+	requests io.Writer // gets the lines about requests
+	buffer   *buffer   // buffer between the loggers and the writer, or nil
 	level    slog.LevelVar
 	json     atomic.Bool
 }
@@ -23,9 +23,9 @@ type Output struct {
 func NewOutput(w io.Writer) *Output { return &Output{w: w, requests: w} }
 
 // NewBufferedOutput returns an output like NewOutput, with a buffer in front of w: no logger waits
-// for w, and lines are counted and dropped if w takes them more slowly than they come. Lines about
-// requests (RequestHandler) are written after 100 ms at the latest, and all other lines at once.
-// Call Close at the end.
+// for w. If loggers write lines faster than w takes them, the output drops lines and counts them.
+// Lines about requests (RequestHandler) are written after 100 ms at the latest, and all other
+// lines at once. Call Close at the end.
 func NewBufferedOutput(w io.Writer) *Output {
 	o := &Output{}
 	o.buffer = newBuffer(w, o.droppedLine)

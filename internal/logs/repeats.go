@@ -39,9 +39,9 @@ type repeatState struct {
 type repeatKey struct{ message, cause string }
 
 type repeated struct {
-	until time.Time   // no line is written before
+	until time.Time   // no line is written before this time
 	held  int         // number of lines held back
-	last  slog.Record // the last of them
+	last  slog.Record // the last record held back
 }
 
 // NewRepeats returns a handler that limits repeated warnings and errors, as the type repeats

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// requests is a handler that writes the same lines as formats, and writes the usual ones faster:
-// those whose texts are printable ASCII without quotes and backslashes, and whose other fields are
-// integers and small floats. It passes all other records to formats.
+// requests is a handler that writes the same lines as formats, but faster if the texts of a record
+// are printable ASCII without quotes and backslashes, and its other fields are integers and small
+// floats. It passes all other records to formats.
 type requests struct{ formats }
 
 // linePool has buffers for one line each.
