@@ -58,7 +58,7 @@ type pool struct {
 
 type userShare struct {
 	held *semaphore.Weighted
-	refs int // calls of acquire that hold or wait
+	refs int // number of reservations and of waiting calls of acquire
 }
 
 // newPool returns a pool of size bytes, but at least of largest bytes. The share of a user is a
@@ -132,7 +132,7 @@ func (p *pool) forget(user string, u *userShare) {
 // reserved is the memory that a request has reserved for its answer, in bytes.
 type reserved struct {
 	making, sending int64
-	from            *pool // that sending is of
+	from            *pool // the pool that the bytes of sending belong to
 }
 
 // errNoMemory is the error for a request whose answer got no memory within answerWait.

@@ -102,7 +102,7 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	for sending+refused < each*len(bearers) {
 		select {
 		case n := <-writing:
-			if n > 32<<10 { // not the body of a refusal
+			if n > 32<<10 { // a page; the body of a refusal is shorter
 				sending, bytes = sending+1, bytes+n
 			} else {
 				refused++

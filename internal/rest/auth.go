@@ -62,7 +62,8 @@ func (h *Handler) authenticateUser(req *request) error {
 	return nil
 }
 
-// missing says what a header Authorization without a bearer token is, for a sentence.
+// missing returns words for the explanation of a refusal: "missing, not" if there is no header
+// Authorization, and "not" if the header has no bearer token.
 func missing(header string) string {
 	if header == "" {
 		return "missing, not"
@@ -111,8 +112,8 @@ func (h *Handler) authenticateKey(req *request) error {
 
 // authenticateEntra refuses every request of a route that is called with a token of Microsoft
 // Entra, because this server has no Microsoft tenant that could vouch for it. It does not read
-// the body. Unverified: that the real service answers to a bad token as it was recorded to for
-// Teams tokens (docs/contract/identity.md §3.6).
+// the body. Unverified: that the real service gives the same answer to a bad token of Entra as
+// it was recorded to give to a bad Teams token (docs/contract/identity.md §3.6).
 func (h *Handler) authenticateEntra(req *request) error {
 	if _, err := req.authorization(); err != nil {
 		return err
@@ -120,8 +121,9 @@ func (h *Handler) authenticateEntra(req *request) error {
 	return errBadExchange
 }
 
-// signedRequest returns what the signature of a request covers: for the host that the client has
-// sent, that of the public endpoint, and that which a trusted proxy tells if Options.Signs agrees.
+// signedRequest returns what the signature of a request covers. The client may have signed the
+// host that it has sent, the host of the public endpoint, or the host that a trusted proxy tells,
+// if Options.Signs accepts that.
 func (h *Handler) signedRequest(req *request) signature.Request {
 	signed := signature.Of(req.Request)
 	signed.TLS = hosts.Secure(req.Request) || strings.HasPrefix(h.endpoint, "https:")
@@ -153,7 +155,7 @@ func claimed(req *request) []string {
 	if err != nil {
 		return all
 	}
-	values := string(signed[bytes.LastIndexByte(signed, '\n')+1:]) // of the signed headers
+	values := string(signed[bytes.LastIndexByte(signed, '\n')+1:]) // the values of the signed headers, separated by semicolons
 	for part := range strings.SplitSeq(values, ";") {
 		if host, ok := hosts.ParseHost(part); ok && len(all) < maxClaimed && strings.EqualFold(host, part) {
 			all = append(all, part)
@@ -175,11 +177,12 @@ type hints struct {
 	n     int        // requests in it
 }
 
-// maxHints is the number of requests per second for which hints allows that work.
+// maxHints is the number of requests per second for which the server finds out which host was
+// signed.
 const maxHints = 20
 
-// take counts a request at the time now. It reports whether the limit of this second, maxHints,
-// still allows it.
+// take counts a request at the time now. It returns false if there were more than maxHints
+// requests in this second.
 func (h *hints) take(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -195,7 +198,7 @@ func (h *hints) take(now time.Time) bool {
 // request is verified again if that has changed them.
 func (h *Handler) signer(req *request, signed signature.Request) (token.Key, error) {
 	first := signed
-	first.Others = nil // their number in a second is bounded, so they are for the last attempt
+	first.Others = nil // only the last attempt looks for other hosts, because the number of such searches in a second is limited
 	held := h.tokens.Held()
 	i, err := signature.Verify(first, accessKeys(held), h.now())
 	var refused *signature.Error
@@ -203,7 +206,8 @@ func (h *Handler) signer(req *request, signed signature.Request) (token.Key, err
 		if _, err := h.tokens.Reload(req.Context()); err != nil {
 			return token.Key{}, unavailable(err)
 		}
-		// Another request may have read the new keys: what Reload reports is its own work alone.
+		// Compare the keys instead of using the result of Reload: another request may have read
+		// the new keys already.
 		if h.tokens.Holds(held[0]) && h.tokens.Holds(held[1]) {
 			return token.Key{}, denied(signature.Explain(signed, accessKeys(held)))
 		}
@@ -216,7 +220,7 @@ func (h *Handler) signer(req *request, signed signature.Request) (token.Key, err
 	return held[i], nil
 }
 
-// accessKeys returns what Tokens.Held does as signature.Verify takes it.
+// accessKeys converts the result of Tokens.Held to the form that signature.Verify takes.
 func accessKeys(held [2]token.Key) []communication.AccessKey {
 	return []communication.AccessKey{held[0].AccessKey, held[1].AccessKey}
 }

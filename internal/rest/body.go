@@ -61,13 +61,13 @@ func (h *Handler) readBody(req *request) error {
 	b := bytes.NewBuffer(*req.buffer)
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	from := io.Reader(req.Body)
-	if req.ContentLength < 0 { // otherwise net/http ends the body at its announced length
+	if req.ContentLength < 0 { // net/http itself ends a body of announced length
 		from = io.LimitReader(from, limit+1)
 	}
 	began := time.Now()
 	_, err := b.ReadFrom(from)
 	if took := time.Since(began); took > time.Second && !req.ctx.until.IsZero() {
-		req.limit(req.ctx.until.Add(took)) // a slow client costs the operation no time
+		req.limit(req.ctx.until.Add(took)) // the time in which a slow client sends the body does not count
 	}
 	body := b.Bytes()
 	*req.buffer = body

@@ -31,7 +31,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 	for name, value := range e.Response.Headers {
 		want.Set(name, value)
 	}
-	complete := want.Get("Strict-Transport-Security") != "" // browsers hide most headers from their scripts
+	complete := want.Get("Strict-Transport-Security") != "" // false for a recording from a browser, whose scripts cannot read most headers
 	for _, name := range []string{"Content-Type", "Location", "Api-Supported-Versions", "Content-Length", "Strict-Transport-Security", "X-Processing-Time", "Ms-Cv",
 		"X-Ms-Client-Request-Id", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Etag", "Repeatability-Result"} {
 		w, g := want.Get(name), resp.Header.Get(name)
@@ -48,7 +48,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && !milliseconds.MatchString(g) {
 				differ(name, w, g)
 			}
-		case "Ms-Cv": // the recordings of chat routes lack it
+		case "Ms-Cv": // the recordings of chat routes lack MS-CV
 			if !correlation.MatchString(g) {
 				differ(name, w, g)
 			}

@@ -14,13 +14,14 @@ type deadline struct {
 	until           time.Time
 
 	mu     sync.Mutex      // guards the fields below
-	timed  context.Context // has the timer; nil until somebody waits
+	timed  context.Context // the context with the timer; nil until somebody waits
 	cancel context.CancelFunc
 }
 
 var _ context.Context = (*deadline)(nil)
 
-// set sets the parent and the time. It ends a context that was set before for those who wait.
+// set sets the parent and the time. Goroutines that still wait for the end of an earlier parent
+// or time are released.
 func (d *deadline) set(parent context.Context, until time.Time) {
 	d.end()
 	d.mu.Lock()
@@ -28,7 +29,7 @@ func (d *deadline) set(parent context.Context, until time.Time) {
 	d.Context, d.until, d.timed, d.cancel = parent, until, nil, nil
 }
 
-// end ends the context for those who wait for it, and stops its timer.
+// end releases the goroutines that wait for the end of the context, and stops its timer.
 func (d *deadline) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,8 +65,9 @@ func (d *deadline) Err() error {
 	return context.DeadlineExceeded
 }
 
-// Value implements context.Context. Package context asks for a key of its own to find the context whose
-// end ends others, and would otherwise start a goroutine for each context that is made of this one.
+// Value implements context.Context. It passes the key on to the context with the timer, if there is
+// one: by a private key package context then finds that context, and needs no goroutine for each
+// context that is derived from this one.
 func (d *deadline) Value(key any) any {
 	if timed := d.waited(false); timed != nil {
 		return timed.Value(key)

@@ -114,7 +114,7 @@ func (s *script) step(t *testing.T, n int) string {
 		thread = message[len("/chat/threads/"):i]
 	}
 	if owner, ok := s.owners[thread]; ok && s.random.IntN(4) > 0 {
-		who = owner // most others only get a 403
+		who = owner // most requests of other users would only get a 403
 	}
 	s.asker = who
 	t19 := "/chat/threads/" + thread

@@ -95,7 +95,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	}
 	req.note, req.reason, req.why = e.Message, e.Reason, req.cause(e)
 	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
-		req.reason = e.Cause.Error() // such as what is wrong with the signature
+		req.reason = e.Cause.Error() // the cause says, for example, why the signature was refused
 	}
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
@@ -109,7 +109,8 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
-// cause returns why the request was refused with e, with the facts that are known of every request.
+// cause returns the reason for the refusal e, and adds facts about the request: user, thread,
+// method, message and operation.
 func (req *request) cause(e *core.Error) why.Cause {
 	if e == errInternal && req.Request.Context().Err() != nil {
 		return why.Because(why.HungUp)
@@ -129,7 +130,7 @@ func (req *request) cause(e *core.Error) why.Cause {
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
-		level = slog.LevelDebug // a bad signature, or a client that hung up
+		level = slog.LevelDebug // no error of the server: a bad signature, or a client that hung up
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
@@ -243,8 +244,8 @@ func recordedFlat(dst []byte, e *core.Error) []byte {
 	return dst
 }
 
-// documentedFlat appends the same members as the OpenAPI file of that version names them. The
-// SDKs read these.
+// documentedFlat appends the members of an error body of the oldest version under the names
+// that its OpenAPI file gives them. The SDKs read these names.
 func documentedFlat(dst []byte, e *core.Error) []byte {
 	dst = append(dst, `"code":`...)
 	dst = wire.AppendString(dst, string(e.Code))

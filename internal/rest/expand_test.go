@@ -21,8 +21,8 @@ import (
 
 // TestExpandedListFigures prints how long a page of 50 threads with last messages and unread counts
 // takes, from the request to the encoded answer, for a user with many threads of 100 unread
-// messages each. The bar is 20 ms; the test fails at five times that. It has 100 threads, or
-// TEST_LIST_THREADS: the bar is for 10,000, a million messages.
+// messages each. The goal is 20 ms for 10,000 threads, which have a million messages; the test
+// fails at five times that. It uses 100 threads, or TEST_LIST_THREADS.
 func TestExpandedListFigures(t *testing.T) {
 	threads := 100
 	if v := os.Getenv("TEST_LIST_THREADS"); v != "" {
@@ -134,8 +134,8 @@ func fillThreads(t *testing.T, store core.Store, threads int, at int64, me, othe
 }
 
 // TestExpandedPagesEndByTheirJSON lists threads whose last messages take six times as many bytes
-// in JSON. A page must end before it is larger than the memory that was reserved for it, and the
-// pages together must have every thread once.
+// in JSON as in the store. No page may be larger than the memory that was reserved for it, and
+// the pages together must have every thread once.
 func TestExpandedPagesEndByTheirJSON(t *testing.T) {
 	f := newFixture(t, nil)
 	ann, bearer := f.user(t, token.Chat)

@@ -69,8 +69,9 @@ func (h *Handler) write(req *request, resp response) error {
 	if resp.allow != "" {
 		req.set("Allow", resp.allow)
 	}
-	// Over HTTP/2 the header would end the connection with all its other requests, which may be
-	// those of other clients behind a proxy. A body that is not read ends its stream alone.
+	// Send Connection: close over HTTP/1 only. Over HTTP/2 it would end the whole connection,
+	// also the requests of other clients behind a proxy; there an unread body ends only its own
+	// stream.
 	if resp.close && req.ProtoMajor == 1 {
 		req.set("Connection", "close")
 	}
@@ -79,7 +80,7 @@ func (h *Handler) write(req *request, resp response) error {
 	}
 	switch {
 	case resp.code != "":
-		// The Azure SDK for Go reads this header. Unverified: no recording has it.
+		// The Azure SDK for Go reads X-Ms-Error-Code. Unverified: no recording has it.
 		req.set("X-Ms-Error-Code", string(resp.code))
 	case req.location != "":
 		req.set("Location", req.location)
@@ -87,7 +88,7 @@ func (h *Handler) write(req *request, resp response) error {
 	req.set("X-Processing-Time", strconv.FormatInt(h.now().Sub(req.start).Milliseconds(), 10)+"ms")
 	if resp.body == nil {
 		if resp.status != http.StatusNoContent {
-			header["Content-Length"] = zero // flush would choose chunks
+			header["Content-Length"] = zero // without this header, flush would make net/http use chunked encoding
 		}
 		req.w.WriteHeader(resp.status)
 		return h.flush(req)
@@ -179,8 +180,8 @@ func (req *request) clientID() string {
 	return id
 }
 
-// agent returns the name of the client's library. In a browser, whose own name User-Agent is, SDKs
-// send theirs in a header of their own.
+// agent returns the name of the client's library. In a browser, User-Agent is the name of the
+// browser, so SDKs send their name in X-Ms-Useragent.
 func agent(r *http.Request) string {
 	if own := r.Header.Get("X-Ms-Useragent"); own != "" {
 		return own

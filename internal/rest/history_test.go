@@ -96,8 +96,8 @@ func parsedFiles(t *testing.T, folders ...string) map[string]*ast.File {
 	return parsed
 }
 
-// featuresIn returns the features that the in tags of fields, and the constants of type
-// apiver.Feature, of a file name. Other texts that are equal to the name of a feature do not count.
+// featuresIn returns the features that a file names, in tags "in" of fields and in constants of
+// type apiver.Feature. It ignores the name of a feature in any other text.
 func featuresIn(t *testing.T, f *ast.File) (features []string) {
 	t.Helper()
 	unquoted := func(literal *ast.BasicLit) string {
@@ -318,8 +318,8 @@ func TestVersionUsersAreFound(t *testing.T) {
 }
 
 // TestVersionsAreNamedInTheTablesOnly checks that no code of the server compares api-versions or has
-// the name of one, except package apiver. Handlers must not depend on versions: what differs is in
-// the tables of routes and formats and in the tags of fields, by the names of features.
+// the name of one, except package apiver. Handlers must not depend on versions: the tables of routes
+// and formats and the tags of fields describe the differences, by the names of features.
 func TestVersionsAreNamedInTheTablesOnly(t *testing.T) {
 	read := 0
 	for _, root := range []string{"../../internal", "../../cmd"} {
@@ -328,9 +328,9 @@ func TestVersionsAreNamedInTheTablesOnly(t *testing.T) {
 				return err
 			}
 			switch path := filepath.ToSlash(file); {
-			case d.IsDir() && slices.Contains([]string{"../../internal/apiver", "../../internal/bench"}, path): // bench is a client
+			case d.IsDir() && slices.Contains([]string{"../../internal/apiver", "../../internal/bench"}, path): // package bench is a client of the server
 				return fs.SkipDir
-			case d.IsDir() && d.Name() == "testdata": // programs of clients, as package snippets writes them
+			case d.IsDir() && d.Name() == "testdata": // programs of clients, which package snippets writes
 				return fs.SkipDir
 			case path == "../../cmd/confab/client.go": // a client too
 				return nil
@@ -367,7 +367,7 @@ func TestVersionsInAreFound(t *testing.T) {
 		`x := "2021-09-07"`:                               1,
 		"x := `/chat/threads?api-version=2025-03-15`":     1,
 		`x := apiver.Version("2024-06-05-preview")`:       1,
-		`if req.version != "" && f.Has(req.version) {}`:   0, // whether there is one
+		`if req.version != "" && f.Has(req.version) {}`:   0, // allowed: it only asks whether the request has a version
 		`x := "2021-09-07T21:44:01Z"`:                     0,
 		`if f.Has(req.version) { return }`:                0,
 	} {
@@ -378,11 +378,11 @@ func TestVersionsInAreFound(t *testing.T) {
 	}
 }
 
-// named matches an expression that stands for an api-version.
+// named matches the text of an expression that is probably an api-version, such as req.version.
 var named = regexp.MustCompile(`(?i)(^|[.(])version\b`)
 
-// versionsIn returns a line for each comparison of an api-version and each literal with the name of
-// one in a Go file.
+// versionsIn returns a line for each place in a Go file that compares an api-version or has the
+// name of one in a literal.
 func versionsIn(t *testing.T, file, source string) (problems []string) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -394,7 +394,7 @@ func versionsIn(t *testing.T, file, source string) (problems []string) {
 	add := func(n ast.Node, what string) {
 		problems = append(problems, fmt.Sprintf("%s %s: %s", set.Position(n.Pos()), what, text(n)))
 	}
-	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // the others do not import apiver
+	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // other packages do not import apiver, so their versions are not api-versions
 	var literal []string
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		for _, v := range list.Versions() {

@@ -107,8 +107,9 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		t.Logf("%s: %v, %d KiB of heap more afterwards", c.name, statuses, grown>>10)
-		// On a slow machine net/http may end a connection: one whose client goes on to send, or
-		// one whose client takes two seconds for its first frame. Its requests get no answer then.
+		// On a slow machine net/http may close a connection because its client keeps sending, or
+		// takes two seconds for its first frame. The requests on that connection then get no
+		// answer.
 		refused := statuses["401 Unauthorized"]
 		if refused < connections*streams/2 || refused != answers {
 			t.Errorf("%s: %v, want %d answers of 401 while the bodies are open, and no other", c.name, statuses, connections*streams)
@@ -298,9 +299,10 @@ func (c *countedTokens) Reload(context.Context) (bool, error) {
 	return true, c.SetKeys(c.rows)
 }
 
-// TestRefusedSignaturesAreVerifiedOnce sends as many requests for another host within a second as
-// may be looked at: each is verified once, since the keys have not changed, and the log says of
-// each which host was signed. A request that is signed with a key of another server is accepted.
+// TestRefusedSignaturesAreVerifiedOnce sends maxHints requests within a second whose signatures
+// are for another host. Each must be verified only once, since the keys have not changed, and the
+// log must say which host was signed. A request that is signed with a key that another server has
+// just made must be accepted.
 func TestRefusedSignaturesAreVerifiedOnce(t *testing.T) {
 	f := newFixture(t, nil)
 	stored, err := f.store.Resource(t.Context())

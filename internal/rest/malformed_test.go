@@ -74,7 +74,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 	good := variant{template: m.template, query: "api-version=" + string(m.version), oldForm: true}
 	var all []variant
 	unread := func(parameter) bool { return false }
-	if strings.Contains(m.template, "/images") { // all that is not refused is answered by a 501
+	if strings.Contains(m.template, "/images") { // every request that is not refused gets a 501, so the server reads no other parameter
 		unread = func(p parameter) bool { return p.Name != "chatThreadId" }
 	}
 	if strings.Contains(m.template, "/assignments") {
@@ -99,7 +99,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 		m.parameters(good, p, func(v variant) { all = append(all, v) })
 	}
 	m.versions(good, func(v variant) { all = append(all, v) })
-	if len(all) < 100 { // an operation without a body and without parameters
+	if len(all) < 100 { // an operation without a body and parameters has few variants
 		m.misspelled(good, func(v variant) { all = append(all, v) })
 	}
 	if len(all) < 100 {
@@ -290,7 +290,7 @@ var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`, "priority": `"High"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
 	"attachments":      `[]`,
-	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later one would hide messages from another participant
+	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later time would hide messages from another participant
 }
 
 func (m *malformer) fill(s string) string {
@@ -347,7 +347,7 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 		if s.Format == "date-time" {
 			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"2021-09-07 21:44:01z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
 		}
-		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores that kind and looks at the other members
+		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores a wrong kind and looks at the other members
 			bad(`"participantAdded"`, `"TEXT"`, `" "`)
 		}
 	}

@@ -80,7 +80,7 @@ func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, 
 		err = h.reserve(req, core.PageBytes)
 		if err == nil {
 			list.Bytes = core.PageBytes
-		} else if err == errNoMemory { // a short page needs hardly any
+		} else if err == errNoMemory { // a short page needs little memory
 			err = h.reserve(req, smallPage)
 		}
 		if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// newerSetting is the setting of the server for Options.NewerVersions, as messages show it.
+// newerSetting is the text by which messages name the setting for Options.NewerVersions.
 const newerSetting = "--newer-api-versions newest"
 
-// maxWarned is the greatest number of names for which warned holds that there was a warning.
+// maxWarned is the greatest number of names that a warned holds.
 const maxWarned = 100
 
 // warned holds the names of api-versions for which the log has a warning. It is safe for

@@ -85,9 +85,9 @@ func TestWarningsOfNewerVersionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestWarningsOfNewerVersionsNeedAToken checks that requests without a token use up none of the
-// warnings, that a path which the newest version lacks is no reason for one, and that the last
-// warning is followed by a line that says so.
+// TestWarningsOfNewerVersionsNeedAToken checks that a request without a token, and one for a
+// path that the newest version lacks, cause no warning, and that a line after the last warning
+// says that no more will follow.
 func TestWarningsOfNewerVersionsNeedAToken(t *testing.T) {
 	var log bytes.Buffer
 	f := newFixture(t, func(o *Options) {

@@ -99,8 +99,8 @@ var definitions = map[string]any{
 	"TeamsUserExchangeTokenRequest":           wire.TeamsUserExchangeTokenRequest{},
 }
 
-// memberDefinitions does so for 2020-09-21-preview2, where some definitions have the name of a
-// definition of later versions.
+// memberDefinitions maps the names of definitions in the file of 2020-09-21-preview2 to structs
+// of package wire. Some of these names mean other definitions in later versions.
 var memberDefinitions = map[string]any{
 	"AddChatThreadMembersRequest": wire.AddMembersRequest{},
 	"ChatMessage":                 wire.PlainMessage{},
@@ -151,7 +151,7 @@ func TestQueryParametersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 	})
-	want = append(want, "api-version") // in the files by reference
+	want = append(want, "api-version") // the files include this parameter by a reference
 	got := slices.Clone(parameters)
 	slices.Sort(want)
 	slices.Sort(got)
@@ -361,8 +361,8 @@ func fieldNames(t reflect.Type, v apiver.Version, want func(reflect.StructField)
 	return names
 }
 
-// TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles checks the name of the header with which a thread
-// is created once.
+// TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles checks that the header with the idempotency token
+// of a new thread has the name that the OpenAPI files give it.
 func TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		if fam != chat {

@@ -98,7 +98,7 @@ func (req *request) expand() (e core.Expand, err error) {
 // expandParameter returns the parameter expand of the request for a link, or "" if the request has
 // none.
 func (req *request) expandParameter() string {
-	e, _ := req.expand() // threadsPage has refused a request for which it fails
+	e, _ := req.expand() // it cannot fail here, because threadsPage refuses such a request
 	switch e {
 	case core.Expand{LastMessage: true}:
 		return "&expand=lastMessage"
@@ -272,12 +272,13 @@ func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 }
 
 // Prefixes of the names of lists. A syncState has a checksum over the name of its list:
-// the prefix for the kind of list, and the id of the thread or user. A server from before there
-// were cursors by id refuses them, because the prefix is another one.
+// the prefix for the kind of list, and the id of the thread or user. Cursors by id have a
+// prefix of their own, so that a server of an older version, which does not know them, refuses
+// them.
 const (
 	messagesList = "confab messages cursor 1\x00"
 	threadsList  = "confab threads cursor 1\x00"
-	threadsByID  = "confab threads cursor 2\x00" // for a cursor of core.CursorByID
+	threadsByID  = "confab threads cursor 2\x00" // prefix for a list of threads at a cursor of core.CursorByID
 )
 
 const sumSize = 8 // bytes of the checksum

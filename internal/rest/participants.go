@@ -15,15 +15,15 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, short := 0, 0                // short is the number of those whose sizes are no more than smallPage
-	for i := range page.Participants { // the rows are shared; what counts is their JSON
+	size, short := 0, 0                // short is the number of participants whose sizes together are at most smallPage
+	for i := range page.Participants { // the rows are shared with the cache, so only their JSON needs memory
 		if size += participantSize(&page.Participants[i]); size <= smallPage {
 			short = i + 1
 		}
 	}
 	if size > smallPage {
 		err := h.reserve(req, int64(size))
-		if err == errNoMemory { // a short page needs hardly any
+		if err == errNoMemory { // a short page needs little memory
 			page.Participants, page.Next = page.Participants[:short], skip+short
 			err = h.reserve(req, smallPage)
 		}
@@ -50,7 +50,8 @@ func participantSize(m *core.Member) int {
 	return n
 }
 
-// memberSize is participantSize for an answer without metadata.
+// memberSize returns the approximate size of a participant without metadata in an answer, in
+// bytes.
 func memberSize(m *core.Member) int { return 256 + 3*len(m.User) + wire.StringSize(m.DisplayName) }
 
 func (h *Handler) addParticipants(req *request) (any, error) {
@@ -101,8 +102,8 @@ func (h *Handler) removeParticipantByID(req *request) (any, error) {
 	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }
 
-// remove removes the participant who from the thread. The token of a deleted user stays valid
-// for a while; such a user may remove only itself.
+// remove removes a participant, named by who, from the thread. The token of a deleted user
+// stays valid for a while; such a user may remove only itself.
 func (h *Handler) remove(req *request, who communication.Identifier) error {
 	if req.leaving && who.RawID() != req.caller {
 		return errUserDeleted

@@ -10,8 +10,8 @@ import (
 // This file has the handlers of the operations whose bodies api-version 2020-09-21-preview2 has in
 // another form than all later ones (docs/contract/chat.md §8).
 
-// createThreadWithMembers creates a thread without an idempotency token, which does not exist at
-// this version.
+// createThreadWithMembers creates a thread. It ignores idempotency tokens, which
+// 2020-09-21-preview2 does not have.
 func (h *Handler) createThreadWithMembers(req *request) (any, error) {
 	var in wire.CreateThreadWithMembersRequest
 	if err := h.decode(req, &in); err != nil {
@@ -60,7 +60,7 @@ func (h *Handler) allMembers(req *request) (core.ThreadProperties, []core.Member
 	if err != nil {
 		return thread, nil, err
 	}
-	size := 0 // the rows are shared; what counts is their JSON
+	size := 0 // the rows are shared with the cache, so only their JSON needs memory
 	for i := range ms {
 		size += memberSize(&ms[i])
 	}
@@ -126,8 +126,8 @@ func (h *Handler) listPlainMessages(req *request) (any, error) {
 	return &wire.PlainMessagesCollection{Value: wire.PlainMessagesFromCore(req.thread, ms), NextLink: next}, nil
 }
 
-// listAllReceipts lists all receipts of a thread, because this version has no parameters for
-// pages. They are fewer than what a page may hold (core.PageBytes).
+// listAllReceipts lists all receipts of a thread, because 2020-09-21-preview2 has no parameters
+// for pages. Together they are smaller than the largest page (core.PageBytes).
 func (h *Handler) listAllReceipts(req *request) (any, error) {
 	rs, _, err := h.receipts(req, 0, math.MaxInt32)
 	if err != nil {

@@ -49,8 +49,8 @@ func TestRepeatedSends(t *testing.T) {
 			t.Errorf("new message %d: %d %s", i, w.Code, w.Body)
 		}
 	}
-	// Three messages of 300 characters have used up most of the 1000 bytes, and eight requests
-	// most of the ten.
+	// Three messages of 300 characters have used up most of the limit of 1000 bytes, and eight
+	// requests most of the limit of ten.
 	if w := send("2021-09-07", content); w.Code != 429 || !strings.Contains(w.Body.String(), "bytes written per hour") {
 		t.Errorf("one message too many: %d %s", w.Code, w.Body)
 	}

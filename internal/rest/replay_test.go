@@ -138,7 +138,7 @@ func (r *replay) request(e exchange) (target, body string) {
 	for prefix, last := range map[string]string{"/identities/": r.lastUser(), "/threads/": r.thread, "/messages/": r.message} {
 		path = strings.Replace(path, prefix+sanitized, prefix+last, 1)
 	}
-	if !strings.Contains(e.Request.Path, "@") { // as it was sent
+	if !strings.Contains(e.Request.Path, "@") { // the client has sent the path escaped
 		path = strings.NewReplacer("19:", "19%3A", "@", "%40", "8:acs:", "8%3Aacs%3A").Replace(path)
 	}
 	values := url.Values{}
@@ -197,7 +197,7 @@ func (r *replay) learn(e exchange, answer []byte) {
 		MultipleStatus []struct{ ID, Type string }
 	}
 	json.Unmarshal(answer, &a)
-	if e.Request.Path == "/identities" && a.Identity.ID == "" { // the form of 2020
+	if e.Request.Path == "/identities" && a.Identity.ID == "" { // versions of 2020 have the id at the top of the body
 		a.Identity.ID = a.ID
 	}
 	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
@@ -347,8 +347,8 @@ func (a *assumed) read(e exchange) {
 	}
 }
 
-// readThread adds the topic and the metadata of the thread to a, if e gets the thread, without
-// those that the recording itself sets.
+// readThread adds the topic and the metadata in the response e to a, if the request of e gets
+// the thread. It leaves out values that requests of the recording set.
 func (a *assumed) readThread(e exchange, exchanges []exchange) {
 	type properties struct {
 		Topic    string
@@ -396,7 +396,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	r.thread = made.ID
 	r.bind(a.thread, made.ID)
-	for n := 3; a.reaches(n); n++ { // creating the thread uses 1 and 2
+	for n := 3; a.reaches(n); n++ { // creating the thread uses the sequence numbers 1 and 2
 		r.clock.advance(time.Second)
 		r.say(a.messages[strconv.Itoa(n)])
 	}

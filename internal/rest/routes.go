@@ -80,7 +80,8 @@ var routes = []route{
 	{"POST", "/chat/threads/{chatThreadId}/images", chat, "images", 201, "upload image", anyChat, onlyLive, (*Handler).noImages},
 	{"DELETE", "/chat/threads/{chatThreadId}/images/{imageId}", chat, "images", 204, "delete image", anyChat, onlyLive, (*Handler).noImages},
 	{"GET", "/chat/threads/{chatThreadId}/images/{imageId}/view/{imageViewType}", chat, "images", 200, "get image", anyChat, onlyLive, (*Handler).noImages},
-	// 2020-09-21-preview2 has these in place of those above; see preview2.go.
+	// Only 2020-09-21-preview2 has the following routes. It lacks the routes above with the
+	// same paths; see preview2.go.
 	{"POST", "/chat/threads", chat, "thread members", 207, "create thread", manage, onlyLive, (*Handler).createThreadWithMembers},
 	{"GET", "/chat/threads", chat, "thread members", 200, "list threads", anyChat, onlyLive, (*Handler).listThreadInfos},
 	{"GET", "/chat/threads/{chatThreadId}", chat, "thread members", 200, "get thread", anyChat, onlyLive, (*Handler).getThreadWithMembers},
@@ -143,7 +144,7 @@ type api struct {
 	// tells a client that it may repeat a send that has an idempotency token. A version without
 	// such tokens lacks it.
 	idempotentSends bool
-	maxBody         int64 // longest request body in bytes; 0: that of Options
+	maxBody         int64 // longest request body in bytes; 0: Options.MaxBody
 }
 
 var (
@@ -180,7 +181,8 @@ func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
 	for i := range table {
-		// One path for both spellings, which match alike.
+		// Use one path for both spellings of readReceipts, because match does not tell them
+		// apart.
 		template := strings.Replace(table[i].path, "/"+strings.ToLower(readReceipts), "/"+readReceipts, 1)
 		p := byTemplate[template]
 		if p == nil {
@@ -351,7 +353,8 @@ func (req *request) readIDs() error {
 // encoded slash stays inside its segment. splitPath drops empty segments: some SDKs double
 // slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
 func splitPath(segments []string, u *url.URL, escaped string) ([]string, error) {
-	// Unless a slash is encoded, the segments of the decoded path are the decoded segments.
+	// Without an encoded slash, splitting the decoded path gives the same segments as decoding
+	// each segment, and is cheaper.
 	decode := strings.Contains(escaped, "%2F") || strings.Contains(escaped, "%2f")
 	if !decode {
 		escaped = u.Path

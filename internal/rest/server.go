@@ -123,16 +123,17 @@ type Record struct {
 	User      string    // id of the caller; on identity routes, of the user in the path or the new user
 	Note      string    // message of a refusal, or why the client got no answer
 	Reason    string    // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
-	Why       why.Cause // the same as a row of the table of package why, with facts; zero if the request was not refused
+	Why       why.Cause // Reason as a row of the table of package why, with facts; zero if the request was not refused
 	UserAgent string    // the name of the client's library
 	Client    string    // address of the client, without a port
-	RequestID string    // of this server, as in the headers MS-CV and x-ms-request-id
+	RequestID string    // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string    // the client's x-ms-client-request-id, or empty
-	Ended     bool      // a live connection has ended: the record is of no request
+	Ended     bool      // the record is about the end of a live connection, not about a request
 	Signed    bool      // the request was signed with an access key, and the signature was accepted
 
-	// Request and Answer are for the log of the newest requests, which copies from them what is no
-	// secret. They may be nil, and must not be used after the call that gets the Record.
+	// Request and Answer are for the log of the newest requests, which copies the parts of them
+	// that are not secret. They may be nil, and must not be used after the call that gets the
+	// Record.
 	Request *http.Request
 	Answer  http.Header
 }
@@ -146,8 +147,8 @@ type Handler struct {
 	tokens        Tokens
 	endpoint      string
 	authorities   []string // host of the public endpoint, which clients behind a proxy sign
-	hosts         []string // as Options.Hosts, and that of the public endpoint
-	names         []string // those without their ports
+	hosts         []string // Options.Hosts and the host of the public endpoint
+	names         []string // the names in hosts, without ports
 	signs         func(told string) bool
 	hints         hints
 	namesOrigin   bool
@@ -218,7 +219,7 @@ const answerTime = 13 * time.Second
 // request is the state of one request.
 type request struct {
 	*http.Request
-	ctx deadline // of the operation; the zero value before limit
+	ctx deadline // context of the operation; the zero value until limit is called
 
 	w     http.ResponseWriter
 	start time.Time
@@ -235,8 +236,8 @@ type request struct {
 	answeredAs string         // for the header confab-api-version, if the client's api-version is newer
 	body       []byte
 	bodyRead   bool
-	buffer     *[]byte   // from getBuffer, with the body; nil before readBody
-	counted    int64     // bytes of the body that count for what the caller writes in an hour
+	buffer     *[]byte   // buffer from getBuffer with the body; nil before readBody
+	counted    int64     // bytes of the body that count towards the limit of bytes that the caller may write in an hour
 	reserved   reserved  // memory for the answer
 	caller     string    // user id
 	leaving    bool      // the caller was deleted, and its deletion grace has not ended
@@ -260,7 +261,8 @@ type request struct {
 	room   room
 }
 
-// room is memory for parts of a request, so that most requests need no other.
+// room is memory that is allocated together with a request, so that most requests need no
+// further allocation for their parts.
 type room struct {
 	values [9]string
 	params [3]string
@@ -283,7 +285,7 @@ func (req *request) limit(until time.Time) { req.ctx.set(req.Request.Context(), 
 type response struct {
 	status int
 	body   *[]byte   // JSON in a buffer from getBuffer; nil: no body
-	code   core.Code // of a refusal; empty for a success
+	code   core.Code // error code of a refusal; empty for a success
 	allow  string    // Allow header: the methods of the path, for a 405 and for OPTIONS
 	close  bool      // send Connection: close
 }

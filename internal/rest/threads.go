@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeaders are the names of the request header with an idempotency token, each with the
-// feature that a version calls it so.
+// idempotencyHeaders has the names of the request header with an idempotency token. A version
+// uses the name whose feature, in, it has.
 var idempotencyHeaders = []struct {
 	in   apiver.Feature
 	name string
@@ -82,11 +82,11 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	if err != nil {
 		return nil, "", err
 	}
-	most := int64(smallPage) // memory that is reserved for the rows, and for the JSON
+	most := int64(smallPage) // bytes that are reserved for the rows, and as many for the JSON
 	if q.Expand.LastMessage && int64(q.Limit)*previewRow > most {
 		most = int64(q.Limit) * previewRow
 		err := h.reserve(req, most)
-		if err == errNoMemory { // a short page needs hardly any
+		if err == errNoMemory { // a short page needs little memory
 			q.Limit, most = smallPage/previewRow, smallPage
 			err = h.reserve(req, most)
 		}
@@ -100,7 +100,7 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 		if fit == len(page.Threads) {
 			break
 		}
-		q.Limit = fit // only the store knows the cursor after a shorter page
+		q.Limit = fit // list again, because only the store knows the cursor after a shorter page
 		page, err = h.core.ExpandThreads(req.Context(), q)
 	}
 	if err != nil {
@@ -112,8 +112,9 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	return page.Threads, next, nil
 }
 
-// previewRow is the greatest size of the texts of a thread in a list with last messages, in bytes:
-// the topic, and the content and the name of a sender, or the participants of a system message.
+// previewRow is the greatest size, in bytes, of the texts of one thread in a list with last
+// messages: the topic, and either the content and the name of the sender, or the participants that
+// a system message names.
 const previewRow = 4 << 10
 
 // fittingThreads returns the number of threads whose texts have at most the given number of bytes

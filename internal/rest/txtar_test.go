@@ -175,7 +175,7 @@ func (p *play) prepare(req *http.Request, body string) {
 		}
 		p.sign(p.t, signed, map[string]int{"key": 0, "secondary": 1}[as])
 		for name := range signed.Header {
-			if req.Header.Get(name) == "" { // keep a header that the exchange sets: it is wrong on purpose
+			if req.Header.Get(name) == "" { // keep a header that the exchange sets, because the exchange tests a wrong value
 				req.Header.Set(name, signed.Header.Get(name))
 			}
 		}

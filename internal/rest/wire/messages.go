@@ -34,8 +34,8 @@ func (r *UpdateChatMessageRequest) ToCore() (core.UpdateMessage, error) {
 	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}, refuseAttachments(r.Attachments)
 }
 
-// refuseAttachments fails if there are attachments, because this server stores none. To accept the
-// request without them would lose what its sender wanted to show.
+// refuseAttachments fails if there are attachments, because this server stores none. If it
+// accepted the request without them, the message would lack files that its sender wanted to show.
 func refuseAttachments(as []ChatAttachment) error {
 	if len(as) > 0 {
 		return &Error{Path: "attachments", Reason: "must be empty, because this server stores no attachments"}

@@ -42,7 +42,7 @@ type planKey struct {
 // patch removes the member.
 type Patch map[string]*string
 
-var plans sync.Map // planKey to *plan, filled on first use
+var plans sync.Map // maps a planKey to a *plan; filled on first use
 
 // planOf returns the plan, the list of fields, of a struct type at an api-version.
 func planOf(t reflect.Type, v apiver.Version) *plan {

@@ -175,8 +175,8 @@ func (r *CreateThreadWithMembersRequest) Created(thread string, invalid []core.I
 }
 
 // Added returns the response to the request: a status for each member, in the order of the
-// request. invalid has the members that were refused. Unverified: that one who has been in the
-// thread before has the same status as one who was added.
+// request. invalid has the members that were refused. Unverified: that a user who already is in
+// the thread gets the same status as an added one.
 func (r *AddMembersRequest) Added(invalid []core.InvalidParticipant) *MultiStatus {
 	return &MultiStatus{MultipleStatus: statuses(r.Members, invalid)}
 }
