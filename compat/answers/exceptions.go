@@ -10,8 +10,8 @@ import (
 
 // aliases maps names of versions that have no file to the version whose file applies.
 var aliases = map[string]string{
-	"chat 2021-09-27":     "2021-09-07",         // a wrong date in the Java SDK (api-versions.md §6)
-	"identity 2021-11-01": "2021-10-31-preview", // has no file and the same shapes (identity.md §2)
+	"chat 2021-09-27":     "2021-09-07",         // the Java SDK has a wrong date (api-versions.md §6)
+	"identity 2021-11-01": "2021-10-31-preview", // this version has no file, but the same bodies as the preview (identity.md §2)
 }
 
 // livePaths are the segments after /chat in the paths of live events (realtime.md).
@@ -20,8 +20,8 @@ var livePaths = []string{"events", "config"}
 // errorRow is a row of the contract's error table.
 type errorRow struct {
 	codes []string
-	// beforeOperation has the status if a request can get it whose path, method or api-version
-	// the file does not have.
+	// beforeOperation contains the status if a request can get it although the file lacks its
+	// path, method or api-version.
 	beforeOperation []int
 	because         string
 }
@@ -45,17 +45,18 @@ var errorTable = map[int]errorRow{
 	503: {[]string{"ServiceUnavailable"}, nil, "chat.md §7.2"},
 }
 
-// envelope is how the real service was recorded to send refusals at some versions, beside what
-// the files say. Answers have both, so that SDKs find code and message (chat.md §7.1).
+// envelope describes a form in which the real service was recorded to send refusals at some
+// versions. The OpenAPI files define another form. The answers of this server have both forms
+// in one body, so that all SDKs find the code and the message (chat.md §7.1).
 type envelope struct {
 	name     string
 	versions []string
-	key      string // of the member beside "error"; empty: the body itself has flatMembers, and no "error"
+	key      string // name of the member beside "error"; empty: the body has no "error", but flatMembers
 	schema   string // in contractSchemas
 }
 
-// flatMembers are the members of a refusal without "error". They repeat members of the file in
-// other letter case.
+// flatMembers are the members that the body of a refusal without "error" has besides those of
+// the file. They repeat these in other letter case.
 var flatMembers = []string{"Code", "Message", "InnerErrors"}
 
 var envelopes = []envelope{
@@ -65,8 +66,8 @@ var envelopes = []envelope{
 	{"envelope: CommunicationError", nil, "CommunicationError", "recorded"}, // all later ones
 }
 
-// commonErrors is the schema of refusals for files that have none, and for requests that no file
-// knows.
+// commonErrors is the schema of refusals for files without a schema of refusals, and for
+// requests that are in no file.
 const commonErrors = "common/2021-03-07#/definitions/CommunicationErrorResponse"
 
 // contractSchemas returns schemas for bodies that the OpenAPI files do not describe.
@@ -93,9 +94,10 @@ func contractSchemas() map[string]any {
 
 // otherPath is a second path for an operation, besides the one in the file.
 type otherPath struct {
-	name, api, version, method string // any version if it is empty
+	name, api, version, method string // an empty version means any
 	because                    string
-	// rename returns the path of the file for such a path, or nil.
+	// rename returns the path that the file has for the operation if segments are its second
+	// path, and otherwise nil.
 	rename func(segments []string) []string
 }
 
@@ -114,8 +116,8 @@ var otherPaths = []otherPath{
 	lettersOfReceipts("2020-09-21-preview2", "GET", "readreceipts"), lettersOfReceipts("2020-09-21-preview2", "POST", "readreceipts"),
 }
 
-// lettersOfReceipts returns the row for the path of receipts, which the real service was recorded
-// to answer in other letters too than those of the file (chat.md §8).
+// lettersOfReceipts returns the row for the path of receipts. The real service was recorded to
+// accept it also in other letter case than that of the file (chat.md §8).
 func lettersOfReceipts(version, method, inFile string) otherPath {
 	return otherPath{
 		name: "readreceipts in other letters", api: "chat", version: version, method: method, because: "recorded from the real service (chat.md §8)",
@@ -128,16 +130,16 @@ func lettersOfReceipts(version, method, inFile string) otherPath {
 	}
 }
 
-// strictRow says what an answer always or never has although the files leave it open, because a client of that time
-// reads it, or because this server never has it.
+// strictRow names members that answers must have, or must not have, although the files make them optional. The
+// reason is that a client of that time reads the member, or that this server never sends it.
 type strictRow struct {
-	folder, from, to string   // of the files, and their first and last version; to is empty for all later ones
+	folder, from, to string   // the folder of the files, and their first and last version; an empty to means all later ones
 	definitions      []string // the names that the definition has in these files
 	required         []any
-	unless           map[string][]any // required holds for all but the objects with one of these values
+	unless           map[string][]any // objects in which a member has one of these values may lack the required members
 	forbidden        []string
-	words            map[string][]any  // all values of a member
-	forms            map[string]string // the form of a date
+	words            map[string][]any  // by member: the only values that it may have
+	forms            map[string]string // by member: the pattern that its date must match
 	because          string
 }
 
@@ -194,7 +196,8 @@ var stricter = []strictRow{
 		forms: map[string]string{"expiresOn": `^[^.]*(\.\d{0,6}[1-9])?\+00:00$`}, because: "rule 9 of identity.md §1"},
 }
 
-// unservedRow has operations that the server refuses, or refuses without something that tests do not have.
+// unservedRow names operations that the server always refuses, or refuses because tests lack something,
+// such as a token of Microsoft.
 type unservedRow struct {
 	api     string
 	path    *regexp.Regexp
@@ -261,7 +264,7 @@ var faultNames = map[string]string{
 	"DELETE /access/teamsExtension/tenants/{}/assignments/{}": "delete assignment",
 }
 
-// otherBodies are bodies that the file does not have.
+// otherBodies has schemas of bodies that the real service sends although its file defines none.
 var otherBodies = []struct {
 	name, api, version, operation string
 	status                        int
@@ -304,8 +307,8 @@ var exceptions = []exception{
 	},
 }
 
-// noMessage returns the row for a refusal without a message. The files require one, but the real service leaves it out
-// in the cases of chat.md §7.2.
+// noMessage returns the row for a refusal without a message. The files require a message, but the real service leaves
+// it out in the cases of chat.md §7.2.
 func noMessage(operation string, status int, which string) exception {
 	return exception{
 		name: "refusal without a message: " + which, api: "chat", operation: operation, status: status,

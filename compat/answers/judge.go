@@ -20,8 +20,8 @@ import (
 // judge compares exchanges (requests with their responses) with the OpenAPI files.
 type judge struct {
 	specs  *specs
-	needed map[string]int  // how often each exception was needed, by its name
-	asked  map[string]bool // operations that were carried out, or that unserved allows to refuse, as API, version and name
+	needed map[string]int  // by name of an exception: how often it was needed
+	asked  map[string]bool // operations, as API, version and name, that were carried out or whose refusal unserved allows
 	words  *message.Printer
 }
 
@@ -227,12 +227,12 @@ func (a *answer) unserved() *unservedRow {
 	return nil
 }
 
-// notOrdered is the violation of a response that reports a failure of the server without an ordered
-// fault.
+// notOrdered is the violation for a response that reports a failure of the server, if no test has
+// ordered that fault.
 const notOrdered = "a fault of the server, which no test has ordered"
 
 // isFault reports whether a status says that the server has failed or is busy. Such a status is right only if a test
-// has ordered it, although the files have some of them.
+// has ordered it, even if the file allows the status.
 func isFault(status int) bool {
 	return status == 0 || status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 }
@@ -325,12 +325,13 @@ func (a *answer) judgeError(u *unservedRow) {
 	}
 }
 
-// unknownHere is the violation of a refusal that says the version lacks the operation, although the
-// file has it.
+// unknownHere is the violation for a refusal that says that the version lacks the operation, if the
+// file of the version has it.
 const unknownHere = "the file has the operation, and the server refuses it as unknown"
 
-// envelope checks the body of a refusal and returns its code. The body is that of the file, plus
-// the envelope of the version as the real service sends it, which says the same.
+// envelope checks the body of a refusal and returns its error code. The body must have the form
+// of the file and also the envelope in which the real service sends refusals at this version.
+// Both must have the same code and message.
 func (a *answer) envelope() (code string) {
 	var body map[string]json.RawMessage
 	if err := json.Unmarshal(a.body, &body); err != nil {
@@ -366,7 +367,7 @@ func (a *answer) envelope() (code string) {
 	delete(body, x.key)
 	rest := encoded(body)
 	location := a.errorSchema()
-	if a.op == nil && x.key == newestEnvelope().key { // the envelope of the newest version, not that of the request's
+	if a.op == nil && x.key == newestEnvelope().key { // the body has the envelope of the newest version, not that of the request's version
 		location = base + commonErrors
 	}
 	a.fits(location, rest)
@@ -420,9 +421,9 @@ func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 	return newest
 }
 
-// errorSchema returns the location of the schema of refusals: that of the status, or of another
-// refusal by the operation or by any one of the file, or, if the file has none, that of the common
-// file.
+// errorSchema returns the location of the schema of refusals: that of the status, else that of
+// another refusal of the operation, else that of a refusal of any operation of the file, else that
+// of the common file.
 func (a *answer) errorSchema() string {
 	var operations []*operation
 	if a.op != nil {

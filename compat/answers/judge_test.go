@@ -30,9 +30,9 @@ func specsOf(t *testing.T) *specs {
 	return s
 }
 
-// differences are what the recordings of the real service have and the judge refuses. Recorders of
-// the Python suite have replaced whole lists by a word. No recording has a kind, which the files call
-// required, and which this server always sends.
+// differences are the violations that the judge finds in recordings of the real service. In
+// recordings of the Python suite a word replaces whole lists. No recording has the member kind, which
+// the files require and this server always sends.
 var differences = []struct{ recording, what string }{
 	{"chat-py_2021-09-07_test_list_*", `at "/value": got string, want array`},
 	{"chat-js_2023-11-15-preview_*", `at "/createdByCommunicationIdentifier": missing property 'kind'`},
@@ -97,7 +97,7 @@ func readRecordings(t *testing.T) (all []recording) {
 	return all
 }
 
-// answered is a response without violations. The tests below change it.
+// answered is a sample: an exchange whose response has no violation. Tests change copies of it.
 type answered struct {
 	name string
 	exchange
@@ -177,8 +177,8 @@ func decode(body json.RawMessage) (v any) {
 type place struct {
 	object map[string]any
 	name   string
-	above  []string // names of the members around
-	open   bool     // the object has members of any name, such as metadata
+	above  []string // names of the members that contain the object, outermost first
+	open   bool     // the object may have members of any name, as metadata has
 }
 
 func (p place) path() string { return strings.Join(append(slices.Clone(p.above), p.name), "/") }
@@ -201,8 +201,8 @@ func walkBelow(v any, above []string, f func(place)) {
 	}
 }
 
-// alterations change one member of a body, and return the new value of the member. ok is false if
-// the change says nothing about this member.
+// alterations maps names to functions, each of which returns a function that changes one member
+// of a body. ok is false if the changed member could be valid.
 var alterations = map[string]func(p place) (change func(), ok bool){
 	"unknown member beside it": func(p place) (func(), bool) {
 		return func() { p.object["unknown"] = "x" }, !p.open
@@ -444,7 +444,7 @@ func TestVersions(t *testing.T) {
 		{"a crash", "GET", threadPath, "2021-09-07", 0, "", "did the server crash"},
 		{"a fault of live events", "GET", "/chat/events", "2021-09-07", 500, "", "fault of the server"},
 
-		// What is always or never there.
+		// Members that answers must always or never have.
 		{"nothing created", "POST", "/chat/threads", "2021-09-07", 201, `{}`, "missing property 'chatThread'"},
 		{"a message without content", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `"content":{"message":"m"},`, "", 1), "missing property 'content'"},
 		{"a message without a sender", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `,"senderCommunicationIdentifier":`+user, "", 1), "missing property 'senderCommunicationIdentifier'|value must be one of"},
@@ -484,8 +484,9 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestNewerVersion checks that the header that names the version of an answer decides, and that it may name only the
-// newest, to a client that asked for a later one.
+// TestNewerVersion judges answers to clients that asked for known, unknown and later versions. A client that asked
+// for a version later than all known ones must get the header confab-api-version with the newest version, whose
+// file applies. No other answer may have the header.
 func TestNewerVersion(t *testing.T) {
 	j := newJudge(specsOf(t))
 	for _, c := range []struct {
@@ -495,10 +496,10 @@ func TestNewerVersion(t *testing.T) {
 		{"2031-01-01", "2025-03-15", "2025-03-15", 0},
 		{"2031-01-01-preview2", "2025-03-15", "2025-03-15", 0},
 		{"2031-01-01", "", "", 1},
-		{"2031-01-01", "2024-03-07", "", 2}, // and there is no file
+		{"2031-01-01", "2024-03-07", "", 2}, // the header names a wrong version, and no file applies
 		{"2021-09-07", "2025-03-15", "2021-09-07", 1},
 		{"2021-09-07", "2021-09-07", "2021-09-07", 1},
-		{"2021-09-27", "2025-03-15", "2021-09-07", 1}, // another name of a version
+		{"2021-09-27", "2025-03-15", "2021-09-07", 1}, // the name of a known version, so the header is wrong
 		{"2021-09-08", "2025-03-15", "", 2},           // between versions
 		{"later", "2025-03-15", "", 2},
 	} {

@@ -7,15 +7,15 @@
 //   - the body fits the schema of the status, and has no member that this version does not know;
 //   - a status without a schema has no body.
 //
-// exceptions.go has all that is accepted beside that, with the reasons.
+// exceptions.go lists everything else that is accepted, with the reasons.
 //
 //	answers [-api FOLDER] [-every] [-suites NAMES] RECORD...
 //
 // It prints the number of answers by version, how often each exception was needed, the violations,
 // and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
 // finds nothing to judge.
-// With -every, it is a violation that an operation of a file was never carried out: a refusal counts only for those that
-// exceptions.go names. With -suites, it is one that a suite has no record.
+// With -every, an operation of a file that was never carried out is a violation; a refused operation counts as carried
+// out only if exceptions.go names it. With -suites, a suite without a record is a violation.
 package main
 
 import (
@@ -33,7 +33,8 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// The most that is printed: violations, and bytes of the first exchange with one.
+// Limits of the output: the number of violations, and the bytes of the first exchange with a
+// violation.
 const (
 	shown      = 40
 	shownBytes = 8 << 10
@@ -139,8 +140,8 @@ func (t *tally) add(e recorded, o *orders) {
 	}
 }
 
-// requireSuites adds a violation for each suite that has no exchange in its folder below a record: its runner does not
-// record, or no longer does.
+// requireSuites adds a violation for each suite that has no exchange in its folder below a record. The runner of such
+// a suite does not record its exchanges.
 func (t *tally) requireSuites(folder string, suites []string) {
 	for _, suite := range suites {
 		starts, err := readRecords(filepath.Join(folder, suite))
@@ -210,7 +211,7 @@ func (t *tally) print(out io.Writer) {
 			fmt.Fprintf(out, "      %d times, first in %s\n", s.times, s.first)
 		}
 	}
-	if data, err := os.ReadFile(t.first); err == nil { // it is a folder if the record is not complete
+	if data, err := os.ReadFile(t.first); err == nil { // if the record is not complete, t.first is a folder, and reading it fails
 		fmt.Fprintf(out, "the first exchange with a violation, %s:\n%s\n", t.first, data[:min(len(data), shownBytes)])
 	}
 }

@@ -26,7 +26,7 @@ type specs struct {
 
 // spec is the OpenAPI file of one version.
 type spec struct {
-	operations []*operation // those with fewer parameters in the path come first
+	operations []*operation // operations with fewer parameters in the path come first
 }
 
 // operation is a method and a path.
@@ -122,7 +122,8 @@ func (s *specs) read(folder, file string) error {
 	return s.compiler.AddResource(location, map[string]any{"definitions": definitions, "answers": answers})
 }
 
-// apply makes definitions stricter.
+// apply adds the requirements of the row to the definitions that it names. It fails if a
+// definition or a member does not exist.
 func (x *strictRow) apply(definitions map[string]any) error {
 	found := false
 	for _, name := range x.definitions {
@@ -162,7 +163,7 @@ func (x *strictRow) apply(definitions map[string]any) error {
 	return nil
 }
 
-// members returns all members that a row names.
+// members returns the names of all members that the row has requirements for.
 func (x *strictRow) members() []string {
 	all := slices.Concat(x.forbidden, slices.Collect(maps.Keys(x.words)), slices.Collect(maps.Keys(x.forms)), slices.Collect(maps.Keys(x.unless)))
 	for _, member := range x.required {
@@ -195,7 +196,7 @@ func newOperation(method, path string) *operation {
 	return o
 }
 
-// shape returns the method and the path with {} in place of parameters.
+// shape returns the method and the path of the operation, in which {} replaces each parameter.
 func (o *operation) shape() string {
 	shape := o.method + " "
 	for _, s := range o.segments {
@@ -235,7 +236,7 @@ func matches(pattern, segments []string) bool {
 	return true
 }
 
-// split returns the decoded segments of an escaped path. Empty ones do not count.
+// split returns the decoded segments of an escaped path, without empty ones.
 func split(path string) (segments []string) {
 	for s := range strings.SplitSeq(path, "/") {
 		if s == "" {
@@ -262,15 +263,15 @@ func (s *specs) compile(location string) (*jsonschema.Schema, error) {
 	return c, nil
 }
 
-// converter converts the schemas of an OpenAPI file to JSON Schema of draft 4, in which an object
-// has no members but those of the file.
+// converter converts the schemas of an OpenAPI file to JSON Schema of draft 4. In the result, an
+// object must not have other members than those in the file.
 type converter struct {
 	definitions  map[string]map[string]any
-	wholeSeconds bool // dates have the form of all recorded answers of the chat API (docs/contract/chat.md §0.6)
+	wholeSeconds bool // dates must have whole seconds, as in all recorded answers of the chat API (docs/contract/chat.md §0.6)
 }
 
-// all converts all definitions. A definition with a discriminator becomes a choice between those
-// that extend it.
+// all converts all definitions. A definition with a discriminator becomes a choice between the
+// definitions that extend it.
 func (c converter) all() map[string]any {
 	all := map[string]any{}
 	for name, def := range c.definitions {
@@ -283,8 +284,8 @@ func (c converter) all() map[string]any {
 	return all
 }
 
-// heirs returns the converted definitions that extend a definition. Each has one value of the
-// member kind.
+// heirs returns the converted definitions that extend the named definition. Each requires its
+// own value of the member kind, the discriminator.
 func (c converter) heirs(name, kind string) (all []any) {
 	for _, heir := range slices.Sorted(maps.Keys(c.definitions)) {
 		def := c.definitions[heir]
@@ -347,7 +348,7 @@ func (c converter) schema(def map[string]any) map[string]any {
 	return out
 }
 
-// flat returns a schema together with the members of those that it extends.
+// flat returns a schema together with the members of the schemas that it extends.
 func (c converter) flat(def map[string]any) map[string]any {
 	parents, _ := def["allOf"].([]any)
 	if len(parents) == 0 {
@@ -378,8 +379,9 @@ func (c converter) flat(def map[string]any) map[string]any {
 	return out
 }
 
-// absolute returns the location to which a reference points. References to other files are to the
-// common ones, whose folders are versions there and whose names are versions here (api/README.md).
+// absolute returns the location to which a reference points. References to other files are to
+// common files. In a reference the folder of a common file is its version; here its name is
+// (api/README.md).
 func absolute(ref string) string {
 	file, fragment, _ := strings.Cut(ref, "#")
 	if file == "" {

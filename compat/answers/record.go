@@ -33,7 +33,7 @@ type recorded struct {
 	file string
 }
 
-// start has the exchanges between one start and end of a server, in the order of the requests.
+// start has the exchanges of one run of a server, in the order of the requests.
 type start struct {
 	path       string // path of the folder with the files
 	exchanges  []recorded
@@ -87,13 +87,13 @@ func readRecord(path string) ([]exchange, error) {
 	return d.Exchanges, nil
 }
 
-// orders are the faults that tests have ordered from one start of a server and that have not happened yet.
+// orders has the faults that tests have ordered in one run of a server and that have not happened yet.
 type orders struct{ left []order }
 
 // order is a rule for faults (docs/testing.md).
 type order struct {
 	operation string // empty: any
-	status    int    // 0: a drop
+	status    int    // 0: the server must close the connection
 	times     int    // how many requests get the fault; negative: all
 }
 

@@ -163,12 +163,12 @@ type fields map[string]any
 // request is a request to send.
 type request struct {
 	from         *user  // the sender; nil: the request is signed with the access key
-	method, path string // the path follows the path below in sendAll
+	method, path string // the path is relative to the argument "below" of sendAll
 	body         any
 }
 
-// sendAll sends requests one after another. Each path is appended to the path below. It fails if a
-// request gets no response or a 500.
+// sendAll sends requests one after another. The path of each request is relative to the path
+// below. It fails if a request gets no response or a 500.
 func (c *client) sendAll(version, below string, all []request) error {
 	for _, r := range all {
 		status, body, err := c.send(r.from, version, r.method, below+r.path, r.body)
@@ -182,7 +182,7 @@ func (c *client) sendAll(version, below string, all []request) error {
 	return nil
 }
 
-// The versions with shapes of their own.
+// Versions whose bodies have another form than those of all later ones.
 const (
 	withMembers = "2020-09-21-preview2"
 	withTextIDs = "2020-11-01-preview3"
@@ -300,7 +300,7 @@ func (c *client) askIdentity(version string) error {
 		return err
 	}
 	var created struct {
-		ID       string // at the first version
+		ID       string // the id of the user at the first version; later ones have Identity
 		Identity struct{ ID string }
 	}
 	if err := json.Unmarshal(body, &created); err != nil || created.ID+created.Identity.ID == "" {
