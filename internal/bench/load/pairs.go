@@ -2,9 +2,9 @@ package load
 
 import "slices"
 
-// Order returns the order in which the nth round, counted from 0, measures so many servers: from
-// the first to the last if n is even, and backwards if n is odd. So if the machine slows down
-// during the rounds, no server is favoured.
+// Order returns the order in which the nth round, counted from 0, measures the servers, as
+// indexes: from the first to the last if n is even, and backwards if n is odd. So if the machine
+// slows down during the rounds, no server is favoured.
 func Order(n, servers int) []int {
 	order := make([]int, servers)
 	for i := range order {

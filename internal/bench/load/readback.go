@@ -19,7 +19,7 @@ type Found struct {
 	Acknowledged int `json:"acknowledged"`
 	Lost         int `json:"lost"`      // acknowledged, but not returned
 	Doubled      int `json:"doubled"`   // returned twice, or never acknowledged
-	Reordered    int `json:"reordered"` // returned before or after another of the same connection, other than sent
+	Reordered    int `json:"reordered"` // returned in another order than the connection has sent them
 	Wrong        int `json:"wrong"`     // returned with another id, text or thread
 }
 
@@ -41,7 +41,8 @@ func (f Found) Err() error {
 }
 
 // ReadBack reads all threads of the world from the server and compares their messages with those
-// that were acknowledged. It fails if a thread cannot be read; what differs is in the result.
+// that were acknowledged. It fails if a thread cannot be read; the differences are in the
+// result.
 func (l *Sends) ReadBack(ctx context.Context, s *Server) (f Found, err error) {
 	c := newChecker(l)
 	transport := &http.Transport{TLSClientConfig: s.TLS.Clone()}
@@ -82,8 +83,8 @@ type message struct {
 	Content    struct{ Message string }
 }
 
-// readThread sends the pages of a thread to the channel. The members read in turn, because a
-// server limits the requests of a user.
+// readThread sends the pages of a thread to the channel. The members of the thread request
+// pages in turn, because a server limits the requests of each user.
 func readThread(ctx context.Context, client *http.Client, endpoint string, index int, t Thread, pages chan<- page) error {
 	next := endpoint + "/chat/threads/" + t.ID + "/messages?api-version=2025-03-15&maxPageSize=200"
 	for n := 0; next != ""; {
@@ -133,13 +134,13 @@ func getPage(ctx context.Context, client *http.Client, url, bearer string, p *pa
 	return 0, fmt.Errorf("status %d", res.StatusCode)
 }
 
-// checker compares the pages of all threads with what was acknowledged.
+// checker compares the pages of all threads with the acknowledged messages.
 type checker struct {
 	sends    *Sends
-	seen     [][]bool // for each connection and message
-	previous []int    // for each connection, its message that was seen last in this thread
+	seen     [][]bool // seen[c][n]: message n of connection c was returned
+	previous []int    // for each connection: the number of its message that was seen last in this thread
 	thread   int      // index of the thread of previous
-	sequence int64    // of the message that was seen last in this thread
+	sequence int64    // sequence of the message that was seen last in this thread
 	found    Found
 }
 

@@ -73,7 +73,7 @@ func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 	defer func() {
 		cancel()
 		for _, w := range r.workers {
-			w.conn.Close() // before the wait: it ends a read
+			w.conn.Close() // close before the wait, because Close ends a read that would delay it
 		}
 		r.running.Wait()
 	}()

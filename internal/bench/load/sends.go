@@ -18,8 +18,8 @@ import (
 // same for each server.
 type Sends struct {
 	world World
-	heads []string  // of requests, without the request's id
-	texts []string  // what follows the numbers
+	heads []string  // the beginnings of requests, up to the value of the request id
+	texts []string  // the texts of messages after the two numbers
 	acked [][]int64 // for each connection the ids of its messages, in the order in which it sent them
 }
 
@@ -29,15 +29,16 @@ const MinSize = 20
 // numbersSize is the size in bytes of the two numbers with which a message begins.
 const numbersSize = len("001.00000001 ")
 
-// NewSends returns a Sends for messages of size bytes, at least MinSize, and up to so many
-// connections.
+// NewSends returns a Sends for messages of size bytes, at least MinSize, and for up to the
+// given number of connections.
 func NewSends(s *Server, w World, size, connections int) *Sends {
 	l := &Sends{world: w, acked: make([][]int64, connections)}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1024 {
 		l.texts = append(l.texts, Text(random, size-numbersSize))
 	}
-	// All threads first, so that requests in succession go to different threads.
+	// Go through all threads for each member, so that successive requests are for different
+	// threads.
 	for m := range w.Threads[0].Bearers {
 		for _, t := range w.Threads {
 			l.heads = append(l.heads, fmt.Sprintf("POST /chat/threads/%s/messages?api-version=2025-03-15 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
@@ -49,8 +50,8 @@ func NewSends(s *Server, w World, size, connections int) *Sends {
 
 const bodyBegin, bodyEnd = `{"content":"`, `","type":"text"}`
 
-// Load returns the load for Round. A Load of an earlier call must not be in use any more. The
-// messages are not those of earlier calls.
+// Load returns the load for Round. Its messages differ from those of all earlier calls. Do not
+// use it while a Load of an earlier call is in use.
 func (l *Sends) Load() Load {
 	return Load{Status: http.StatusCreated, Request: l.request, Answered: l.answered}
 }
@@ -84,7 +85,7 @@ func (l *Sends) head(connection, n int) int { return (31*connection + n) % len(l
 func (l *Sends) request(buf []byte, connection, _ int) []byte {
 	n := len(l.acked[connection])
 	buf = append(buf, l.heads[l.head(connection, n)]...)
-	buf = fmt.Appendf(buf, "%08d-0000-4000-8000-%012d\r\n\r\n%s%03d.%08d ", connection, n, bodyBegin, connection, n) // SDKs send an id too
+	buf = fmt.Appendf(buf, "%08d-0000-4000-8000-%012d\r\n\r\n%s%03d.%08d ", connection, n, bodyBegin, connection, n) // send a request id, as SDKs do
 	buf = append(buf, l.texts[(31*connection+n)%len(l.texts)]...)
 	return append(buf, bodyEnd...)
 }

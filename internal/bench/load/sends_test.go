@@ -16,15 +16,15 @@ import (
 func TestOpenLoopCountsTheWait(t *testing.T) {
 	const slow = 20 * time.Millisecond
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(slow) // the server is slow: that is what is measured
+		time.Sleep(slow) // makes the server slow, which the latency must show
 		w.WriteHeader(http.StatusCreated)
 	})
 	got, err := Round(t.Context(), s, posts, Options{Connections: 1, Span: 300 * time.Millisecond, Rate: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A request is due every 10 ms and takes 20, so the last ones wait for many others, and
-	// about half are answered after the span.
+	// A request is due every 10 ms and takes 20 ms, so the last requests wait for many earlier
+	// ones, and about half are answered after the span.
 	if longest := time.Duration(got.Latency.Max()) * time.Microsecond; longest < 3*slow {
 		t.Errorf("the longest answer took %v: the wait for a connection is omitted", longest)
 	}
@@ -72,7 +72,7 @@ func TestReadBack(t *testing.T) {
 	const created = `{"id":"1","type":"threadCreated","sequenceId":"1"}`
 	for _, tt := range []struct {
 		name string
-		a, b []string // what the threads hold, newest first
+		a, b []string // contents of the messages in each thread, newest first
 		want Found
 	}{
 		{"all", []string{item(2, 12, 3), item(0, 10, 2), created}, []string{item(3, 13, 3), item(1, 11, 2)}, Found{}},

@@ -39,7 +39,7 @@ type Command struct {
 	Dir     string   // working folder
 	Stdout  *os.File // nil: discarded
 	Stderr  *os.File // nil: discarded
-	Under   []string // a program and its arguments that runs the server, such as strace; nil: none
+	Under   []string // a program that runs the server, such as strace, and its arguments; nil: none
 }
 
 // Serve starts a Confab server with the data folder dir/data and flags in addition to
@@ -49,7 +49,7 @@ func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 	data := filepath.Join(c.Dir, "data")
 	c.Args = append([]string{"serve", "--data", data, "--listen", "localhost:0"}, c.Args...)
 	if database != "" {
-		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // not a flag: it may hold a password
+		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // other users could read a flag, and the URL may contain a password
 	}
 	s, err := start(ctx, c)
 	if err != nil {
@@ -82,7 +82,7 @@ func Refer(ctx context.Context, c Command) (*Server, World, error) {
 	defer in.Close()
 	c.Stdout = out
 	s, err := start(ctx, c)
-	out.Close() // the reference has its own: its end ends the read
+	out.Close() // the reference has a copy of out, so the read below ends when the reference ends
 	if err != nil {
 		return nil, World{}, err
 	}
@@ -104,7 +104,7 @@ func start(ctx context.Context, c Command) (*Server, error) {
 	s := &Server{cmd: exec.CommandContext(ctx, line[0], line[1:]...), ended: make(chan struct{})}
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stderr = c.Dir, append(environment(), c.Env...), c.Stderr
 	s.cmd.Stdout = c.Stdout
-	if _, err := s.cmd.StdinPipe(); err != nil { // its end tells a reference that this process has ended
+	if _, err := s.cmd.StdinPipe(); err != nil { // a reference ends when its stdin ends, which happens when this process ends
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
@@ -113,7 +113,7 @@ func start(ctx context.Context, c Command) (*Server, error) {
 	s.PID = s.cmd.Process.Pid
 	go func() {
 		defer close(s.ended)
-		_ = s.cmd.Wait() // an early end shows in the requests
+		_ = s.cmd.Wait() // if the server ends early, its requests fail
 	}()
 	return s, nil
 }
@@ -168,12 +168,12 @@ func (s *Server) trust(pem []byte, endpoint string) (err error) {
 // Kill kills the server process and waits for its end. A clean shutdown is not needed, because
 // the data is not used again.
 func (s *Server) Kill() {
-	if s.PID != s.cmd.Process.Pid { // the server of Command.Under
+	if s.PID != s.cmd.Process.Pid { // Command.Under runs the server, so end the server first
 		if p, err := os.FindProcess(s.PID); err == nil {
 			_ = p.Kill()
 		}
 	}
-	_ = s.cmd.Process.Kill() // fails if it has ended already
+	_ = s.cmd.Process.Kill() // fails if the process has already ended
 	<-s.ended
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// World is what the requests of a load name: chat threads and their members.
+// World has the chat threads and members that the requests of a load name.
 type World struct{ Threads []Thread }
 
 // Thread is a chat thread.
@@ -38,14 +38,15 @@ func Clients(s *Server) (o azcore.ClientOptions, identities *identity.Client, cl
 // setups is the number of concurrent requests that Populate makes.
 const setups = 16
 
-// Populate creates threads on a Confab server, each with so many members, who are new users and
-// in no other thread.
+// Populate creates threads on a Confab server. Each has the given number of members, who are
+// new users and in no other thread.
 func Populate(ctx context.Context, s *Server, threads, members int) (World, error) {
 	return PopulateShared(ctx, s, threads, members, threads*members)
 }
 
-// PopulateShared creates threads on a Confab server, each with so many members. They are from as
-// many new users, at least members, who are each in about equally many threads.
+// PopulateShared creates threads on a Confab server, each with the given number of members. The
+// members come from the given number of new people (at least members), and each of these people
+// is in about as many threads as the others.
 func PopulateShared(ctx context.Context, s *Server, threads, members, people int) (World, error) {
 	o, identities, closeIdle, err := Clients(s)
 	if err != nil {
@@ -80,7 +81,7 @@ func PopulateShared(ctx context.Context, s *Server, threads, members, people int
 	return w, group.Wait()
 }
 
-// createThread creates a thread of the users, by the first of them.
+// createThread creates a thread of the users. The first one is its creator.
 func createThread(ctx context.Context, s *Server, o azcore.ClientOptions, topic string, users []identity.UserAndToken) (t Thread, err error) {
 	cred, err := communication.NewTokenCredential(users[0].Token.Token)
 	if err != nil {
