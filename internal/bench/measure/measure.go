@@ -23,9 +23,9 @@ type Options struct {
 	Rounds      int
 	Span        time.Duration // measured part of a round
 	Warm        time.Duration // part of a round that is not measured
-	Connections []int         // cells of the table; nil: those of the part
+	Connections []int         // numbers of connections, one cell of the table each; nil: the default of the part
 	Size        int           // bytes of a message
-	Threads     int           // of the part's world; 0: those of the part
+	Threads     int           // number of threads; 0: the default of the part
 	Profile     string        // file for a CPU profile of the server, or empty; only Mixed uses it
 	Database    string        // postgres:// URL of a database server for Confab, or empty: the embedded store
 	Out         io.Writer     // gets a line for each step
@@ -58,9 +58,10 @@ func (b *bench) close() {
 	}
 }
 
-// startConfab starts a server with default settings, but for its ports and for the number of
-// connections, all of which come from this machine. Its log goes to a file, as with most service
-// managers. With Options.Database it has an empty database, which is dropped at the end.
+// startConfab starts a Confab server with default settings, except for its ports and for the
+// limit of connections from one address, because all of them come from this machine. Its log
+// goes to a file, as with most service managers. With Options.Database the server has an empty
+// database, which is dropped at the end.
 func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server, error) {
 	dir, err := os.MkdirTemp(b.Dir, "confab-")
 	if err != nil {
@@ -108,13 +109,14 @@ func (b *bench) startReference(ctx context.Context, kind string, threads, member
 	return s, w, nil
 }
 
-// say prints a line about what is done.
+// say prints a line about the present step.
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.Out, format+"\n", args...) }
 
-// samples holds the results of a subject, one for each round.
+// samples holds the results of each subject, by its name: one for each round.
 type samples map[string][]load.Sample
 
-// round measures the subjects once, in the order of the nth round, and adds the results to all.
+// round measures each subject once, in the order of the nth round (load.Order), and appends the
+// results to all.
 func (b *bench) round(ctx context.Context, n int, subjects []subject, o load.Options, all samples) error {
 	o.Warm, o.Span = b.Warm, b.Span
 	for _, i := range load.Order(n, len(subjects)) {

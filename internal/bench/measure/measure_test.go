@@ -10,15 +10,16 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// sampleOf returns a sample with a rate of answers in a second, each with so much CPU time.
+// sampleOf returns a sample with this number of answers in a second and this CPU time for each
+// answer.
 func sampleOf(rate int, cpu time.Duration) load.Sample {
 	s := load.Sample{Answers: rate, Span: time.Second, Usage: load.Usage{CPU: cpu * time.Duration(rate)}, Latency: load.NewLatency()}
 	_ = s.Latency.RecordValue(1000)
 	return s
 }
 
-// TestRatiosArePairedByRound uses rounds of which each was twice as fast as the one before: the
-// ratio of the medians would be another.
+// TestRatiosArePairedByRound uses rounds with so different rates that the ratio of the medians
+// differs from the median of the ratios.
 func TestRatiosArePairedByRound(t *testing.T) {
 	subjects := []subject{{name: confab}, {name: "log"}}
 	all := samples{
@@ -48,7 +49,7 @@ func TestBars(t *testing.T) {
 
 func TestSlowest(t *testing.T) {
 	rounds := []load.Sample{{ByConnection: []int{4, 1, 4}}, {ByConnection: []int{4, 2, 3}}}
-	if got := slowest(rounds); got != 0.5 { // 3 of a mean of 6
+	if got := slowest(rounds); got != 0.5 { // the slowest connection has 3 answers, and the mean is 6
 		t.Errorf("%v, want 0.5", got)
 	}
 }

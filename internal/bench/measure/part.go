@@ -53,7 +53,8 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	// What happens once, such as the check of each token, is not measured.
+	// Run a round without measuring it, so that work that is done only once, such as the first
+	// check of each token, is not measured.
 	if err := b.round(ctx, 0, s.subjects, load.Options{Connections: p.connections[0]}, samples{}); err != nil {
 		return r, err
 	}
@@ -131,15 +132,16 @@ func (r *Report) p99(reference string, bar, goal float64) {
 	}
 }
 
-// rate appends to Bars how the rate of the server compares with that of a reference. It appends nothing if the
-// report has no ratio to that reference.
+// rate appends a Bar to r.Bars: the ratio of the rate of Confab to that of a reference. It appends nothing if
+// the report has no such ratio.
 func (r *Report) rate(reference string, connections int, bar, goal float64) {
 	if x := r.ratio(reference, connections); x != nil {
 		r.Bars = append(r.Bars, newBar(fmt.Sprintf("%s / %s, %d connections", r.Part, reference, connections), x.Rate, bar, goal))
 	}
 }
 
-// ratio returns the ratio to a reference in the closed loop with so many connections, or nil.
+// ratio returns the ratio of Confab to a reference in the closed loop with this number of
+// connections, or nil if it was not measured.
 func (r *Report) ratio(reference string, connections int) *Ratio {
 	for _, c := range r.Cells {
 		if c.Connections == connections && c.PerSecond == 0 {

@@ -25,7 +25,7 @@ type Report struct {
 	Notes       []string    `json:"notes,omitempty"`
 }
 
-// Cell is a number of connections or a fixed rate, and what each server did there.
+// Cell has the results of all servers for one number of connections or one fixed rate.
 type Cell struct {
 	Connections int      `json:"connections"`
 	PerSecond   float64  `json:"fixedPerSecond,omitempty"` // 0: closed loop
@@ -35,19 +35,20 @@ type Cell struct {
 	Slowest float64 `json:"slowestToMean,omitempty"`
 }
 
-// Figure holds the medians of a server over all rounds. Those of CPU, allocations and bytes are
-// for each answer, and of the server's process.
+// Figure holds the medians of a server over all rounds. CPU, Allocations, Allocated and Written
+// are those of the server's process for each answer.
 type Figure struct {
 	Name        string  `json:"name"`
 	PerSecond   float64 `json:"perSecond"`
 	CPU         float64 `json:"cpuMicroseconds"`
 	Allocations float64 `json:"allocations"`
 	Allocated   float64 `json:"allocatedBytes"`
-	Written     float64 `json:"writtenBytes"` // by the embedded store; 0 for references
+	Written     float64 `json:"writtenBytes"` // bytes that the embedded store has written; 0 for references
 	P50         float64 `json:"p50Milliseconds"`
 	P99         float64 `json:"p99Milliseconds"`
 	P999        float64 `json:"p999Milliseconds"`
-	// Ratios are those of Confab to this server, paired by round. Confab has none.
+	// Ratio is the ratio of Confab to this server, paired by round. The Figure of Confab has
+	// none.
 	Ratio *Ratio `json:"confabTo,omitempty"`
 }
 
@@ -61,13 +62,13 @@ type Ratio struct {
 	P99   float64 `json:"p99"`
 }
 
-// Bar compares a figure with what it should be.
+// Bar compares a figure with the value that is required of it.
 type Bar struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Bar   float64 `json:"bar"`
 	Goal  float64 `json:"goal"`
-	Most  bool    `json:"most"` // the bar is the largest allowed value, not the smallest
+	Most  bool    `json:"most"` // true: the bar is the largest allowed value; false: it is the smallest
 	Met   bool    `json:"met"`
 }
 
@@ -76,7 +77,8 @@ func newBar(name string, value, bar, goal float64) Bar {
 	return Bar{Name: name, Value: value, Bar: bar, Goal: goal, Most: most, Met: most && value <= bar || !most && value >= bar}
 }
 
-// figures returns the medians of the subjects, in their order, of which the first is Confab.
+// figures returns the medians of each subject, in the order of subjects. The first subject must
+// be Confab.
 func figures(subjects []subject, all samples) []Figure {
 	var fs []Figure
 	ours := all[subjects[0].name]
@@ -114,7 +116,7 @@ func each(ss []load.Sample, f func(load.Sample) float64) []float64 {
 	return xs
 }
 
-// ratio returns the ratios of ours to theirs, paired by round.
+// ratio returns the ratios of the samples ours to the samples theirs, paired by round.
 func ratio(ours, theirs []load.Sample) *Ratio {
 	rates := make([]float64, len(ours))
 	cpus, p99s := make([]float64, len(ours)), make([]float64, len(ours))

@@ -22,7 +22,7 @@ type Calls struct {
 	PerSend float64 `json:"perSend"`
 	// Most has the most frequent calls, with their number for each send.
 	Most []Call `json:"most,omitempty"`
-	// Not says why they were not counted.
+	// Not says why the system calls were not counted.
 	Not string `json:"notCounted,omitempty"`
 }
 
@@ -45,8 +45,9 @@ func (c Calls) text() string {
 
 const tracedConnections = 64
 
-// systemCalls counts the system calls of a send. It starts two servers under strace, of which
-// one gets sends for a longer time: the difference is without start and preparation.
+// systemCalls counts the system calls of a send. It runs two servers under strace and sends to
+// one of them for a longer time. The difference of their counts does not contain the calls of
+// the start and the preparation.
 func (b *bench) systemCalls(ctx context.Context) *Calls {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return &Calls{Not: "because strace is not installed"}
@@ -66,7 +67,7 @@ func (b *bench) systemCalls(ctx context.Context) *Calls {
 	return &Calls{Not: "because strace failed: " + err.Error()}
 }
 
-// perSend returns the calls in many less those in few, for each of so many sends.
+// perSend subtracts the counts in few from those in many and divides the differences by sends.
 func perSend(few, many map[string]int, sends int) *Calls {
 	c := &Calls{}
 	for name, n := range many {
