@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// front is the REST and the core of Confab over a dataLog.
+// front is a server of packages rest and core whose store is a dataLog.
 type front struct {
 	core    *core.Service
 	handler http.Handler

@@ -25,8 +25,8 @@ type waiter struct {
 	done chan error // of capacity 1
 }
 
-// logSize is the size of the file in bytes. It is filled with zeros at the start, so appends
-// never make it longer. When the end is reached, appends continue at the start.
+// logSize is the size of the file in bytes. openLog fills the file with zeros, so appends never
+// make it longer. When they reach its end, they continue at its beginning.
 const logSize = 128 << 20
 
 func openLog(path string) (*dataLog, error) {
@@ -73,7 +73,7 @@ func (l *dataLog) commit() {
 	var buf []byte
 	for range l.wake {
 		for {
-			runtime.Gosched() // others may append meanwhile
+			runtime.Gosched() // lets other goroutines append lines to the batch
 			l.mu.Lock()
 			batch, l.queue = l.queue, batch[:0]
 			l.mu.Unlock()
@@ -103,7 +103,7 @@ func (l *dataLog) write(buf []byte) error {
 	return datasync(l.file)
 }
 
-// close must not be called while an append is in progress.
+// close ends the committer and closes the file. Do not call it while an append is in progress.
 func (l *dataLog) close() error {
 	close(l.wake)
 	l.committer.Wait()

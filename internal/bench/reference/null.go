@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// null answers each send with a new id. It looks up the bearer and decodes the body, and does
-// nothing with them unless it has a log.
+// null answers each send with a new id. It looks up the bearer and decodes the body. If it has
+// a log, it appends the message; otherwise it discards both.
 type null struct {
 	callers map[string]bool // by bearer
 	next    atomic.Int64

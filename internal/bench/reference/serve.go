@@ -1,13 +1,14 @@
 // Package reference has small servers with which Confab is compared. Each does less than a chat
-// server needs to, so that a ratio says what is left to gain:
+// server must do, so the ratio of Confab to it shows how much faster Confab could become:
 //
-//   - null answers a send with an id: net/http, TLS, the bearer looked up, JSON in and out;
-//   - log is null, and has the message on the disk before it answers;
-//   - front is the REST and the core of Confab over that log;
-//   - page answers a list of messages with stored bytes.
+//   - null answers a send with an id: it uses net/http and TLS, looks up the bearer, and
+//     decodes and encodes JSON;
+//   - log does what null does, and writes the message durably to the disk before it answers;
+//   - front runs packages rest and core of Confab on the same log;
+//   - page answers a request for messages with the same stored bytes.
 //
-// They are frozen: a change makes ratios incomparable with earlier ones. A reference runs in a
-// process of its own and prints a load.Announcement.
+// Do not change them: ratios could then not be compared with earlier ones. A reference runs in
+// a process of its own and prints a load.Announcement.
 package reference
 
 import (
@@ -93,7 +94,7 @@ func serve(ctx context.Context, h http.Handler, w load.World, out io.Writer) err
 	defer ops.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	// No HTTP/2, which the generator does not use.
+	// Turn HTTP/2 off, because the load generator does not use it.
 	silent := log.New(io.Discard, "", 0)
 	server := &http.Server{Handler: h, ErrorLog: silent, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}}
 	metrics := &http.Server{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ErrorLog: silent}
@@ -117,7 +118,8 @@ func serve(ctx context.Context, h http.Handler, w load.World, out io.Writer) err
 // bearerSize is the size in bytes of the access tokens of a Confab server.
 const bearerSize = 520
 
-// invented returns a World with threads that exist nowhere, and bearers of the size of tokens.
+// invented returns a World with made-up threads, and with bearers that are as long as access
+// tokens.
 func invented(threads, members int) load.World {
 	random := rand.New(rand.NewPCG(3, uint64(time.Now().UnixNano())))
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
