@@ -30,13 +30,13 @@ import (
 type options struct {
 	builds      [2]string // A and B; see build
 	pairs       int
-	span, warm  time.Duration // measured part of a round, and the part before it
+	span, warm  time.Duration // the measured part of a round, and the unmeasured part before it
 	connections int
 	threads     int
 	size        int     // of a message, in bytes
 	dir         string  // parent of the temporary folder; empty: the system's
 	database    string  // URL of a PostgreSQL server's database, or empty: the embedded store
-	listen      [2]bool // whether somebody receives live events from A and B
+	listen      [2]bool // whether a client receives live events from A, and from B
 }
 
 func main() {

@@ -14,7 +14,7 @@ var names = [2]string{"A", "B"}
 // sample is the result of measuring one server once.
 type sample struct {
 	rate float64       // answered requests per second
-	cpu  time.Duration // of the server, user and system, per request; 0: not known
+	cpu  time.Duration // user and system time of the server per request; 0: not known
 }
 
 // pair holds the results of two measurements in succession, one of each build.
