@@ -43,7 +43,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	}
 	defer s.Close()
 	store := &timedStore{Store: s}
-	bus := &timingBus{committed: map[eventKey]time.Time{}, store: store}
+	bus := &timingBus{committed: map[eventKey]time.Time{}, early: map[eventKey]bool{}, store: store}
 	c, err := core.New(ctx, store, bus, core.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	fmt.Fprintf(o.out, "\nfrom a commit to a position, PostgreSQL: medians of %d rounds of %v; a commit is one of a row, at the same time\n\n", o.rounds, o.span)
 	fmt.Fprintf(o.out, "%8s | %9s | %12s %11s | %12s | %12s %11s | %10s %4s %10s\n", "senders", "sends/s", "commit p50", "p99", "batch p50", "position p50", "p99", "p50/commit", "bar", "p50/batch")
 	for _, senders := range o.senders {
-		var rates, ratios, p50s, p99s, commits, tails, batches, ofBatch, befores, calls, afters []float64
+		var rates, ratios, p50s, p99s, commits, tails, batches, ofBatch, befores, calls, afters, reads []float64
 		for round := range o.rounds + 1 {
 			bus.take()
 			store.take()
@@ -121,7 +121,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			committing.Wait()
 			until(t, "all events have positions", bus.idle)
 			waited, before, call, after := bus.take()
-			applied := store.take()
+			applied, called, read := store.take()
 			if round == 0 {
 				continue // warm now
 			}
@@ -140,12 +140,13 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			rates, ratios = append(rates, rate), append(ratios, ms(waited, 0.5)/ms(took, 0.5))
 			commits, tails = append(commits, ms(took, 0.5)), append(tails, ms(took, 0.99))
 			batches, ofBatch = append(batches, ms(applied, 0.5)), append(ofBatch, ms(waited, 0.5)/ms(applied, 0.5))
+			reads = append(reads, float64(read)/float64(called))
 			befores, calls, afters = append(befores, ms(before, 0.5)), append(calls, ms(call, 0.5)), append(afters, ms(after, 0.5))
 			p50s, p99s = append(p50s, ms(waited, 0.5)), append(p99s, ms(waited, 0.99))
 		}
 		fmt.Fprintf(o.out, "%8d | %9.0f | %9.2f ms %8.2f ms | %9.2f ms | %9.2f ms %8.2f ms | %10.2f %4d %10.2f\n", senders, middle(rates),
 			middle(commits), middle(tails), middle(batches), middle(p50s), middle(p99s), middle(ratios), 2, middle(ofBatch))
-		fmt.Fprintf(o.out, "%8s   p50 of its parts: until the call of the sequencer begins %.2f ms, the call %.2f ms, from its end to the reader %.2f ms\n", "", middle(befores), middle(calls), middle(afters))
+		fmt.Fprintf(o.out, "%8s   p50 of its parts: until the call of the sequencer begins %.2f ms, the call %.2f ms, from its end to the reader %.2f ms; %.2f reads of the log for each call\n", "", middle(befores), middle(calls), middle(afters), middle(reads))
 		if r := middle(ratios); r > 2 {
 			missed = append(missed, fmt.Sprintf("%d senders: an event waits %.2f times a commit for its position, want at most 2", senders, r))
 		}
@@ -160,6 +161,15 @@ type timedStore struct {
 	mu           sync.Mutex // guards the fields below
 	took         []time.Duration
 	begun, ended time.Time // of the last call of Sequence
+	calls, reads int       // of Sequence, and of the log
+}
+
+// Log counts reads of the log.
+func (s *timedStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
+	s.mu.Lock()
+	s.reads++
+	s.mu.Unlock()
+	return s.Store.Log(ctx, after, limit)
 }
 
 // Sequence gives positions to batches and records when it began and ended.
@@ -169,6 +179,7 @@ func (s *timedStore) Sequence(ctx context.Context) ([]core.Placed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun, s.ended = begun, time.Now()
+	s.calls++
 	return placed, err
 }
 
@@ -182,13 +193,14 @@ func (s *timedStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, e
 	return outcomes, err
 }
 
-// take returns the durations of the batches since the previous call.
-func (s *timedStore) take() []time.Duration {
+// take returns the durations of the batches since the previous call, and the numbers of calls of
+// Sequence and of reads of the log.
+func (s *timedStore) take() (took []time.Duration, calls, reads int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	took := s.took
-	s.took = nil
-	return took
+	took, calls, reads = s.took, s.calls, s.reads
+	s.took, s.calls, s.reads = nil, 0, 0
+	return took, calls, reads
 }
 
 // eventKey identifies an event by its thread and its number in the thread.
@@ -204,6 +216,7 @@ type timingBus struct {
 
 	mu        sync.Mutex // guards the fields below
 	committed map[eventKey]time.Time
+	early     map[eventKey]bool // handed on before Publish was called, from the log
 	waited    []time.Duration
 	before    []time.Duration // parts of waited: until the call of the sequencer begins,
 	call      []time.Duration // until it ends,
@@ -216,7 +229,11 @@ func (b *timingBus) Publish(hs []*core.Happening) {
 	now := time.Now()
 	b.mu.Lock()
 	for _, h := range hs {
-		b.committed[eventKey{h.Thread, h.Number}] = now
+		if key := (eventKey{h.Thread, h.Number}); b.early[key] {
+			delete(b.early, key)
+		} else {
+			b.committed[key] = now
+		}
 	}
 	b.mu.Unlock()
 	b.Bus.Publish(hs)
@@ -239,6 +256,8 @@ func (b *timingBus) placed(hs []*core.Happening) {
 			}
 			b.before, b.call, b.after = append(b.before, begun.Sub(at)), append(b.call, ended.Sub(begun)), append(b.after, now.Sub(ended))
 			delete(b.committed, key)
+		} else {
+			b.early[key] = true
 		}
 	}
 }

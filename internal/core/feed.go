@@ -24,8 +24,10 @@ type Feed struct {
 
 	// The fields below are used only by Run.
 
+	heard    <-chan []*Happening     // from the bus; nil without a bus
 	pending  map[uint64]*Happening   // by position: events from the bus that wait for events before them
-	unplaced map[uint64][]*Happening // by batch: events from the bus that have no position yet
+	unplaced map[uint64][]*Happening // by batch: events from the bus without a position, since the last call of Store.Sequence
+	asked    map[uint64][]*Happening // by batch: such events from before the last call of Store.Sequence
 }
 
 // FeedOptions has the options of NewFeed. The zero value is valid.
@@ -97,18 +99,21 @@ func (f *Feed) Behind() time.Duration {
 // Run tries again whenever the bus delivers events, and at least once a second. Meanwhile it
 // passes on no event whose order it does not know.
 func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
-	f.pending, f.unplaced = map[uint64]*Happening{}, map[uint64][]*Happening{}
-	var heard <-chan []*Happening
+	f.pending, f.unplaced, f.asked = map[uint64]*Happening{}, map[uint64][]*Happening{}, map[uint64][]*Happening{}
 	missed := func() bool { return false }
 	if f.bus != nil {
 		sub := f.bus.Subscribe(feedQueue)
 		defer sub.Close()
-		heard, missed = sub.Happenings(), sub.Missed
+		f.heard, missed = sub.Happenings(), sub.Missed
 	}
+	now := make(chan struct{})
+	close(now)
 	ticks := time.NewTicker(feedLook)
 	defer ticks.Stop()
 	for look := true; ; {
+		again := now
 		if err := f.advance(ctx, look, to); err != nil {
+			again = nil
 			var gap *GapError
 			if errors.As(err, &gap) || ctx.Err() != nil {
 				return err
@@ -117,23 +122,32 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 			f.fail(err)
 		}
 		look = false
+		if len(f.unplaced) == 0 {
+			again = nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case hs := <-heard:
+		case hs := <-f.heard:
 			f.take(hs, to)
-			for more := true; more; { // take all batches that the bus has already delivered
-				select {
-				case hs := <-heard:
-					f.take(hs, to)
-				default:
-					more = false
-				}
-			}
+			f.takeAll(to)
+		case <-again: // batches were committed during the last call of Sequence
 		case <-ticks.C:
 			look = true
 		}
 		look = missed() || look
+	}
+}
+
+// takeAll calls take with all events that the bus has already delivered.
+func (f *Feed) takeAll(to func([]*Happening)) {
+	for {
+		select {
+		case hs := <-f.heard:
+			f.take(hs, to)
+		default:
+			return
+		}
 	}
 }
 
@@ -147,7 +161,7 @@ func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 		switch {
 		case h.Kind == TypingReceived:
 			typing = append(typing, h)
-		case len(f.pending)+len(f.unplaced) >= feedHeld: // dropped
+		case len(f.pending)+len(f.unplaced)+len(f.asked) >= feedHeld: // dropped
 		case h.Batch != 0:
 			f.unplaced[h.Batch] = append(f.unplaced[h.Batch], h)
 		case h.Position > f.at.Position:
@@ -162,12 +176,19 @@ func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 // advance passes on the stored events that directly follow the cursor. It also reads the log if
 // look is set, or if an event is missing among the events from the bus.
 func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) error {
-	if look || len(f.unplaced) > 0 {
+	if look || len(f.unplaced)+len(f.asked) > 0 {
+		for batch, hs := range f.unplaced {
+			f.asked[batch] = append(f.asked[batch], hs...)
+		}
+		clear(f.unplaced)
 		placed, err := f.store.Sequence(ctx)
 		if err != nil {
 			return fmt.Errorf("give positions to events: %w", err)
 		}
-		look = f.place(placed) || look || len(f.unplaced) > 0
+		// The call may have placed batches that were committed while it ran. The bus has brought
+		// most of them by now, so the log need not be read for them.
+		f.takeAll(to)
+		look = f.place(placed) || look || len(f.asked) > 0
 	}
 	f.handOn(f.ready(), to)
 	if look || len(f.pending) > 0 {
@@ -181,7 +202,8 @@ func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) er
 // batches.
 func (f *Feed) place(placed []Placed) (others bool) {
 	for _, p := range placed {
-		hs := f.unplaced[p.Batch]
+		hs := append(f.asked[p.Batch], f.unplaced[p.Batch]...)
+		delete(f.asked, p.Batch)
 		delete(f.unplaced, p.Batch)
 		others = others || uint64(len(hs)) < p.Events
 		for _, h := range hs {
@@ -249,7 +271,7 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 			delete(f.pending, position)
 		}
 	}
-	clear(f.unplaced) // nothing is lost: the log has these events now, or a later look finds them there
+	clear(f.asked) // nothing is lost: the log has these events now, or a later look finds them there
 	f.setBehind(false)
 	return nil
 }
@@ -273,9 +295,12 @@ func (f *Feed) tell(ctx context.Context, events []Event) ([]*Happening, error) {
 		number uint64
 	}
 	brought := map[key]*Happening{}
-	for _, hs := range f.unplaced { // another server may have given these events positions, so that the page of the log has them
-		for _, h := range hs {
-			brought[key{h.Thread, h.Number}] = h
+	// Another server may have given these events positions, so that the page of the log has them.
+	for _, unplaced := range []map[uint64][]*Happening{f.asked, f.unplaced} {
+		for _, hs := range unplaced {
+			for _, h := range hs {
+				brought[key{h.Thread, h.Number}] = h
+			}
 		}
 	}
 	run := make([]*Happening, len(events))

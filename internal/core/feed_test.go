@@ -196,6 +196,63 @@ func testFeed(t *testing.T, r *rand.Rand) {
 	}
 }
 
+// placingStore is a store whose batches get their positions from Sequence, as in PostgreSQL. It has
+// nothing but the log, which is empty for those who read it.
+type placingStore struct {
+	core.Store
+	sequence func(call int) []core.Placed
+	calls    int // of Sequence
+	reads    int // of the log
+}
+
+func (s *placingStore) Sequence(context.Context) ([]core.Placed, error) {
+	s.calls++
+	return s.sequence(s.calls), nil
+}
+
+func (s *placingStore) Log(_ context.Context, after core.Cursor, _ int) (core.LogPage, error) {
+	s.reads++
+	return core.LogPage{Next: after, Tip: after.Position}, nil
+}
+
+// TestFeedHearsDuringSequence commits batches while the sequencer runs: some get their positions by
+// that call, others by the next one. The feed must pass on all of them at once, without reading the
+// log.
+func TestFeedHearsDuringSequence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var bus local.Bus
+		publish := func(batch uint64) {
+			bus.Publish([]*core.Happening{{Event: core.Event{Thread: "t", Number: batch, Kind: core.MessageReceived, Position: core.PlaceOf(batch) + 1, Batch: batch}}})
+		}
+		placed := func(batch uint64) core.Placed { return core.Placed{Batch: batch, Last: batch, Events: 1} }
+		s := &placingStore{sequence: func(call int) []core.Placed {
+			switch call {
+			case 2: // for batch 1
+				publish(2)
+				publish(3)
+				return []core.Placed{placed(1), placed(2)}
+			case 3:
+				publish(4)
+				return []core.Placed{placed(3), placed(4)}
+			}
+			return nil
+		}}
+		feed := core.NewFeed(s, &bus, core.Cursor{}, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		got := &reader{t: t}
+		var done sync.WaitGroup
+		done.Go(func() { _ = feed.Run(ctx, got.take) }) // the error of ctx
+		synctest.Wait()
+		publish(1)
+		synctest.Wait()
+		if n := len(got.all()); n != 4 || s.calls != 3 || s.reads != 1 {
+			t.Errorf("%d events after %d calls of Sequence and %d reads of the log, want 4, 3 and 1, which is the first look", n, s.calls, s.reads)
+		}
+		cancel()
+		done.Wait()
+	})
+}
+
 // TestFeedEndsAtAGap runs feeds from cursors at which the log does not continue. Each must end
 // with a *GapError.
 func TestFeedEndsAtAGap(t *testing.T) {
