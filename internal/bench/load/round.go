@@ -64,8 +64,8 @@ func NewLatency() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Minute.Microseconds(), 2)
 }
 
-// Round opens connections to the server, loads it for o.Warm without measuring, and then
-// measures for o.Span. It fails if a request gets no answer or an unexpected one. It returns
+// Round opens connections to the server, each with a first request, loads it for o.Warm without
+// measuring, and then measures for o.Span. It fails if a request gets no answer or an unexpected one. It returns
 // when all requests are answered, so the next round begins with an idle server.
 func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 	r := &round{load: l, failed: make(chan error, o.Connections+1), start: time.Now()}
@@ -78,12 +78,9 @@ func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 		r.running.Wait()
 	}()
 	for i := range o.Connections {
-		c, err := Dial(ctx, s)
-		if err != nil {
+		if err := r.open(ctx, s, i, o); err != nil {
 			return Sample{}, err
 		}
-		c.SetDeadline(time.Now().Add(o.Warm + o.Span + patience))
-		r.workers = append(r.workers, &worker{index: i, conn: c, latency: NewLatency()})
 	}
 	if o.Rate > 0 {
 		r.arrivals = make(chan time.Time, 1<<20)
@@ -142,10 +139,27 @@ type worker struct {
 	measured int
 }
 
+// open opens a connection and sends its first request. A server waits only some seconds for that,
+// less than a busy machine needs to open all connections.
+func (r *round) open(ctx context.Context, s *Server, index int, o Options) error {
+	c, err := Dial(ctx, s)
+	if err != nil {
+		return err
+	}
+	c.SetDeadline(time.Now().Add(o.Warm + o.Span + patience))
+	r.workers = append(r.workers, &worker{index: index, conn: c, latency: NewLatency()})
+	stop := context.AfterFunc(ctx, func() { c.Close() }) // ends a read
+	err = c.ask(r.load, index, 0)
+	if !stop() {
+		return ctx.Err()
+	}
+	return err
+}
+
 // work sends requests until the round has stopped. In an open loop it sends all that were due
 // before.
 func (r *round) work(w *worker) error {
-	for n := 0; ; n++ {
+	for n := 1; ; n++ {
 		due := time.Now()
 		if r.arrivals == nil {
 			if r.stopped.Load() {
