@@ -25,7 +25,7 @@ type Seconds struct {
 	Slowest float64   `json:"slowestToMedian"`
 }
 
-// Memory is the resident size of the server's process, in bytes.
+// Memory is the resident size of the server's process, in bytes, or 0 where it is not known.
 type Memory struct {
 	Start float64 `json:"start"` // with all threads, before the load
 	Half  float64 `json:"half"`  // after half of the time
@@ -38,6 +38,8 @@ const (
 	mixedConnections = 256
 	// steady is the time for which the bars of Mixed are.
 	steady = 10 * time.Minute
+
+	mebibyte = 1 << 20
 )
 
 // Mixed loads a server with all operations at the greatest rate for o.Span, at least two seconds,
@@ -53,7 +55,9 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 	if len(o.Connections) > 0 {
 		connections = o.Connections[0]
 	}
-	people := max(mixedMembers, threads/2+1) // odd, so that the threads do not have the same members
+	// Each is in about 20 threads. It is not half of the threads, which would put the same ten
+	// people into 20 threads together.
+	people := max(mixedMembers, threads/2+1)
 	r = Report{
 		Part: "mixed", Rounds: 1, SpanSeconds: o.Span.Seconds(),
 		What: fmt.Sprintf("%s; %d bytes of ordinary words, threads: %d with %d members each, of %d people", load.MixText(), o.Size, threads, mixedMembers, people),
@@ -89,12 +93,7 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 		return r, err
 	}
 	r.ReadBack = &found
-	const mega = 1 << 20
-	r.Bars = []Bar{
-		newBar("sends in the slowest second / in the median one", r.Seconds.Slowest, 1./3, 0.5),
-		newBar("memory at the end, in MiB", w.memory.End/mega, 200, 150),
-		newBar("memory at the end / after half of the time", w.memory.End/w.memory.Half, 1.1, 1),
-	}
+	r.Bars = steadyBars(*r.Seconds, *r.Memory)
 	if o.Span < steady {
 		r.Notes = append(r.Notes, fmt.Sprintf("The bars are for %v of load, with %d connections.", steady, mixedConnections))
 	}
@@ -102,6 +101,16 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 		return r, fmt.Errorf("%w: %w", ErrNotRead, err)
 	}
 	return r, nil
+}
+
+// steadyBars returns the bars of Mixed. Those of memory are missing where its size is not known.
+func steadyBars(s Seconds, m Memory) []Bar {
+	bars := []Bar{newBar("sends in the slowest second / in the median one", s.Slowest, 1./3, 0.5)}
+	if m.Half > 0 {
+		bars = append(bars, newBar("memory at the end, in MiB", m.End/mebibyte, 200, 150),
+			newBar("memory at the end / after half of the time", m.End/m.Half, 1.1, 1))
+	}
+	return bars
 }
 
 // watch observes a server during the one round of Mixed.
@@ -118,6 +127,8 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, connections int) (sample load.Sample, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	profiling, within := errgroup.WithContext(ctx)
 	sample, err = load.Round(ctx, w.server, w.load.Load(), load.Options{
 		Connections: connections, Warm: w.Warm, Span: w.Span,
@@ -128,10 +139,10 @@ func (w *watch) run(ctx context.Context, connections int) (sample load.Sample, e
 			return w.second(ctx, second)
 		},
 	})
-	if e := profiling.Wait(); err == nil {
-		err = e
+	if err != nil {
+		cancel() // the profile is not needed
 	}
-	return sample, err
+	return sample, cmp.Or(err, profiling.Wait())
 }
 
 // second notes what was sent since the last call, and after half and at the end the memory.
@@ -211,6 +222,5 @@ func (s Seconds) print(out io.Writer) {
 }
 
 func (m Memory) text() string {
-	const mega = 1 << 20
-	return fmt.Sprintf("memory of the server's process (resident): %.0f MiB before the load, %.0f after half of it, %.0f at the end", m.Start/mega, m.Half/mega, m.End/mega)
+	return fmt.Sprintf("memory of the server's process (resident): %.0f MiB before the load, %.0f after half of it, %.0f at the end", m.Start/mebibyte, m.Half/mebibyte, m.End/mebibyte)
 }

@@ -12,7 +12,7 @@ import (
 // part describes a part that compares Confab with references in a closed loop.
 type part struct {
 	name             string
-	what             string // the requests in words
+	what             string // the requests in words, before the size of a message
 	threads, members int    // of the World of each server
 	references       []string
 	connections      []int // a cell of the table each
@@ -53,36 +53,8 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	// Run a round without measuring it, so that work that is done only once, such as the first
-	// check of each token, is not measured.
-	if err := b.round(ctx, 0, s.subjects, load.Options{Connections: p.connections[0]}, samples{}); err != nil {
+	if r.Cells, err = p.cells(ctx, b, s.subjects); err != nil {
 		return r, err
-	}
-	all := make([]samples, len(p.connections))
-	for n := range o.Rounds {
-		for i, connections := range p.connections {
-			if n == 0 {
-				all[i] = samples{}
-			}
-			if err := b.round(ctx, n, s.subjects, load.Options{Connections: connections}, all[i]); err != nil {
-				return r, err
-			}
-		}
-		b.say("%s: round %d of %d is done", p.name, n+1, o.Rounds)
-	}
-	for i, connections := range p.connections {
-		c := Cell{Connections: connections, Servers: figures(s.subjects, all[i])}
-		if p.fair {
-			c.Slowest = slowest(all[i][confab])
-		}
-		r.Cells = append(r.Cells, c)
-	}
-	if len(p.fixed) > 0 {
-		c, err := p.atHalf(ctx, b, s.subjects, r.Cells[0])
-		if err != nil {
-			return r, err
-		}
-		r.Cells = append(r.Cells, c)
 	}
 	found, err := s.messages.ReadBack(ctx, s.subjects[0].server)
 	if err != nil {
@@ -99,6 +71,41 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 		return r, fmt.Errorf("%w: %w", ErrNotRead, err)
 	}
 	return r, nil
+}
+
+// cells measures the subjects in all rounds.
+func (p part) cells(ctx context.Context, b *bench, subjects []subject) (cells []Cell, err error) {
+	// What happens once, such as the check of each token, is not measured.
+	if err := b.round(ctx, 0, subjects, load.Options{Connections: p.connections[0]}, samples{}); err != nil {
+		return nil, err
+	}
+	all := make([]samples, len(p.connections))
+	for i := range all {
+		all[i] = samples{}
+	}
+	for n := range b.Rounds {
+		for i, connections := range p.connections {
+			if err := b.round(ctx, n, subjects, load.Options{Connections: connections}, all[i]); err != nil {
+				return nil, err
+			}
+		}
+		b.say("%s: round %d of %d is done", p.name, n+1, b.Rounds)
+	}
+	for i, connections := range p.connections {
+		c := Cell{Connections: connections, Servers: figures(subjects, all[i])}
+		if p.fair {
+			c.Slowest = slowest(all[i][confab])
+		}
+		cells = append(cells, c)
+	}
+	if len(p.fixed) > 0 {
+		c, err := p.atHalf(ctx, b, subjects, cells[0])
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, c)
+	}
+	return cells, nil
 }
 
 // atHalf measures Confab and the references of p.fixed in an open loop, at half of the rate that
