@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"container/list"
 	"crypto/tls"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -152,11 +154,58 @@ type gated struct {
 
 	first atomic.Int32  // 256 plus the first byte that was read; 0 before that
 	last  atomic.Uint64 // the last eight bytes that were read
+
+	deadlines sync.Mutex // guards the fields below; no other lock is taken under it
+	reading   int        // running calls of TCPConn.Read
+	deadline  time.Time  // for reading
+	applied   time.Time  // the read deadline that TCPConn has
+}
+
+// SetReadDeadline sets the deadline for reading, also for a Read that is running. net/http and the
+// handlers set about ten read deadlines for a request, and most of them are replaced before anything
+// is read. A deadline of TCPConn is a timer of the runtime, so TCPConn gets only the deadlines with
+// which a Read runs. SetReadDeadline fails if a Read is running and the connection is closed.
+func (c *gated) SetReadDeadline(t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	c.deadline = t
+	if c.reading == 0 {
+		return nil
+	}
+	return c.applyDeadline()
+}
+
+// SetDeadline sets the deadlines for reading and for writing.
+func (c *gated) SetDeadline(t time.Time) error {
+	return cmp.Or(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// applyDeadline gives the deadline for reading to TCPConn. It fails if the connection is closed. The
+// caller holds c.deadlines.
+func (c *gated) applyDeadline() error {
+	if c.deadline.Equal(c.applied) {
+		return nil
+	}
+	c.applied = c.deadline
+	return c.TCPConn.SetReadDeadline(c.deadline)
+}
+
+// read reads from TCPConn with the deadline of SetReadDeadline.
+func (c *gated) read(b []byte) (int, error) {
+	c.deadlines.Lock()
+	c.reading++
+	c.applyDeadline() // if the connection is closed, Read fails too
+	c.deadlines.Unlock()
+	n, err := c.TCPConn.Read(b)
+	c.deadlines.Lock()
+	c.reading--
+	c.deadlines.Unlock()
+	return n, err
 }
 
 // Read reads from the connection, and remembers the first byte and the last eight bytes.
 func (c *gated) Read(b []byte) (int, error) {
-	n, err := c.TCPConn.Read(b)
+	n, err := c.read(b)
 	if n == 0 {
 		return n, err
 	}

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -215,5 +218,44 @@ func TestLiveSessionsLeaveRoom(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%d files, %d set: %d live connections, want %d", tt.files, tt.set, got, tt.want)
 		}
+	}
+}
+
+func TestReadDeadline(t *testing.T) {
+	client, server := newGateTest(t, newGate(1, 0, nil)).open(1)
+	c := server.(*gated)
+	read := func() error {
+		_, err := c.Read(make([]byte, 1))
+		return err
+	}
+	past, never := time.Unix(1, 0), time.Time{}
+
+	c.SetReadDeadline(past)
+	c.SetReadDeadline(never)
+	if !c.applied.Equal(never) {
+		t.Error("the connection got a deadline although nothing read")
+	}
+	client.Write([]byte("a"))
+	if err := read(); err != nil {
+		t.Errorf("a read whose deadline was removed failed: %v", err)
+	}
+	c.SetDeadline(past)
+	if err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a read after its deadline: got %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	if _, err := c.Write([]byte("a")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a write after its deadline: got %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	c.SetDeadline(never)
+	ended := make(chan error)
+	go func() { ended <- read() }()
+	for running := 0; running == 0; runtime.Gosched() {
+		c.deadlines.Lock()
+		running = c.reading
+		c.deadlines.Unlock()
+	}
+	c.SetReadDeadline(past)
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a running read whose deadline was set to the past: got %v, want %v", err, os.ErrDeadlineExceeded)
 	}
 }
