@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"container/list"
 	"crypto/tls"
 	"encoding/binary"
 	"net"
@@ -73,7 +72,7 @@ type holder struct {
 	open    int
 	// The connections that wait for a request, the longest wait first: fresh has those that have
 	// never had a request, idle those that have had one.
-	fresh, idle list.List // of *gated
+	fresh, idle connections
 }
 
 func newGate(most, perAddress int, exempt []netip.Prefix) *gate {
@@ -147,10 +146,10 @@ type gated struct {
 	gate *gate
 	of   *holder
 
-	in     *list.List // the list that the connection is in, or nil
-	at     *list.Element
-	closed bool
-	asked  bool // it has had a request
+	in         *connections // the list that the connection is in, or nil
+	next, prev *gated       // in that list
+	closed     bool
+	asked      bool // it has had a request
 
 	first atomic.Int32  // 256 plus the first byte that was read; 0 before that
 	last  atomic.Uint64 // the last eight bytes that were read
@@ -279,7 +278,7 @@ func (g *gate) displace() bool {
 	var most *holder
 	for _, of := range g.by {
 		switch {
-		case of.fresh.Len()+of.idle.Len() == 0:
+		case of.fresh.first == nil && of.idle.first == nil:
 		case most == nil, most.exempt && !of.exempt, most.exempt == of.exempt && of.open > most.open:
 			most = of
 		}
@@ -287,12 +286,8 @@ func (g *gate) displace() bool {
 	if most == nil {
 		return false
 	}
-	first := most.fresh.Front()
-	if first == nil {
-		first = most.idle.Front()
-	}
+	c := cmp.Or(most.fresh.first, most.idle.first)
 	g.displaced++
-	c := first.Value.(*gated)
 	c.leave()
 	c.TCPConn.Close()
 	return true
@@ -357,13 +352,42 @@ func (c *gated) leave() {
 
 // wait moves the connection to the end of in, a list of connections that wait for a request. If
 // in is nil, the connection is in no list. The caller holds the gate's lock.
-func (c *gated) wait(in *list.List) {
+func (c *gated) wait(in *connections) {
 	if c.in != nil {
-		c.in.Remove(c.at)
+		c.in.remove(c)
 	}
 	if c.in = in; in != nil {
-		c.at = in.PushBack(c)
+		in.add(c)
 	}
+}
+
+// connections is a list of connections that are linked by their fields next and prev. A
+// container/list would allocate an element for each request.
+type connections struct{ first, last *gated }
+
+// add adds a connection at the end.
+func (l *connections) add(c *gated) {
+	c.prev, c.next = l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+}
+
+func (l *connections) remove(c *gated) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.next, c.prev = nil, nil
 }
 
 // state updates whether a connection waits for a request. The function http.Server.ConnState of

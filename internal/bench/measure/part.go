@@ -75,7 +75,8 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 
 // cells measures the subjects in all rounds.
 func (p part) cells(ctx context.Context, b *bench, subjects []subject) (cells []Cell, err error) {
-	// What happens once, such as the check of each token, is not measured.
+	// Run a round without measuring it, so that work that is done only once, such as the first
+	// check of each token, is not measured.
 	if err := b.round(ctx, 0, subjects, load.Options{Connections: p.connections[0]}, samples{}); err != nil {
 		return nil, err
 	}
