@@ -95,6 +95,12 @@ func Of(r *http.Request) string {
 	return Repair(r.Host)
 }
 
+// WantsTransportSecurity reports whether the response to a request may have the header
+// Strict-Transport-Security. It must not have it if the client has requested a loopback name: a
+// browser that gets it from localhost refuses plain http from every other server on the developer's
+// machine.
+func WantsTransportSecurity(r *http.Request) bool { return !Loopback(Of(r)) }
+
 // Base returns the base URL with which the client of a request reaches the server, such
 // as "https://chat.example". It has no slash at the end.
 func Base(r *http.Request) string {

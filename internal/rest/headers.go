@@ -41,9 +41,7 @@ var (
 // convert others. It fails if the response could not be written.
 func (h *Handler) write(req *request, resp response) error {
 	header := req.w.Header()
-	// Keep a nil value, which package server sets to suppress this header. net/http suppresses
-	// its own headers in the same way.
-	if _, set := header["Strict-Transport-Security"]; !set {
+	if hosts.WantsTransportSecurity(req.Request) {
 		header["Strict-Transport-Security"] = transportSecurity
 	}
 	// The real service sends MS-CV. The SDKs print, log and trace X-Ms-Request-Id.

@@ -43,19 +43,15 @@ func (s *Server) guardPages(c config.Config, now func() time.Time, next http.Han
 
 // ServeHTTP refuses the request, or passes it to the next handler. It implements http.Handler.
 func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if hosts.Loopback(hosts.Of(r)) {
-		// A browser that has received this header from localhost refuses plain http from every
-		// other server on the developer's machine for a month. The value nil suppresses the
-		// header.
-		w.Header()["Strict-Transport-Security"] = nil
-	}
-	// Also check the host that the headers of a proxy tell, because a proxy of the developer may
-	// rewrite Host. In an attack by DNS rebinding, the headers of the proxy have the attacker's
-	// name.
-	for _, host := range []string{r.Host, hosts.Of(r)} {
-		if g.dev && !hosts.Known(host, g.names) {
-			g.refuse(w, r, why.Because(why.UnknownHost, "host", quoted(host)), fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
-			return
+	if g.dev {
+		// Also check the host that the headers of a proxy tell, because a proxy of the developer
+		// may rewrite Host. In an attack by DNS rebinding, the headers of the proxy have the
+		// attacker's name.
+		for _, host := range []string{r.Host, hosts.Of(r)} {
+			if !hosts.Known(host, g.names) {
+				g.refuse(w, r, why.Because(why.UnknownHost, "host", quoted(host)), fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
+				return
+			}
 		}
 	}
 	for _, origin := range r.Header["Origin"] {

@@ -22,6 +22,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/why"
@@ -291,7 +292,7 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gate
 // requests are authenticated by a token and not by a cookie.
 func head(w http.ResponseWriter, r *http.Request, id string) {
 	h := w.Header()
-	if _, set := h["Strict-Transport-Security"]; !set { // keep a nil value, by which package server suppresses the header
+	if hosts.WantsTransportSecurity(r) {
 		h.Set("Strict-Transport-Security", "max-age=2592000")
 	}
 	requests.SetID(h, id)

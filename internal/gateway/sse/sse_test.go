@@ -33,6 +33,7 @@ func TestResponse(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
 		r := h.request("GET", h.token(ann, token.ChatJoinLimited), "")
+		r.Host = "chat.example" // responses to loopback names have no Strict-Transport-Security
 		r.Header.Set("Origin", "https://app.example")
 		r.Header.Set("X-Ms-Client-Request-Id", "request-1")
 		s := h.openWith(r)
@@ -612,6 +613,7 @@ func TestErrorsAreThoseOfREST(t *testing.T) {
 		ann := h.user()
 		form := func(handler http.Handler, r *http.Request) string {
 			w := httptest.NewRecorder()
+			r.Host = "chat.example"
 			r.Header.Set("Origin", "https://app.example")
 			r.Header.Set("X-Ms-Client-Request-Id", "request-1")
 			handler.ServeHTTP(w, r)
