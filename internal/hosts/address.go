@@ -103,9 +103,13 @@ func WantsTransportSecurity(r *http.Request) bool { return !Loopback(Of(r)) }
 
 // Base returns the base URL with which the client of a request reaches the server, such
 // as "https://chat.example". It has no slash at the end.
-func Base(r *http.Request) string {
+func Base(r *http.Request) string { return string(AppendBase(nil, r)) }
+
+// AppendBase appends the result of Base to b.
+func AppendBase(b []byte, r *http.Request) []byte {
+	scheme := "http://"
 	if Secure(r) {
-		return "https://" + Of(r)
+		scheme = "https://"
 	}
-	return "http://" + Of(r)
+	return append(append(b, scheme...), Of(r)...)
 }

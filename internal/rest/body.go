@@ -80,6 +80,7 @@ func (h *Handler) readBody(req *request) error {
 	case err != nil:
 		return core.Invalid("request body", "The request body ended early.").Because(why.BodyEnded)
 	}
+	req.Body.Close() // otherwise net/http reads it to its end again
 	if req.ContentLength != 0 {
 		http.NewResponseController(req.w).SetReadDeadline(time.Time{})
 	}

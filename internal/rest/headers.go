@@ -199,9 +199,12 @@ func newRequestID(random *[16]byte) string {
 // baseURL returns the scheme and host with which absolute links in responses begin,
 // without a final slash. It returns Options.PublicEndpoint if set, else the scheme and
 // host that the client has asked for.
-func (h *Handler) baseURL(req *request) string {
+func (h *Handler) baseURL(req *request) string { return string(h.appendBaseURL(nil, req)) }
+
+// appendBaseURL appends the result of baseURL to b.
+func (h *Handler) appendBaseURL(b []byte, req *request) []byte {
 	if h.endpoint != "" {
-		return h.endpoint
+		return append(b, h.endpoint...)
 	}
-	return hosts.Base(req.Request)
+	return hosts.AppendBase(b, req.Request)
 }

@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"strconv"
+
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
@@ -27,9 +29,11 @@ func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
 	if sent.Repeated {
 		h.refund(req) // nothing was written
 	}
-	message := wire.MessageID(sent.ID)
-	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(req.thread) + "/messages/" + message
-	return &wire.SendChatMessageResult{ID: message}, nil
+	var buffer [256]byte // most URLs need no other memory
+	b := append(h.appendThreadURL(buffer[:0], req, req.thread), "/messages/"...)
+	start := len(b)
+	req.location = string(strconv.AppendInt(b, sent.ID, 10))
+	return &wire.SendChatMessageResult{ID: req.location[start:]}, nil
 }
 
 func (h *Handler) getMessage(req *request) (any, error) {

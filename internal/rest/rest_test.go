@@ -220,7 +220,7 @@ func TestRevokedToken(t *testing.T) {
 
 // FuzzSplitPath checks that splitPath returns the parts between slashes of the escaped path, each decoded.
 func FuzzSplitPath(f *testing.F) {
-	for _, s := range []string{"", "/", "//a//b/", "/chat/threads/19%3Aa%40thread.v2", "/%2F%zz", "/a%2fb/%3A", "/a/../b", "/%00%ff", "/a b/%25"} {
+	for _, s := range []string{"", "/", "//a//b/", "/chat/threads/19%3Aa%40thread.v2", "/%2F%zz", "/a%2fb/%3A", "/a/../b", "/%00%ff", "/a b/%25", `/"|^%41`, "/%41/é"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, escaped string) {
@@ -229,6 +229,9 @@ func FuzzSplitPath(f *testing.F) {
 			return // net/http refuses it
 		}
 		u := &url.URL{Path: plain, RawPath: escaped}
+		if got, want := escapedPath(u), u.EscapedPath(); got != want {
+			t.Fatalf("%q is escaped as %q, want %q", escaped, got, want)
+		}
 		var want []string
 		for s := range strings.SplitSeq(u.EscapedPath(), "/") {
 			if part, err := url.PathUnescape(s); err != nil {

@@ -349,6 +349,23 @@ func (req *request) readIDs() error {
 	return nil
 }
 
+// escapedPath returns u.EscapedPath() of the URL of a request. EscapedPath decodes u.RawPath to
+// check it, which net/http has done before. So escapedPath returns u.RawPath if all its bytes may be
+// in an escaped path.
+func escapedPath(u *url.URL) string {
+	for i := range len(u.RawPath) {
+		c := u.RawPath[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte("%/-._~!$&'()*+,;=:@[]", c) < 0 {
+			return u.EscapedPath()
+		}
+	}
+	if u.RawPath == "" {
+		return u.EscapedPath()
+	}
+	return u.RawPath
+}
+
 // splitPath appends the decoded segments of a URL's path to segments. escaped is u.EscapedPath(). An
 // encoded slash stays inside its segment. splitPath drops empty segments: some SDKs double
 // slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.

@@ -292,7 +292,7 @@ type response struct {
 
 // ServeHTTP handles one request and calls Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	req := &request{Request: r, w: w, start: h.now(), escaped: r.URL.EscapedPath()}
+	req := &request{Request: r, w: w, start: h.now(), escaped: escapedPath(r.URL)}
 	req.id, req.values = newRequestID(&req.room.random), req.room.values[:0]
 	h.setBodyDeadline(req)
 	defer h.sent(req)

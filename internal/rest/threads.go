@@ -2,7 +2,6 @@ package rest
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
@@ -64,7 +63,7 @@ func (h *Handler) createThread(req *request) (any, error) {
 // locate sets the id of a new thread, for the access log, and its URL, for the Location header.
 func (h *Handler) locate(req *request, thread string) {
 	req.thread = thread
-	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(thread)
+	req.location = string(h.appendThreadURL(nil, req, thread))
 }
 
 func (h *Handler) listThreads(req *request) (any, error) {
@@ -158,8 +157,16 @@ func (h *Handler) deleteThread(req *request) (any, error) {
 	return nil, h.core.DeleteThread(req.Context(), req.caller, req.thread)
 }
 
-// escapeID escapes a thread id for the Location header. It escapes the colon but not
-// the at-sign, as was recorded (docs/contract/chat.md §3.1).
-func escapeID(id string) string {
-	return strings.ReplaceAll(url.PathEscape(id), ":", "%3A")
+// appendThreadURL appends the URL of a thread to b, for the Location header. It escapes the colons
+// of the thread's id but not the at-sign, as was recorded (docs/contract/chat.md §3.1).
+func (h *Handler) appendThreadURL(b []byte, req *request, thread string) []byte {
+	b = append(h.appendBaseURL(b, req), "/chat/threads/"...)
+	for _, c := range []byte(url.PathEscape(thread)) {
+		if c == ':' {
+			b = append(b, "%3A"...)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return b
 }
