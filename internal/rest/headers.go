@@ -46,7 +46,7 @@ func (h *Handler) write(req *request, resp response) error {
 	}
 	// The real service sends MS-CV. The SDKs print, log and trace X-Ms-Request-Id.
 	req.set("Ms-Cv", req.id)
-	req.set("X-Ms-Request-Id", req.id)
+	header["X-Ms-Request-Id"] = header["Ms-Cv"]
 	if id := req.clientID(); id != "" {
 		req.set("X-Ms-Client-Request-Id", id)
 	}
@@ -103,7 +103,7 @@ func (h *Handler) write(req *request, resp response) error {
 }
 
 // set sets a header of the response, whose name must be in the canonical form. Header.Set would allocate a
-// slice for each value; set keeps the first values of a request in an array.
+// slice for each value; the first values of a request have one array.
 func (req *request) set(name, value string) {
 	values := append(req.values, value)
 	req.values = values

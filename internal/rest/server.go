@@ -166,6 +166,7 @@ type Handler struct {
 	access        func(Record)
 	paths         []*path
 	buffers       sync.Pool // of *[]byte
+	requests      sync.Pool // of *request
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -257,14 +258,13 @@ type request struct {
 	why        why.Cause
 	unknown    bool // nobody knows whether the operation was carried out: the client gets no answer
 
-	values []string // of headers of the response
+	values []string // of headers of the response, which refers to them after the request
 	room   room
 }
 
 // room is memory that is allocated together with a request, so that most requests need no
 // further allocation for their parts.
 type room struct {
-	values [9]string
 	params [3]string
 	random [16]byte
 }
@@ -292,8 +292,8 @@ type response struct {
 
 // ServeHTTP handles one request and calls Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	req := &request{Request: r, w: w, start: h.now(), escaped: escapedPath(r.URL)}
-	req.id, req.values = newRequestID(&req.room.random), req.room.values[:0]
+	req := h.newRequest(w, r)
+	defer h.reuse(req)
 	h.setBodyDeadline(req)
 	defer h.sent(req)
 	resp := h.respond(req)
@@ -334,6 +334,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		record.Operation = req.route.operation
 	}
 	h.access(record)
+}
+
+// usualValues is the number of values that most responses pass to request.set.
+const usualValues = 5
+
+// newRequest returns the state of a request at its start. Give it back with reuse.
+func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request) *request {
+	req, ok := h.requests.Get().(*request)
+	if !ok {
+		req = new(request)
+	}
+	req.Request, req.w, req.start, req.escaped = r, w, h.now(), escapedPath(r.URL)
+	req.id, req.values = newRequestID(&req.room.random), make([]string, 0, usualValues)
+	return req
+}
+
+// reuse lets a later request use the memory of req, unless a context may still depend on that of req:
+// such a context has called the method Done.
+func (h *Handler) reuse(req *request) {
+	if req.ctx.waited(false) == nil {
+		*req = request{}
+		h.requests.Put(req)
+	}
 }
 
 func logged(text string) string { return clip.Text(text, MaxLogged) }
