@@ -29,6 +29,8 @@ const heldBodies = 64 << 20
 type bodies struct {
 	most int64
 
+	memory sync.Pool // of *copied
+
 	mu      sync.Mutex // guards the fields below and those of carriers
 	held    int64
 	ending  int64             // the bytes in held that belong to carriers that were cut
@@ -74,7 +76,8 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 //
 // next gets a copy of a request with a body, with another Body. net/http must find its own Body in the
 // original request: it then closes the connection of a client that still waits for a 100
-// (Continue).
+// (Continue). Later requests use the memory of the copy again, so next must not keep the copy after
+// it has returned, unless it has panicked or has taken over the connection.
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
@@ -102,16 +105,30 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		var other struct { // one allocation
-			request http.Request
-			body    countedBody
+		other, ok := b.memory.Get().(*copied)
+		if !ok {
+			other = new(copied)
 		}
 		other.body = countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last}
 		other.request = *r
 		other.request.Body = &other.body
-		defer other.body.release()
+		returned := false
+		defer func() {
+			other.body.release()
+			if returned && !other.body.memory.out.taken {
+				*other = copied{}
+				b.memory.Put(other)
+			}
+		}()
 		next.ServeHTTP(w, &other.request)
+		returned = true
 	})
+}
+
+// copied is the copy of a request for the next handler, with the memory of its body.
+type copied struct {
+	request http.Request
+	body    countedBody
 }
 
 // abandon counts a request that the client did not wait for. If there are more than maxAbandoned
@@ -144,6 +161,7 @@ type countedBody struct {
 	of     *carrier
 	last   func() // called if a request of a proxy was cut just after its body; nil for a client's connection
 	held   int64  // guarded by bodies.mu
+	memory limitMemory
 }
 
 // Read reads from the body and counts the bytes as held.

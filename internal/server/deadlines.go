@@ -32,37 +32,40 @@ func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		var of struct { // one allocation
-			conn http.ResponseController
-			body limitedBody
-			out  unreadWriter
-		}
-		of.conn = *http.NewResponseController(w)
-		if of.conn.SetReadDeadline(time.Now().Add(timeout)) != nil {
+		if http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if _, copied := r.Body.(*countedBody); !copied {
+		var memory *limitMemory
+		if counted, copied := r.Body.(*countedBody); copied {
+			memory = &counted.memory
+		} else {
 			other := *r
-			r = &other
+			r, memory = &other, new(limitMemory)
 		}
-		of.body = limitedBody{ReadCloser: r.Body, conn: &of.conn}
-		r.Body = &of.body
+		body, out := &memory.body, &memory.out
+		*body = limitedBody{ReadCloser: r.Body, w: w}
+		r.Body = body
 		if r.ProtoMajor != 1 { // the streams of HTTP/2 do not wait for each other's bodies
 			next.ServeHTTP(w, r)
 			return
 		}
-		of.out = unreadWriter{ResponseWriter: w, conn: &of.conn, body: &of.body}
-		next.ServeHTTP(&of.out, r)
-		of.out.limit() // after the handler, net/http reads the rest of the body
+		*out = unreadWriter{ResponseWriter: w, body: body}
+		next.ServeHTTP(out, r)
+		out.limit() // after the handler, net/http reads the rest of the body
 	})
+}
+
+// limitMemory is the memory that limitBody needs for a request.
+type limitMemory struct {
+	body limitedBody
+	out  unreadWriter
 }
 
 // unreadWriter writes the response to a request with a body. It limits the time for which
 // net/http waits for the part of the body that the handler has not read.
 type unreadWriter struct {
 	http.ResponseWriter
-	conn    *http.ResponseController
 	body    *limitedBody
 	began   bool // the header was written
 	flushed bool
@@ -73,8 +76,13 @@ type unreadWriter struct {
 // was read or the handler has taken over the connection.
 func (w *unreadWriter) limit() {
 	if !w.taken && !w.body.ended.Load() {
-		w.conn.SetReadDeadline(time.Now().Add(unreadTime)) // if it fails, the connection is broken
+		w.conn().SetReadDeadline(time.Now().Add(unreadTime)) // if it fails, the connection is broken
 	}
+}
+
+// conn returns a new http.ResponseController, which the compiler puts on the stack of the caller.
+func (w *unreadWriter) conn() *http.ResponseController {
+	return http.NewResponseController(w.ResponseWriter)
 }
 
 func (w *unreadWriter) begin() {
@@ -101,9 +109,9 @@ func (w *unreadWriter) Write(b []byte) (int, error) {
 // handler that continues.
 func (w *unreadWriter) FlushError() error {
 	w.begin()
-	err := w.conn.Flush()
+	err := w.conn().Flush()
 	if !w.flushed && !w.body.ended.Load() {
-		w.conn.SetReadDeadline(time.Time{})
+		w.conn().SetReadDeadline(time.Time{})
 	}
 	w.flushed = true
 	return err
@@ -112,7 +120,7 @@ func (w *unreadWriter) FlushError() error {
 // Hijack implements http.Hijacker. Afterwards only the handler sets the deadlines of the
 // connection.
 func (w *unreadWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := w.conn.Hijack()
+	conn, buffered, err := w.conn().Hijack()
 	w.taken = w.taken || err == nil
 	return conn, buffered, err
 }
@@ -124,14 +132,14 @@ func (w *unreadWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // when the whole body was read.
 type limitedBody struct {
 	io.ReadCloser
-	conn  *http.ResponseController
+	w     http.ResponseWriter
 	ended atomic.Bool // the whole body was read, and the deadline was removed
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF && !b.ended.Swap(true) {
-		b.conn.SetReadDeadline(time.Time{}) // if it fails, the connection is broken
+		http.NewResponseController(b.w).SetReadDeadline(time.Time{}) // if it fails, the connection is broken
 	}
 	return n, err
 }
