@@ -104,6 +104,7 @@ type Reads struct {
 }
 
 func (b Batch) reads() (r Reads) {
+	r.Threads = make(map[string]bool, len(b.Changes))
 	for _, c := range b.Changes {
 		if c.Thread != "" {
 			insert(&r.Threads, c.Thread, r.Threads[c.Thread] || c.Decide != nil)
@@ -156,28 +157,25 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 // Assign applies the changes of a batch to the state, in order, and returns one outcome per
 // change. Each change sees the effects of the changes before it. The outcome of an applied
 // change contains a copy of it with message ids, versions, sequences, event numbers, positions
-// and times filled in. Assign does not modify the changes and performs no I/O. All engines call
-// it, so that they detect stale and repeated changes and number rows in the same way.
+// and times filled in. Assign does not modify the changes, except as Batch.Owned allows, so it can
+// be called again with the same ones. It performs no I/O. All engines call it, so that they detect
+// stale and repeated changes and number rows in the same way.
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At+s.DayShift))
-	n := len(b.Changes)
-	a := &assigner{BatchState: s, at: b.At, check: b.Check, changes: make([]Change, 0, n), messages: make([]Message, 0, n), events: make([]Event, 0, n)}
-	outcomes := make([]Outcome, n)
+	a := &assigner{BatchState: s, at: b.At, check: b.Check, owned: b.Owned}
+	outcomes := make([]Outcome, len(b.Changes))
 	for i, c := range b.Changes {
 		outcomes[i] = a.assign(c)
 	}
 	return outcomes
 }
 
-// assigner is the state of one call of Assign. The copies of all changes are stored in its
-// three shared slices, which saves allocations.
+// assigner is the state of one call of Assign.
 type assigner struct {
 	*BatchState
-	at       int64
-	check    uint32
-	changes  []Change
-	messages []Message
-	events   []Event
+	at    int64
+	check uint32
+	owned bool
 }
 
 func (a *assigner) assign(c *Change) Outcome {
@@ -205,7 +203,9 @@ func (a *assigner) assign(c *Change) Outcome {
 		return Outcome{Status: Replayed, Change: c, MessageID: id}
 	}
 	a.putUsers(c.PutUsers)
-	c = a.copy(c)
+	if !a.owned || !c.isSend() {
+		c = c.copy()
+	}
 	if c.Thread == "" {
 		for i := range c.Events { // an event of a user has its position in the log as its number
 			e := &c.Events[i]
@@ -302,13 +302,19 @@ func (a *assigner) putUsers(us []User) {
 	}
 }
 
+// isSend reports whether the change adds messages to a thread and changes nothing else. Assign sets
+// each field of their rows and of their events anew, whatever an earlier call has set.
+func (c *Change) isSend() bool {
+	return len(c.Messages) > 0 && !c.changesRevision() && len(c.Rewrites) == 0 && c.Receipt == nil && c.Answer == nil
+}
+
 // copy returns a copy of the change. It also copies the slices whose elements Assign fills, so
 // that the original change stays as it is.
-func (a *assigner) copy(c *Change) *Change {
-	a.changes = append(a.changes, *c)
-	n := &a.changes[len(a.changes)-1]
-	n.Messages = carve(&a.messages, c.Messages)
-	n.Events = carve(&a.events, c.Events)
+func (c *Change) copy() *Change {
+	n := new(Change)
+	*n = *c
+	n.Messages = slices.Clone(c.Messages)
+	n.Events = slices.Clone(c.Events)
 	n.Members = slices.Clone(c.Members)
 	for i := range n.Members {
 		n.Members[i].Intervals = slices.Clone(n.Members[i].Intervals)
@@ -316,13 +322,6 @@ func (a *assigner) copy(c *Change) *Change {
 	n.Rewrites = slices.Clone(c.Rewrites)
 	n.Superseded = nil
 	return n
-}
-
-// carve appends rows to a shared slice and returns the appended part of it.
-func carve[T any](from *[]T, rows []T) []T {
-	n := len(*from)
-	*from = append(*from, rows...)
-	return (*from)[n:len(*from):len(*from)]
 }
 
 // number fills the ids, sequences, event numbers and times of a change to a thread, and updates

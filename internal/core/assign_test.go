@@ -176,6 +176,22 @@ func TestAssignIDs(t *testing.T) {
 	}
 }
 
+// TestAssignOwnedSends numbers a send twice, as after a batch that was not written. The second time must
+// give the numbers that a new change would get.
+func TestAssignOwnedSends(t *testing.T) {
+	send := makeSend(thread1, 1, ann, "")
+	for _, at := range []int64{noon + 10, noon - 20} {
+		want := Assign(Batch{At: at, Check: 7, Changes: []*Change{makeSend(thread1, 1, ann, "")}}, created(t, ann))
+		got := Assign(Batch{At: at, Check: 7, Changes: []*Change{send}, Owned: true}, created(t, ann))
+		if got[0].Change != send {
+			t.Error("the change was copied")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // TestAssignNumbersAnyHistory applies random batches to two threads, with a clock that
 // jumps at random, and checks the numbers that Assign gives to messages and events.
 func TestAssignNumbersAnyHistory(t *testing.T) {

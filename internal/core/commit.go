@@ -255,7 +255,7 @@ func (c *committer) apply(l *lane, batch []*pending) {
 		}
 	}
 	start := c.now()
-	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Check: rand.Uint32(), Until: until, Changes: changes})
+	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Check: rand.Uint32(), Until: until, Changes: changes, Owned: true})
 	if c.observe != nil {
 		c.observe(len(batch), c.now().Sub(start))
 	}

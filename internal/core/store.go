@@ -27,7 +27,7 @@ type Store interface {
 
 	// Apply writes a batch. It calls Assign to check and number the changes, and writes the
 	// rows of the changes with status Applied. It returns one outcome per change and does not
-	// modify the changes. An error concerns the whole batch: after ErrUnknown the batch may or
+	// modify the changes, except as Batch.Owned allows. An error concerns the whole batch: after ErrUnknown the batch may or
 	// may not have been written; after any other error nothing was written.
 	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
@@ -346,6 +346,9 @@ type Batch struct {
 	// up. An engine that is always available ignores it.
 	Until   time.Time
 	Changes []*Change
+	// Owned means that nobody else uses Changes until Apply returns. Assign then fills in the rows
+	// of a send in the change itself, which saves a copy.
+	Owned bool
 }
 
 // Change lists the rows that one operation writes, and the rows that it was decided on. It must
