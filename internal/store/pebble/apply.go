@@ -97,7 +97,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	}
 	outcomes := core.Assign(b, state)
 
-	w := writer{batch: s.db.NewBatch(), key: s.key, value: s.value, expiries: expiries, custom: custom}
+	w := writer{batch: s.db.NewBatch(), key: s.key, value: s.value, heads: make(map[string]bool, len(state.Heads)), expiries: expiries, custom: custom}
 	for i := range outcomes {
 		if outcomes[i].Status == core.Applied {
 			w.change(&outcomes[i], state)
@@ -128,11 +128,14 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 // load reads the rows that the batch needs into s, heads from the cache if it has them. It also
 // finds rows that earlier batches have written to the write-ahead log and that are not durable yet.
 func load(r pebble.Reader, cached *headCache, s *core.BatchState) error {
+	memory := make([]core.Head, len(s.Reads.Threads))
 	for id, withMembers := range s.Reads.Threads {
-		h, found := cached.get(id), true
+		h := &memory[0]
+		memory = memory[1:]
+		found := cached.get(id, h)
 		var err error
-		if h == nil {
-			h = &core.Head{ID: id}
+		if !found {
+			h.ID = id
 			if found, err = heads.fill(r, h); err != nil {
 				return err
 			}
@@ -205,9 +208,6 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	w.audits(c.Audits)
 	if c.Thread == "" {
 		return
-	}
-	if w.heads == nil {
-		w.heads = map[string]bool{}
 	}
 	if !w.heads[c.Thread] {
 		w.heads[c.Thread] = true

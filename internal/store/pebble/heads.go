@@ -34,13 +34,14 @@ func headSize(h *core.Head) int {
 	return n
 }
 
-// get returns a copy of the head of a thread, or nil if the cache does not have it. The copy shares
+// get copies the head of a thread to *h. It returns false if the cache does not have it. The copy shares
 // its metadata with the cache, so the map must not be changed.
-func (c *headCache) get(thread string) *core.Head {
-	if h, ok := c.lru.Get(thread); ok {
-		return &h
+func (c *headCache) get(thread string, h *core.Head) (ok bool) {
+	had, ok := c.lru.Get(thread)
+	if ok {
+		*h = had
 	}
-	return nil
+	return ok
 }
 
 // put puts copies of heads into the cache, then removes the least recently used ones until all fit.
