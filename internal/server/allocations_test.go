@@ -5,17 +5,28 @@ package server_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/confab-chat/confab/internal/server"
 )
 
+// clientID begins a header that identifies a call of a client.
+const clientID = "X-Ms-Client-Request-Id: "
+
 // TestAllocations counts the allocations of a request in the whole process: net/http, all handlers, and
 // the embedded store. The clients allocate nothing. Messages come from 64 clients at a time, whose changes
-// the store commits together; the other requests come from one client. The test fails if an operation
-// allocates more than the table says.
+// the store commits together; the other requests come from one client. A message "of an SDK" has the
+// headers that SDKs send too, and is sent to a name that is not this machine's, so that its response has
+// two more headers.
+//
+// What the server does now and then, such as every second, adds to the allocations of some rounds. So the
+// test compares the table with a round that allocates more than only a tenth of all rounds. The number of
+// allocations, rounded down, must not be greater than that of the table, nor the bytes by more than
+// 2 %. Smaller numbers do not fail, because they depend a little on how many changes meet in a batch.
 func TestAllocations(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "data", t.TempDir(), "listen-http", "localhost:0", "limits", "off", "access-log", "off")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -51,6 +62,12 @@ func TestAllocations(t *testing.T) {
 	}
 	id := receipt[0].request[bytes.LastIndex(receipt[0].request, []byte(ids[0])):][:len(ids[0])]
 
+	var sdk []*lean
+	for _, c := range send {
+		sdk = append(sdk, &lean{conn: c.conn, in: c.in, body: c.body, request: bytes.Replace(c.request,
+			[]byte("Host: localhost:8443\r\n"), []byte("Host: chat.example:8443\r\n"+clientID+"00000000-0000-4000-8000-000000000000\r\n"), 1)})
+	}
+
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection would empty the pools
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, tt := range []struct {
@@ -59,19 +76,24 @@ func TestAllocations(t *testing.T) {
 		status             int
 		allocations, bytes float64
 	}{
-		{"get message", func() []*lean { return client("GET", messagesOf(thread)+"/"+ids[0], "") }, 200, 62, 7600},
-		{"list messages", func() []*lean { return client("GET", messagesOf(thread), "") }, 200, 143, 21200},
-		{"send read receipt", func() []*lean { return receipt }, 200, 100, 11800},
-		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 118, 15300},
-		{"send message", func() []*lean { return send }, 201, 55, 8600},
+		{"get message", func() []*lean { return client("GET", messagesOf(thread)+"/"+ids[0], "") }, 200, 60, 6592},
+		{"list messages", func() []*lean { return client("GET", messagesOf(thread), "") }, 200, 142, 20216},
+		{"send read receipt", func() []*lean { return receipt }, 200, 96, 10536},
+		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 109, 12296},
+		{"send message", func() []*lean { return send }, 201, 40, 4990},
+		{"send message of an SDK", func() []*lean { return sdk }, 201, 49, 6450},
 	} {
 		clients := tt.clients()
-		var before, after runtime.MemStats
+		var allocations, sizes []float64 // of a request, one for each round
 		for i := range warm + rounds {
-			if i == warm {
-				runtime.ReadMemStats(&before)
-			}
 			copy(id, ids[i])
+			for _, c := range clients { // another request, and not the last one again
+				if at := bytes.Index(c.request, []byte(clientID)); at >= 0 {
+					copy(c.request[at+len(clientID):], ids[i][len(ids[i])-8:])
+				}
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			for _, c := range clients {
 				if _, err := c.conn.Write(c.request); err != nil {
 					t.Fatal(err)
@@ -82,15 +104,18 @@ func TestAllocations(t *testing.T) {
 					t.Fatalf("%s: %v", tt.operation, err)
 				}
 			}
+			runtime.ReadMemStats(&after)
+			if i >= warm {
+				allocations = append(allocations, float64(after.Mallocs-before.Mallocs)/float64(len(clients)))
+				sizes = append(sizes, float64(after.TotalAlloc-before.TotalAlloc)/float64(len(clients)))
+			}
 		}
-		runtime.ReadMemStats(&after)
-		requests := float64(rounds * len(clients))
-		allocations, bytes := float64(after.Mallocs-before.Mallocs)/requests, float64(after.TotalAlloc-before.TotalAlloc)/requests
-		t.Logf("%s: %.2f allocations, %.0f bytes", tt.operation, allocations, bytes)
-		// Work that the server does every second adds a few allocations on a
-		// busy machine.
-		if allocations > tt.allocations+2 || bytes > tt.bytes*1.03 {
-			t.Errorf("%s: %.2f allocations and %.0f bytes, want %.0f and %.0f", tt.operation, allocations, bytes, tt.allocations, tt.bytes)
+		slices.Sort(allocations)
+		slices.Sort(sizes)
+		a, b := allocations[rounds/10], sizes[rounds/10]
+		t.Logf("%s: %.2f allocations, %.0f bytes", tt.operation, a, b)
+		if math.Floor(a) > tt.allocations || b > tt.bytes*1.02 {
+			t.Errorf("%s: %.2f allocations and %.0f bytes, want %.0f and %.0f", tt.operation, a, b, tt.allocations, tt.bytes)
 		}
 	}
 }
