@@ -93,6 +93,7 @@ var may = map[string][]string{
 	"internal/bench/load":       {"internal/cputime", "sdk/chat", "sdk/communication", "sdk/identity"},
 	"internal/bench/reference":  {"internal/bench/load", "internal/bus/local", "internal/core", "internal/localca", "internal/rest", "internal/token", "sdk/communication"},
 	"internal/bench/measure":    {"internal/bench/load"},
+	"internal/bench/slowdisk":   nil,
 	"internal/bench/compare":    {"internal/bench/load", "sdk/identity"},
 	"internal/bench/pgo":        {},
 	"web":                       nil,
@@ -107,7 +108,7 @@ var may = map[string][]string{
 	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
-	"cmd/confab":           {"internal/admin", "internal/bench", "internal/bench/measure", "internal/bench/reference", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
+	"cmd/confab":           {"internal/admin", "internal/bench", "internal/bench/measure", "internal/bench/reference", "internal/bench/slowdisk", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
 }
 
 // never lists forbidden imports: part and all packages below it must not import path or a package

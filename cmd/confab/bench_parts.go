@@ -13,10 +13,12 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/bench/measure"
 	"github.com/confab-chat/confab/internal/bench/reference"
+	"github.com/confab-chat/confab/internal/bench/slowdisk"
 )
 
 // benchPart is a subcommand of bench.
@@ -116,6 +118,8 @@ func (p benchPart) command() *cobra.Command {
 	flags.IntSliceVar(&o.Connections, "connections", nil, "`numbers` of connections, separated by commas (default those of the bars)")
 	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
 	flags.IntVar(&o.Threads, "threads", 0, "`number` of threads (default that of the bars)")
+	flags.DurationVar(&o.SlowSync, "slow-sync", 0, "`duration` that is added to each sync")
+	_ = flags.MarkHidden("slow-sync") // it is for developers of the engine; MarkHidden fails only for an unknown flag
 	flags.BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
 	return cmd
 }
@@ -130,8 +134,8 @@ func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
 		return usage(cmd, "--span is at least 2s")
 	case p.steady > 0 && len(o.Connections) > 1:
 		return usage(cmd, "--connections is one number")
-	case o.Rounds < 1 || o.Span <= 0 || o.Warm < 0 || o.Threads < 0:
-		return usage(cmd, "--rounds and --span must be above 0, --warm and --threads not below")
+	case o.Rounds < 1 || o.Span <= 0 || o.Warm < 0 || o.Threads < 0 || o.SlowSync < 0:
+		return usage(cmd, "--rounds and --span must be above 0, --warm, --threads and --slow-sync not below")
 	case o.Size < measure.MinSize || o.Size > 16<<10:
 		return usage(cmd, fmt.Sprintf("--size is between %d and %d bytes", measure.MinSize, 16<<10))
 	}
@@ -189,6 +193,19 @@ func benchFolder(dir string) (string, error) {
 	return filepath.Abs(made)
 }
 
+// newBenchServe returns the hidden command that runs a server for a part of bench. It is serve with
+// an embedded store on a slower disk.
+func newBenchServe() *cobra.Command {
+	var slow time.Duration
+	cmd := newServe()
+	cmd.Short, cmd.Example, cmd.SuggestFor, cmd.Hidden = "Run the server on a slower disk", "", nil, true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return serve(cmd, slowdisk.FS{FS: vfs.Default, Wait: slow})
+	}
+	cmd.Flags().DurationVar(&slow, "slow-sync", 0, "`duration` that is added to each sync")
+	return cmd
+}
+
 // newReference returns the hidden command that runs a reference for a part of bench.
 func newReference() *cobra.Command {
 	var o reference.Options
@@ -214,5 +231,6 @@ func newReference() *cobra.Command {
 	cmd.Flags().IntVar(&o.Threads, "threads", 1, "`number` of threads")
 	cmd.Flags().IntVar(&o.Members, "members", 1, "`number` of members of each thread")
 	cmd.Flags().StringVar(&o.Body, "body", "", "`file` with the answer of page")
+	cmd.Flags().DurationVar(&o.SlowSync, "slow-sync", 0, "`duration` that is added to each sync")
 	return cmd
 }

@@ -37,13 +37,15 @@ Every setting can be a flag, a variable CONFAB_ plus the flag's name in capitals
 a variable overrides the file.`,
 		Example: examples("serve --dev", "serve --data /var/lib/confab --listen 0.0.0.0:8443 --tls-names chat.lan"),
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, nil) },
 	}
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
 
-func serve(cmd *cobra.Command) error {
+// serve runs the server until a signal or a failure ends it. disk is the file system of the embedded
+// store; nil means that of the operating system.
+func serve(cmd *cobra.Command, disk vfs.FS) error {
 	began := time.Now()
 	in, err := input(cmd)
 	if err != nil {
@@ -62,7 +64,7 @@ func serve(cmd *cobra.Command) error {
 	defer stop()
 	go tuneGC(ctx)
 
-	o := server.Options{Config: cfg, Version: buildVersion(), Command: clientCommand{in}.line}
+	o := server.Options{Config: cfg, Version: buildVersion(), Command: clientCommand{in}.line, FS: disk}
 	onTerminal := cfg.Dev && cfg.LogFormat == config.LogAuto && term.IsTerminal(int(os.Stdout.Fd()))
 	var scr *screen
 	if onTerminal {

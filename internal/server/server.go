@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
@@ -81,6 +83,9 @@ type Options struct {
 	// NoFiles makes a server without a data folder write no files: it keeps its certificates in
 	// memory, and returns the authority's certificate in Info.CA.
 	NoFiles bool
+	// FS is the file system of the embedded store, unless that is in memory. nil: that of the
+	// operating system.
+	FS vfs.FS
 	// PrimaryKey is called with the new primary access key after a rotation. It may be
 	// nil.
 	PrimaryKey func(communication.AccessKey)
@@ -302,7 +307,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		s.info.DataState, s.info.Fresh = "empty", true
 	}
 	var err error
-	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.storeFailed, now: s.now}); err != nil {
+	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.storeFailed, now: s.now, fs: o.FS}); err != nil {
 		return err
 	}
 	if err := reconcileKeys(ctx, s.store, o.Config); err != nil {

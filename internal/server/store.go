@@ -47,6 +47,9 @@ type storeOptions struct {
 	// default.
 	cache    int64
 	memTable uint64
+	// fs is the file system of the embedded store, unless that is in memory; nil means that of the
+	// operating system.
+	fs vfs.FS
 	// readOnly opens the embedded store without writing to it.
 	readOnly bool
 }
@@ -123,7 +126,7 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	if o.fatal == nil {
 		o.fatal = endProcess
 	}
-	po := pebble.Options{Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable, MaxOpenFiles: filesOfStore(openFiles())}
+	po := pebble.Options{FS: o.fs, Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable, MaxOpenFiles: filesOfStore(openFiles())}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
 		po.FS, dir = pebble.NewMem(), "store"

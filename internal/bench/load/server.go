@@ -39,7 +39,9 @@ type Command struct {
 	Dir     string   // working folder
 	Stdout  *os.File // nil: discarded
 	Stderr  *os.File // nil: discarded
-	Under   []string // a program that runs the server, such as strace, and its arguments; nil: none
+	// SlowSync is added to each sync of the embedded store's disk, by the hidden command `bench serve`.
+	SlowSync time.Duration
+	Under    []string // a program that runs the server, such as strace, and its arguments; nil: none
 }
 
 // Serve starts a Confab server with the data folder dir/data and flags in addition to
@@ -47,7 +49,11 @@ type Command struct {
 // URL. Variables CONFAB_ of this process do not reach it.
 func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 	data := filepath.Join(c.Dir, "data")
-	c.Args = append([]string{"serve", "--data", data, "--listen", "localhost:0"}, c.Args...)
+	verb := []string{"serve"}
+	if c.SlowSync > 0 {
+		verb = []string{"bench", "serve", "--slow-sync", c.SlowSync.String()}
+	}
+	c.Args = slices.Concat(verb, []string{"--data", data, "--listen", "localhost:0"}, c.Args)
 	if database != "" {
 		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // other users could read a flag, and the URL may contain a password
 	}

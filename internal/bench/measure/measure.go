@@ -28,6 +28,7 @@ type Options struct {
 	Threads     int           // number of threads; 0: the default of the part
 	Profile     string        // file for a CPU profile of the server, or empty; only Mixed uses it
 	Database    string        // postgres:// URL of a database server for Confab, or empty: the embedded store
+	SlowSync    time.Duration // added to each sync of the server's store and of the references' logs
 	Out         io.Writer     // gets a line for each step
 }
 
@@ -85,7 +86,7 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 		})
 	}
 	args := append([]string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, b.serve...)
-	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, Under: under}, database)
+	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, SlowSync: b.SlowSync, Under: under}, database)
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("start confab: %w: %s", err, text[max(0, len(text)-1000):])
@@ -100,7 +101,7 @@ func (b *bench) startReference(ctx context.Context, kind string, threads, member
 	if err != nil {
 		return nil, load.World{}, err
 	}
-	args = append([]string{"bench", "reference", kind, "--dir", dir, "--threads", strconv.Itoa(threads), "--members", strconv.Itoa(members)}, args...)
+	args = append([]string{"bench", "reference", kind, "--dir", dir, "--threads", strconv.Itoa(threads), "--members", strconv.Itoa(members), "--slow-sync", b.SlowSync.String()}, args...)
 	s, w, err := load.Refer(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: os.Stderr})
 	if err != nil {
 		return nil, w, fmt.Errorf("start reference %s: %w", kind, err)

@@ -44,6 +44,9 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 		Part: p.name, Rounds: o.Rounds, SpanSeconds: o.Span.Seconds(),
 		What: fmt.Sprintf("%s%d bytes of ordinary words, threads: %d with %d members each", p.what, o.Size, p.threads, p.members),
 	}
+	if o.SlowSync > 0 {
+		r.What += fmt.Sprintf(", each sync %v slower", o.SlowSync)
+	}
 	if o.Database != "" {
 		r.What += ", PostgreSQL"
 		r.Notes = append(r.Notes, "CPU, allocations and bytes are those of Confab's process, without the database's.")

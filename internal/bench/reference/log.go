@@ -4,12 +4,14 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // dataLog is a file to which lines are appended. One goroutine, the committer, writes all lines
 // that wait and makes them durable with one fdatasync.
 type dataLog struct {
 	file      *os.File
+	slow      time.Duration // added to each sync
 	offset    int64
 	wake      chan struct{}
 	committer sync.WaitGroup
@@ -29,7 +31,7 @@ type waiter struct {
 // make it longer. When they reach its end, they continue at its beginning.
 const logSize = 128 << 20
 
-func openLog(path string) (*dataLog, error) {
+func openLog(path string, slow time.Duration) (*dataLog, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func openLog(path string) (*dataLog, error) {
 		f.Close()
 		return nil, err
 	}
-	l := &dataLog{file: f, wake: make(chan struct{}, 1)}
+	l := &dataLog{file: f, slow: slow, wake: make(chan struct{}, 1)}
 	l.waiters.New = func() any { return &waiter{done: make(chan error, 1)} }
 	l.committer.Go(l.commit)
 	return l, nil
@@ -100,6 +102,7 @@ func (l *dataLog) write(buf []byte) error {
 		return err
 	}
 	l.offset += int64(len(buf))
+	time.Sleep(l.slow)
 	return datasync(l.file)
 }
 

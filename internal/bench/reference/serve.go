@@ -35,10 +35,11 @@ import (
 
 // Options configures Serve.
 type Options struct {
-	Kind             string // null, log, front or page
-	Dir              string // folder for the files of log and front
-	Threads, Members int    // of the World that is announced
-	Body             string // file with the bytes that page answers
+	Kind             string        // null, log, front or page
+	Dir              string        // folder for the files of log and front
+	Threads, Members int           // of the World that is announced
+	Body             string        // file with the bytes that page answers
+	SlowSync         time.Duration // added to each sync of log and front
 }
 
 // Serve runs a reference until ctx is done. It prints a load.Announcement to out when the
@@ -56,7 +57,7 @@ func Serve(ctx context.Context, o Options, out io.Writer) error {
 		}
 		h = newPage(w, body)
 	case "log", "front":
-		l, err := openLog(filepath.Join(o.Dir, o.Kind+".log"))
+		l, err := openLog(filepath.Join(o.Dir, o.Kind+".log"), o.SlowSync)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	dto "github.com/prometheus/client_model/go"
 
+	"github.com/confab-chat/confab/internal/bench/slowdisk"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
@@ -30,31 +33,30 @@ import (
 //
 //	TEST_SENDS_DIR    folder for the store; it is removed afterwards; default: a temporary one
 //	TEST_SENDS_LANES  number of batches in progress; default: that of the engine
-//	TEST_SENDS_SLOW   time that is added to each sync of a log, for example 2ms
+//	TEST_SENDS_SLOW   time that is added to each sync, for example 2ms
 //	TEST_SENDS_SPAN   duration of the measurement at each number of messages; default 3s
 //
 // The figures of a number of messages are, per message: those of large batches that fill the
 // store up to that number, until all compactions have ended, and then those of 64 goroutines that
 // each wait for their message. Bytes are those that Pebble writes to logs, for flushes and for
-// compactions.
+// compactions, and syncs those of the log.
 func TestSendFigures(t *testing.T) {
 	sizes := os.Getenv("TEST_SENDS")
 	if sizes == "" {
 		t.Skip("set TEST_SENDS to the numbers of messages, as in 10000,200000")
 	}
-	slow, _ := time.ParseDuration(os.Getenv("TEST_SENDS_SLOW"))
-	span, _ := time.ParseDuration(cmp.Or(os.Getenv("TEST_SENDS_SPAN"), "3s"))
-	inFlight, _ := strconv.Atoi(cmp.Or(os.Getenv("TEST_SENDS_LANES"), strconv.Itoa(lanes)))
-	dir := t.TempDir()
-	if d := os.Getenv("TEST_SENDS_DIR"); d != "" {
-		var err error
-		if dir, err = os.MkdirTemp(d, "sends"); err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
+	slow, err := time.ParseDuration(cmp.Or(os.Getenv("TEST_SENDS_SLOW"), "0s"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	l := newSendLoad(t, 1000, 10, inFlight)
-	l.dir, l.options = filepath.Join(dir, "store"), Options{Initial: storetest.Initial, FS: slowLogs{vfs.Default, slow}}
+	span := sendSpan(t, "3s")
+	inFlight, err := strconv.Atoi(cmp.Or(os.Getenv("TEST_SENDS_LANES"), strconv.Itoa(lanes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := sendFolder(t)
+	l := newSendLoad(t, 1000, 10)
+	l.dir, l.options = filepath.Join(dir, "store"), Options{Initial: storetest.Initial, FS: slowdisk.FS{FS: vfs.Default, Wait: slow}}
 	l.open()
 	defer func() { l.must(l.store.Close()) }()
 	l.create()
@@ -66,11 +68,10 @@ func TestSendFigures(t *testing.T) {
 		l.settle()
 		after := l.cost()
 		t.Logf("%8d messages: filled   %s", n, after.since(before, filled))
-		sends := l.run(span)
+		ran := l.run(span, 64, inFlight)
 		busy := l.cost()
-		took := fmt.Sprintf("%6.0f/s", float64(sends)/span.Seconds())
 		l.settle()
-		t.Logf("%8d messages: %s %s", n, took, busy.since(after, sends))
+		t.Logf("%8d messages: %6.0f/s  %s", n, float64(ran.sends)/span.Seconds(), busy.since(after, ran.sends))
 		m := l.store.db.Metrics()
 		first, deep := l.readPages()
 		t.Logf("%8d messages: %d bytes kept each, %d tables, read amplification %d, a page of 50 takes %v, deep %v; resident %d MB", n, m.DiskSpaceUsage()/uint64(l.sent.Load()), m.Total().TablesCount, m.ReadAmp(), first, deep, resident()>>20)
@@ -90,6 +91,93 @@ func TestSendFigures(t *testing.T) {
 	}
 }
 
+// sendSpan returns the duration of a measurement: TEST_SENDS_SPAN, or the default.
+func sendSpan(t *testing.T, byDefault string) time.Duration {
+	span, err := time.ParseDuration(cmp.Or(os.Getenv("TEST_SENDS_SPAN"), byDefault))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return span
+}
+
+// sendFolder returns a temporary folder, in TEST_SENDS_DIR if that is set.
+func sendFolder(t *testing.T) string {
+	d := os.Getenv("TEST_SENDS_DIR")
+	if d == "" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(d, "sends")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// TestLaneFigures prints how sends depend on the number of batches in progress, for TEST_LANES
+// rounds. In each round it measures 1, 2 and 3 lanes in turn, in every second round backwards, with
+// several numbers of goroutines that each wait for their message and on disks whose syncs take
+// longer. The figures are the medians of the rounds, and ratios to one lane in the same round.
+// TEST_SENDS_DIR and TEST_SENDS_SPAN (default 500ms) are as for TestSendFigures.
+func TestLaneFigures(t *testing.T) {
+	rounds, _ := strconv.Atoi(os.Getenv("TEST_LANES"))
+	if rounds == 0 {
+		t.Skip("set TEST_LANES to the number of rounds, as in 11")
+	}
+	span, dir := sendSpan(t, "500ms"), sendFolder(t)
+	const most = 3 // lanes
+	for _, slow := range []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond} {
+		l := newSendLoad(t, 1000, 10)
+		l.dir, l.options = filepath.Join(dir, slow.String()), Options{Initial: storetest.Initial, FS: slowdisk.FS{FS: vfs.Default, Wait: slow}}
+		l.open()
+		l.create()
+		l.fill(20_000)
+		for _, senders := range []int{1, 16, 64, 256} {
+			var all [most][]laneFigures
+			for round := range rounds {
+				for i := range most {
+					if round%2 == 1 {
+						i = most - 1 - i
+					}
+					before := l.cost()
+					r := l.run(span, senders, i+1)
+					after := l.cost()
+					n := float64(max(r.sends, 1))
+					all[i] = append(all[i], laneFigures{
+						rate: float64(r.sends) / r.took.Seconds(), cpu: float64(after.cpu-before.cpu) / n / 1000, syncs: float64(after.syncs-before.syncs) / n,
+						p50: r.quantile(0.5), p99: r.quantile(0.99),
+					})
+				}
+			}
+			for i, fs := range all {
+				median := func(of func(laneFigures) float64) float64 {
+					var vs []float64
+					for _, f := range fs {
+						vs = append(vs, of(f))
+					}
+					slices.Sort(vs)
+					return vs[len(vs)/2]
+				}
+				ratio := func(of func(laneFigures) float64) float64 {
+					n := -1
+					return median(func(f laneFigures) float64 { n++; return of(f) / of(all[0][n]) })
+				}
+				rate, cpu := func(f laneFigures) float64 { return f.rate }, func(f laneFigures) float64 { return f.cpu }
+				t.Logf("sync +%-4v %3d senders, %d lanes: %6.0f/s (x%.2f), CPU %5.2fµs (x%.2f), a sync for %5.1f sends, p50 %6.2fms, p99 %6.2fms", slow, senders, i+1,
+					median(rate), ratio(rate), median(cpu), ratio(cpu), 1/median(func(f laneFigures) float64 { return f.syncs }),
+					median(func(f laneFigures) float64 { return f.p50.Seconds() * 1000 }), median(func(f laneFigures) float64 { return f.p99.Seconds() * 1000 }))
+			}
+		}
+		l.must(l.store.Close())
+	}
+}
+
+// laneFigures are the figures of one measurement. Rates are a second, the others of a send.
+type laneFigures struct {
+	rate, cpu, syncs float64
+	p50, p99         time.Duration
+}
+
 // sendLoad sends messages to a store.
 type sendLoad struct {
 	t       *testing.T
@@ -99,8 +187,7 @@ type sendLoad struct {
 	text    string
 	members []core.Member // of each thread
 	threads []string
-	queues  []chan *queuedSend // of the lanes
-	sent    atomic.Int64       // messages in the store
+	sent    atomic.Int64 // messages in the store
 }
 
 // queuedSend is a send that waits for its lane.
@@ -109,8 +196,8 @@ type queuedSend struct {
 	done   chan struct{}
 }
 
-func newSendLoad(t *testing.T, threads, members, lanes int) *sendLoad {
-	l := &sendLoad{t: t, queues: make([]chan *queuedSend, lanes)}
+func newSendLoad(t *testing.T, threads, members int) *sendLoad {
+	l := &sendLoad{t: t}
 	files, err := filepath.Glob("../../../docs/*.md")
 	l.must(err)
 	for _, f := range files {
@@ -214,34 +301,56 @@ func (l *sendLoad) fill(n int) int {
 	return max(n, 0)
 }
 
-// run sends messages from 64 goroutines for a span of time and returns how many.
-func (l *sendLoad) run(span time.Duration) int {
+// sendRun is the result of run.
+type sendRun struct {
+	sends int
+	took  time.Duration
+	waits []time.Duration // of all sends, in ascending order
+}
+
+// quantile returns the time that a share q of the sends took at most.
+func (r sendRun) quantile(q float64) time.Duration {
+	if len(r.waits) == 0 {
+		return 0
+	}
+	return r.waits[int(q*float64(len(r.waits)-1))]
+}
+
+// run sends messages from goroutines for a span of time, with a number of batches in progress.
+func (l *sendLoad) run(span time.Duration, goroutines, inFlight int) (r sendRun) {
 	l.t.Helper()
-	before := l.sent.Load()
+	before, began := l.sent.Load(), time.Now()
 	var lanes, senders sync.WaitGroup
-	for i := range l.queues {
-		queue := make(chan *queuedSend, 64)
-		l.queues[i] = queue
+	queues := make([]chan *queuedSend, inFlight)
+	for i := range queues {
+		queue := make(chan *queuedSend, goroutines)
+		queues[i] = queue
 		lanes.Go(func() { l.lane(queue) })
 	}
-	end := time.Now().Add(span)
-	for i := range 64 {
+	waits := make([][]time.Duration, goroutines)
+	end := began.Add(span)
+	for i := range goroutines {
 		senders.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), uint64(before)))
 			s := &queuedSend{done: make(chan struct{}, 1)}
-			for time.Now().Before(end) {
+			for now := time.Now(); now.Before(end); {
 				l.send(&s.change, random)
-				l.queues[core.LaneOf(s.change.Key, len(l.queues))] <- s
+				queues[core.LaneOf(s.change.Key, len(queues))] <- s
 				<-s.done
+				then := now
+				now = time.Now()
+				waits[i] = append(waits[i], now.Sub(then))
 			}
 		})
 	}
 	senders.Wait()
-	for _, queue := range l.queues {
+	for _, queue := range queues {
 		close(queue)
 	}
 	lanes.Wait()
-	return int(l.sent.Load() - before)
+	r = sendRun{sends: int(l.sent.Load() - before), took: time.Since(began), waits: slices.Concat(waits...)}
+	slices.Sort(r.waits)
+	return r
 }
 
 // lane applies what is in the queue, in batches, until the queue is closed.
@@ -265,12 +374,13 @@ func (l *sendLoad) lane(queue chan *queuedSend) {
 
 // settle waits until no flush and no compaction is left to do.
 func (l *sendLoad) settle() {
-	for idle := 0; idle < 3; {
+	look := time.NewTicker(20 * time.Millisecond) // Pebble reports the end of a compaction before it begins the next
+	defer look.Stop()
+	for idle := 0; idle < 3; <-look.C {
 		m := l.store.db.Metrics()
 		if idle++; m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 {
 			idle = 0
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -319,6 +429,8 @@ type sendCost struct {
 	cpu                     time.Duration
 	allocs, allocated       uint64
 	wal, flushed, compacted uint64
+	syncs                   uint64        // of the log
+	syncing                 time.Duration // that they took
 }
 
 func (l *sendLoad) cost() (c sendCost) {
@@ -330,6 +442,9 @@ func (l *sendLoad) cost() (c sendCost) {
 		c.flushed += level.TableBytesFlushed + level.BlobBytesFlushed
 		c.compacted += level.TableBytesCompacted + level.BlobBytesCompacted
 	}
+	var h dto.Metric
+	l.must(m.LogWriter.FsyncLatency.Write(&h))
+	c.syncs, c.syncing = h.GetHistogram().GetSampleCount(), time.Duration(h.GetHistogram().GetSampleSum())
 	return c
 }
 
@@ -337,8 +452,10 @@ func (l *sendLoad) cost() (c sendCost) {
 func (c sendCost) since(was sendCost, n int) string {
 	each := func(now, was uint64) float64 { return float64(now-was) / float64(max(n, 1)) }
 	wal, flushed, compacted := each(c.wal, was.wal), each(c.flushed, was.flushed), each(c.compacted, was.compacted)
-	return fmt.Sprintf("CPU %5.2fµs, %4.1f allocations, %5.0f bytes; written %5.0f = log %4.0f + flushes %4.0f + compactions %5.0f",
-		each(uint64(c.cpu), uint64(was.cpu))/1000, each(c.allocs, was.allocs), each(c.allocated, was.allocated), wal+flushed+compacted, wal, flushed, compacted)
+	sync := (c.syncing - was.syncing) / time.Duration(max(c.syncs-was.syncs, 1))
+	return fmt.Sprintf("CPU %5.2fµs, %4.1f allocations, %5.0f bytes; written %5.0f = log %4.0f + flushes %4.0f + compactions %5.0f; %.3f syncs of %v",
+		each(uint64(c.cpu), uint64(was.cpu))/1000, each(c.allocs, was.allocs), each(c.allocated, was.allocated), wal+flushed+compacted, wal, flushed, compacted,
+		each(c.syncs, was.syncs), sync.Round(time.Microsecond))
 }
 
 // processTime returns the processor time that the process has used.
@@ -356,44 +473,4 @@ func resident() int {
 	var size, pages int
 	fmt.Sscan(string(b), &size, &pages)
 	return pages * os.Getpagesize()
-}
-
-// slowLogs is a file system on which each sync of a log takes longer by the time wait.
-type slowLogs struct {
-	vfs.FS
-	wait time.Duration
-}
-
-func (f slowLogs) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.FS.Create(name, c)
-	return f.slow(name, file, err)
-}
-
-func (f slowLogs) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.FS.ReuseForWrite(from, to, c)
-	return f.slow(to, file, err)
-}
-
-func (f slowLogs) Unwrap() vfs.FS { return f.FS }
-
-func (f slowLogs) slow(name string, file vfs.File, err error) (vfs.File, error) {
-	if err != nil || f.wait == 0 || !strings.HasSuffix(name, logSuffix) {
-		return file, err
-	}
-	return slowLog{file, f.wait}, nil
-}
-
-type slowLog struct {
-	vfs.File
-	wait time.Duration
-}
-
-func (f slowLog) SyncData() error {
-	time.Sleep(f.wait)
-	return f.File.SyncData()
-}
-
-func (f slowLog) Sync() error {
-	time.Sleep(f.wait)
-	return f.File.Sync()
 }
