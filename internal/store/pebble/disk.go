@@ -22,8 +22,8 @@ import (
 // these bytes, the log cannot be written, and the process ends.
 
 // disk is the file system of an open store. It refuses to write tables while only the space
-// kept for the log is free, delays the next try after a flush or compaction has failed, and
-// decides whether users may write.
+// kept for the log is free, delays the next try after a flush or compaction has failed, pads
+// logs with zeros, and decides whether users may write.
 type disk struct {
 	vfs.FS
 	dir   string
@@ -184,11 +184,19 @@ func isTable(name string) bool {
 }
 
 // Create creates a file. After a flush or compaction has failed, and until one succeeds, it
-// waits before it creates a table. It does not limit tables in another folder: these belong to
-// a backup, which may be on another disk.
+// waits before it creates a table. Zeros follow what is written to a log. Files in another folder
+// are created without all that: they belong to a backup, which may be on another disk.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if !isTable(name) || d.PathJoin(d.dir, d.PathBase(name)) != name {
+	isLog := strings.HasSuffix(name, logSuffix)
+	if !isLog && !isTable(name) || d.PathJoin(d.dir, d.PathBase(name)) != name {
 		return d.FS.Create(name, category)
+	}
+	if isLog {
+		f, err := d.FS.Create(name, category)
+		if err != nil {
+			return nil, err
+		}
+		return &paddedLog{File: f}, nil
 	}
 	if d.failure() != nil {
 		select {
@@ -201,6 +209,20 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 		return nil, spaceError(err)
 	}
 	return &table{File: f, disk: d, name: name, unseen: lookEvery}, nil
+}
+
+// ReuseForWrite turns the old log from into the new log to, which is then written over the old
+// records.
+func (d *disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.ReuseForWrite(from, to, category)
+	if err != nil {
+		return nil, err
+	}
+	l := &paddedLog{File: f}
+	if info, err := f.Stat(); err == nil {
+		l.size = info.Size()
+	}
+	return l, nil
 }
 
 // Open opens a file for reading. The error wraps core.ErrUnavailable if the process or the
@@ -240,6 +262,33 @@ func (t *table) Write(p []byte) (int, error) {
 	}
 	n, err := t.File.Write(p)
 	return n, spaceError(err)
+}
+
+// zerosBehind is the number of zeros written behind the end of a log at a time.
+const zerosBehind = 256 << 10
+
+var zeros [zerosBehind]byte
+
+// paddedLog is a log with zeros behind its end: after a write that makes the file longer, it adds
+// zeros. The next writes then do not make the file longer, and their syncs need not write the
+// file's metadata. Pebble reserves space for a log but does not write to it, so its size changes
+// with each write until the log is as long as the old one that it is written over. Readers take
+// zeros behind the last record for the end of the log.
+type paddedLog struct {
+	vfs.File
+	written int64 // bytes of records
+	size    int64 // of the file, with zeros
+}
+
+// Write appends p to the log. An error of the zeros is ignored, because only time is lost.
+func (l *paddedLog) Write(p []byte) (int, error) {
+	n, err := l.File.Write(p)
+	l.written += int64(n)
+	if err == nil && l.written > l.size {
+		added, _ := l.File.WriteAt(zeros[:], l.written)
+		l.size = l.written + int64(added)
+	}
+	return n, err
 }
 
 // noSpace is the error for a table that does not fit on the disk. It matches Pebble's error for

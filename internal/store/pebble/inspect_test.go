@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,64 @@ func TestReusedLog(t *testing.T) {
 	}
 	if closed := look(t, d.closed); !closed.mark.closed || closed.holes != 0 {
 		t.Errorf("after a clean stop: closed %v, %d records behind a hole", closed.mark.closed, closed.holes)
+	}
+}
+
+// TestLogEndsWithZeros verifies that there are zeros behind the end of a log, so that most writes do
+// not make the file longer, and that a start after a kill takes them for the end of the log. It
+// does so for a new log and for one that is written over a shorter old one.
+func TestLogEndsWithZeros(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "store")
+	s, err := Open(dir, Options{Initial: storetest.Initial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	row := uint64(0)
+	for _, test := range []struct {
+		name string
+		rows int // of 1,000 bytes; they fit into a memtable, so into one log
+	}{{"new", 150}, {"written over another", 700}} {
+		name, sizes := test.name, map[string]bool{}
+		for range test.rows {
+			row++
+			if err := s.set(binary.BigEndian.AppendUint64([]byte{0xf0}, row), make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+			logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+			if err != nil || len(logs) == 0 {
+				t.Fatalf("logs %q, %v", logs, err)
+			}
+			info, err := os.Stat(slices.Max(logs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes[fmt.Sprint(filepath.Base(slices.Max(logs)), " ", info.Size())] = true
+		}
+		if most := 2 + 1000*test.rows/zerosBehind; len(sizes) > most {
+			t.Errorf("%s: after each row the log had another size: %d sizes, want at most %d", name, len(sizes), most)
+		}
+		killed := filepath.Join(root, name)
+		if err := storetest.CopyFolder(dir, killed); err != nil {
+			t.Fatal(err)
+		}
+		in := look(t, killed)
+		if in.holes != 0 || in.leftOver > blockSize || in.logBytes < int64(1000*test.rows) {
+			t.Errorf("%s: %d bytes of records, %d records behind a hole, %d bytes left over; want at least %d, none and at most a block", name, in.logBytes, in.holes, in.leftOver, 1000*test.rows)
+		}
+		left, err := Open(killed, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := left.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // then the newest log is written over the first one
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
