@@ -32,9 +32,10 @@ var schema = layout + row.Formats()
 
 var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 
-// lanes is the number of batches that may be in progress at a time: while one waits for the
-// disk, the other collects changes.
-const lanes = 2
+// lanes is the number of batches that may be in progress at a time. With one, all changes that arrive
+// during a sync are in the next one; a second batch would wait for a sync of its own, with half of
+// them. Decision 17 has the figures.
+const lanes = 1
 
 // memTables is the maximum number of memtables: tables in memory with rows that have not been
 // flushed to files yet.
