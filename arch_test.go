@@ -72,7 +72,7 @@ var may = map[string][]string{
 	"internal/gateway/hijack":   nil,
 	"internal/gateway":          {"internal/core", "internal/gateway/hijack", "internal/token", "internal/why"},
 	"internal/gateway/requests": {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "internal/why"},
-	"internal/gateway/sse":      {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/hijack", "internal/gateway/requests", "internal/inbound", "internal/limits", "internal/token", "internal/why", "sdk/communication"},
+	"internal/gateway/sse":      {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/hijack", "internal/gateway/requests", "internal/inbound", "internal/hosts", "internal/limits", "internal/token", "internal/why", "sdk/communication"},
 	"internal/gateway/trouter":  {"internal/core", "internal/dev", "internal/gateway", "internal/gateway/hijack", "internal/gateway/requests", "internal/hosts", "internal/inbound", "internal/limits", "internal/token", "internal/why", "sdk/communication"},
 	"internal/rest/wire":        {"internal/apiver", "internal/clip", "internal/core", "sdk/communication"},
 	"internal/rest":             {"internal/apiver", "internal/clip", "internal/core", "internal/hosts", "internal/inbound", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "internal/why", "sdk/communication"},

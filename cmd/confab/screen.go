@@ -82,6 +82,7 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("operator's door", door...)
 	l.Info("data", "path", f.Data, "state", f.state())
 	l.Info("limits", "profile", f.cfg.Limits.String())
+	l.Info("memory", f.memory()...)
 	l.Info("connections", "most", f.Connections, "per_address", f.cfg.ConnectionsPerAddress)
 	if key := f.publicKey(); key != "" {
 		l.Warn("the " + key + " is public knowledge: development only")
@@ -90,6 +91,22 @@ func (f facts) log(l *slog.Logger) {
 		l.Warn("listening for other machines too", "addresses", open)
 	}
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
+}
+
+// memory returns the names and the greatest sizes of what the server keeps in memory.
+func (f facts) memory() (bounds []any) {
+	for _, b := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"blocks", f.StoreMemory.Blocks}, {"memtables", f.StoreMemory.MemTables}, {"heads", f.StoreMemory.Heads},
+		{"threads", f.cfg.ThreadCache}, {"live_queue", f.cfg.LiveQueue}, {"answers", f.cfg.AnswerMemory},
+	} {
+		if b.bytes > 0 { // with PostgreSQL the store has none
+			bounds = append(bounds, b.name, sizeText(uint64(b.bytes)))
+		}
+	}
+	return bounds
 }
 
 // publicKey returns the name of the first access key of a development server that the user

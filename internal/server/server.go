@@ -116,6 +116,8 @@ type Info struct {
 
 	Connections int // number of connections of clients that the limit of open files allows at a time
 
+	StoreMemory pebble.MemoryBounds // of the embedded store; zero with PostgreSQL
+
 	Record string // the folder of the files with requests and responses, or empty
 
 	AccessKey string // the primary access key in base64
@@ -309,6 +311,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	var err error
 	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.storeFailed, now: s.now, fs: o.FS}); err != nil {
 		return err
+	}
+	if embedded, ok := s.store.(*pebble.Store); ok {
+		s.info.StoreMemory = embedded.MemoryBounds()
 	}
 	if err := reconcileKeys(ctx, s.store, o.Config); err != nil {
 		return err

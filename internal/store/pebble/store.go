@@ -106,6 +106,7 @@ type Store struct {
 	told  func(error) // Options.background, called after failed background work
 	disk  *disk
 
+	memory   MemoryBounds
 	opening  *opening    // nil if the files are only read
 	stopping atomic.Bool // Close was called, so no compaction begins any more
 
@@ -255,6 +256,8 @@ func (s *Store) open(o Options) error {
 		watched.FS = s.disk
 		s.mark, opts.FS = watched.mark, watched
 	}
+	s.memory = MemoryBounds{Heads: maxHeads, MemTables: int64(memTables * opts.MemTableSize)}
+	s.memory.Blocks = opts.CacheSize - s.memory.MemTables
 	if s.db, err = pebble.Open(s.dir, opts); err != nil {
 		return errors.Join(s.openError(err), s.closeMark(false))
 	}
