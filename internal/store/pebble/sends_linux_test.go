@@ -212,8 +212,13 @@ func newSendLoad(t *testing.T, threads, members int) *sendLoad {
 	for range threads {
 		l.threads = append(l.threads, "19:"+id()+"@thread.v2")
 	}
+	guid := func() string {
+		s := id()
+		return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+	}
+	resource := guid()
 	for range members {
-		l.members = append(l.members, core.Member{User: "8:acs:" + id() + "_" + id()})
+		l.members = append(l.members, core.Member{User: "8:acs:" + resource + "_" + guid()})
 	}
 	return l
 }
