@@ -36,7 +36,9 @@
 // # Values
 //
 // Package row defines the fields and the format of each value. testdata/rows has an
-// example of each key and of its value in format 1.
+// example of each key and of its value in format 1. In the values of heads, messages, events and
+// positions, the ids of users and threads are packed: their digits are stored as bytes. Ids in
+// keys are texts, and rows of older formats stay as they are.
 //
 // # Durability
 //

@@ -26,7 +26,7 @@ import (
 // wrote. The records must equal those that the earlier revision exported, and Open must rewrite
 // no row.
 func TestGoldenStore(t *testing.T) {
-	for version := uint64(1); version <= schema; version++ {
+	for _, version := range goldenSchemas(t) {
 		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {
 			folder := filepath.Join("testdata", fmt.Sprintf("store-schema%d", version))
 			dir := t.TempDir()
@@ -61,6 +61,20 @@ func TestGoldenStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// goldenSchemas returns the schemas of the golden stores in ascending order. The last one must be the
+// current one. A schema has no store if no revision on the main branch has written it.
+func goldenSchemas(t *testing.T) (all []uint64) {
+	t.Helper()
+	for version := uint64(1); version <= schema; version++ {
+		if _, err := os.Stat(filepath.Join("testdata", fmt.Sprintf("store-schema%d", version))); err == nil {
+			all = append(all, version)
+		} else if version <= 10 || version == schema {
+			t.Errorf("schema %d has no golden store: %v", version, err)
+		}
+	}
+	return all
 }
 
 // openGolden opens the store in dir, compares it with the records and closes it.

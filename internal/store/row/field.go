@@ -12,7 +12,9 @@ type Field[T any] struct {
 	Columns []Column[T]
 	since   byte // the first format that contains it; 0 is the same as 1
 	put     func(b []byte, row *T) []byte
-	get     func(r *reader, row *T)
+	get     func(r *reader, row *T)       // reads what put has written in any format
+	short   byte                          // the first format that has it in a shorter form; 0: none has
+	long    func(b []byte, row *T) []byte // put as in formats before short; nil if short is 0
 	// putKey and getKey write and read the field in a key. The written bytes sort in the same
 	// order as the values of the field.
 	putKey func(b []byte, row *T) []byte
@@ -110,6 +112,53 @@ func boolean[T any](name string, at func(*T) *bool) Field[T] {
 // a text in PostgreSQL.
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return octets(name, "text", at)
+}
+
+// id returns a field of the id of a thread or a user. It is a text that is packed, if it can be, in
+// values of the format short and later ones; see packID. If short is 0, it is never packed.
+func id[T any](name string, short byte, at func(*T) *string) Field[T] {
+	f := text(name, at)
+	if short == 0 {
+		return f
+	}
+	f.short, f.long = short, f.put
+	f.put = func(b []byte, row *T) []byte { return putID(b, *at(row)) }
+	f.get = func(r *reader, row *T) {
+		if r.format < short {
+			*at(row) = r.text()
+		} else {
+			*at(row) = r.id()
+		}
+	}
+	return f
+}
+
+// near returns a field of a number that is mostly close to another field before it, such as two
+// times of one message. In values of the format short and later ones it is stored as the difference
+// of the two, which mostly takes one byte or two. If short is 0, it is always stored in full.
+func near[T any](name string, short byte, at, other func(*T) *int64) Field[T] {
+	f := signed(name, at)
+	if short == 0 {
+		return f
+	}
+	f.short, f.long = short, f.put
+	f.put = func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)-*other(row)) }
+	f.get = func(r *reader, row *T) {
+		*at(row) = r.signed()
+		if r.format >= short {
+			*at(row) += *other(row)
+		}
+	}
+	return f
+}
+
+// putID appends an id as putText does, packed if it can be.
+func putID(b []byte, s string) []byte {
+	var p [33]byte
+	if packed, ok := packID(p[:0], s); ok {
+		return putText(b, packed)
+	}
+	return putText(b, s)
 }
 
 // octets returns a field of a string or of bytes. It is stored as its length and its bytes in a

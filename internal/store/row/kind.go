@@ -17,12 +17,12 @@ type Kind[T any] struct {
 }
 
 // newKind returns a kind with these fields of the key and of the value. Formats are numbered
-// from 1. The format of the kind is the latest one in which a field was added.
+// from 1. The format of the kind is the latest one in which a field was added or shortened.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
 	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"
 	for _, f := range fields {
-		k.format = max(k.format, f.since)
+		k.format = max(k.format, f.since, f.short)
 	}
 	return k
 }
@@ -41,7 +41,7 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 
 // EncodeEarliest appends the encoded value of a row in the earliest format, from base on, that
 // has all fields of the row that are not zero. So the value stays the same when later formats
-// add fields that the row does not use.
+// add fields that the row does not use, or shorten fields that it has.
 func (k *Kind[T]) EncodeEarliest(b []byte, base byte, row *T) []byte {
 	var zero T
 	format := base
@@ -52,7 +52,11 @@ func (k *Kind[T]) EncodeEarliest(b []byte, base byte, row *T) []byte {
 	}
 	b = append(b, format)
 	for i := range k.Fields {
-		if f := &k.Fields[i]; f.since <= format {
+		switch f := &k.Fields[i]; {
+		case f.since > format:
+		case f.short > format:
+			b = f.long(b, row)
+		default:
 			b = f.put(b, row)
 		}
 	}
@@ -143,10 +147,14 @@ func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
 	for i, f := range fields {
 		up[i] = Field[R]{
 			since:  f.since,
+			short:  f.short,
 			put:    func(b []byte, row *R) []byte { return f.put(b, in(row)) },
 			get:    func(r *reader, row *R) { f.get(r, in(row)) },
 			putKey: func(b []byte, row *R) []byte { return f.putKey(b, in(row)) },
 			getKey: func(key []byte, row *R) []byte { return f.getKey(key, in(row)) },
+		}
+		if f.long != nil {
+			up[i].long = func(b []byte, row *R) []byte { return f.long(b, in(row)) }
 		}
 		for _, c := range f.Columns {
 			up[i].Columns = append(up[i].Columns, Column[R]{

@@ -27,7 +27,7 @@ var Head = newKind("head",
 	keys(text("id", func(h *core.Head) *string { return &h.ID })),
 	unsigned("revision", func(h *core.Head) *uint64 { return &h.Revision }),
 	text("topic", func(h *core.Head) *string { return &h.Topic }),
-	text("created_by", func(h *core.Head) *string { return &h.CreatedBy }),
+	id("created_by", 2, func(h *core.Head) *string { return &h.CreatedBy }),
 	signed("created_on", func(h *core.Head) *int64 { return &h.CreatedOn }),
 	signed("deleted_on", func(h *core.Head) *int64 { return &h.DeletedOn }),
 	dict("metadata", func(h *core.Head) *map[string]string { return &h.Metadata }),
@@ -220,28 +220,34 @@ var kindAndPriority = func() Field[core.Message] {
 	}
 }()
 
-// messageFirst and messageRest are the fields of a message, except for the fingerprint, which a
-// superseded version does not have.
+// messageFields returns the fields of a message before and behind the fingerprint, which a
+// superseded version does not have. short is the first format with shorter forms of some of them; 0
+// means that there is none.
+func messageFields(short byte) (first, rest []Field[core.Message]) {
+	ownID := func(m *core.Message) *int64 { return &m.ID }
+	return []Field[core.Message]{
+			signed("id", ownID),
+			near("version", short, func(m *core.Message) *int64 { return &m.Version }, ownID),
+			kindAndPriority,
+			near("created_on", short, func(m *core.Message) *int64 { return &m.CreatedOn }, ownID),
+		}, []Field[core.Message]{
+			signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
+			signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),
+			id("sender", short, func(m *core.Message) *string { return &m.Sender }),
+			text("sender_name", func(m *core.Message) *string { return &m.SenderDisplayName }),
+			text("content", func(m *core.Message) *string { return &m.Content }),
+			dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
+			text("initiator", func(m *core.Message) *string { return &m.Initiator }),
+			list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants }, nil,
+				text("user", func(p *core.MessageParticipant) *string { return &p.User }),
+				text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
+				signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
+		}
+}
+
 var (
-	messageFirst = []Field[core.Message]{
-		signed("id", func(m *core.Message) *int64 { return &m.ID }),
-		signed("version", func(m *core.Message) *int64 { return &m.Version }),
-		kindAndPriority,
-		signed("created_on", func(m *core.Message) *int64 { return &m.CreatedOn }),
-	}
-	messageRest = []Field[core.Message]{
-		signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
-		signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),
-		text("sender", func(m *core.Message) *string { return &m.Sender }),
-		text("sender_name", func(m *core.Message) *string { return &m.SenderDisplayName }),
-		text("content", func(m *core.Message) *string { return &m.Content }),
-		dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
-		text("initiator", func(m *core.Message) *string { return &m.Initiator }),
-		list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants }, nil,
-			text("user", func(p *core.MessageParticipant) *string { return &p.User }),
-			text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
-			signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
-	}
+	messageFirst, messageRest       = messageFields(3)
+	supersededFirst, supersededRest = messageFields(0)
 )
 
 // MessageHeader is the number of the first fields of a message that say when it was sent and by
@@ -326,6 +332,8 @@ var Receipt = newKind("receipt",
 	signed("read_on", func(r *core.Receipt) *int64 { return &r.ReadOn }),
 )
 
+func eventMessage(e *core.Event) *int64 { return &e.MessageID }
+
 // Event is the schema of the row of an event in the event log.
 var Event = newKind("event",
 	keys(
@@ -333,11 +341,11 @@ var Event = newKind("event",
 		text("thread", func(e *core.Event) *string { return &e.Thread }),
 		unsigned("number", func(e *core.Event) *uint64 { return &e.Number })),
 	unsigned("kind", func(e *core.Event) *core.EventKind { return &e.Kind }),
-	signed("message_id", func(e *core.Event) *int64 { return &e.MessageID }),
-	signed("version", func(e *core.Event) *int64 { return &e.Version }),
-	text("actor", func(e *core.Event) *string { return &e.Actor }),
+	signed("message_id", eventMessage),
+	near("version", 3, func(e *core.Event) *int64 { return &e.Version }, eventMessage),
+	id("actor", 3, func(e *core.Event) *string { return &e.Actor }),
 	unsigned("position", func(e *core.Event) *uint64 { return &e.Position }),
-	signed("at", func(e *core.Event) *int64 { return &e.At }).from(2),
+	near("at", 3, func(e *core.Event) *int64 { return &e.At }, eventMessage).from(2),
 	unsigned("batch_check", func(e *core.Event) *uint32 { return &e.Check }).from(2),
 )
 
@@ -383,7 +391,7 @@ var (
 		unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
 		append([]Field[core.ThreadSuperseded]{
 			unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
-		}, lift(slices.Concat(messageFirst[1:], messageRest), func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // messageFirst[0] is the message's id, which is in the key
+		}, lift(slices.Concat(supersededFirst[1:], supersededRest), func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // supersededFirst[0] is the message's id, which is in the key
 	ThreadAnswer = within(Answer, func(r *core.ThreadAnswer) *core.CreateAnswer { return &r.CreateAnswer },
 		text("thread", func(r *core.ThreadAnswer) *string { return &r.Thread }))
 	ThreadReceipt = within(Receipt, func(r *core.ThreadReceipt) *core.Receipt { return &r.Receipt },
@@ -416,7 +424,7 @@ var (
 		keys(
 			unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
 			unsigned("position", func(e *core.Event) *uint64 { return &e.Position })),
-		text("thread", func(e *core.Event) *string { return &e.Thread }),
+		id("thread", 2, func(e *core.Event) *string { return &e.Thread }),
 		unsigned("number", func(e *core.Event) *uint64 { return &e.Number }))
 	// MessageID maps the id of a message to the message's sequence.
 	MessageID = newKind("message id",

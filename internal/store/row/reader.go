@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -16,10 +17,11 @@ var (
 // reader decodes the fields of a value, one after another. After the first error, bad is true
 // and every read returns zero.
 type reader struct {
-	b     []byte
-	copy  string // the rest of the value at the first text; all texts are substrings of it
-	apart bool   // each text is a copy of its own, because the rest is not read
-	bad   bool
+	format byte // of the value
+	b      []byte
+	copy   string // the rest of the value at the first text, perhaps behind an id; later texts are substrings of it
+	apart  bool   // each text is a copy of its own, because the rest is not read
+	bad    bool
 }
 
 // open starts reading a value and returns its format. It fails with ErrNewer if the format is
@@ -32,8 +34,8 @@ func (r *reader) open(name string, value []byte, newest byte) (format byte, err 
 	if value[0] > newest {
 		return 0, fmt.Errorf("%s: %w: it is %d, the greatest known is %d", name, ErrNewer, value[0], newest)
 	}
-	r.b = value[1:]
-	return value[0], nil
+	r.format, r.b = value[0], value[1:]
+	return r.format, nil
 }
 
 // close returns ErrDamaged if a read failed or if bytes are left.
@@ -75,6 +77,34 @@ func (r *reader) count() int {
 		return 0
 	}
 	return int(n)
+}
+
+// id reads a text that may be a packed id.
+func (r *reader) id() string {
+	before := r.b
+	n := r.count()
+	packed := r.b[:n]
+	r.b = r.b[n:]
+	if !isPacked(packed) {
+		r.b = before
+		return r.text()
+	}
+	var buffer [userLength]byte // the longest id
+	id, ok := unpackID(buffer[:0], packed)
+	switch {
+	case !ok:
+		r.b, r.bad = nil, true
+		return ""
+	case r.apart || r.copy != "":
+		return string(id)
+	}
+	// Copy the id and the rest of the value at once, for the texts that follow.
+	var all strings.Builder
+	all.Grow(len(id) + len(r.b))
+	all.Write(id)
+	all.Write(r.b)
+	r.copy = all.String()
+	return r.copy[:len(id)]
 }
 
 // text reads a length and a string of that many bytes.

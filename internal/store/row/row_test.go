@@ -64,6 +64,7 @@ var samples = []sample{
 		Properties: core.Properties{Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, DeletedOn: 1653551999999, Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
 		Counters:   core.Counters{LastID: 1653551972669, LastSequence: 4, LastEvent: 2, LastPosition: 900, LastMessageOn: 1653551972600},
 	}),
+	of(Head, "head", 2, core.Head{Revision: 3, Properties: core.Properties{Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948}}),
 	of(Member, "member", 1, core.Member{
 		DisplayName: "Ann", ShareHistory: 1653551970000, JoinedOn: 1653551970948, Order: 1,
 		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
@@ -87,6 +88,11 @@ var samples = []sample{
 		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690,
 		Fingerprint: core.Fingerprint([]byte("sixteen bytes >?")), Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>",
 	}),
+	of(Message, "message", 3, core.Message{
+		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690,
+		Fingerprint: core.Fingerprint([]byte("sixteen bytes >?")), Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>",
+	}),
+	of(Message, "message-stranger", 3, core.Message{ID: 1653551972669, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972669, Sender: "4:+15551234567", Content: "content"}),
 	of(Message, "message-plain", 2, core.Message{ID: 1653551972669, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972669, Sender: ann, Content: "content"}),
 	of(Message, "message-system", 1, core.Message{
 		ID: 1653551970948, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: ann,
@@ -108,6 +114,7 @@ var samples = []sample{
 	of(Receipt, "receipt", 1, core.Receipt{MessageID: 1653551972669, ReadOn: 1653551980000}),
 	of(Event, "event", 1, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann}),
 	of(Event, "event", 2, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann, At: 1653551972600, Check: 4_000_000_000}),
+	of(Event, "event", 3, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann, At: 1653551972600, Check: 4_000_000_000}),
 	of(Endpoint, "endpoint", 1, core.Endpoint{At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999}),
 	of(Endpoint, "endpoint", 2, core.Endpoint{
 		At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999, Answered: []uint64{902, 1 << 40}, Owner: "b1", Open: true,
@@ -118,6 +125,8 @@ var samples = []sample{
 	}),
 	of(ListEntry, "list-entry", 1, core.ListMove{}),
 	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
+	of(Position, "position", 2, core.Event{Thread: thread, Number: 2}),
+	of(Position, "position-random", 2, core.Event{Thread: "19:0123456789abcdef0123456789abcdef@thread.v2", Number: 2}),
 	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),
 	of(Floor, "floor", 1, core.Cursor{Position: 900, Check: 4_000_000_000}),
 	of(Number, "number", 1, 1653551972669),
