@@ -11,7 +11,7 @@ import (
 // TestExpandReadsFewKeys lists 20 threads of 300 messages each with last messages and unread
 // counts, and counts the keys that are read beyond those of the plain list. For each thread these
 // are the head, the member and the receipt, and the id and the row of each message that counts. One
-// more id ends the count, unless it ends at core.MaxUnread.
+// more id ends the count, unless it ends at core.MaxUnread. No more than core.RecentMessages are read.
 func TestExpandReadsFewKeys(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
@@ -57,4 +57,15 @@ func TestExpandReadsFewKeys(t *testing.T) {
 	}
 	check(both, 9, 3+2*9+1)
 	check(core.Expand{Unread: true}, 9, 3+2*9+1)
+
+	// The newest messages are the user's own.
+	for n := range threads {
+		c := &core.Change{Key: threadID(n), Thread: threadID(n), Revision: 1}
+		for range core.RecentMessages + 50 {
+			c.Messages = append(c.Messages, core.Message{Kind: core.Text, Sender: me, Content: "content"})
+			c.Events = append(c.Events, core.Event{Kind: core.MessageReceived, Actor: me})
+		}
+		mustApply(t, s, c)
+	}
+	check(both, 0, 3+2*core.RecentMessages)
 }
