@@ -22,9 +22,13 @@ type BatchState struct {
 	// user has is missing.
 	CustomIDs map[string]string
 	Recent    map[string]*RecentSends // by thread; see Recent.Load
-	Position  uint64                  // position of the last event in the store
-	Day       uint32                  // the day of the last event; Assign never lowers it, even if the clock goes back
-	DayShift  int64                   // milliseconds to add to the batch's time for its day, if this process's clock is wrong
+	// Relistings has the threads of Reads whose list entries are being moved, by id. RelistingsInAll
+	// is the approximate number of such threads in the store.
+	Relistings      map[string]*Relisting
+	RelistingsInAll int
+	Position        uint64 // position of the last event in the store
+	Day             uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
+	DayShift        int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. The engine must load the rows named in the
@@ -68,6 +72,47 @@ type (
 type ListMove struct {
 	User, Thread string
 	From, To     int64 // minutes since 1970; From is 0 for a new entry
+}
+
+// These bounds keep a send to a large thread from writing two rows for each participant, while other
+// sends wait.
+const (
+	// MaxMoves is the number of participants up to which a change that moves the minute of a
+	// thread's last activity also moves the entries in their lists. If there are more, it begins a
+	// Relisting.
+	MaxMoves = 200
+	// MaxRelistings is about the number of threads that may have a Relisting at a time. Each of
+	// them costs a page of any user's list up to three rows. While there are as many, changes move
+	// all entries themselves.
+	MaxRelistings = 100
+)
+
+// Relisting describes a thread whose entries in its participants' lists of threads are being moved,
+// some of them at a time, by Store.Relist. It is stored until all entries are at the minute of the
+// thread's last activity. Meanwhile Store.Threads shows the thread as if they already were.
+type Relisting struct {
+	Thread   string
+	From, To int64  // minutes
+	Through  string // participants with ids up to this one have the entry at To, the others at From
+}
+
+// Place returns the minute at which the list of a participant has the thread of r. If r is nil, it
+// returns settled, the minute of the thread's last activity.
+func (r *Relisting) Place(user string, settled int64) int64 {
+	switch {
+	case r == nil:
+		return settled
+	case user <= r.Through:
+		return r.To
+	default:
+		return r.From
+	}
+}
+
+// Next returns r after the last participant's entry has been moved to r.To: a Relisting that moves
+// them on to minute, the minute of the thread's last activity. The bool is false if they are there.
+func (r Relisting) Next(minute int64) (Relisting, bool) {
+	return Relisting{Thread: r.Thread, From: r.To, To: minute}, r.To != minute
 }
 
 // MinuteOf converts epoch milliseconds to minutes since 1970.
@@ -218,8 +263,8 @@ func (a *assigner) assign(c *Change) Outcome {
 		head = &Head{ID: c.Thread}
 		a.Heads[c.Thread] = head
 	}
-	moves := a.number(c, head)
-	return Outcome{Status: Applied, Change: c, ListMoves: moves, Revision: head.Revision}
+	moves, began := a.number(c, head)
+	return Outcome{Status: Applied, Change: c, ListMoves: moves, Relisting: began, Revision: head.Revision}
 }
 
 // replayed returns a Replayed outcome and true if an earlier change had the idempotency token
@@ -325,8 +370,9 @@ func (c *Change) copy() *Change {
 }
 
 // number fills the ids, sequences, event numbers and times of a change to a thread, and updates
-// the state. It returns the resulting moves of the thread in its users' lists of threads.
-func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
+// the state. It returns the resulting moves of the thread in its users' lists of threads, and the
+// Relisting that it begins, or nil.
+func (a *assigner) number(c *Change, head *Head) (moves []ListMove, began *Relisting) {
 	minute, before := MinuteOf(head.LastMessageOn), head.Counters
 	a.assignProperties(c, head)
 	a.assignMessages(c, head)
@@ -336,14 +382,22 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 		a.assignReceipt(c)
 	}
 	a.assignEvents(c, head)
+	to := MinuteOf(head.LastMessageOn)
+	moving := a.Relistings[c.Thread]
+	if to != minute && moving == nil && len(c.Roster) > MaxMoves && a.RelistingsInAll < MaxRelistings {
+		began = &Relisting{Thread: c.Thread, From: minute, To: to}
+		insert(&a.Relistings, c.Thread, began)
+		a.RelistingsInAll++
+		moving = began
+	}
 	for i := range c.Members {
-		moves = a.assignMember(c, &c.Members[i], head, minute, moves)
+		moves = a.assignMember(c, &c.Members[i], head, moving, minute, moves)
 	}
 	if members, held := a.Members[c.Thread]; held && len(c.Members) > 0 {
 		a.Members[c.Thread] = replaceMembers(members, c.Members)
 	}
-	if to := MinuteOf(head.LastMessageOn); to != minute {
-		// Move the thread once a minute at most, because a move writes a row for each
+	if to != minute && moving == nil {
+		// Move the thread once a minute at most, because a move writes two rows for each
 		// participant.
 		for i := range c.Roster {
 			moves = append(moves, ListMove{User: c.Roster[i].User, Thread: c.Thread, From: minute, To: to})
@@ -361,7 +415,7 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	if c.Purge {
 		a.forgetThread(c.Thread)
 	}
-	return moves
+	return moves, began
 }
 
 // assignProperties updates the head's revision, properties and times of creation
@@ -509,9 +563,9 @@ func (a *assigner) place(e *Event) {
 // assignMember fills the interval of event numbers that a member may see, if the member joins
 // or leaves the thread. The interval begins with the event of joining and ends with the event
 // of leaving. If the thread moves in the member's list of threads, assignMember appends the
-// move to moves. It returns moves. minute is the thread's minute of last activity before the
-// change.
-func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, moves []ListMove) []ListMove {
+// move to moves. It returns moves. moving is the thread's Relisting, or nil; minute is the thread's
+// minute of last activity before the change.
+func (a *assigner) assignMember(c *Change, m *Member, head *Head, moving *Relisting, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {
 		return moves
 	}
@@ -524,7 +578,7 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 			from, m.Left = MinuteOf(m.Left.On), nil
 		}
 		m.JoinedOn = a.at
-		moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: from, To: MinuteOf(head.LastMessageOn)})
+		moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: from, To: moving.Place(m.User, MinuteOf(head.LastMessageOn))})
 	case last.To == CloseInterval:
 		last.To = head.LastEvent
 		m.Left = &Left{
@@ -537,8 +591,8 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 		if c.ForgetMessages {
 			m.Left.Sequence = 0
 		}
-		if to := MinuteOf(head.LastMessageOn); to != minute {
-			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: minute, To: to})
+		if from, to := moving.Place(m.User, minute), MinuteOf(head.LastMessageOn); from != to {
+			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: from, To: to})
 		}
 	}
 	return moves

@@ -461,6 +461,74 @@ func TestAssignListings(t *testing.T) {
 	}
 }
 
+// TestAssignRelistings sends to a thread with more participants than a change moves list entries of,
+// and changes its members while entries are being moved.
+func TestAssignRelistings(t *testing.T) {
+	minute := MinuteOf(noon)
+	var us []string
+	for n := range MaxMoves + 1 {
+		us = append(us, fmt.Sprintf("user %03d", n))
+	}
+	first, last := us[0], us[MaxMoves]
+	halfway := Relisting{Thread: thread1, From: minute - 2, To: minute - 1, Through: us[MaxMoves/2]}
+	join := func(user string, left *Left) *Change {
+		return &Change{Key: thread1, Thread: thread1, Revision: 1, Roster: rosterOf(us...), Messages: []Message{{Kind: ParticipantAdded}},
+			Members: []Member{{User: user, Left: left, Intervals: []Interval{{From: 1, To: 1}, {}}}}}
+	}
+	leave := func(user string) *Change {
+		c := remove(1, user)
+		c.Messages, c.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(us[1:]...)
+		return c
+	}
+	begun := &Relisting{Thread: thread1, From: minute, To: minute + 1}
+	for _, c := range []struct {
+		name    string
+		was     *Relisting
+		inAll   int
+		at      int64
+		change  *Change
+		begins  *Relisting
+		moves   []ListMove // unless there are many
+		several int
+	}{
+		{name: "same minute", at: noon, change: makeSend(thread1, 1, ann, "", us...)},
+		{name: "next minute", at: noon + 60_000, change: makeSend(thread1, 1, ann, "", us...), begins: begun},
+		{name: "next minute, few participants", at: noon + 60_000, change: makeSend(thread1, 1, ann, "", us[1:]...), several: MaxMoves},
+		{name: "next minute, many relistings", inAll: MaxRelistings, at: noon + 60_000, change: makeSend(thread1, 1, ann, "", us...), several: MaxMoves + 1},
+		{name: "next minute, while they are moved", was: &halfway, at: noon + 60_000, change: makeSend(thread1, 1, ann, "", us...)},
+		{name: "joiner in the next minute", at: noon + 60_000, change: join(ann, nil), begins: begun, moves: []ListMove{{User: ann, Thread: thread1, To: minute}}},
+		{name: "joiner whose place was passed", was: &halfway, at: noon, change: join(ann, nil), moves: []ListMove{{User: ann, Thread: thread1, To: minute - 1}}},
+		{name: "joiner whose place is to come", was: &halfway, at: noon, change: join("zoe", &Left{On: 60_000}), moves: []ListMove{{User: "zoe", Thread: thread1, From: 1, To: minute - 2}}},
+		{name: "leaver in the next minute", at: noon + 60_000, change: leave(first), several: MaxMoves + 1},
+		{name: "leaver whose entry was moved", was: &halfway, at: noon + 60_000, change: leave(first), moves: []ListMove{{User: first, Thread: thread1, From: minute - 1, To: minute + 1}}},
+		{name: "leaver whose entry was not moved", was: &halfway, at: noon, change: leave(last), moves: []ListMove{{User: last, Thread: thread1, From: minute - 2, To: minute}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := created(t, us...)
+			if l.RelistingsInAll = c.inAll; c.was != nil {
+				l.Relistings = map[string]*Relisting{thread1: c.was}
+			}
+			outcomes, moves := runAssign(Batch{At: c.at, Changes: []*Change{c.change}}, l)
+			if len(moves) != c.several+len(c.moves) {
+				t.Fatalf("%d moves, want %d", len(moves), c.several+len(c.moves))
+			}
+			if c.several == 0 {
+				equal(t, "moves", moves, c.moves)
+			}
+			equal(t, "relisting that begins", outcomes[0].Relisting, c.begins)
+			if now := l.Relistings[thread1]; c.begins != nil && now != outcomes[0].Relisting || c.begins == nil && now != c.was {
+				t.Errorf("the state has the relisting %+v", now)
+			}
+		})
+	}
+
+	next, more := halfway.Next(minute)
+	equal(t, "the next relisting", next, Relisting{Thread: thread1, From: minute - 1, To: minute})
+	if _, last := next.Next(minute); !more || last {
+		t.Errorf("there is a next relisting: %v, and another: %v", more, last)
+	}
+}
+
 func TestAssignMembers(t *testing.T) {
 	l := created(t, ann)
 	assign(t, l, noon+1, makeSend(thread1, 1, ann, ""))

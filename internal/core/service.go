@@ -86,9 +86,10 @@ type Service struct {
 	auditKept time.Duration
 	audits    audits // guards itself
 
-	shared      bool // other processes write to the store as well
-	stopRefresh context.CancelFunc
-	refreshing  sync.WaitGroup
+	shared     bool // other processes write to the store as well
+	stopLoops  context.CancelFunc
+	loops      sync.WaitGroup // refresh and relist
+	relistings chan struct{}  // capacity 1; has an element if relist has to look for work
 
 	sweeping      sync.Mutex          // guards the fields below
 	erasures      map[string]*erasure // by user
@@ -136,12 +137,14 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	s.audits.init()
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
-	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stopRefresh = stop
+	looping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopLoops = stop
 	if _, s.shared = store.(Shared); s.shared {
 		s.asked = map[string]struct{}{}
-		s.refreshing.Go(func() { s.refresh(refreshing) })
+		s.loops.Go(func() { s.refresh(looping) })
 	}
+	s.relistings = make(chan struct{}, 1)
+	s.loops.Go(func() { s.relist(looping) })
 	return s, nil
 }
 
@@ -156,8 +159,8 @@ func (s *Service) Close() {
 	defer cancel()
 	_ = s.storeIssued(ctx) // losing these times does little harm, so ignore errors
 	_ = s.storeCounted(ctx, true)
-	s.stopRefresh()
-	s.refreshing.Wait()
+	s.stopLoops()
+	s.loops.Wait()
 	s.commits.close()
 }
 
@@ -206,6 +209,9 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 				s.threads.Advance(o, began, clears)
 			} else if o.Change.changesRevision() {
 				s.threads.Remove(c.Thread) // an earlier try of this change has changed the thread
+			}
+			if o.Relisting != nil {
+				s.wakeRelist()
 			}
 			if o.Status == Applied && o.Change.Releases {
 				s.release(c.Thread)

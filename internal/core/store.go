@@ -65,6 +65,11 @@ type Store interface {
 	// user's list whose ids are greater than after.
 	ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error)
 
+	// Relist moves up to limit entries of the lists of a thread's participants, of a thread that
+	// has a Relisting, and returns when that is durable. It returns false if no thread has one.
+	// Each call continues with another thread, so one that fails does not delay the others.
+	Relist(ctx context.Context, limit int) (more bool, err error)
+
 	// Deleting returns the users whose deletion has begun but is not complete: those in
 	// state UserDeleting.
 	Deleting(ctx context.Context) ([]User, error)
@@ -410,8 +415,9 @@ type Change struct {
 	Releases bool
 
 	// Roster lists the participants who stay in the thread. When the minute of the thread's
-	// last activity changes, Assign moves the thread in their lists of threads. New
-	// participants are only in Members. The slice is shared and must not be changed.
+	// last activity changes, Assign moves the thread in their lists of threads, or begins a
+	// Relisting if there are many. New participants are only in Members. The slice is shared and
+	// must not be changed.
 	Roster []Member
 
 	// Invalid lists the participants that were refused. The operation returns the list, but it
@@ -508,6 +514,7 @@ type Outcome struct {
 	// copy that also names the missing rows, which the Service commits again.
 	Change    *Change
 	ListMoves []ListMove    // Applied: moves in the users' lists of threads
+	Relisting *Relisting    // Applied: the relisting that begins with this change, or nil
 	Revision  uint64        // Applied: revision of the thread's head after the change
 	MessageID int64         // Replayed: the id of the first send's message
 	Answer    *CreateAnswer // Replayed: the answer of the first create

@@ -22,11 +22,12 @@ const (
 	SweepEndpoints                   // old endpoints of clients
 	SweepSuperseded                  // superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
+	SweepLists                       // entries of users' lists that are still to be moved
 	SweepAudit                       // old audit rows to delete, and refused attempts that no audit row counts yet
 	sweepKinds
 )
 
-var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded", "tokens", "audit"}
+var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded", "tokens", "lists", "audit"}
 
 // String returns the name of the kind, such as "retention".
 func (k SweepKind) String() string { return sweepNames[k] }
@@ -70,7 +71,7 @@ const (
 
 // Sweep does the background work of the Service. It deletes threads that have expired by their
 // retention policies, erases the data of deleted users whose grace is over, and finishes the
-// deletion of large threads. It also deletes old days of the event log, old endpoints, old audit
+// deletion of large threads and their moves in users' lists. It also deletes old days of the event log, old endpoints, old audit
 // rows, and superseded versions of messages that nobody may read any more, and stores when tokens
 // were issued.
 //
@@ -121,6 +122,8 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 		return time.Time{}, s.sweepEndpoints(ctx)
 	case SweepTokens:
 		return time.Time{}, s.storeIssued(ctx)
+	case SweepLists:
+		return time.Time{}, s.sweepLists(ctx)
 	case SweepAudit:
 		return time.Time{}, s.sweepAudit(ctx)
 	default:

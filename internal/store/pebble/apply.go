@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -64,6 +65,9 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 
 	state := core.NewBatchState(b)
 	state.Position, state.Day = s.position, s.day
+	if state.RelistingsInAll = len(s.relistings); state.RelistingsInAll > 0 {
+		state.Relistings = maps.Clone(s.relistings)
+	}
 	if err := load(s.db, s.heads, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
@@ -116,6 +120,11 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 		}
 	}
 	s.position, s.day = state.Position, state.Day
+	for i := range outcomes {
+		if r := outcomes[i].Relisting; r != nil {
+			s.relistings[r.Thread] = r
+		}
+	}
 	l, err := s.logBatch(w.batch)
 	if err != nil {
 		return nil, nil, fmt.Errorf("log a batch of %d changes: %w: %w", len(b.Changes), core.ErrUnknown, err)
@@ -249,6 +258,9 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 	for i := range o.ListMoves {
 		w.listMove(&o.ListMoves[i])
+	}
+	if o.Relisting != nil {
+		relistings.put(w, o.Relisting)
 	}
 }
 

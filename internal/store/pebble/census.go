@@ -14,7 +14,9 @@ import (
 
 // Census has the number of rows and a checksum for each kind of row in a store. Two stores with
 // the same rows have equal Censuses. A store and one that imported its export differ only in
-// the endpoints and in Position: an export has no endpoints and counts positions from 1.
+// the endpoints and in Position: an export has no endpoints and counts positions from 1. While list
+// entries are being moved, they also differ in these and in the relistings: an import has all entries
+// where they belong.
 type Census struct {
 	Position uint64       `json:"position"` // of the last event of the log, or 0
 	Kinds    []KindCensus `json:"kinds"`    // all kinds, always in the same order
@@ -95,6 +97,7 @@ func newTallies(floor uint64) *tallies {
 		tallyOf("tokens", sent, 1, nil),
 		tallyOf("receipts", receipts, 1, nil),
 		tallyOf("list entries", lists, 1, nil),
+		tallyOf("relistings", relistings, 1, nil),
 		tallyOf("users in deletion", deleting, 1, nil),
 		tallyOf("custom ids", customIDs, 1, nil),
 		tallyOf("expiries", expiries, 1, nil),

@@ -60,7 +60,7 @@ func check(ctx context.Context, r pebble.Reader, report func(fault string) error
 		c.schema = schema
 	}
 	c.tallies = newTallies(c.floor.Position)
-	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints, c.audits, c.others} {
+	for _, step := range []func() error{c.users, c.moves, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints, c.audits, c.others} {
 		if err := step(); err != nil {
 			return Census{}, err
 		}
@@ -81,6 +81,7 @@ type checker struct {
 	schema  uint64
 	tallies *tallies
 	rows    int // number of rows read so far
+	moving  map[string]*core.Relisting
 
 	seen      seen              // the rows of the current thread
 	deletions uint64            // pairing of users and the index of users in deletion
@@ -346,7 +347,7 @@ func (c *checker) supersededAt(_ *core.Head, _ []byte, r *core.ThreadSuperseded)
 }
 
 func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
-	c.listed += hash(m.User, m.Thread, uint64(listMinute(h, &m.Member)), 0)
+	c.listed += hash(m.User, m.Thread, uint64(c.listMinute(h, &m.Member)), 0)
 	for i, in := range m.Intervals {
 		open := in.To == 0
 		if open != (i == len(m.Intervals)-1 && m.Left == nil) || !open && in.To < in.From || max(in.From, in.To) > h.LastEvent {
@@ -360,12 +361,32 @@ func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
 }
 
 // listMinute returns the minute under which the list of threads of a user has a thread: the
-// minute of the thread's last message, or of the time when the member left.
-func listMinute(h *core.Head, m *core.Member) int64 {
+// minute of the thread's last message or of the time when the member left, or an earlier one if the
+// entry has yet to be moved.
+func (c *checker) listMinute(h *core.Head, m *core.Member) int64 {
 	if m.Left != nil {
 		return core.MinuteOf(m.Left.On)
 	}
-	return core.MinuteOf(h.LastMessageOn)
+	return c.moving[h.ID].Place(m.User, core.MinuteOf(h.LastMessageOn))
+}
+
+// moves reads the threads whose list entries are being moved, and reports those that have no head, or
+// whose entries are not moved towards the minute of the thread's last message.
+func (c *checker) moves() error {
+	c.moving = map[string]*core.Relisting{}
+	return eachRow(c, relistings, func(key []byte, r core.Relisting) error {
+		c.moving[r.Thread] = &r
+		h, found, err := heads.get(c.r, core.Head{ID: r.Thread})
+		switch minute := core.MinuteOf(h.LastMessageOn); {
+		case err != nil:
+			return nil // reported with the thread
+		case !found:
+			return c.fault(key, "its thread has no head")
+		case r.From >= r.To || r.To > minute:
+			return c.fault(key, "list entries are moved from minute %d to %d, and the last message is at minute %d", r.From, r.To, minute)
+		}
+		return nil
+	})
 }
 
 func (c *checker) token(_ *core.Head, key []byte, t *core.SentToken) error {
@@ -495,9 +516,9 @@ func (c *checker) lists() error {
 				return err
 			}
 		}
-		_, found, err := lists.get(c.r, core.ListMove{User: m.User, Thread: m.Thread, To: listMinute(&h, &m.Member)})
+		_, found, err := lists.get(c.r, core.ListMove{User: m.User, Thread: m.Thread, To: c.listMinute(&h, &m.Member)})
 		if err == nil && exists && !found {
-			err = c.report(fmt.Sprintf("member %s of thread %s does not have it in its list at minute %d", m.User, m.Thread, listMinute(&h, &m.Member)))
+			err = c.report(fmt.Sprintf("member %s of thread %s does not have it in its list at minute %d", m.User, m.Thread, c.listMinute(&h, &m.Member)))
 		}
 		return err
 	}); err != nil {
@@ -505,7 +526,7 @@ func (c *checker) lists() error {
 	}
 	return lists.each(c.r, "", func(l core.ListMove) error {
 		v, err := view(c.r, l.Thread, l.User)
-		if err == nil && (v.Member == nil || listMinute(&v.Head, v.Member) != l.To) {
+		if err == nil && (v.Member == nil || c.listMinute(&v.Head, v.Member) != l.To) {
 			err = c.report(fmt.Sprintf("the list of user %s has thread %s at minute %d, where it does not belong", l.User, l.Thread, l.To))
 		}
 		return err

@@ -25,6 +25,7 @@
 //	a       custom id                         the user who has this custom id
 //	x       time(8) thread                    a thread that expires at this time by its retention policy
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
+//	j       thread                            a thread whose list entries are being moved: from which minute to which, and how far
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position, time, check
 //	o       day(4) position(8)                the thread and number of the event at this position
 //	w       refused(1) time(8) number(8)      an audit row: who did what from where, and the outcome; refused is 0 or 1

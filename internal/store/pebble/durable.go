@@ -22,6 +22,7 @@ type snapshot struct {
 	*pebble.Snapshot
 	batch    uint64 // number of the last batch in the snapshot, counted since the store was opened
 	position uint64 // of the last event
+	relisted bool   // there may be relistings
 	uses     atomic.Int32
 }
 
@@ -91,7 +92,7 @@ func (s *Store) append(b *pebble.Batch) (err error) {
 // caller must hold s.applying or be the only user of the store.
 func (s *Store) snapshot() *snapshot {
 	s.batches++
-	return &snapshot{Snapshot: s.db.NewSnapshot(), batch: s.batches, position: s.position}
+	return &snapshot{Snapshot: s.db.NewSnapshot(), batch: s.batches, position: s.position, relisted: len(s.relistings) > 0}
 }
 
 // sync waits until the batch is on the disk, and publishes its snapshot to readers. After an

@@ -26,6 +26,7 @@ const (
 	kindSent         = 't'
 	kindReceipt      = 'r'
 	kindList         = 'l'
+	kindRelisting    = 'j'
 	kindDeleting     = 'd'
 	kindCustomID     = 'a'
 	kindExpiry       = 'x'
@@ -49,6 +50,7 @@ var (
 	sent         = kind[core.SentToken]{kindSent, row.SentToken}
 	receipts     = kind[core.ThreadReceipt]{kindReceipt, row.ThreadReceipt}
 	lists        = kind[core.ListMove]{kindList, row.ListEntry}
+	relistings   = kind[core.Relisting]{kindRelisting, row.Relisting}
 	deleting     = kind[core.User]{kindDeleting, row.Deleting}
 	customIDs    = kind[core.User]{kindCustomID, row.CustomID}
 	expiries     = kind[core.Expiry]{kindExpiry, row.Expiry}

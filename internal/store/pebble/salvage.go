@@ -424,7 +424,7 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	}
 	var err error
 	switch key[0] {
-	case kindID, kindSupersededAt, kindList, kindDeleting, kindCustomID, kindExpiry, kindPosition, kindEndpoint:
+	case kindID, kindSupersededAt, kindList, kindRelisting, kindDeleting, kindCustomID, kindExpiry, kindPosition, kindEndpoint:
 		return nil
 	case kindMeta:
 		if name := string(key[1:]); name == metaEpoch || name == metaFloor {

@@ -23,8 +23,9 @@ import (
 
 // layout is the version of the format of keys. Version 2 added keys that begin with x, the
 // index of threads by expiry time. Version 3 added s and v, superseded messages and their
-// index. Version 4 added w, audit rows.
-const layout = 4
+// index. Version 4 added w, audit rows. Version 5 added j, threads whose list entries are being
+// moved.
+const layout = 5
 
 // schema is the version of keys and row formats that this binary writes. Open refuses a store
 // with a greater schema, which a newer Confab wrote, and upgrades one with a smaller schema.
@@ -123,6 +124,10 @@ type Store struct {
 	value    []byte // buffer of write, of at most maxKeptValue
 	recent   *core.Recent
 	heads    *headCache // as of the last batch in the log
+	// relistings has the threads whose list entries are being moved, as of the last batch in the
+	// log. relisted is the one that Relist has worked on last.
+	relistings map[string]*core.Relisting
+	relisted   string
 }
 
 var _ core.Store = (*Store)(nil)
@@ -392,13 +397,14 @@ func (s *Store) start(initial core.Resource) error {
 	case found && v > schema:
 		return newer(s.dir, "it has schema %d, this version knows up to %d", v, schema)
 	case !found:
+		s.relistings = map[string]*core.Relisting{}
 		return s.create(initial)
 	case v < schema:
 		if err := s.upgrade(v); err != nil {
 			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
 		}
 	}
-	return s.readPosition()
+	return s.readState()
 }
 
 // startReading replaces start for a store that is opened with Options.ReadOnly. It fails if the
@@ -413,11 +419,20 @@ func (s *Store) startReading(core.Resource) error {
 	case v > schema:
 		return newer(s.dir, "it has schema %d, this version knows up to %d", v, schema)
 	}
-	return s.readPosition()
+	return s.readState()
 }
 
-// readPosition reads the day and the position of the last event.
-func (s *Store) readPosition() error {
+// readState reads the day and the position of the last event, and the threads whose list entries are
+// being moved. If these cannot be read, it continues without them: the lists of their participants
+// may then show the threads twice, or at an earlier place.
+func (s *Store) readState() error {
+	s.relistings = map[string]*core.Relisting{}
+	if err := relistings.each(s.db, "", func(r core.Relisting) error {
+		s.relistings[r.Thread] = &r
+		return nil
+	}); err != nil {
+		s.log.Error("store: a file is damaged, so lists of threads may be wrong", "error", plain{err}, "next", new(Damage).Remedy())
+	}
 	last, err := positions.last(s.db)
 	if err != nil {
 		return err

@@ -60,20 +60,38 @@ type lister struct {
 	after  core.ThreadsCursor // the cursor after the last entry of the page
 	keys   int                // that were read
 
-	entry core.ListMove // at the iterator
-	have  bool          // the iterator is at an entry
+	entry core.ListMove // the next one of the list
+	have  bool          // there is one
+
+	// late has the moves that are not made yet, and moved those of them that are after entry or are
+	// it. The list has the threads where these moves lead to.
+	late, moved []core.ListMove
+	indexed     core.ListMove // at the iterator
+	valid       bool          // the iterator is at an entry
 }
 
-func newLister(r pebble.Reader, q core.ThreadsQuery) (*lister, error) {
+func newLister(r *snapshot, q core.ThreadsQuery) (*lister, error) {
 	l := &lister{r: r, q: q, before: core.ThreadEntry{LastMessageOn: math.MaxInt64}, byID: -1}
-	bounds := prefixRange(kindList, part(q.User))
+	end := core.ListMove{User: q.User, To: math.MaxInt64} // the page begins after it
 	if minute, ok := q.Before.ByID(); ok {
 		l.byID = minute
-		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, Thread: q.Before.Thread, To: minute})
+		end.To, end.Thread = minute, q.Before.Thread
 	} else if q.Before != (core.ThreadsCursor{}) { // begin with the whole minute: its keys are in another order
 		l.before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
-		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
+		end.To = core.MinuteOf(q.Before.On) + 1
 	}
+	if r.relisted {
+		var err error
+		if l.late, l.keys, err = lateMoves(r, q.User); err != nil {
+			return nil, err
+		}
+		n, _ := slices.BinarySearchFunc(l.late, end, listOrder)
+		if l.moved = l.late[n:]; len(l.moved) > 0 && listOrder(l.moved[0], end) == 0 {
+			l.moved = l.moved[1:]
+		}
+	}
+	bounds := prefixRange(kindList, part(q.User))
+	bounds.UpperBound = lists.key(nil, &end)
 	it, err := r.NewIter(bounds)
 	if err != nil {
 		return nil, err
@@ -81,15 +99,38 @@ func newLister(r pebble.Reader, q core.ThreadsQuery) (*lister, error) {
 	l.it = it
 	it.Last()
 	l.read()
+	l.choose()
 	return l, nil
 }
 
-// read reads the entry at the iterator, if there is one.
+// read reads the entry at the iterator, if there is one. It passes over entries that will be moved.
 func (l *lister) read() {
-	if l.have = l.it.Valid(); l.have {
+	for l.valid = l.it.Valid(); l.valid; l.valid = l.it.Prev() {
 		l.keys++
-		l.entry = row.ListEntry.DecodeKey(l.it.Key()[1:])
+		l.indexed = row.ListEntry.DecodeKey(l.it.Key()[1:])
+		if !slices.ContainsFunc(l.late, func(m core.ListMove) bool { return m.Thread == l.indexed.Thread }) {
+			return
+		}
 	}
+}
+
+// choose sets entry to the next one of those in the index and those that are moved.
+func (l *lister) choose() {
+	l.entry, l.have = l.indexed, l.valid
+	if len(l.moved) > 0 && (!l.valid || listOrder(l.moved[0], l.indexed) < 0) {
+		l.entry, l.have = l.moved[0], true
+	}
+}
+
+// advance goes on to the entry after the present one.
+func (l *lister) advance() {
+	if len(l.moved) > 0 && l.entry == l.moved[0] {
+		l.moved = l.moved[1:]
+	} else {
+		l.it.Prev()
+		l.read()
+	}
+	l.choose()
 }
 
 // next reports whether there is an entry that is not before the minute of q.Since.
@@ -105,9 +146,8 @@ func (l *lister) minute() (rest bool, err error) {
 		most = max(most, core.MaxSortedMinute+1)
 	}
 	var threads []string
-	for ; l.have && l.entry.To == minute && len(threads) < most; l.read() {
+	for ; l.have && l.entry.To == minute && len(threads) < most; l.advance() {
 		threads = append(threads, l.entry.Thread)
-		l.it.Prev()
 	}
 	crowded := minute == l.byID || len(threads) > core.MaxSortedMinute
 	if rest = crowded && len(threads) > room; rest {

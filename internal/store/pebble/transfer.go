@@ -116,7 +116,7 @@ const importBatch = 4 << 20
 // contents has the letters of the kinds of rows of which a new store has none.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint, kindAudit,
+	kindReceipt, kindList, kindRelisting, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint, kindAudit,
 }
 
 // Import writes the records of an export into the store, which must be empty; see

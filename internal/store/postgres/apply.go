@@ -100,7 +100,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	w.batch++
 	s.recall(w)
 	tx := transaction{conn: conn, state: core.NewBatchState(b)}
-	tx.state.DayShift = shift
+	tx.state.DayShift, tx.state.RelistingsInAll = shift, int(s.relistings.Load())
 	committed := false
 	defer func() {
 		if !committed {
@@ -130,6 +130,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	defer cancel()
 	err = tx.write(ctx, rows, b.Check)
 	if committed = err == nil; committed {
+		s.relistings.Add(int64(len(rows.relistings)))
 		if len(rows.events) == 0 {
 			s.unused.add(tx.number)
 		}

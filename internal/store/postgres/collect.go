@@ -13,19 +13,20 @@ import (
 // later change of the batch replaces what an earlier one wrote, and a purge of a thread removes
 // the messages that earlier changes wrote to it.
 type rows struct {
-	heads    []row.DatedHead
-	users    []core.User
-	messages []core.ThreadMessage // new messages
-	rewrites map[core.MessageKey]core.ThreadMessage
-	kept     map[core.SupersededKey]core.ThreadSuperseded // if Until is 0, the row is deleted
-	members  map[core.ReceiptKey]core.ThreadMember
-	receipts map[core.ReceiptKey]core.ThreadReceipt // if the message id is 0, the row is deleted
-	sent     map[core.SendKey]core.SentToken
-	answers  []core.ThreadAnswer
-	lists    map[core.ListMove]bool // whether to insert the entry or to delete it
-	purged   map[string]bool        // ids of the purged threads
-	events   []core.Event
-	audits   map[core.AuditKey]core.Audit
+	heads      []row.DatedHead
+	users      []core.User
+	messages   []core.ThreadMessage // new messages
+	rewrites   map[core.MessageKey]core.ThreadMessage
+	kept       map[core.SupersededKey]core.ThreadSuperseded // if Until is 0, the row is deleted
+	members    map[core.ReceiptKey]core.ThreadMember
+	receipts   map[core.ReceiptKey]core.ThreadReceipt // if the message id is 0, the row is deleted
+	sent       map[core.SendKey]core.SentToken
+	answers    []core.ThreadAnswer
+	lists      map[core.ListMove]bool // whether to insert the entry or to delete it
+	purged     map[string]bool        // ids of the purged threads
+	relistings []core.Relisting       // those that begin
+	events     []core.Event
+	audits     map[core.AuditKey]core.Audit
 }
 
 // rowsOf collects the rows that the applied changes write. Heads are sorted by id and
@@ -58,6 +59,9 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 				r.lists[core.ListMove{User: m.User, Thread: m.Thread, To: m.From}] = false
 			}
 			r.lists[core.ListMove{User: m.User, Thread: m.Thread, To: m.To}] = true
+		}
+		if o.Relisting != nil {
+			r.relistings = append(r.relistings, *o.Relisting)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(heads)) {

@@ -22,6 +22,7 @@
 //	log_floor     (one row)                     the last position that was trimmed
 //	users         user                          state, deletion time, token generation
 //	user_threads  user, minute, thread          the user's list of threads by activity
+//	relistings    thread                        a thread whose entries in user_threads are being moved, and how far
 //	endpoints     user, id                      the cursor up to which a client has answered, and when it was last seen
 //	audit         refused, time, number         who did what through the operator's API; refused attempts are apart
 //	access_keys   index                         the two keys

@@ -50,10 +50,12 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	b.Queue(t.settings())
 	b.Queue(planning)
 	if len(l.Reads.Threads) > 0 {
-		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
+		threads := slices.Sorted(maps.Keys(l.Reads.Threads))
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, threads).
 			Query(heads.each(func(h row.DatedHead) {
 				l.Heads[h.ID], l.Day, tx.exists[h.ID] = &h.Head, max(l.Day, h.LastDay), true
 			}))
+		queueRelistings(&b, l, threads)
 	}
 	if len(l.Reads.Users) > 0 {
 		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).

@@ -60,6 +60,10 @@ type Store struct {
 	pooler   atomic.Bool  // whether statements must not be prepared; see execMode
 
 	modeChosen bool // whether the URL says how connections run statements
+
+	relistings atomic.Int64 // rows of the table relistings: their number when Relist looked last, plus those that this process has added since
+	relisting  sync.Mutex   // guards relisted
+	relisted   string       // the thread that Relist has worked on last
 }
 
 var _ core.Shared = (*Store)(nil)

@@ -60,7 +60,7 @@ func (p *pool) take(t testing.TB) string {
 		name := p.free[n]
 		p.free = p.free[:n]
 		execute(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM endpoints; DELETE FROM audit; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
-			DELETE FROM messages; DELETE FROM superseded; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events;
+			DELETE FROM messages; DELETE FROM superseded; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM relistings; DELETE FROM events;
 			DELETE FROM batches; DELETE FROM log; DELETE FROM runs; DELETE FROM servers; UPDATE log_floor SET position = 0, batch_check = 0`)
 		return name
 	}

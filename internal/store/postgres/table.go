@@ -25,6 +25,8 @@ var (
 	events   = newTable("events", row.Event)
 	lists    = newTable("user_threads", row.ListEntry)
 
+	relistings = newTable("relistings", row.Relisting)
+
 	endpoints = newTable("endpoints", row.Endpoint)
 	audits    = newTable("audit", row.Audit)
 )

@@ -16,6 +16,9 @@ import (
 // list, whose last activity is not before $3. It also defines a table named stop with one row, if
 // the list has threads.
 //
+// late are the threads that are being moved in the list (see core.Relisting), with the minutes where
+// they belong. The query takes them from there, and all others from the table.
+//
 // The user's list has times in minutes only. The query first reads listed, which are the entries
 // after ($2, $7), a minute and a thread, down to the minute $4. For a cursor with a time, $2 is the
 // minute after that of the cursor, $5 is the time and $8 is the thread; for a cursor by id, $9 is
@@ -26,16 +29,28 @@ import (
 //
 // stop has the last entry that was looked at; more says whether the list has entries after it.
 //
+// Each LATERAL with a LIMIT makes the planner read rows of heads and members by their keys, one by one,
+// also where it expects many.
+//
 // live is the id of a thread that is not deleted, or NULL; here is that of one that the user is
 // also in now. since is the creation time of the oldest messages that the user may see, and
 // left_at the last sequence for a user who has left, or NULL.
 var entriesSQL = fmt.Sprintf(`
-WITH listed AS MATERIALIZED (
+WITH late AS MATERIALIZED (
+	SELECT r.thread, h.minute FROM unnest(ARRAY(SELECT thread FROM relistings)) r (thread)
+	CROSS JOIN LATERAL (SELECT FROM members WHERE thread = r.thread AND user_id = $1 AND left_on IS NULL LIMIT 1) m
+	CROSS JOIN LATERAL (SELECT %[3]s AS minute FROM heads WHERE id = r.thread LIMIT 1) h
+), listed AS MATERIALIZED (
 	SELECT thread, minute, row_number() OVER (ORDER BY minute DESC, thread DESC) AS n,
 		count(*) OVER (PARTITION BY minute) > %[1]d OR minute = $9 AS crowded
 	FROM (
-		SELECT thread, minute FROM user_threads
-		WHERE user_id = $1 AND minute >= $4 AND (minute, thread) < ($2, $7::text COLLATE "C")
+		SELECT * FROM (
+			(SELECT thread, minute FROM user_threads
+				WHERE user_id = $1 AND minute >= $4 AND (minute, thread) < ($2, $7::text COLLATE "C") AND thread NOT IN (SELECT thread FROM late)
+				ORDER BY minute DESC, thread DESC LIMIT $6::bigint + %[1]d * (CASE WHEN $8::text = '' THEN 1 ELSE 2 END))
+			UNION ALL
+			SELECT thread, minute FROM late WHERE minute >= $4 AND (minute, thread) < ($2, $7::text COLLATE "C")
+		) l
 		ORDER BY minute DESC, thread DESC LIMIT $6::bigint + %[1]d * (CASE WHEN $8::text = '' THEN 1 ELSE 2 END)
 	) l
 ), looked AS MATERIALIZED (
@@ -53,8 +68,8 @@ WITH listed AS MATERIALIZED (
 		least(m.share_history, m.joined_on) AS since,
 		CASE WHEN m.left_on IS NOT NULL THEN m.left_sequence END AS left_at
 	FROM looked l
-	JOIN heads h ON h.id = l.thread
-	JOIN members m ON m.thread = l.thread AND m.user_id = $1
+	CROSS JOIN LATERAL (SELECT * FROM heads WHERE id = l.thread LIMIT 1) h
+	CROSS JOIN LATERAL (SELECT * FROM members WHERE thread = l.thread AND user_id = $1 LIMIT 1) m
 ), page AS (
 	SELECT *, CASE WHEN crowded THEN 0 ELSE active_on END AS in_minute FROM entries
 	WHERE active_on >= $3 AND (crowded OR (active_on, id) < ($5, $8::text COLLATE "C"))
@@ -63,7 +78,7 @@ WITH listed AS MATERIALIZED (
 )
 SELECT stop.last_minute, stop.last_thread, stop.more, coalesce(page.minute, 0) AS minute, coalesce(page.crowded, false) AS crowded,
 	coalesce(page.id, '') AS entry, coalesce(page.topic, '') AS topic, coalesce(page.ended_on, 0) AS ended_on,
-	coalesce(page.active_on, 0) AS active_on, coalesce(page.expires_on, 0) AS expires_on`, core.MaxSortedMinute, expiresOn)
+	coalesce(page.active_on, 0) AS active_on, coalesce(page.expires_on, 0) AS expires_on`, core.MaxSortedMinute, expiresOn, minuteOf("last_message_on"))
 
 // previewSQL is a table named message with the last message that the user of entriesSQL may see,
 // or with no row; see core.ThreadEntry. The first SELECT is for a user who is in the thread, and

@@ -55,6 +55,7 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	listed, unlisted := split(slices.SortedFunc(maps.Keys(r.lists), listOrder), func(m core.ListMove) bool { return r.lists[m] })
 	lists.queueRemoval(&b, unlisted)
 	lists.queue(&b, insertLists, listed)
+	relistings.queue(&b, relistings.insert, r.relistings)
 	audits.queue(&b, upsertAudit, slices.Collect(maps.Values(r.audits)))
 	// Do not use ON CONFLICT: if another transaction has inserted the user meanwhile, this
 	// statement must fail, so that the batch is tried again and sees that row.

@@ -372,6 +372,14 @@ var ListEntry = newKind("list entry", keys(
 	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
 	text("thread", func(l *core.ListMove) *string { return &l.Thread })))
 
+// Relisting is the schema of a thread whose entries in users' lists are being moved.
+var Relisting = newKind("relisting",
+	keys(text("thread", func(r *core.Relisting) *string { return &r.Thread })),
+	signed("from_minute", func(r *core.Relisting) *int64 { return &r.From }),
+	signed("to_minute", func(r *core.Relisting) *int64 { return &r.To }),
+	text("through", func(r *core.Relisting) *string { return &r.Through }),
+)
+
 // AccessKey is the schema of the row of one of the two access keys.
 var AccessKey = newKind("access key", nil,
 	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
@@ -467,7 +475,7 @@ func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,
 		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
-		ThreadSuperseded.format, SupersededAt.format, CustomID.format, Audit.format,
+		ThreadSuperseded.format, SupersededAt.format, CustomID.format, Audit.format, Relisting.format,
 	} {
 		n += uint64(newest - 1)
 	}

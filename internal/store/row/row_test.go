@@ -124,6 +124,7 @@ var samples = []sample{
 		Outcome: "configured", Status: 409, RequestID: "GZ3T.0", Attempts: 3,
 	}),
 	of(ListEntry, "list-entry", 1, core.ListMove{}),
+	of(Relisting, "relisting", 1, core.Relisting{From: 27559199, To: 27559200, Through: ann}),
 	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
 	of(Position, "position", 2, core.Event{Thread: thread, Number: 2}),
 	of(Position, "position-random", 2, core.Event{Thread: "19:0123456789abcdef0123456789abcdef@thread.v2", Number: 2}),

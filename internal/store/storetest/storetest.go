@@ -70,6 +70,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("purge", func(t *testing.T) { testPurge(t, e) })
 	t.Run("list of threads", func(t *testing.T) { testThreads(t, e) })
 	t.Run("list of threads of crowded minutes", func(t *testing.T) { testCrowdedMinutes(t, e) })
+	t.Run("lists of many participants", func(t *testing.T) { testRelist(t, e) })
+	t.Run("random lists of many participants", func(t *testing.T) { testRelistHistories(t, e) })
 	t.Run("expanded list of threads", func(t *testing.T) { testExpand(t, e) })
 	t.Run("bounds of an expanded list of threads", func(t *testing.T) { testExpandBounds(t, e) })
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
