@@ -86,6 +86,9 @@ func TestSystemCalls(t *testing.T) {
 }
 
 func TestSeconds(t *testing.T) {
+	if s := secondsOf([]float64{0, 0, 5}); s.Median != 0 || s.Slowest != 0 {
+		t.Errorf("no sends in most seconds: %+v", s)
+	}
 	s := secondsOf([]float64{100, 95, 105, 20, 101})
 	if s.Median != 100 || s.Slowest != 0.2 {
 		t.Errorf("%+v", s)
