@@ -87,7 +87,7 @@ type limits struct {
 		Name, Scope string
 		Value       int64
 		Unit        string
-		Window      int // seconds in which Value applies; 0: it applies at any time
+		Window      int // length in seconds of the window in which Value applies; 0: Value applies at any time
 	}
 	Users []struct {
 		User, Thread, Limit string

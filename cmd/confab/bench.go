@@ -86,7 +86,7 @@ type benchResult struct {
 
 type benchLatency struct {
 	Median float64 `json:"medianMs"`
-	P99    float64 `json:"p99Ms"` // the slowest of 100 takes at least this long
+	P99    float64 `json:"p99Ms"` // 1 of 100 takes this long or longer
 }
 
 type benchSends struct {
@@ -98,7 +98,7 @@ type benchSends struct {
 type benchBytes struct {
 	Content int     `json:"content"`
 	Kept    float64 `json:"kept"`
-	Written float64 `json:"written"` // bytes written to disk, with the store's log and compactions
+	Written float64 `json:"written"` // bytes written to disk, including the store's log and compactions
 }
 
 func runBenchDisk(cmd *cobra.Command, o diskOptions) (err error) {

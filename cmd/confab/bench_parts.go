@@ -169,7 +169,7 @@ func (p benchPart) runIn(cmd *cobra.Command, o partOptions) (err error) {
 	if o.Program, err = os.Executable(); err != nil {
 		return err
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the client's collections cost processor time that the server needs
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // collect garbage less often, because the server needs the processor time
 	report, err := p.run(ctx, o.Options)
 	if ctx.Err() != nil {
 		return exitCode(130)
@@ -221,7 +221,7 @@ func newReference() *cobra.Command {
 			defer cancel()
 			go func() {
 				defer cancel()
-				_, _ = io.Copy(io.Discard, os.Stdin) // ends with the process that started this one
+				_, _ = io.Copy(io.Discard, os.Stdin) // stdin ends when the parent process ends
 			}()
 			o.Kind = args[0]
 			return reference.Serve(ctx, o, cmd.OutOrStdout())

@@ -147,7 +147,7 @@ func say(w io.Writer, what, next string) {
 		}
 		text += "\n"
 	}
-	io.WriteString(w, text) // one write, so that lines stay together; its error could not be shown
+	io.WriteString(w, text) // write all lines at once, so that they stay together; ignore the error, because it could not be shown
 }
 
 // cleanLines replaces the unprintable characters in text, except line breaks.

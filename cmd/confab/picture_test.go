@@ -48,7 +48,7 @@ func drawn() {
 // same.
 var differing = []struct {
 	pattern *regexp.Regexp
-	with    string // a character that replaces each letter and digit; or a whole text, padded on the left
+	with    string // one character, which replaces each letter and digit of a match; or a text, which replaces the match and is padded on the left
 }{
 	{regexp.MustCompile(`localhost:\d{5}`), "localhost:44444"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "21:04:11"},

@@ -74,10 +74,10 @@ func changedSettings(a, b config.Config) (names []string) {
 			names = append(names, s.Name)
 		}
 	}
-	if a.Database != b.Database && !slices.Contains(names, "database") { // compare directly, because Shown hides the password
+	if a.Database != b.Database && !slices.Contains(names, "database") { // Shown hides the password in the database's address, so compare the whole addresses
 		names = append(names, "database")
 	}
-	if !a.AccessKey.Equal(b.AccessKey) { // compare directly, because Shown hides access keys
+	if !a.AccessKey.Equal(b.AccessKey) { // Shown hides access keys, so compare the keys
 		names = append(names, "access-key")
 	}
 	if !a.AccessKeySecondary.Equal(b.AccessKeySecondary) {

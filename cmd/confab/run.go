@@ -59,7 +59,7 @@ database: give tests a database of their own.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args, logFile) },
 	}
-	cmd.Flags().SetInterspersed(false) // flags after the program's name are the program's
+	cmd.Flags().SetInterspersed(false) // flags after the program's name belong to the program
 	cmd.Flags().StringVar(&logFile, "log", "", "`file` for the log of the server that is started; it is replaced if it exists")
 	config.AddFlags(cmd.Flags(), "data", "database", "limits", "record")
 	return cmd
@@ -141,7 +141,7 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 	if len(only) == 0 {
 		return o, nil
 	}
-	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // ignores the environment, and checks flags as serve does
+	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // read no environment variables, and check the flags as serve does
 	if err != nil {
 		return o, err
 	}

@@ -194,7 +194,7 @@ func (f facts) screen(on tty.Screen) string {
 		noted = append(noted, []string{"Console", f.Console, "every request, live, and why"})
 	}
 	noted = append(noted, []string{"Endpoint", f.Endpoint, "for the SDKs"}, []string{"Data", data, f.state()})
-	if f.Memory && f.CAFile != "" { // no other command shows the path of this file
+	if f.Memory && f.CAFile != "" { // show the path of the CA file, because no other command does
 		noted = append(noted, []string{"Trust", f.CAFile, "for clients, while it runs"})
 	}
 	tty.Align(noted)
@@ -209,7 +209,7 @@ func (f facts) screen(on tty.Screen) string {
 	run := name + " run" + f.data + " -- python start-chat.py"
 	try := [][]string{{run, "any program, with these settings"},
 		{evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data), "or this shell"}}
-	if f.Memory { // do not suggest env: the certificates end with the server
+	if f.Memory { // do not suggest env: the certificate files are removed when the server stops
 		try = [][]string{{run, "any program, with a server of its own"}}
 	}
 	tty.Align(try)

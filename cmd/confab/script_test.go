@@ -137,7 +137,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
 			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // a production server would serve 5 s more after a signal
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // without it, each process with the race detector ends a second late
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // without this, each process with the race detector would end a second later
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
 		},

@@ -143,7 +143,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 				return nil, closeWithin(r.srv, startPatience)
 			}
 		case <-sigs:
-		case <-time.After(startPatience): // the disk hangs: return anyway, as the store survives a killed process
+		case <-time.After(startPatience): // the disk hangs: return before the start has ended; the store survives a killed process
 		}
 		return nil, nil
 	}
@@ -353,8 +353,9 @@ func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
-	// The other server probably uses the same ports. A port that no setting names needs no
-	// flag, because the server then takes a free one; the exception is --listen.
+	// The other server probably uses the same ports. If the default port of --listen is in use,
+	// the start fails, so suggest that flag. Suggest a flag for another port only if a setting
+	// names the port: otherwise the server takes a free one.
 	flags := []string{"--listen localhost:0"}
 	if cfg.Explicit("listen-http") && cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")

@@ -56,7 +56,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !errors.As(err, &unknown) {
 		return usage(cmd, err.Error())
 	}
-	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // of -listen, the first is all of "listen"
+	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // for "-listen", with one dash, GetSpecifiedShortnames returns "listen"
 	typed, _, _ = strings.Cut(typed, "=")
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
