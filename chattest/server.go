@@ -94,8 +94,8 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server. o has the test's options, and so the other options of the server. The
-// caller binds the server to a test with the method of.
+// start starts a server. o has the options that the test chose, and so has more options of package
+// server. The caller binds the server to a test with the method of.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
@@ -136,7 +136,7 @@ func (s *Server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Close(ctx)
-	s.client.CloseIdleConnections() // again, because requests that ended during Close left idle connections
+	s.client.CloseIdleConnections() // close connections again: requests that ended during Close have left idle ones
 	return err
 }
 

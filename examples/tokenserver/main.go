@@ -4,8 +4,8 @@
 //	confab run -- go run ./examples/tokenserver
 //	curl -X POST -u ann:secret http://localhost:8090/token
 //
-// For Confab's chat page (docs/web.md) it also does what a web application does: it keeps who has
-// signed in, by a cookie, and gives the page the token of that person. CHAT_PAGE is the page's
+// For Confab's chat page (docs/web.md) it also does what a web application does: it recognizes by
+// a cookie who has signed in, and gives the page that person's token. CHAT_PAGE is the page's
 // address. Open http://localhost:8090 in a browser, and sign in.
 //
 //	confab serve --dev --web-token-url http://localhost:8090/chat-token
