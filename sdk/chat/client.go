@@ -104,7 +104,7 @@ func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOpti
 func (c *Client) NewThreadClient(id string) *ThreadClient {
 	path, err := threadPath("", id)
 	if err != nil {
-		path = "" // invalid: every call of the ThreadClient fails
+		path = "" // with an empty path, every call of the ThreadClient fails
 	}
 	return &ThreadClient{client: c, id: id, path: path}
 }

@@ -159,7 +159,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 		}
 		next.header = nil
 		if step.token {
-			next.header = idempotentHeader // so that the response to the send does not withdraw the announcement
+			next.header = idempotentHeader // the announcement in the response to the send, which would withdraw it otherwise
 		}
 		if _, err := thread.SendMessage(t.Context(), "hello", nil); err != nil {
 			t.Fatal(err)

@@ -75,7 +75,7 @@ var eventFaults = []struct {
 			a.events(2)
 			return true
 		}
-		a.gap("epoch", 1) // as after a restore of the store, where event 2 is another event
+		a.gap("epoch", 1) // as after a restore of the store, which gives the number 2 to another event
 		a.events(3)
 		return true
 	}, "1 2 gap:epoch 2 3, 2 requests"},

@@ -666,7 +666,7 @@ func TestEventsRenewalForgetsTyping(t *testing.T) {
 				a.cut()
 			default:
 				a.hello()
-				a.from = 1 // c9 is the cursor of a heartbeat; the next message is the second
+				a.from = 1 // the cursor c9 is that of a heartbeat; the event that follows it is event 2
 				a.events(2)
 				a.hang()
 			}

@@ -127,7 +127,7 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(string(row.fault)+"/"+operation, func(t *testing.T) {
-				if row.fault != hugeBody { // these use much memory and run one at a time
+				if row.fault != hugeBody { // tests of hugeBody use much memory, so they run one at a time
 					t.Parallel()
 				}
 				testFault(t, row.fault, operation, row.outcomes[i])
@@ -253,14 +253,14 @@ type faultyServer struct {
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	carried map[string]int // how often each idempotency token, or request without one, was carried out
+	carried map[string]int // how often requests with each idempotency token, and requests without one, were carried out
 }
 
 func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	s := &faultyServer{fault: f, operation: operation, carried: map[string]int{}}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Listener = cutter{s.Listener, &s.cuts}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the log would report the closed connections
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // log nothing: the server would report the connections that the faults close
 	s.StartTLS()
 	t.Cleanup(s.Close)
 
@@ -358,7 +358,7 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	n := int(s.requests.Add(1))
 	if n > 20 {
-		panic(http.ErrAbortHandler) // stops a client that never stops; the number of requests then differs
+		panic(http.ErrAbortHandler) // end the test of a client that retries for ever; it then fails, because the number of requests is wrong
 	}
 	if !s.strike(w, r, n) {
 		s.answer(w, r, n)

@@ -138,7 +138,7 @@ func (r *receiver) take(m message) (Event, error) {
 	switch m.event {
 	case "": // a heartbeat
 		r.forgetTyping()
-		if len(r.current.seen) == 0 { // otherwise the stream still repeats events from before the cursor
+		if len(r.current.seen) == 0 { // while seen has events, the stream still repeats events from before the cursor
 			r.move(m.id)
 		}
 		return nil, nil

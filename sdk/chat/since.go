@@ -17,8 +17,8 @@ const (
 	manyMessages = 200 // the largest page of the service
 )
 
-// moreLooks is the number of pages, in addition to as many as the first reading took, that
-// MessagesSince reads to catch up with a thread that changes. After that it fails.
+// moreLooks limits the pages that MessagesSince reads to catch up with a thread that changes: it
+// fails after as many pages as the first reading took and moreLooks more.
 const moreLooks = 10
 
 const sinceOperation = "messages since"

@@ -201,7 +201,7 @@ func TestRefreshEndsWhenNobodyWaits(t *testing.T) {
 		if _, err := c.GetToken(ctx, policy.TokenRequestOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		get(t, c) // starts a second refresh: the first one was abandoned
+		get(t, c) // starts a second refresh, because the first one was given up
 		i.wantCalls(t, 2)
 	})
 }

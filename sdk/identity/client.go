@@ -205,7 +205,7 @@ func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) 
 // do sends a request whose path is relative to the path of the user.
 func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeline.Request, out any) error {
 	if user.RawID() == "" {
-		return failed(r.Operation, errors.New("the user has no id")) // the request would go to another path
+		return failed(r.Operation, errors.New("the user has no id")) // without an id, the request would have another path
 	}
 	r.Path = "/identities/" + url.PathEscape(user.RawID()) + r.Path
 	_, err := c.pipeline.Do(ctx, r, out)

@@ -95,7 +95,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.APIVersion = "" // newRequest sets it: azcore would also add it to continuations, which contain it already
+	o.APIVersion = "" // newRequest adds the version to requests: azcore would also add it to continuations, which contain it already
 	o.Transport = transport
 	az, err := azcore.NewClient("confab-"+c.Component, sdkVersion, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{

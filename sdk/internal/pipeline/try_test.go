@@ -249,7 +249,7 @@ func TestCancelled(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			s := newServer(t, func(w http.ResponseWriter, r *http.Request, _ int) {
-				io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client disconnected
+				io.Copy(io.Discard, r.Body) // read the body: otherwise the server does not notice that the client disconnects
 				if where == "between tries" {
 					time.AfterFunc(10*time.Millisecond, cancel)
 					w.Header().Set("Retry-After", "4")
