@@ -27,7 +27,7 @@ func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	}
 	for _, p := range append(packages(t, "."), packages(t, "sdk")...) {
 		part := strings.TrimPrefix(p.ImportPath, root+"/")
-		if part == root || strings.HasPrefix(part, "sdk/internal/") { // named with the clients that use it
+		if part == root || strings.HasPrefix(part, "sdk/internal/") { // the page names packages of sdk/internal with the clients that use them
 			continue
 		}
 		if place[part] == 0 {

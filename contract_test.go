@@ -74,7 +74,7 @@ func broken(pages map[string]contractPage, self, text string) (bad []string, n i
 	}
 	rest := citations.ReplaceAllStringFunc(text, func(c string) string {
 		m := citations.FindStringSubmatch(c)
-		if m[1] != "" || pages[m[2]] != nil { // else it is no page of the contract
+		if m[1] != "" || pages[m[2]] != nil { // other files are no pages of the contract
 			check(m[2], c)
 		}
 		return ""
@@ -108,7 +108,7 @@ func TestContractCitations(t *testing.T) {
 
 func TestBrokenCitations(t *testing.T) {
 	pages := map[string]contractPage{"chat.md": parseContractPage("# C\n## 4. Messages\n### 4.1 Send\n1. one\n10. ten\n### 4.2 Edit\n")}
-	const s = "\u00a7" // written out, so that the other test does not take these for citations
+	const s = "\u00a7" // an escape sequence, so that TestContractCitations finds no citations in this test
 	for _, c := range []struct {
 		text string
 		n    int

@@ -47,7 +47,7 @@ func runInContainer(t *testing.T, world, containerfile string) {
 	serve := append(arguments(t, containerfile, "ENTRYPOINT"), arguments(t, containerfile, "CMD")...)
 	for i := range serve {
 		if serve[i] == ":8443" {
-			serve[i] = freePort(t) // 8443 of this machine may be taken
+			serve[i] = freePort(t) // port 8443 of this machine may be in use
 		}
 	}
 	server := command(serve)

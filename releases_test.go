@@ -152,9 +152,9 @@ var (
 )
 
 // TestDocumentsAgreeWithReleases reads every sentence of README and docs that names an SDK or an
-// api-version. A release must be in compat/releases.json, a number of releases must be that of
-// the list, a sentence that says what is not run must name no language of the list, an
-// api-version must be one that the server has, and all of them from one on begin with the oldest.
+// api-version. A release must be in compat/releases.json. A number of releases must be the one
+// that follows from this list. A sentence about SDKs that are not run must name no language of the
+// list. The server must have each api-version, and "all from VERSION on" must name the oldest one.
 func TestDocumentsAgreeWithReleases(t *testing.T) {
 	rows := readReleases(t)
 	has := map[string]bool{}    // "python chat 1.2.0"
@@ -181,7 +181,7 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 	for _, page := range append(textFiles(t, "docs", ".md"), "README.md", "compat/matrix/README.md") {
 		page = filepath.ToSlash(page)
 		if strings.HasPrefix(page, "docs/contract/") {
-			continue // what releases did, as it was seen
+			continue // these pages say how releases behaved when they were observed
 		}
 		for _, s := range sentences(readText(t, page)) {
 			for _, m := range pin.FindAllStringSubmatch(s, -1) {
@@ -246,13 +246,14 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 	}
 }
 
-// sameWire reports whether a sentence is a row about an SDK that is not run, and not in the list.
+// sameWire reports whether a sentence is a row of a table about an SDK that compat does not run,
+// so compat/releases.json does not have it.
 func sameWire(sentence string) bool {
 	return regexp.MustCompile(`^\| (\.NET|iOS|Android) \|`).MatchString(sentence)
 }
 
 // sentences returns the sentences of a page. A row of a table and an item of a list begin a new one.
-// A row is one sentence as a whole, because its first cell says what the others are about.
+// A row is a single sentence, because its first cell names the subject of the other cells.
 func sentences(page string) []string {
 	var all []string
 	page = regexp.MustCompile(`\n([|#*-])`).ReplaceAllString(page, "\n\n$1")

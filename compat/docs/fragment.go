@@ -54,7 +54,7 @@ func main() {
 		ended <- block(running, endpoint, cred, client, client.NewThreadClient(made.Thread.ID), "", "", func(string) {})
 		in.Close()
 	}()
-	go func() { // sends until the block has printed a message, as it may listen from any moment on
+	go func() { // send messages until the block has printed one, because it is unknown when the block begins to listen
 		for running.Err() == nil {
 			_, err := client.NewThreadClient(made.Thread.ID).SendMessage(running, text, &chat.SendMessageOptions{SenderDisplayName: "Ann"})
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -88,4 +88,4 @@ func check(err error) {
 	}
 }
 
-var _ = communication.ErrNotFound // for blocks that need no such package
+var _ = communication.ErrNotFound // uses the import if the block of the page does not
