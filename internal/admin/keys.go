@@ -94,7 +94,7 @@ func (h *Handler) rotateKey(c *call) (any, error) {
 				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
 			}
 			c.outcome = done.Failed
-			h.audit(c, "key-rotated", http.StatusConflict) // about the secondary key; audit logs its own failure
+			h.audit(c, "key-rotated", http.StatusConflict) // audit the failure of the secondary key; if that fails, audit logs the error
 			return done, nil
 		}
 		done.Keys = append(done.Keys, key)

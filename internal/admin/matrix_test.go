@@ -104,8 +104,8 @@ func (m *matrix) code(role string) string {
 	return code.Code
 }
 
-// bodies are valid bodies of the operations that take one, and targets what stands in their paths,
-// as functions because some requests use them up.
+// body returns a valid body for a request of an operation, or "" if the operation takes none. Each
+// body for openSession has a new code, because the request uses up its code.
 func (m *matrix) body(id string) string {
 	switch id {
 	case "openSession":
@@ -297,7 +297,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 	} {
 		if role != "operator" || c.name == "operator" {
 			if id == "endSession" {
-				if c.name != "operator" { // the operator's session is needed by other requests
+				if c.name != "operator" { // do not end the operator's session, because other requests need it
 					continue
 				}
 				c.header = bearer(m.session("viewer"))

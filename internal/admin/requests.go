@@ -198,7 +198,7 @@ func (h *Handler) followRequests(c *call) (any, error) {
 				}
 			}
 			if len(requests) == 0 {
-				s.last = s.last.Add(-time.Second) // so that ping writes, even if the wait was slightly shorter than streamPing
+				s.last = s.last.Add(-time.Second) // ping must write even if the wait was slightly shorter than streamPing
 				if err := s.ping(); err != nil {
 					return err
 				}

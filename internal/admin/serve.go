@@ -368,7 +368,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	if !c.audited && (security[p.code] || changes) {
-		h.audit(c, p.code, p.status) // audit logs its own failure
+		h.audit(c, p.code, p.status) // ignore the error, because audit logs it
 	}
 	c.outcome = p.text
 	h.write(c, p.status, "application/problem+json", Problem{

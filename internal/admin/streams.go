@@ -93,7 +93,7 @@ func (h *Handler) whileOpen(c *call, out *http.ResponseController) (ctx context.
 		case <-ctx.Done():
 		}
 		cancel()
-		out.SetWriteDeadline(time.Now()) // if it fails, the connection is broken
+		out.SetWriteDeadline(time.Now()) // ignore the error: it means that the connection is broken
 	}()
 	return ctx, func() {
 		cancel()
@@ -158,7 +158,7 @@ func (s *stream) write(b []byte) error {
 	if err := s.out.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
 		return err
 	}
-	if err := s.ctx.Err(); err != nil { // after the deadline was set: whileOpen may have set one before
+	if err := s.ctx.Err(); err != nil { // check ctx after the deadline was set, because whileOpen sets an earlier one when ctx ends
 		return err
 	}
 	if _, err := s.w.Write(b); err != nil {
