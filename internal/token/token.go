@@ -277,7 +277,7 @@ func (a *Authority) held(key Key) *signingKey {
 // > ? ~, because several SDKs decode the payload with standard base64 instead of base64url
 // (docs/contract/identity.md §1 rule 8).
 type claims struct {
-	jwt.Claims       `json:"-"` // satisfies the library, which checks no claims
+	jwt.Claims       `json:"-"` // the library requires this interface; it checks no claims
 	SkypeID          string     `json:"skypeid"`
 	Scp              int        `json:"scp"`
 	Csi              string     `json:"csi"`

@@ -112,7 +112,7 @@ func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	t.Helper()
 	got, err := f.Verify(context.Background(), text)
-	again, err2 := f.Verify(context.Background(), text) // the result of a valid token is now in the cache
+	again, err2 := f.Verify(context.Background(), text) // the Authority now has the result of a valid token in its cache
 	fresh, err3 := f.another(t, resource).Verify(context.Background(), text)
 	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || !reflect.DeepEqual(err, err2) || !reflect.DeepEqual(err, err3) {
 		t.Errorf("verified %v, %v; then %v, %v; by a new authority %v, %v", got, err, again, err2, fresh, err3)
@@ -500,7 +500,7 @@ func TestNewerTokenThanTheCache(t *testing.T) {
 	if c, err := a.Verify(t.Context(), f.issue(t, u, 0)); err != nil || c.User != u.ID {
 		t.Errorf("a token of generation %d, with generation %d in the cache: %+v, %v", u.Generation, old.Generation, c, err)
 	}
-	u.Generation++ // a signed token of a generation that the store lacks, as after a restore
+	u.Generation++ // issue a token of a higher generation than the store has, as after a restore
 	if _, err := a.Verify(t.Context(), f.issue(t, u, 0)); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a token of a generation that the store does not have: %v, want %v", err, token.ErrInvalid)
 	}
