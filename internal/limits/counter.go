@@ -11,8 +11,8 @@ type counter struct {
 	n     int // number of times in the buffer
 }
 
-// latest returns the time of one of the latest requests: i is 1 for the latest, 2 for the one
-// before, and at most n.
+// latest returns the time of one of the latest requests. i is from 1, for the latest request, to
+// n, for the oldest one in the ring buffer.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {

@@ -150,7 +150,7 @@ type key struct {
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
-	rotatedAt  time.Duration // time since the limiter's start, as in last
+	rotatedAt  time.Duration // time of the last rotation, counted from the limiter's start as last is
 	last       time.Duration // the latest time that advance returned
 }
 
@@ -186,7 +186,7 @@ func (s *shard) find(k key) *counter {
 
 // add creates the counter of a key.
 func (s *shard) add(k key) *counter {
-	// Clone the ids, because they may be parts of a longer string, which they would keep in memory.
+	// Copy the ids: they may be parts of a longer string, which the map would keep in memory.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
 	s.put(k, c)

@@ -137,7 +137,7 @@ func TestUnverifiedSharing(t *testing.T) {
 		{"list messages", "get message", false},
 	} {
 		l, _ := newLimiter(limits.Azure)
-		for range 50 { // as many as the highest of these limits
+		for range 50 { // as many requests as the highest of these limits allows
 			l.Allow(c.first, "ann", "work")
 		}
 		if _, ok := l.Allow(c.second, "ann", "work"); ok == c.shared {
@@ -418,7 +418,7 @@ func TestNotForgottenTooSoon(t *testing.T) {
 		l, c := newLimiter(limits.Azure)
 		for s := range start + 60 {
 			c.at(time.Duration(s) * time.Second)
-			l.Allow("get message", "ann", "work") // its counter is in the same shard
+			l.Allow("get message", "ann", "work") // counted in the same shard as "send message", so that it causes rotations of that shard
 			if since := s - start; since == 0 || since == 10 || since == 20 {
 				for range 10 {
 					l.Allow("send message", "ann", "work")

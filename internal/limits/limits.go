@@ -68,7 +68,7 @@ var fairSizes = core.Limits{Content: 64 << 10}
 // azureSizes holds the size limits of Azure (docs/contract/chat.md §9).
 //
 // Unverified: that a KB is 1024 bytes and that sizes are in bytes of UTF-8. The
-// documentation says only "28 KB" and "1KB"; Teams counts UTF-16.
+// documentation says only "28 KB" and "1KB"; Microsoft Teams counts UTF-16 code units.
 var azureSizes = core.Limits{
 	Participants: 250,
 	PerRequest:   200,

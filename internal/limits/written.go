@@ -84,7 +84,7 @@ func (w *Written) Refund(user string, n int64) {
 	defer w.mu.Unlock()
 	v := w.volume(user)
 	v.advance(w.last)
-	for i := int64(0); i <= parts && n > 0; i++ { // begin with the present period, and go back, because a new one may have begun
+	for i := int64(0); i <= parts && n > 0; i++ { // begin with the present period and continue with earlier ones: Allow may have counted the bytes in an earlier period
 		b := &v.bytes[(w.last-i+int64(len(v.bytes)))%int64(len(v.bytes))]
 		back := min(n, *b)
 		*b -= back
@@ -115,7 +115,7 @@ func (w *Written) volume(user string) *volume {
 	v := w.old[user]
 	if v == nil {
 		v = &volume{newest: w.last}
-		user = strings.Clone(user) // it may be part of a longer string, which it would keep in memory
+		user = strings.Clone(user) // copy the id: it may be part of a longer string, which the map would keep in memory
 	}
 	delete(w.old, user)
 	w.young[user] = v
