@@ -74,7 +74,7 @@ func TestNoProxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := shellEnv{noProxy: tt.upper, noProxyLower: tt.lower}
 			s := Server{Endpoint: tt.endpoint, AccessKey: "a2V5"}
-			for range 2 { // the second call must not make the values longer
+			for range 2 { // setting the variables a second time must not make the values longer
 				e.eval(s.Vars(e.get))
 				if e[noProxy] != tt.wantUpper || e[noProxyLower] != tt.wantLow {
 					t.Errorf("got %q and %q, want %q and %q", e[noProxy], e[noProxyLower], tt.wantUpper, tt.wantLow)
@@ -113,7 +113,7 @@ func TestUnset(t *testing.T) {
 			e.unset()
 			want := before
 			if name == "another key" {
-				want = shellEnv{} // Vars has replaced the key, and Before never contains keys
+				want = shellEnv{} // Unset cannot restore the replaced access key, because Before never contains keys
 			}
 			if diff := cmp.Diff(want, e); diff != "" {
 				t.Errorf("the environment after Unset (-want +got):\n%s", diff)

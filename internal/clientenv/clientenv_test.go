@@ -81,7 +81,7 @@ func TestJavaOptions(t *testing.T) {
 		{"kept", `-Xmx1g  -Dx="a b"`, `-Xmx1g -Dx="a b" ` + ours},
 		{"twice", "-Xmx1g " + ours, "-Xmx1g " + ours},
 		{"another store", `-Djavax.net.ssl.trustStore="/x y/z" -Xss1m "-Djavax.net.ssl.trustStoreType=JKS"`, "-Xss1m " + ours},
-		{"unclosed quote", `-Dx="a b`, `-Dx="a b ` + ours}, // Java refuses the unclosed quote in any case
+		{"unclosed quote", `-Dx="a b`, `-Dx="a b ` + ours}, // Java refuses an unclosed quote, with or without the added option
 		{"other quote inside", `-Dx='a" b' -Dy=1`, `-Dx='a" b' -Dy=1 ` + ours},
 	}
 	for _, tt := range tests {

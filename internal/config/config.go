@@ -82,7 +82,7 @@ type Config struct {
 	DeletionGrace   time.Duration
 	EventsKept      int           // days for which events are kept
 	AuditKept       int           // days for which audit rows are kept
-	ShutdownDelay   time.Duration // between SIGTERM and the end of the listeners; 0: none
+	ShutdownDelay   time.Duration // time from SIGTERM until the server closes its listeners; 0: none
 	ShutdownTimeout time.Duration
 
 	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
@@ -128,7 +128,7 @@ func (c Config) PublicKey() bool {
 type LogFormat string
 
 const (
-	LogAuto LogFormat = "auto" // LogText, but short lines for people from a development server on a terminal
+	LogAuto LogFormat = "auto" // the same as LogText, except that a development server on a terminal writes short lines for people
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )

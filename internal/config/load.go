@@ -397,7 +397,7 @@ func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key
 		switch v := k.Get(key); {
 		case !ok:
 			l.unknown(key, from, origin(key))
-		case v == nil || !l.reads(s): // nil is a key without a value in a file
+		case v == nil || !l.reads(s): // a key without a value in confab.yaml has the value nil
 		default:
 			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), goos: runtime.GOOS, found: from == fromFile && l.found})
 		}

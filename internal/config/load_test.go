@@ -563,7 +563,7 @@ func TestBodySize(t *testing.T) {
 		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // the content of a message may have 1 MiB
 		{map[string]string{"max-content": "200KiB"}, 6*200<<10 + 64<<10},
 		{map[string]string{"max-content": "1MiB", "max-body-size": "2MiB"}, 2 << 20},
-		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // less than the content of the profile
+		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // shorter than the longest content that the profile allows
 	} {
 		own := map[string]string{"data": Memory}
 		for name, text := range tt.settings {

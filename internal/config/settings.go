@@ -18,7 +18,7 @@ type Setting struct {
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
-	InFile     bool // the setting NAME-file can name a file that holds the value, as it can for each secret
+	InFile     bool // the setting NAME-file can name a file that holds the value; true for each secret
 	// InFolder means that a development server takes the setting from a confab.yaml that lies in
 	// its working folder. Such a file may come with a repository of somebody else, so it must
 	// not decide where the server listens, who may use it or where its data is.
