@@ -63,10 +63,10 @@ type Figures struct {
 
 	mu        sync.Mutex // guards the fields below
 	points    []Point    // at most Kept, the oldest first
-	step      sum        // counts since the end of the last of points
+	step      sum        // counts since the end of the last element of points
 	seconds   int        // number of seconds that step covers
 	total     uint64     // number of requests until the end of the last second
-	allRefuse uint64     // number of refused and failed requests until then
+	allRefuse uint64     // number of refused and failed requests until the end of the last second
 	reasons   map[string]uint64
 	following map[*Subscription]bool
 }

@@ -26,7 +26,7 @@ const (
 	textClientID
 	textVersion
 	textHost
-	textHeaders // the first value of the headers shownAlways; these are empty if more.request is set
+	textHeaders // index of the first of the values of the headers shownAlways; they are empty if more.request is set
 	countTexts  = textHeaders + len(shownAlways)
 )
 
@@ -53,7 +53,7 @@ type more struct {
 	why             why.Cause
 	request, answer map[string]string // the headers; nil without Options.Bodies
 	in, out         body
-	sendable        bool // true if only the credential of the request is missing here
+	sendable        bool // true if the request could be sent again with a credential, because nothing else of it is missing
 }
 
 // body is the kept part of a request's or a response's body.

@@ -40,7 +40,7 @@ type Detail struct {
 	Request
 	Sent         Message `json:"request"`
 	Answered     Message `json:"response"`
-	CanSendAgain bool    `json:"canSendAgain"` // true for a user's chat request of which only the token is missing
+	CanSendAgain bool    `json:"canSendAgain"` // true for a user's chat request of which everything but the token is kept
 }
 
 // summary returns the entry in the form for lists.

@@ -239,7 +239,7 @@ func TestMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			count := 12_000
 			if what == "bodies" || what == "long headers" {
-				count = 1000 // enough requests, because each has more bytes
+				count = 1000 // fewer requests fill the log, because each has more bytes
 			}
 			for i := range count {
 				add(l, i)
