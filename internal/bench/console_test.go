@@ -17,11 +17,12 @@ import (
 	"time"
 )
 
-// console measures what an open console costs the people who send messages: the sends a second with
-// somebody who reads the streams of requests and of figures, and without.
+// console measures by how much an open console reduces the number of sends per second. It measures
+// sends while a client reads the console's streams of requests and of figures, and without that
+// client.
 type console struct {
 	senders, threads int
-	pairs            int           // of rounds, one with and one without a console
+	pairs            int           // number of pairs of rounds: one with and one without a console
 	span             time.Duration // of each round
 	out              io.Writer
 }
@@ -143,7 +144,8 @@ func (s *sender) send(n int) error {
 	return err
 }
 
-// watch reads the streams of a console until read is called, which returns the number of their events.
+// watch reads the streams of a console until the returned function read is called. That function
+// returns the number of events of the streams.
 func (p *peer) watch(t *testing.T) (read func() int64) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

@@ -42,8 +42,8 @@ var kinds = []kind{
 	of(way{name: "trouter", secure: true}, 20, 40*time.Second),
 }
 
-// of returns the kind of idle connections that use w over HTTP/1.1. memory and accept are its
-// limits.
+// of returns the kind of idle connections that use the protocol w over HTTP/1.1. memory and accept
+// are its limits.
 func of(w way, memory float64, accept time.Duration) kind {
 	return kind{w.String(), func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, w) }, memory, accept}
 }
@@ -114,7 +114,7 @@ func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
 	t.Helper()
 	o.connections = 10
 	k.open(o, t, p, []liveUser{u})()
-	for deadline := time.Now().Add(10 * time.Second); ; { // until the server has seen the end of all
+	for deadline := time.Now().Add(10 * time.Second); ; { // repeat until the server has noticed that all connections have ended
 		if s, err := p.dial(false, u.token, ""); err != nil {
 			t.Fatal(err)
 		} else if s.conn.Close(); p.ask(t, "usage").Routines < 60 || time.Now().After(deadline) {

@@ -20,7 +20,7 @@ import (
 type live struct {
 	people   int // of the thread, each with a stream
 	rounds   int
-	messages int // of a round that are sent one after the other
+	messages int // number of messages of a round that are sent one after the other
 	bursts   int // of a round
 	burst    int // messages that are sent at the same time
 	pairs    int // threads of two people, for the latency
@@ -28,12 +28,13 @@ type live struct {
 	out      io.Writer
 }
 
-// way is a protocol in which clients receive live events, with or without TLS.
+// way is a way to receive live events: a protocol in which clients receive live events, with or
+// without TLS.
 type way struct {
 	name   string
 	secure bool
 	pings  bool // trouter only: the client pings after each answer, as the browser build does
-	rare   int  // divides the number of messages that are sent one after the other
+	rare   int  // a round in this way sends 1/rare of live.messages one after the other
 }
 
 var ways = []way{
@@ -391,8 +392,8 @@ func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 
 	return float64(sent.Load()) / time.Since(start).Seconds()
 }
 
-// until waits until the function is returns true, at most a minute. The text what describes
-// the condition for the error.
+// until calls the function is until it returns true. After a minute it fails the test, with what,
+// a text that describes the condition.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)

@@ -228,7 +228,7 @@ func together(n, goroutines int, do func(int) error) error {
 type stream struct {
 	conn net.Conn
 	in   *bufio.Reader
-	tail []byte // the last bytes of the chunk before
+	tail []byte // the last bytes of the previous chunk
 }
 
 // dial opens a stream of server-sent events and reads the headers of the response. If local,

@@ -28,10 +28,10 @@ type resume struct {
 	engine  string
 	store   core.Store
 	threads int // of the user
-	news    int // of them, with one message that the user has missed
+	news    int // number of these threads that have one message that the user has missed
 	rounds  int
 	memory  bool          // measure the memory too
-	pairs   int           // other users, two in a thread, whose latency is measured meanwhile; 0: none
+	pairs   int           // pairs of other users, each pair in a thread, whose latency is measured meanwhile; 0: none
 	rate    float64       // their sends in a second
 	span    time.Duration // of a measurement of their latency
 	out     io.Writer

@@ -51,7 +51,7 @@ func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // the server ends upon this and removes its files
+		stdin.Close() // the server removes its files and ends when its stdin is closed
 		if err := child.Wait(); err != nil {
 			t.Errorf("the server: %v", err)
 		}

@@ -25,8 +25,8 @@ import (
 type webSocket struct {
 	conn  *countedConn
 	in    *bufio.Reader
-	data  []byte // of the frame that was read last
-	reads int64  // of conn, at the end of that frame
+	data  []byte // payload of the frame that was read last
+	reads int64  // value of conn.reads at the last call of read that returned events
 
 	pings   bool // ping after each answer, as the browser build does
 	pending int  // events whose ping was not acknowledged yet
@@ -107,7 +107,7 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 	if err == nil {
 		err = s.ping()
 	}
-	for pong := false; err == nil && !pong; { // events since the allocation may come before
+	for pong := false; err == nil && !pong; { // skip the events since the allocation that arrive before the pong
 		var data []byte
 		data, _, _, err = s.read()
 		pong = bytes.HasPrefix(data, []byte("6:::"))
@@ -325,7 +325,7 @@ func keepAlive(sockets []*webSocket, span time.Duration, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticks.C:
-			sockets[n%len(sockets)].ping() // a socket that is closed fails the test elsewhere
+			sockets[n%len(sockets)].ping() // ignore the error, because the caller may be closing the socket
 		}
 	}
 }
