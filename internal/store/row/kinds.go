@@ -254,8 +254,8 @@ var (
 // which request. Kind.FillFirst reads them without the texts that follow.
 var MessageHeader = len(messageFirst) + 1
 
-// MessageSender is the number of the first fields up to the sender, so also those that say when
-// the message was edited or deleted.
+// MessageSender is the number of the first fields up to and including the sender. These fields
+// also say when the message was edited or deleted.
 var MessageSender = MessageHeader + 3
 
 // Message is the schema of the row of a message.

@@ -104,13 +104,13 @@ func testInBatchOrder(t *testing.T, e Engine) {
 		create(a, "key", ann, bob),               // 0: makes revision 1
 		create(a, "key", ann, bob),               // 1: the same create again
 		first,                                    // 2
-		send(a, 1, ann, "token", "not this"),     // 3: the same send as 2 again
-		send(a, 1, bob, "token", "two"),          // 4: another caller's token is another token
+		send(a, 1, ann, "token", "not this"),     // 3: repeats 2, so its content is ignored
+		send(a, 1, bob, "token", "two"),          // 4: the token of another caller does not make it a repeat
 		rename,                                   // 5: makes revision 2
 		again,                                    // 6: was decided on revision 1
 		send(a, 1, ann, "", "stale"),             // 7: so was this
 		send(a, 2, ann, "", "three"),             // 8
-		send(thread(2), 1, ann, "", "no thread"), // 9: decided on a thread that does not exist
+		send(thread(2), 1, ann, "", "no thread"), // 9: names a thread that does not exist
 	)
 	mustEqual(t, "statuses", statuses(rs), []core.Status{
 		core.Applied, core.Replayed, core.Applied, core.Replayed, core.Applied, core.Applied, core.Stale, core.Stale, core.Applied, core.Stale,
@@ -331,7 +331,7 @@ func testReader(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
 	first := create(a, "", ann, bob)
-	first.Members[1].ShareHistory = start + 100 // joined at start, so it sees all messages since then
+	first.Members[1].ShareHistory = start + 100 // Bob joined at start, so he sees all messages since start
 	one, two, three := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two"), send(a, 2, ann, "", "three")
 	apply(t, s, start, first, one)
 	apply(t, s, start+50, two)
@@ -361,8 +361,8 @@ func testReader(t *testing.T, e Engine) {
 	}{
 		{"", []string{"one, edited", "three", "two"}},
 		{ann, []string{"one, edited", "three", "two"}},
-		{bob, []string{"two"}},   // it left before the third, and before the edit
-		{eve, []string{"three"}}, // joined at 60, after the first message was created
+		{bob, []string{"two"}},   // Bob left before the third message and before the edit
+		{eve, []string{"three"}}, // Eve joined at 60, after the first two messages were created
 		{user(9), nil},           // never in the thread
 	} {
 		mustEqual(t, "page of "+tc.who, contents(core.MessagesQuery{Reader: tc.who, Limit: 100}), tc.want)
@@ -642,7 +642,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		}
 	})
 	<-held
-	for range 100 { // repeat: no read may see the effect of a batch
+	for range 100 { // read again and again: no read may see the effect of a batch that is not durable
 		mustEqual(t, "all that is seen while a sync hangs", look(t, s, ann, threads, late), before)
 	}
 	gate.Open()

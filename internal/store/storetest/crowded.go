@@ -85,9 +85,9 @@ func testCrowdedMinutes(t *testing.T, e Engine) {
 	}
 }
 
-// inPages returns the threads of all pages, and fails the test if a page is not sorted, or if it
-// reads too many rows: in a crowded minute, three rows of each thread, and one of each of the few
-// threads that show that it is crowded.
+// inPages returns the threads of all pages. It fails the test if a page is not sorted or reads too
+// many rows. In a crowded minute a page may read three rows for each of its threads, and one row
+// for each thread that must be counted to see that the minute is crowded.
 func inPages(t *testing.T, e Engine, s core.Store, q core.ThreadsQuery) (list []core.ThreadEntry) {
 	t.Helper()
 	for {
@@ -99,13 +99,13 @@ func inPages(t *testing.T, e Engine, s core.Store, q core.ThreadsQuery) (list []
 			t.Errorf("%+v: a page is not sorted: %+v", q, page.Threads)
 		}
 		most := 3*q.Limit + core.MaxSortedMinute + 1
-		if q.User == user(1) { // the page may begin and end in minutes that are sorted
+		if q.User == user(1) { // a page of this user may begin and end in minutes whose threads are all read and sorted
 			most += 6 * core.MaxSortedMinute
 		}
 		if q.Limit == 20 && q.User == user(2) {
 			most = 4 * q.Limit
 		}
-		if q.Before.On > 0 && q.User == user(2) { // the threads before the cursor might have to be read as well
+		if q.Before.On > 0 && q.User == user(2) { // a page after a cursor with a time may also read the threads of the minute that are before the cursor
 			most += core.MaxSortedMinute
 		}
 		plain := q

@@ -163,7 +163,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		kind = min(kind, 9)
 	}
 	if th == nil {
-		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // without a thread, only a create is possible
+		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // while the thread does not exist, the only change of a thread is its creation
 	}
 	if kind == 3 && th != nil {
 		if _, was := th.members[who]; was {
@@ -376,7 +376,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.answer = c.Answer.Topic
 	}
 	added := 0
-	for _, e := range c.Events { // an event without a message takes a version
+	for _, e := range c.Events { // an event without a message gets the next version
 		switch e.Kind {
 		case core.ThreadCreated, core.ThreadDeleted:
 			if len(c.Messages) == 0 {
@@ -487,7 +487,7 @@ func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who stri
 				rt.Fatalf("%s, who has left %s after %d, reads %+v, want %+v", who, thread, last, g, w)
 			}
 		}
-		if n := len(page.Messages); n > 0 { // read only one message by its id, because each read may be a request to a database
+		if n := len(page.Messages); n > 0 { // read only the last message of the page by its id: each read takes time, because it may be a request to a database
 			last := page.Messages[n-1:]
 			mustEqual(rt, "the message by its id", messages(rt, s, core.MessagesQuery{Thread: thread, Reader: who, IDs: []int64{last[0].ID}}).Messages, last)
 		}

@@ -266,7 +266,7 @@ func (a answers) thread(id string) {
 		a.add("messages of "+id, page, err)
 		for i, m := range page.Messages {
 			if len(page.Messages) == messagesPage && i%8 > 0 {
-				continue // of a full page, read only every eighth message by its id: each read is a trip to the database
+				continue // read only every eighth message of a full page by its id, because each read is a round trip to the database
 			}
 			if byID := message(a, a.store, id, m.ID); byID.Sequence != m.Sequence {
 				a.Fatalf("message %d of %s by its id: %+v", m.ID, id, byID)

@@ -24,7 +24,7 @@ func testUserList(t *testing.T, e Engine) {
 	for _, i := range []int{4, 0, 5, 3, 2, 1} {
 		apply(t, s, start, putUser(core.User{ID: all[i].ID}, all[i]))
 	}
-	apply(t, s, start, create(thread(1), "", user(1))) // writes rows of other kinds, which are not listed
+	apply(t, s, start, create(thread(1), "", user(1))) // write rows of other kinds, which ListUsers must not return
 	for limit := 1; limit <= len(all)+1; limit++ {
 		var got []core.User
 		for after := ""; ; after = got[len(got)-1].ID {

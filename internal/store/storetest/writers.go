@@ -269,7 +269,7 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 		if m := th.Member(who); m != nil && m.Present() {
 			return leaves(th, who)
 		}
-		return create(id, "key", who) // if the thread exists, the store returns the stored answer
+		return create(id, "key", who) // if the thread exists, the store creates none and returns the stored answer
 	case 7, 8:
 		return withRoster(send(id, th.Revision, who, fmt.Sprint("token ", w.random.IntN(20)), fmt.Sprint("once ", w.random.Int())), th)
 	default:
