@@ -20,8 +20,8 @@ type schedule struct {
 }
 
 // The server answers a request within 20 s. Package rest lets Apply begin work for it during 13
-// s; a COMMIT that was sent by then gets commitTime more. The last askTime of that is kept to
-// ask whether the COMMIT was carried out, if it was not answered.
+// s; if the COMMIT was sent by then, Apply waits commitTime longer. If the COMMIT is not answered,
+// Apply uses the last askTime of this time to ask whether it was carried out.
 const (
 	leastPatience = time.Second
 	commitTime    = 5 * time.Second

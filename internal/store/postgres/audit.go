@@ -40,7 +40,7 @@ var auditSQL = fmt.Sprintf(`SELECT %s FROM (SELECT * %s LIMIT $3) looked
 // AuditPage returns a page of the audit rows, the newest first; see core.Store.
 func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.AuditPage, err error) {
 	before := cmp.Or(q.Before, core.AuditKey{At: math.MaxInt64})
-	var end []core.AuditKey // the last row that was looked at, if there are as many
+	var end []core.AuditKey // the key of the last row that was looked at; empty if these were fewer than core.AuditLooked
 	err = s.read(ctx, "audit rows", func(b *pgx.Batch) {
 		page, end = core.AuditPage{}, nil
 		b.Queue(auditSQL, before.At, int64(before.Number), core.AuditLooked, q.Limit, q.Operation, q.Who, q.Target, q.Outcome).

@@ -46,7 +46,7 @@ func classify(err error) failure {
 		return lost
 	}
 	severity := e.SeverityUnlocalized
-	if severity == "" { // PgBouncer's own errors have none; it closes the connection
+	if severity == "" { // errors of PgBouncer itself lack this field; PgBouncer then closes the connection
 		severity = e.Severity
 	}
 	switch {

@@ -192,7 +192,7 @@ func testSequencers(t *testing.T, idle, rounds int) {
 		}
 	}
 	stop := make(chan struct{})
-	defer func() { // also after a fatal error of the reader
+	defer func() { // wait for the writers, even if the reader has ended the test
 		writers.Wait()
 		select {
 		case <-stop:
@@ -826,7 +826,7 @@ func TestNews(t *testing.T) {
 		mustApply(t, s, core.Applied, newThread(id)) // positions 1 to 3
 	}
 	mustApply(t, s, core.Applied, text("a", "four"), text("a", "five"))
-	for range 40 { // more than the walk reads at a time
+	for range 40 { // so many that first_event_after steps back several times
 		mustApply(t, s, core.Applied, text("b", "six to forty-five"))
 	}
 	sequence(t, s)
@@ -888,7 +888,7 @@ func TestLogMigration(t *testing.T) {
 		"transactions": {
 			{1, 700*xid + 1, "t", 1}, {1, 700*xid + 2, "u", 1}, {1, 705*xid + 1, "t", 2}, {2, 709*xid + 1, "u", 2},
 		},
-		"after days were deleted": { // the transactions have lost their first events
+		"after days were deleted": { // the first events of each transaction were deleted
 			{1, 700*xid + 3, "t", 5}, {1, 700*xid + 7, "u", 6}, {2, 705*xid + 2, "t", 6},
 		},
 		"after an import": {

@@ -93,7 +93,7 @@ func (c *cutter) pipe(from, to net.Conn, toServer bool) {
 		}
 	}
 	from.Close()
-	if toServer { // the server must still get what was sent, and find out by itself
+	if toServer { // PostgreSQL must still receive all that was sent, and then notice that the client has gone away
 		to.(*net.TCPConn).CloseWrite()
 	} else {
 		to.Close()
@@ -150,8 +150,8 @@ func text(id, content string) *core.Change {
 		Events: []core.Event{{Kind: core.MessageReceived, Actor: "8:acs:ann"}}}
 }
 
-// tried is text, sent by a request whose tries can be recognized: all sends of the same content are
-// tries of one call.
+// tried returns the change of text, whose message has a fingerprint of its content. So the store
+// takes all sends of the same content for tries of one call.
 func tried(id, content string) *core.Change {
 	c := text(id, content)
 	sum := sha256.Sum256([]byte(content))
@@ -213,7 +213,7 @@ func TestLostCommit(t *testing.T) {
 						once.Do(func() { waiting.Store(true) })
 					}
 					if !toServer && waiting.Swap(false) {
-						return false, true // the answer is lost, the COMMIT was carried out
+						return false, true // the COMMIT was carried out, but its answer is lost
 					}
 					return true, false
 				})

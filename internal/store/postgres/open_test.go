@@ -121,7 +121,7 @@ func TestDroppedPartition(t *testing.T) {
 			t.Fatalf("%+v, %v", rs, err)
 		}
 	}
-	days := func() []uint32 { // of the events that are left, in the order of their places
+	days := func() []uint32 { // the days of the events that are left, in the order of the events
 		t.Helper()
 		rows, _ := s.pool.Query(context.Background(), `SELECT day FROM events ORDER BY position`)
 		all, err := pgx.CollectRows(rows, pgx.RowTo[uint32])

@@ -133,8 +133,8 @@ const bytesSQL = `, octet_length(content) + coalesce(octet_length(metadata), 0) 
 // message was never edited and is too old, all messages before it are too old. The search ends
 // at such a message, not at the beginning of the thread.
 //
-// A reader who has left also gets superseded messages, at their sequences: none below the last
-// message of a full page, so that the page does not cost what lies there.
+// A reader who has left also gets superseded messages, at their sequences. If the page is full,
+// the query reads none below the last message of the page.
 var pageSQL = boundSQL + `, floor AS (
 	SELECT coalesce((SELECT sequence FROM messages
 		WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0) AS sequence

@@ -202,7 +202,7 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	var b pgx.Batch
 	const meta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-	if r.Cloud != communication.CloudPublic { // a store without this row is of the public cloud, as all are that older versions have made
+	if r.Cloud != communication.CloudPublic { // the public cloud has no row, because stores that older versions made have none
 		b.Queue(`INSERT INTO meta (name, value) SELECT 'cloud', $1 WHERE NOT EXISTS (SELECT FROM meta WHERE name = 'resource') ON CONFLICT DO NOTHING`, r.Cloud.String())
 	}
 	b.Queue(meta, "resource", r.ID)

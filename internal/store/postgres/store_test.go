@@ -111,7 +111,7 @@ func onServer(t testing.TB, server, name string) string {
 // leads directly to PostgreSQL, not through PgBouncer.
 func emptyDatabase(t testing.TB) string {
 	t.Helper()
-	name := databases.take(t) // it is never given back, so the test may change its tables
+	name := databases.take(t) // no other test gets this database, so the test may change its tables
 	return onServer(t, server(t, "TEST_POSTGRES_URL"), name)
 }
 

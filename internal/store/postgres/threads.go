@@ -162,7 +162,7 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	}
 	var page core.ThreadsPage
 	more, next := false, core.ThreadsCursor{}
-	for _, l := range found { // without threads to show, there is one row with an empty entry
+	for _, l := range found { // if the page is empty, the query returns one row with an empty entry
 		if more = l.more || len(page.Threads) == q.Limit; len(page.Threads) == q.Limit {
 			break
 		}

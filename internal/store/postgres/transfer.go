@@ -124,12 +124,12 @@ type importer struct {
 	tx       pgx.Tx
 	next     func() (core.Record, error)
 	record   core.Record // the next record to write; nil at the end
-	position uint64      // of the last event that was read
-	day      uint32      // of the last event that was read
+	position uint64      // position in the export of the last event that was read
+	day      uint32      // day in the export of the last event that was read
 	first    uint64      // number of the first batch
-	batches  []batch     // batches of the events that were read
+	batches  []batch     // the batches with the events that were read
 	row      []any       // buffer for the columns of a record
-	err      error       // the error of next, or of an invalid record
+	err      error       // the error that next returned, or the error for an invalid record
 }
 
 // batch is the data of a row in each of the tables batches and log. The column batch_check is
@@ -168,7 +168,7 @@ func (im *importer) run(ctx context.Context) error {
 		table, columns := exports[i].target()
 		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, im.source(exports[i]))
 		if im.err != nil {
-			return im.err // err says only that the source failed
+			return im.err // the error of CopyFrom says only that its source failed
 		}
 		if err != nil {
 			return fmt.Errorf("copy into %s: %w", table, err)

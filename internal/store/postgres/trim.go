@@ -44,7 +44,7 @@ var trimTimeouts = timeouts{lock: time.Second, statement: 10 * time.Minute, idle
 // the clock of this process; Trim corrects it if the database has another date. If Trim is
 // interrupted, or a partition is in use, the next call deletes the rest.
 func (s *Store) Trim(ctx context.Context, day uint32) error {
-	if _, err := s.Sequence(ctx); err != nil { // an event without a position cannot raise the floor
+	if _, err := s.Sequence(ctx); err != nil { // give all events positions: the floor cannot rise above an event without one
 		return err
 	}
 	if err := s.readClock(ctx); err != nil {
@@ -95,7 +95,7 @@ func (s *Store) drop(ctx context.Context, old []dayTable) error {
 			continue
 		}
 		err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) {
-			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // so that makePartition does not attach the table
+			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // while this lock is held, makePartition does not attach the table again
 			b.Queue(`DROP TABLE IF EXISTS ` + p.Name)
 		})
 		if inUse(err) {

@@ -170,7 +170,7 @@ func troubleOf(err error) (t trouble, said string) {
 		return own.of, own.said
 	case errors.As(err, &server):
 		t := codes[server.Code]
-		if t == notAdmitted && strings.Contains(server.Message, "does not exist") { // the server says it only in words
+		if t == notAdmitted && strings.Contains(server.Message, "does not exist") { // only the text of the server's message says that the role does not exist
 			t = noRole
 		}
 		return t, server.Message
@@ -188,7 +188,7 @@ func troubleOf(err error) (t trouble, said string) {
 		return untrusted, certificate.Err.Error()
 	case errors.As(err, &authority), errors.As(err, &host):
 		return untrusted, root(err).Error()
-	case strings.Contains(err.Error(), "refused TLS"): // the driver's text is the only sign of it
+	case strings.Contains(err.Error(), "refused TLS"): // only the text of the driver's error says that the server refused TLS
 		return tlsRefused, ""
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &wait) && wait.Timeout():
 		return silent, ""
