@@ -72,7 +72,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 
 // laterAudit returns the iterator whose audit row is later, or nil if neither has a row.
 func laterAudit(a, b *pebble.Iterator) *pebble.Iterator {
-	const refused = 2 // the time begins behind the letter and this byte
+	const refused = 2 // bytes of a key before the time: the letter of the kind and the byte refused
 	switch {
 	case !a.Valid() && !b.Valid():
 		return nil

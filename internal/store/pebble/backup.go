@@ -30,7 +30,7 @@ func (s *Store) CheckpointQuietly(dir string) error {
 	defer s.applying.Unlock()
 	err := s.disk.check(0) // Flush would wait until the disk has room
 	if err == nil {
-		err = s.db.Flush() // it writes to the manifest even if there are no rows
+		err = s.db.Flush() // Flush writes to the manifest even if there are no rows to flush
 	}
 	if err != nil {
 		return fmt.Errorf("flush store %s before it is copied: %w", s.dir, err)

@@ -133,9 +133,10 @@ func (all *tallies) of(letter byte) *tally {
 }
 
 // tallyOf returns an empty tally of a kind of row. base is the format that the kind had when
-// backups began to contain checksums: rows are hashed in that format, or in the next one that
-// has all of their fields, so that the checksums in older backups stay right. If normal is not nil, it is called for each
-// row before the row is hashed, and removes what differs between stores with the same content.
+// backups began to contain checksums. Rows are hashed in that format, or in the earliest later one
+// that has all of their fields, so that the checksums in older backups remain valid. If normal is
+// not nil, it is called for each row before the row is hashed, and removes what differs between
+// stores with the same content.
 func tallyOf[T any](name string, k kind[T], base byte, normal func(*T)) *tally {
 	t := &tally{letter: k.letter, name: name}
 	var b []byte

@@ -304,7 +304,7 @@ func (c *checker) threads() (err error) {
 	if err != nil {
 		return err
 	}
-	return all(&core.Head{ID: "\xff"}) // every thread id is less, so all rows that are left have no head
+	return all(&core.Head{ID: "\xff"}) // this id is greater than every thread id, so that the rows that are left are reported as rows without a head
 }
 
 // message counts a message of the thread h and adds its hash to c.seen. It reports a message

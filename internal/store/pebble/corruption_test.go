@@ -134,7 +134,7 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 		}
 		sent += n
 	}
-	c.late = min(messages/40, 60) // these fit into a memtable, so they stay in the log
+	c.late = min(messages/40, 60) // so few messages fit into a memtable, so their rows stay in the log
 	send(messages / 2)
 	must(s.db.Flush())
 	s.copyTo(t, c.olderManifest)

@@ -69,7 +69,7 @@ func newDamageable(t *testing.T) *damageable {
 	must(s.Close())
 	s = open()
 	put(s, 200)
-	must(s.db.Flush()) // begins the manifest of this run; the next log but one is written over this one
+	must(s.db.Flush()) // this flush starts a new manifest; Pebble later writes the log after the next one over the file of this log
 	must(storetest.CopyFolder(d.closed, d.olderManifest))
 	put(s, 50)
 	must(s.db.Flush())
@@ -80,7 +80,7 @@ func newDamageable(t *testing.T) *damageable {
 	var err error
 	d.want, err = s.Check(t.Context())
 	must(err)
-	must(s.close()) // without a flush, so that the log has rows
+	must(s.close()) // close does not flush, so the log still has rows
 	return d
 }
 

@@ -33,7 +33,7 @@ type disk struct {
 	flush   atomic.Pointer[error] // why the last flush failed, or nil
 	compact atomic.Pointer[error] // why the last compaction failed for lack of space, or nil
 	retry   atomic.Int64          // after a failed flush or compaction, no table is created before this time, in Unix nanoseconds
-	closing chan struct{}         // closed when nothing may be delayed any more
+	closing chan struct{}         // closed when the store closes: from then on Create delays no table
 
 	flushFailed chan struct{} // capacity 1; has an element after a flush has failed
 }

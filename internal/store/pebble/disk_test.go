@@ -67,7 +67,7 @@ func TestFloorCountsWhatTheStoreMayTake(t *testing.T) {
 		free uint64
 		low  bool
 	}{{floor, false}, {floor - 1, true}, {least, true}, {0, true}, {floor, false}} {
-		fs.free.Store(step.free) // the next write must notice it at once
+		fs.free.Store(step.free) // the next write must notice the change of the free space
 		err := putUser(s, "u")
 		if got := errors.Is(err, core.ErrStorageFull); got != step.low || err != nil && !got {
 			t.Errorf("with %d bytes free, %d below the floor: error %v, want a refusal: %v", step.free, floor-step.free, err, step.low)
@@ -202,7 +202,7 @@ func TestOpenGivesUp(t *testing.T) {
 	if err := putUser(s, "u"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.close(); err != nil { // without a flush, so that the log has the row
+	if err := s.close(); err != nil { // close does not flush, so the log still has the row
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)

@@ -87,9 +87,9 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 		}
 	}
 	bounds := prefixRange(kindID, part(e.Thread))
-	at := core.ThreadMessage{Thread: e.Thread} // these two are filled again for each message
+	at := core.ThreadMessage{Thread: e.Thread} // at and m are filled again for each message
 	var m core.Message
-	x.key = x.key[:0] // the messages iterator is not near a message of this thread
+	x.key = x.key[:0] // empty: the messages iterator is still at a message of another thread
 	ok := x.ids.SeekLT(bounds.UpperBound)
 	for looked := 0; ok && bytes.HasPrefix(x.ids.Key(), bounds.LowerBound) && looked < core.RecentMessages; looked++ {
 		x.keys++
@@ -133,7 +133,7 @@ func (x *expander) find(m *core.ThreadMessage) error {
 	if near && x.messages.Prev() && bytes.Equal(x.messages.Key(), x.key) {
 		return nil
 	}
-	x.key = append(x.key, 0) // the least key behind that of m
+	x.key = append(x.key, 0) // the smallest key that is greater than the key of m
 	found := x.messages.SeekLT(x.key)
 	x.key = x.key[:len(x.key)-1]
 	if !found || !bytes.Equal(x.messages.Key(), x.key) {

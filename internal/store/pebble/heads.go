@@ -12,8 +12,8 @@ import (
 const maxHeads = 8 << 20
 
 // headCache holds the heads of the threads that batches have changed last, so that the next batches
-// need not read them. A head in it is that after the last batch in the log. It is not safe for
-// concurrent use.
+// need not read them. Each head in the cache is as the last batch in the log left it. It is not
+// safe for concurrent use.
 type headCache struct {
 	lru   *simplelru.LRU[string, core.Head]
 	bytes int // of all heads

@@ -79,7 +79,7 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 		}
 	case !ok:
 		page.Gap = core.GapLost
-	default: // the first event found must be the cursor's own
+	default: // the first event found must have the position and the check of the cursor
 		e, err := event(snap, it.Key(), it.Value())
 		if err != nil {
 			return page, err
@@ -115,7 +115,7 @@ func (s *Store) LogBefore(_ context.Context, before uint64, limit int) (found []
 	}
 	defer func() { err = errors.Join(err, closed(it)) }()
 	ok := it.Last()
-	for ok && before != 0 && number(it.Key()) >= before { // pass over the rest of this day, or as much of it as needed
+	for ok && before != 0 && number(it.Key()) >= before { // skip the positions of this day that are not less than before
 		day := row.Position.DecodeKey(it.Key()[1:]).Day
 		ok = it.SeekLT(positions.key(nil, &core.Event{Day: day, Position: before}))
 	}
@@ -134,7 +134,7 @@ func (s *Store) LogBefore(_ context.Context, before uint64, limit int) (found []
 // that position.
 func seekPosition(it *pebble.Iterator, p uint64) bool {
 	ok := it.First()
-	for ok && number(it.Key()) < p { // pass over the rest of this day, or as much of it as needed
+	for ok && number(it.Key()) < p { // skip the positions of this day that are less than p
 		day := row.Position.DecodeKey(it.Key()[1:]).Day
 		ok = it.SeekGE(positions.key(nil, &core.Event{Day: day, Position: p}))
 	}

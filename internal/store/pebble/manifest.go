@@ -36,7 +36,7 @@ const (
 	tableSyntheticStart = 67
 	tableSyntheticEnd   = 68
 	tableBlobReferences = 69
-	tableMustKnow       = 64 // tags from here on cannot be skipped
+	tableMustKnow       = 64 // a reader must not skip an unknown tag that is not less than this
 )
 
 // manifest is the list of files after all edits of a manifest have been applied.

@@ -98,7 +98,7 @@ func TestMarkKeepsTheManifest(t *testing.T) {
 func TestNewStoreWithoutMarker(t *testing.T) {
 	dir := t.TempDir()
 	s := &Store{fs: vfs.Default, dir: dir, log: discard}
-	name, log := "000002.log", []byte{6: 5, 7: 3, 10: 0} // the end of log 2: number 3, length 0
+	name, log := "000002.log", []byte{6: 5, 7: 3, 10: 0} // the header that ends log 2: it has the length 0 and the number of the next log, 3
 	emptyStore(t, dir, name, log)
 	opts := s.options(Options{})
 	opts.EnsureDefaults()

@@ -154,7 +154,7 @@ func TestFullDiskEndsTheProcess(t *testing.T) {
 	}
 	disk2 := mem.CrashClone(vfs.CrashCloneCfg{})
 	full.Store(false)
-	s.Close() // a real process would have ended; here its goroutines must end
+	s.Close() // Options.Fatal ends a real process; here Close must end the goroutines of the store
 	again, err := Open("store", Options{FS: disk2})
 	if err != nil {
 		t.Fatalf("open after the disk was full: %v", err)

@@ -131,7 +131,7 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 	}
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
 	for ok := it.Last(); ; {
-		floor := uint64(0) // no version before the next message is read yet
+		floor := uint64(0) // find reads no version below the next message, which comes first; 0: there is no next message
 		if ok {
 			floor = number(it.Key())
 		}
@@ -252,7 +252,7 @@ func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core
 	if err != nil {
 		return nil, err
 	}
-	first := append(users.key(nil, &core.User{ID: after}), 0) // the least key behind that of after
+	first := append(users.key(nil, &core.User{ID: after}), 0) // the smallest key that is greater than the key of the user after
 	if after == "" {
 		first = []byte{kindUser}
 	}
@@ -274,7 +274,7 @@ func (s *Store) ListHeads(_ context.Context, after string, limit int) (found []c
 	if err != nil {
 		return nil, err
 	}
-	first := append(heads.key(nil, &core.Head{ID: after}), 0) // the least key behind that of after
+	first := append(heads.key(nil, &core.Head{ID: after}), 0) // the smallest key that is greater than the key of the thread after
 	if after == "" {
 		first = []byte{kindHead}
 	}

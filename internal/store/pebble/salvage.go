@@ -167,7 +167,7 @@ type workSpace struct {
 	fs     vfs.FS
 	dir    string
 	failed chan struct{} // closed at the first failure
-	never  chan struct{} // nil, so that nothing comes from it
+	never  chan struct{} // nil, so a receive from it never returns
 
 	once  sync.Once
 	first error // the first failure; set before failed is closed

@@ -248,7 +248,7 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 		if t.Left == nil || h.DeletedOn != 0 || t.Left.Sequence <= f.lastSequence {
 			return m.next()
 		}
-		if f.lastSequence == 0 { // with the sequence 0 it would see nothing
+		if f.lastSequence == 0 { // a member who left at the sequence 0 would see no message
 			m.report.repaired("members dropped who left a thread without messages that can be read", "%s in thread %s", t.User, thread)
 			members.remove(&m.writer, &t)
 			return m.next()
@@ -287,14 +287,14 @@ func (m *mender) dropThread(r pebble.Reader, thread string) error {
 	m.report.repaired("threads dropped of which neither properties nor messages can be read", "%s", thread)
 	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage, kindSuperseded} {
 		prefix := append([]byte{kind}, part(thread)...)
-		if kind == kindAnswer { // the key of an answer is only the thread
+		if kind == kindAnswer { // the key of an answer ends with the thread's id, without the zero byte that prefix has
 			answers.remove(&m.writer, &core.ThreadAnswer{Thread: thread})
 			continue
 		}
 		m.batch.DeleteRange(prefix, prefixEnd(prefix), nil)
 	}
 	if log := m.threads[thread]; log != nil {
-		log.last = 0 // mendEvents drops the events of such a thread
+		log.last = 0 // with last 0, mendEvents drops the events of the thread
 	}
 	return m.next()
 }

@@ -112,7 +112,7 @@ func (r *reader) readAside(in *inspection) error {
 		r.report.lose(unaccounted, 0, -1, "%v", err)
 	}
 	for _, name := range names {
-		base, _, _ := strings.Cut(r.fs.PathBase(name), tableSuffix) // a second one of the same name has .1 behind
+		base, _, _ := strings.Cut(r.fs.PathBase(name), tableSuffix) // the name of a second table of the same name has a suffix such as .1
 		number, ok := fileNumber(base+tableSuffix, "", tableSuffix)
 		if !ok || !strings.Contains(name, tableSuffix) {
 			continue

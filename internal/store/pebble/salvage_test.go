@@ -93,7 +93,7 @@ func TestSalvageReadsAroundAHole(t *testing.T) {
 		t.Fatal(err)
 	}
 	putThreads(t, s, some, some)
-	if err := s.close(); err != nil { // without a flush, so that the log has rows
+	if err := s.close(); err != nil { // close does not flush, so the log still has rows
 		t.Fatal(err)
 	}
 	trimLog(t, base)
@@ -161,7 +161,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 		var err error
 		if os.Getenv(child+"_IN") == "store" {
 			_, err = Salvage(context.Background(), dir, Options{}, full, "work", func(core.Record) error { return nil })
-		} else { // Salvage writes to values only if it finds many rows
+		} else { // write to the store values directly, because Salvage makes tables of it only if it finds many rows
 			space := &workSpace{fs: full, dir: "work", failed: make(chan struct{})}
 			err = space.run(context.Background(), nil, func(func(core.Record) error) error {
 				raw, err := openRaw(full, "work/values", space)
@@ -173,7 +173,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := mustOpen(t, dir, vfs.Default)
-	for i := range 10 { // these fill a memtable, which is small at first
+	for i := range 10 { // messages of 1 MiB fill memtables, because the first memtables are small
 		thread := fmt.Sprintf("19:%d@thread.v2", i)
 		c := &core.Change{
 			Key: thread, Thread: thread, Properties: &core.Properties{Topic: "t"},

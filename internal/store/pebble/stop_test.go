@@ -20,7 +20,7 @@ import (
 func TestStopFlushes(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, vfs.Default)
-	s.stopping.Store(true) // as Close does; no compaction begins from here on
+	s.stopping.Store(true) // Close sets this too; from now on no compaction begins
 	const tables = 12
 	for i := range tables + 1 {
 		if err := putUser(s, fmt.Sprint("u", i)); err != nil {
@@ -38,7 +38,7 @@ func TestStopFlushes(t *testing.T) {
 	if in.records != 0 || !in.mark.closed || len(in.manifest.tables) != tables+1 {
 		t.Errorf("after the stop: %d records in logs, closed %v, %d tables; want 0, true, %d", in.records, in.mark.closed, len(in.manifest.tables), tables+1)
 	}
-	mustClose(t, mustOpen(t, dir, vfs.Default)) // nothing is written, so nothing is flushed
+	mustClose(t, mustOpen(t, dir, vfs.Default)) // this run writes nothing, so its Close must flush nothing
 	if n := len(look(t, dir).manifest.tables); n > tables+1 {
 		t.Errorf("%d tables after a start and a stop, want at most %d", n, tables+1)
 	}

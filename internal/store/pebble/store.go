@@ -177,7 +177,7 @@ func Open(dir string, o Options) (*Store, error) {
 type opening struct {
 	fatal  func(error)   // Options.Fatal
 	failed chan struct{} // closed at the first error
-	never  chan struct{} // nil, so that nothing comes from it; tests close it
+	never  chan struct{} // nil, so a receive from it never returns; tests set it to a channel that they close
 
 	mu    sync.Mutex // guards the fields below
 	ended bool       // Open has ended
@@ -240,7 +240,7 @@ func (s *Store) openOrGiveUp(o Options) error {
 	case err = <-opened:
 	case <-s.opening.failed:
 	}
-	if failed := s.opening.end(); failed != nil { // even if open has returned: nothing can be written any more
+	if failed := s.opening.end(); failed != nil { // fail even if open has succeeded, because nothing can be written any more
 		return s.disk.notStarted(failed)
 	}
 	return err
@@ -341,7 +341,7 @@ func (s *Store) options(o Options) *pebble.Options {
 			},
 			CompactionEnd: func(i pebble.CompactionInfo) {
 				s.disk.compacted(i)
-				if errors.Is(i.Err, syscall.ENOSPC) { // which Pebble does not report; see noSpace
+				if errors.Is(i.Err, syscall.ENOSPC) { // Pebble does not report this error to BackgroundError; see noSpace
 					s.backgroundError(i.Err)
 				}
 			},
@@ -545,7 +545,7 @@ func (s *Store) flushToStop() error {
 		return err // the flush would wait until the disk has space
 	}
 	select {
-	case <-s.disk.flushFailed: // an earlier flush, which has succeeded since
+	case <-s.disk.flushFailed: // discard the failure of an earlier flush, which has succeeded since then
 	default:
 	}
 	flushed, err := s.db.AsyncFlush()

@@ -21,7 +21,7 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
 		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
 	}})
-	if after.Sequence != 0 { // begin behind the version of the key after
+	if after.Sequence != 0 { // begin after the version that has this key
 		bounds.LowerBound = append(bounds.LowerBound, 0)
 	}
 	it, err := snap.NewIter(bounds)
@@ -129,11 +129,11 @@ func (v *versions) open(before uint64) (err error) {
 	return nil
 }
 
-// next moves behind the version at v.at.
+// next moves from the version at v.at to the one with the next lower sequence.
 func (v *versions) next() { v.at, v.ok = 0, v.it.Prev() }
 
 // find finds the next version that the member may read, if its sequence is greater than floor.
-// It reads no version below, so a page costs what lies between its messages.
+// It reads no version at or below floor, so a page reads only the versions between its messages.
 func (v *versions) find(floor uint64) error {
 	for ; v.at == 0 && v.ok && number(v.it.Key()) > floor; v.ok = v.it.Prev() {
 		r, err := supersededAt.decode(v.it.Key(), v.it.Value())

@@ -42,7 +42,8 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Each thread has a version that Bob reads, until he comes back.
+	// Make a superseded version in each thread. Bob may read it after he has left, but nobody may
+	// after Bob is added again.
 	var threads, owners []string
 	for range 5 {
 		ann, err := svc.CreateUser(ctx)
@@ -61,7 +62,7 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 		must(err)
 		threads, owners = append(threads, p.ID), append(owners, ann.ID)
 	}
-	svc.Close() // and what it has noted is lost
+	svc.Close() // the service forgets which versions nobody may read any more, so only the walk can find them
 	listed, err := s.SupersededThreads(ctx, "", 10)
 	if err != nil || len(listed) != 5 {
 		t.Fatalf("threads with superseded versions: %v, %v", listed, err)
@@ -79,7 +80,7 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 	defer svc.Close()
 	var gone []string
 	for i, thread := range threads {
-		if thread != bad && thread != listed[4] { // one thread is left for the walk alone
+		if thread != bad && thread != listed[4] { // keep the owner of listed[4], so that only the walk can delete the version of that thread
 			must(svc.DeleteUser(ctx, owners[i]))
 			gone = append(gone, owners[i])
 		}
@@ -137,7 +138,7 @@ func TestSpansReadNoTexts(t *testing.T) {
 }
 
 // TestVersionsForOthersCostAPageNothing reads the end of a thread for a member who left there.
-// Far below are versions for others, which the page must not walk through.
+// Far below are versions that only other members may read; the page must not read them.
 func TestVersionsForOthersCostAPageNothing(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)

@@ -364,7 +364,7 @@ func TestCheckFindsDamage(t *testing.T) {
 // exported events must have positions from 1 on.
 func TestExportNumbersPositionsAnew(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
-	fillThreads(t, s, 2, 2) // positions 1 to 3, and 4 to 6
+	fillThreads(t, s, 2, 2) // the events of the two threads have the positions 1 to 3 and 4 to 6
 	day := core.DayOf(1_700_000_000_000)
 	b := s.db.NewBatch()
 	b.DeleteRange(positionKey(nil, day, 0), positionKey(nil, day, 5), nil)
