@@ -36,7 +36,7 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 		if err := stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "chattest: close the server: %v\n", err)
 			if code == 0 {
-				os.Exit(1) // otherwise go test would report the success that m.Run returned
+				os.Exit(1) // exit: otherwise go test would report success, because all tests passed
 			}
 		}
 	}()

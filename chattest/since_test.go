@@ -164,7 +164,7 @@ const tooFast = "messages since: the thread changes faster than it is read"
 // messages, or at the end if leave is negative.
 func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	began := s.moment
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // so that a loop without an end fails the test
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a time limit, so that an endless loop fails the test
 	defer cancel()
 	for m, err := range thread.MessagesSince(ctx, s.cursor) {
 		if err != nil && strings.Contains(err.Error(), tooFast) && s.moment-began >= 5 {
@@ -531,7 +531,7 @@ func TestMessagesSinceRequests(t *testing.T) {
 // it must end with the error tooFast after a bounded number of requests.
 func TestMessagesSinceInABusyThread(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // so that a loop without an end fails the test
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a time limit, so that an endless loop fails the test
 		defer cancel()
 		b.few, b.many = 2, 4
 		const pages = 10
@@ -688,7 +688,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 				id, err := own.SendMessage(t.Context(), fmt.Sprintf("%d of %d", n, i), nil)
 				if err == nil {
 					sent = append(sent, id)
-					old := n/2 - n/2%5 // index of a message that is not deleted below
+					old := n/2 - n/2%5 // index of a message that the code below does not delete
 					err = own.UpdateMessage(t.Context(), sent[old], &chat.UpdateMessageOptions{Content: fmt.Sprintf("%d of %d, edited", old, i)})
 				}
 				if err == nil && n%5 == 4 {
@@ -707,7 +707,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	for done := false; !done; polls++ {
 		select {
 		case <-written:
-			done = true // all is written: one more poll reads the rest
+			done = true // the writers have ended: one more poll reads the rest
 		default:
 		}
 		for m, err := range thread.MessagesSince(t.Context(), cursor) {

@@ -170,8 +170,8 @@ func measureDisk(ctx context.Context, dir string, o diskOptions, out io.Writer) 
 // Flush times that separate fast from slow kinds of disks in the advice of bench disk. The limits
 // quickFlush and slowFlush, which doctor uses too, complete them.
 const (
-	goodFlush = 2 * time.Millisecond // at most this: a local SSD
-	fairFlush = 8 * time.Millisecond // at most this: an SSD behind a network, or a busy SSD
+	goodFlush = 2 * time.Millisecond // a flush in at most this time: a local SSD
+	fairFlush = 8 * time.Millisecond // a flush in at most this time: an SSD behind a network, or a busy SSD
 )
 
 // advice returns sentences that explain the measurements to somebody who operates a server.

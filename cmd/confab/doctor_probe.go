@@ -114,7 +114,7 @@ func newProbe() *cobra.Command {
 			}
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
-				return errors.Unwrap(err) // without the method and the URL, which url.Error adds
+				return errors.Unwrap(err) // return the cause without the method and the URL, which url.Error adds
 			}
 			res.Body.Close()
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Go "+strings.TrimPrefix(runtime.Version(), "go"))

@@ -184,7 +184,7 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	for _, v := range vars {
 		env[v.Name] = v.Value
 	}
-	r.AdminSecret = "" // not for programs: the operator's commands read it from server.json
+	r.AdminSecret = "" // leave out the secret: programs must not get it, and the operator's commands read it from server.json
 	return printJSON(w, struct {
 		running
 		Env map[string]string `json:"env"`

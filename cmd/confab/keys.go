@@ -19,7 +19,7 @@ func newKeys() *cobra.Command {
 type shownKeys struct {
 	Since            string      `json:"since"` // when the server started; it counts live tokens from then on
 	Keys             []admin.Key `json:"keys"`
-	ConnectionString string      `json:"connectionString,omitempty"` // empty unless it is a development server
+	ConnectionString string      `json:"connectionString,omitempty"` // empty unless the server is a development server
 }
 
 func newKeysShow() *cobra.Command {

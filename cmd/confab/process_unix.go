@@ -66,7 +66,7 @@ func passOn(p *os.Process, sig os.Signal) {
 	if (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground() {
 		return
 	}
-	p.Signal(sig) // fails only if the program has ended
+	p.Signal(sig) // ignore the error: Signal fails only if the program has ended
 }
 
 // inForeground reports whether this process group is in the foreground of its terminal, so

@@ -23,7 +23,7 @@ type request struct {
 	ClientID  string
 	Time      string
 	MS        float64
-	Status    int // of the response; 0: the connection ended without a response
+	Status    int // status of the response; 0: the connection ended without a response
 	Method    string
 	Path      string
 	Operation string

@@ -47,7 +47,7 @@ func (f facts) state() string {
 // open returns the addresses of the listeners that other machines can reach.
 func (f facts) open() []string {
 	var open []string
-	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // not listen-admin, which is always on loopback
+	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // leave out listen-admin, which is always on loopback
 		if addr != "" && !config.Loopback(addr) {
 			open = append(open, addr)
 		}
@@ -157,7 +157,7 @@ func (s *screen) abandon() {
 func (s *screen) access(r rest.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // tty.Of, because the user may have changed the width
+	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // call tty.Of for each line, because the user may have changed the width
 }
 
 // failed prints why a connection ended before its first request, such as a failed TLS

@@ -264,7 +264,7 @@ func explainStart(err error, cfg config.Config) error {
 	var listen *server.ListenError
 	var mendable remedied
 	switch {
-	case errors.As(err, &mendable): // before the case of *fs.PathError, because that may be its cause
+	case errors.As(err, &mendable): // this case comes before that of *fs.PathError, which may be the cause of a remedied error
 		return err
 	case explainFolder(err) != nil:
 		return explainFolder(err)

@@ -57,7 +57,7 @@ revoked. Users whose deletion is complete are left out, unless --all is given.`,
 
 // listUsers prints a line for each user, page by page.
 func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
-	listed := []admin.User{} // with asJSON, the users of all pages; otherwise, those of one page
+	listed := []admin.User{} // if asJSON is true, the users of all pages; otherwise, those of one page
 	printed := false
 	for after := ""; ; {
 		var page admin.Users
