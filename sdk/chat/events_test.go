@@ -891,7 +891,7 @@ func TestEventsEndWithContext(t *testing.T) {
 	}
 }
 
-// failingCredential is a credential that fails in its first calls, failures in number.
+// failingCredential is a credential whose first calls fail. failures is the number of these calls.
 type failingCredential struct{ failures int }
 
 func (c *failingCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {

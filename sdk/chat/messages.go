@@ -117,7 +117,7 @@ const (
 // message always has the member content.message, and a message with a sender always has
 // senderDisplayName, even if they are empty.
 func (m Message) MarshalJSON() ([]byte, error) {
-	type plain Message // has no MarshalJSON, so that json.Marshal does not recurse
+	type plain Message // plain has no method MarshalJSON, so that json.Marshal does not call this one again
 	type content MessageContent
 	w := struct {
 		plain

@@ -28,7 +28,7 @@ type Participant struct {
 // MarshalJSON encodes the participant as the contract defines it, with ShareHistoryTime in whole
 // seconds.
 func (p Participant) MarshalJSON() ([]byte, error) {
-	type plain Participant // has no MarshalJSON, so that json.Marshal does not recurse
+	type plain Participant // plain has no method MarshalJSON, so that json.Marshal does not call this one again
 	p.ShareHistoryTime = seconds(p.ShareHistoryTime)
 	return json.Marshal(plain(p))
 }

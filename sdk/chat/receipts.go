@@ -26,7 +26,7 @@ type ReadReceipt struct {
 
 // MarshalJSON encodes the receipt as the service does, with the time in whole seconds.
 func (r ReadReceipt) MarshalJSON() ([]byte, error) {
-	type plain ReadReceipt // has no MarshalJSON, so that json.Marshal does not recurse
+	type plain ReadReceipt // plain has no method MarshalJSON, so that json.Marshal does not call this one again
 	r.ReadOn = seconds(r.ReadOn)
 	return json.Marshal(plain(r))
 }

@@ -48,13 +48,13 @@ type receiver struct {
 	cursor  string // the place after the last event or heartbeat; "" before the first stream
 
 	current *stream
-	next    *stream          // replaces current when it is ready; usually nil
+	next    *stream          // the stream that replaces current when it is ready; usually nil
 	renew   <-chan time.Time // fires when it is time to open next
 	retry   time.Duration    // how long to wait before next is opened again if it fails
 
 	started  bool  // Started has been yielded
-	failures int   // ends of streams in a row without progress
-	broken   int   // ends in a row without progress that count against maxBroken
+	failures int   // number of streams in a row that ended without progress
+	broken   int   // how many of these streams count against maxBroken
 	last     error // why the last stream ended; nil while there is a stream
 	streams  sync.WaitGroup
 }

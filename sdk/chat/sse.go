@@ -77,7 +77,7 @@ func (f *frameReader) next() (frame, error) {
 				return frame{}, brokenf("a message has more than %d bytes", maxLine)
 			}
 			m.data, data = append(m.data, value...), true
-		case "retry": // ignored: the client chooses its own pauses
+		case "retry": // the field retry is ignored: the client chooses its pauses itself
 			continue
 		default:
 			return frame{}, brokenf("a line of %d bytes is none of server-sent events", len(line))

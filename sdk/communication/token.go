@@ -414,7 +414,7 @@ func (s *tokenState) refreshAhead(ctx context.Context) {
 			done = s.flight.done
 		}
 		s.mu.Unlock()
-		select { // then check again: the token may have been renewed or refused
+		select { // wait, then check again: the token may have been renewed or refused
 		case <-due:
 		case <-done:
 		case <-ctx.Done():
