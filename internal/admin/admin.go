@@ -2,7 +2,7 @@
 // shows requests of clients and the reasons of refusals, figures, threads, users, events, keys,
 // limits, settings, and the audit log. api/operator.openapi.yaml describes it.
 //
-// The API has listeners of its own: a Unix socket, which only the server's user and root may use,
+// The API has separate listeners: a Unix socket, which only the server's user and root may use,
 // and a TCP listener, whose clients must send a secret or the token of a session. Neither accepts
 // access keys or user tokens, so a leaked access key cannot be used to learn the next one. There
 // are two roles: the operator, and the viewer, who sees the same and can change nothing. The
@@ -95,16 +95,16 @@ func New(o Options) *Handler {
 type operation struct {
 	id     string // operationId in api/operator.openapi.yaml, and the name in the log and the audit rows
 	method string
-	path   string // below Prefix; * matches the id of a target
-	role   Role   // the lowest role that may do it
+	path   string // path below Prefix, in which * matches the id of a target
+	role   Role   // the lowest role that may use the operation
 	run    func(*call) (response any, err error)
 
 	query    string   // the names of the query parameters
 	status   int      // of a successful response; 0: 200
 	not      []string // words that * does not match, because the path of another operation contains them
 	body     bool     // the request has a body
-	changes  bool     // it changes something, so the server writes an audit row
-	messages bool     // it needs Options.ReadsMessages, and the server writes an audit row
+	changes  bool     // the operation changes something, so the server writes an audit row
+	messages bool     // the operation needs Options.ReadsMessages, and the server writes an audit row
 	dev      bool     // only a development server has it
 	long     bool     // it may take longer than answerTime
 }

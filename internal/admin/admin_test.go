@@ -156,9 +156,9 @@ func (p *place) send(client *http.Client, base string, key communication.AccessK
 	return res.StatusCode, string(text)
 }
 
-// want sends a request and checks the status of the response. A path below admin.Prefix goes
-// to the operator's socket; any other goes to the port for clients, signed with an access key.
-// want decodes the response into out and returns its body.
+// want sends a request and checks the status of the response. It sends a request for a path below
+// admin.Prefix to the operator's socket, and any other request, signed with an access key, to the
+// port for clients. want decodes the response into out and returns its body.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
 	got, text := 0, ""

@@ -146,7 +146,7 @@ func (d Door) knows(host string) bool {
 // caused the request. It is stricter than http.CrossOriginProtection, which accepts every GET.
 func foreign(r *http.Request, secure bool) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none": // no browser, a page of this origin, or a URL that the user has typed
+	case "", "same-origin", "none": // sent by no browser, by a page of this origin, or for a URL that the user has typed
 	default:
 		return true
 	}

@@ -23,7 +23,7 @@ type LogEvent struct {
 	Position uint64 `json:"position"`
 	Time     string `json:"time,omitempty"` // empty in events of old versions
 	Kind     string `json:"kind"`
-	Thread   string `json:"thread"` // empty for an event of a user
+	Thread   string `json:"thread"` // id of the thread; empty for an event of a user
 	Number   uint64 `json:"number"`
 	User     string `json:"user,omitempty"` // the user who caused the event
 	Message  string `json:"message,omitempty"`

@@ -29,7 +29,7 @@ import (
 const maxBody = 4 << 10
 
 // maxLogged is the maximum number of bytes of a client's text in a field of a log record.
-// maxEcho is that in a response.
+// maxEcho is the same maximum for a response.
 const (
 	maxLogged = 512
 	maxEcho   = 100
