@@ -30,7 +30,7 @@ type idle struct {
 type kind struct {
 	name   string
 	open   func(o idle, t *testing.T, p *peer, us []liveUser) (closeAll func())
-	memory float64       // KB of heap and stacks for each
+	memory float64       // KB of heap and stacks for each connection
 	accept time.Duration // for all of them
 }
 

@@ -18,7 +18,7 @@ import (
 
 // live measures the CPU time and the latency of live events.
 type live struct {
-	people   int // of the thread, each with a stream
+	people   int // number of members of the thread, each with a stream
 	rounds   int
 	messages int // number of messages of a round that are sent one after the other
 	bursts   int // of a round

@@ -112,7 +112,7 @@ func (s SDK) ways() ([]way, error) {
 		return nil, err
 	}
 	thread := client.NewThreadClient(s.Thread)
-	if _, err := thread.GetProperties(context.Background()); err != nil { // the client has fetched its token after this
+	if _, err := thread.GetProperties(context.Background()); err != nil { // after this request the client has its token
 		return nil, err
 	}
 	address := s.Endpoint + "/chat/threads/" + url.PathEscape(s.Thread) + "/messages?api-version=2025-03-15"
