@@ -106,7 +106,7 @@ func TestUnset(t *testing.T) {
 			}
 			e.eval(s.Vars(e.get))
 			e.eval(s.Vars(e.get))
-			e.eval(other.Vars(e.get)) // now for another server, on another port
+			e.eval(other.Vars(e.get)) // set the variables for another server, on another port
 			if noted := e[Before]; strings.Contains(noted, "c2VjcmV0") {
 				t.Errorf("%s has a key: %q", Before, noted)
 			}

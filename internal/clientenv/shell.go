@@ -11,7 +11,7 @@ import (
 type Shell string
 
 const (
-	Sh         Shell = "sh" // also for bash, zsh, dash and ksh
+	Sh         Shell = "sh" // the syntax of sh, bash, zsh, dash and ksh
 	Fish       Shell = "fish"
 	PowerShell Shell = "powershell"
 	Cmd        Shell = "cmd"    // a batch file

@@ -52,7 +52,7 @@ type Config struct {
 	Web         Web    // the listeners that serve the chat page
 	WebTokenURL string // the URL from which the chat page gets its user's token, or empty
 
-	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
+	AccessKey, AccessKeySecondary communication.AccessKey // each at least 32 bytes long, or the zero key if it is not set
 
 	ResourceID string              // GUID of the Azure resource whose user ids the server accepts, or empty
 	Cloud      communication.Cloud // the Azure cloud that the resource is from

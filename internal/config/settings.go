@@ -13,7 +13,7 @@ import (
 // texts use it.
 type Setting struct {
 	Name       string
-	Default    string // in the syntax of a flag; empty if the setting has no default
+	Default    string // default value in the syntax of a flag; empty if the setting has none
 	DevDefault string // default of a development server (--dev); empty if it is Default
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
@@ -142,7 +142,7 @@ func find(key string) (s Setting, file, ok bool) {
 	return Setting{}, false, false
 }
 
-// inFile reports whether the setting's value can be in a file of its own.
+// inFile reports whether the setting's value can be in a separate file.
 func (s Setting) inFile() bool { return s.Secret || s.InFile }
 
 // keys returns the keys that confab.yaml may have: the name of each setting and, if a file can

@@ -16,7 +16,7 @@ import (
 // Limits of the fault rules that Faults.Add accepts.
 const (
 	MaxFaults     = 100              // number of rules that apply at the same time
-	MaxDelay      = 30 * time.Second // a response must be written within a minute
+	MaxDelay      = 30 * time.Second // less than the minute in which a response must be written
 	MaxRetryAfter = 24 * time.Hour
 )
 

@@ -32,7 +32,7 @@ func Query(raw string, names ...string) (url.Values, error) {
 func respelled(raw string, names []string) url.Values {
 	all := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
-		one, _ := url.ParseQuery(pair) // Query returns the error for the whole query
+		one, _ := url.ParseQuery(pair) // ignore the error: Query returns the error for the whole query
 		for name, values := range one {
 			name = spelled(name, names)
 			all[name] = append(all[name], values...)

@@ -18,7 +18,7 @@ func TestQuery(t *testing.T) {
 		"%41pi-Version=1":                {"api-version": {"1"}},
 		"SKIP=3&skip=2&Skip=1":           {"skip": {"3", "2", "1"}},
 		"Other=1&other=2&SKIP":           {"Other": {"1"}, "other": {"2"}, "skip": {""}},
-		"\u017fkip=1&Skip=2":             {"\u017fkip": {"1"}, "skip": {"2"}}, // the letter long s does not match s
+		"\u017fkip=1&Skip=2":             {"\u017fkip": {"1"}, "skip": {"2"}}, // the letter ſ (long s) must not match an s
 		"api-version =1&Api-version=2":   {"api-version ": {"1"}, "api-version": {"2"}},
 		"SKIP=1&api-version=2&startTime": {"skip": {"1"}, "api-version": {"2"}, "startTime": {""}},
 	} {

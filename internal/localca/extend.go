@@ -111,7 +111,7 @@ func readRoots(path string) ([]byte, error) {
 	}
 	var all []byte
 	for _, name := range names {
-		st, err := os.Stat(name) // Stat, because folders with hashed names contain links
+		st, err := os.Stat(name) // call Stat, which follows links, because folders with hashed names contain links
 		switch {
 		case err != nil, !st.Mode().IsRegular():
 			continue

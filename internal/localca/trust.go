@@ -17,9 +17,9 @@ const TrustStorePassword = pkcs12.DefaultPassword
 // Trust holds the paths of the files from which clients read the certificates that they
 // trust.
 type Trust struct {
-	CAFile         string // the authority alone, PEM: for variables that add a root
-	BundleFile     string // the system's roots and the authority, PEM: for variables that replace the roots
-	TrustStoreFile string // the same for Java, PKCS #12, opened by TrustStorePassword
+	CAFile         string // PEM file with the authority alone, for variables that name additional roots
+	BundleFile     string // PEM file with the system's roots and the authority, for variables that replace the roots
+	TrustStoreFile string // PKCS #12 file with the same certificates, for Java; TrustStorePassword opens it
 	// SystemRoots is the file from which the system's root certificates were read. If it is
 	// empty, none was found: the bundle and the trust store contain only the local
 	// authority, and a client that uses them trusts no other server.

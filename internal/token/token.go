@@ -458,7 +458,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 	}
 	return Claims{
 		User: user, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
-		Key: t.Header["kid"].(string), // is a string, because it equals the kid of a key
+		Key: t.Header["kid"].(string), // the header kid is a string, because it equals the kid of a key
 	}, nil
 }
 
