@@ -318,7 +318,7 @@ func clean(data []byte) (text []byte, isJSON bool) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, false
 	}
-	if json.Valid(data) { // it also refuses JSON that is nested too deeply
+	if json.Valid(data) { // json.Valid also returns false for JSON that is nested too deeply
 		in := json.NewDecoder(bytes.NewReader(data))
 		in.UseNumber()
 		var out bytes.Buffer

@@ -37,7 +37,7 @@ type Options struct {
 // handler's goroutine may use it.
 type Copy struct {
 	In, Out Body
-	Status  int         // of the response; 0: the handler has not responded
+	Status  int         // status of the response; 0: the handler has not responded
 	Answer  http.Header // the response's header, copied when the response began
 
 	o        Options

@@ -40,7 +40,7 @@ type Point struct {
 	Errors      uint64  `json:"errors"`  // number of responses with a status from 500, and of requests without a response
 	Sends       uint64  `json:"sends"`
 	P50         float64 `json:"p50"`    // median duration in milliseconds, rounded up by at most a quarter
-	P99         float64 `json:"p99"`    // 99 % of the requests took at most so many milliseconds, rounded like P50
+	P99         float64 `json:"p99"`    // duration in milliseconds that 99 % of the requests did not exceed, rounded as P50 is
 	Commit      float64 `json:"commit"` // mean duration of a commit of the store, in milliseconds
 	Connections int     `json:"connections"`
 	Live        int     `json:"live"`

@@ -52,7 +52,7 @@ const closePatience = 20 * time.Second
 
 // Options configures New. Folder is required.
 type Options struct {
-	Folder string           // New creates it if it does not exist
+	Folder string           // the folder for the files; New creates it if it does not exist
 	Source string           // name of the recorded server, such as "Confab 1.2.3"
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged

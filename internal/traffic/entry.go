@@ -34,7 +34,8 @@ const (
 type texts [countTexts]string
 
 // entry is a request in the ring of a Log. It has few pointers, because the garbage collector
-// follows those of all entries. The block never changes after a reader has got a copy of the entry.
+// follows those of all entries. Its texts are in one block of bytes, which never changes after a
+// reader has got a copy of the entry.
 type entry struct {
 	block []byte // all texts, joined
 	more  *more  // nil if the request was not refused and the Log keeps no bodies

@@ -15,7 +15,7 @@ type Request struct {
 	ClientID  string      `json:"clientId,omitempty"`
 	Time      string      `json:"time"`   // when the request arrived, in RFC 3339 with milliseconds
 	MS        float64     `json:"ms"`     // milliseconds until the response was complete
-	Status    int         `json:"status"` // of the response; 0: there was no response
+	Status    int         `json:"status"` // status of the response; 0: there was no response
 	Method    string      `json:"method"`
 	Path      string      `json:"path"` // with the query
 	Operation string      `json:"operation"`
@@ -102,7 +102,7 @@ func clone(m map[string]string) map[string]string {
 
 // Filter selects requests. A request must match all fields that are not empty.
 type Filter struct {
-	Status    []string // such as "403", "4xx" or "0"; one of them must match
+	Status    []string // statuses such as "403", "4xx" or "0", one of which must match
 	Operation string   // such as "send message"
 	User      string   // a user's id, or the end of it
 	Thread    string   // a thread's id
@@ -110,7 +110,7 @@ type Filter struct {
 	// Query is a text that must be in the request's ids, path, operation, SDK or reason. Letter
 	// case is ignored.
 	Query string
-	After time.Time // only requests that arrived after it; zero: all
+	After time.Time // select only requests that arrived after this time; zero: all
 }
 
 // matches reports whether an entry matches the filter.

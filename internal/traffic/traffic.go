@@ -51,12 +51,12 @@ type Options struct {
 type Exchange struct {
 	Time      time.Time
 	Duration  time.Duration
-	Status    int // of the response; 0: there was none
+	Status    int // status of the response; 0: there was no response
 	Method    string
 	Path      string // escaped, without the query and without secrets
 	Query     string // the query as the client sent it
 	Bare      bool   // keep only the api-version of the query
-	Operation string // such as "send message"; a constant of the server
+	Operation string // name of the operation, such as "send message"; always a constant string of the server
 	User      string // id of the caller, which is verified if the server accepted the request
 	Thread    string // id of the thread, or empty
 	Agent     string // the header User-Agent
