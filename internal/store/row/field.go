@@ -25,8 +25,8 @@ type Field[T any] struct {
 // converts them to the type of the column.
 type Column[T any] struct {
 	Name, Type string
-	Value      func(row *T) any                    // returns the value of a row, for COPY
-	Array      func(n int, row func(i int) *T) any // returns the values of n rows, as a parameter
+	Value      func(row *T) any                    // returns the value of the column in a row, for COPY
+	Array      func(n int, row func(i int) *T) any // returns the values of the column in n rows, as one parameter of a statement
 	Target     func(row *T) any                    // returns where Scan stores the value
 }
 

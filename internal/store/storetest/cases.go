@@ -609,7 +609,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	held := gate.Shut()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer gate.Open() // so that closing the store does not hang if the test fails
+	defer gate.Open() // open the gate also if the test fails: otherwise closing the store would hang
 	deleting := live
 	deleting.State, deleting.DeletedAt, deleting.CustomID = core.UserDeleting, late, ""
 	byLane := make([][]*core.Change, s.Lanes())

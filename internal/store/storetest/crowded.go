@@ -16,7 +16,7 @@ func testCrowdedMinutes(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	const first, crowd, sorted = start - start%minute, 150, core.MaxSortedMinute
 	ann, bob, eve := user(1), user(2), user(3)
-	times := map[string]int64{} // of ann's threads; bob is only in those of the crowded minute
+	times := map[string]int64{} // times of the threads by id: Ann is in all threads, Bob only in those of the crowded minute
 	add := func(at int64, who ...string) string {
 		id := thread(len(times))
 		apply(t, s, at, create(id, "", who...))

@@ -76,7 +76,7 @@ type FileKind struct {
 	Name     string
 	Pattern  string // matches the names of the kind
 	Swapped  bool   // a store must notice if an older copy replaces the file
-	Required bool   // every store with rows in tables and in the log has one
+	Required bool   // every store with rows in tables and in the log has a file of this kind
 }
 
 // FileKinds lists the kinds of files that Pebble or the store keeps in the folder.
