@@ -54,7 +54,7 @@ func (s *Store) PutEndpoints(ctx context.Context, es []core.Endpoint) (taken []c
 // endpointKey is the key of an endpoint.
 type endpointKey struct{ User, ID string }
 
-// CallEndpoint asks the owner of an endpoint to let go of it; see core.SharedEndpoints.
+// CallEndpoint asks the owner of an endpoint to give it up; see core.SharedEndpoints.
 func (s *Store) CallEndpoint(ctx context.Context, user, id, owner string) error {
 	return s.retry(ctx, "call an endpoint", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
@@ -63,8 +63,8 @@ func (s *Store) CallEndpoint(ctx context.Context, user, id, owner string) error 
 	})
 }
 
-// EndpointCalled reports whether an endpoint is open and whether its owner was asked to let go
-// of it; see core.SharedEndpoints.
+// EndpointCalled reports whether an endpoint is open and whether its owner was asked to give it
+// up; see core.SharedEndpoints.
 func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, called bool, err error) {
 	all, err := readAll(ctx, s, "an endpoint of user "+user, pgx.RowToStructByPos[struct{ Open, Called bool }],
 		`SELECT open, called FROM endpoints WHERE user_id = $1 AND id = $2`, user, id)
@@ -74,8 +74,9 @@ func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, call
 	return all[0].Open, all[0].Called, nil
 }
 
-// CalledEndpoints returns the endpoints that an owner was asked to let go of, and clears the
-// mark; see core.SharedEndpoints. An index of these rows makes it cheap when there are none.
+// CalledEndpoints returns the endpoints that an owner was asked to give up, and clears the mark of
+// this request; see core.SharedEndpoints. An index of these rows makes it cheap when there are
+// none.
 func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.Endpoint, err error) {
 	var keys []endpointKey
 	err = s.retry(ctx, "look for called endpoints", func() error {

@@ -81,9 +81,9 @@ func (s *Store) Pool() Pool {
 	}
 }
 
-// Inspection is what Inspect found in a database.
+// Inspection holds the versions and settings that Inspect read from a database.
 type Inspection struct {
-	Host, Database string // as in the address: host:port or a socket, and the name
+	Host, Database string // host:port or the socket of the server, and the name of the database, both as in the address
 	Version        string // version of PostgreSQL
 	Tables, Known  int64  // version of the tables or 0, and the newest one that this binary knows
 	Fsync          bool   // the setting fsync; if it is off, a power cut loses acknowledged messages

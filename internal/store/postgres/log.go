@@ -145,7 +145,7 @@ func (s *Store) readLog(ctx context.Context, what string, queue func(b *pgx.Batc
 // logEnds has the cursors at both ends of the log, and the check of the event at one position.
 type logEnds struct {
 	floor, tip core.Cursor
-	check      *int64 // of the event at the position; nil if there is none
+	check      *int64 // check of the event at the position; nil if no event is there
 }
 
 // endsSQL selects the epoch, the floor and the tip of the log, the last two with their checks,

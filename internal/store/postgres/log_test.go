@@ -211,7 +211,7 @@ func testSequencers(t *testing.T, idle, rounds int) {
 			for ended := false; !ended; {
 				select {
 				case <-stop:
-					ended = true // one more call for the last batches
+					ended = true // make one more call, which gives positions to the last batches
 				default:
 				}
 				ps, err := s.Sequence(ctx)

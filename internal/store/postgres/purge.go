@@ -29,8 +29,8 @@ func pageOf(table, threads string) string {
 	return fmt.Sprintf(`DELETE FROM %[1]s WHERE ctid = ANY(ARRAY(SELECT ctid FROM %[1]s WHERE thread IN (%[2]s) LIMIT $1))`, table, threads)
 }
 
-// leaveSQL adds those of the deleted threads $1 that still have rows to the table purges, for
-// FinishPurges.
+// leaveSQL adds to the table purges, for FinishPurges, each of the deleted threads $1 that still
+// has rows.
 var leaveSQL = `INSERT INTO purges (thread) SELECT t FROM unnest($1::text[]) t
 	WHERE ` + strings.Join(eachPurged(func(table string) string { return `EXISTS (SELECT FROM ` + table + ` WHERE thread = t)` }), " OR ") + ` ON CONFLICT DO NOTHING`
 
@@ -76,7 +76,7 @@ const purgeTime = time.Second
 // purging is the state that FinishPurges keeps between calls.
 type purging struct {
 	mu     sync.Mutex             // guards the fields below
-	after  string                 // the thread that had its turn last
+	after  string                 // the thread of which rows were deleted last
 	pauses map[string]*purgePause // pauses of threads whose rows could not be deleted, by thread
 }
 

@@ -52,9 +52,9 @@ func queryRecent(b *pgx.Batch, queries []core.RecentQuery) foundRecent {
 	return found
 }
 
-// recall empties w.recent if a connection was made or lost since it was empty. The connection may
-// lead to another database server, which took over without the last commits of the one before. It is
-// called after the batch has got its connection.
+// recall empties w.recent if a connection was made or lost since it was last empty. The connection
+// may lead to another database server, which took over without the last commits of the one before.
+// It is called after the batch has got its connection.
 func (s *Store) recall(w *writer) {
 	if links := s.links.Load(); w.links != links {
 		w.recent, w.links = core.NewRecent(), links

@@ -13,7 +13,7 @@ type Server struct {
 	ID      string // a random name of the process
 	Version string // of Confab
 	Started time.Time
-	Seen    time.Time // when it has called Beat last, by the database's clock
+	Seen    time.Time // when the server last called Beat, by the database's clock
 }
 
 // forgetServer is the time after which the row of a server that has not called Beat is deleted.

@@ -48,8 +48,8 @@ type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	now      func() time.Time
-	wall     func() time.Time // time.Now, which development servers and tests of core do not replace
-	shift    atomic.Int64     // the database's clock less that of wall, in milliseconds; see readClock
+	wall     func() time.Time // time.Now; development servers and tests of core replace now, but not wall
+	shift    atomic.Int64     // time of the database's clock minus that of wall, in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts
 	days     sync.Map     // the keys are the days for which prepareDay has succeeded

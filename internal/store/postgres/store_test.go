@@ -147,7 +147,7 @@ func open(t testing.TB, url string) *Store {
 type pooled struct {
 	*Store
 	name, url string // name and URL of the database
-	second    bool   // whether it is a second store on the database, whose Close keeps it
+	second    bool   // true for a second store on the database: its Close does not give the database to later tests
 }
 
 func (p pooled) Close() error {

@@ -13,9 +13,9 @@ import (
 var supersededSQL = `SELECT ` + kept.list + ` FROM superseded WHERE thread = $1 AND (id, sequence) > ($2, $3)
 	AND ` + notPurged + ` ORDER BY id, sequence LIMIT $4`
 
-// supersededThreadsSQL selects up to $2 ids of threads with superseded messages, from the one
-// after $1 on, but no deleted thread that has rows left. It looks up one row of each thread, in
-// the order of the primary key.
+// supersededThreadsSQL selects up to $2 ids of threads with superseded messages, in ascending
+// order, that are greater than $1, but no deleted thread that has rows left. It looks up one row
+// of each thread, in the order of the primary key.
 const supersededThreadsSQL = `WITH RECURSIVE found AS (
 	(SELECT thread FROM superseded WHERE thread > $1 ORDER BY thread LIMIT 1)
 	UNION ALL
@@ -27,8 +27,8 @@ func (s *Store) Superseded(ctx context.Context, after core.SupersededKey, limit 
 	return readAll(ctx, s, "superseded messages", kept.rowTo, supersededSQL, after.Thread, after.ID, int64(after.Sequence), limit)
 }
 
-// SupersededThreads returns up to limit ids of threads with superseded messages, from the one
-// after the id after on; see core.Store.
+// SupersededThreads returns up to limit ids of threads with superseded messages, in ascending
+// order, that are greater than after; see core.Store.
 func (s *Store) SupersededThreads(ctx context.Context, after string, limit int) ([]string, error) {
 	return readAll(ctx, s, "threads with superseded messages", pgx.RowTo[string], supersededThreadsSQL, after, limit)
 }

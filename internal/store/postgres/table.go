@@ -51,7 +51,7 @@ func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.Mil
 type table[T any] struct {
 	name    string
 	columns []row.Column[T]
-	names   []string // of the columns, those of the key first
+	names   []string // names of the columns, those of the key first
 	key     []string
 	list    string // the names, for a SELECT
 	arrays  string // a FROM item n that makes rows from the arrays $1, $2, ..., one per column
@@ -228,7 +228,7 @@ func (t *table[T]) rowTo(from pgx.CollectableRow) (T, error) { return t.scan(fro
 type records interface {
 	target() (table string, columns []string)
 	holds(core.Record) bool
-	values(to []any, r core.Record) []any // appends the columns of a record that it holds
+	values(to []any, r core.Record) []any // appends the column values of r the slice to; holds(r) must be true
 	scanRecord(pgx.CollectableRow) (core.Record, error)
 	query() string
 }

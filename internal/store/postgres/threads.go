@@ -130,7 +130,7 @@ var threadsSQL = func() map[core.Expand]string {
 	for _, e := range []core.Expand{{}, {LastMessage: true}, {Unread: true}, {LastMessage: true, Unread: true}} {
 		sql, from := entriesSQL, "\nFROM stop LEFT JOIN page ON true"
 		if e.LastMessage {
-			for _, c := range threadMessages.columns { // without a message, the columns are zero
+			for _, c := range threadMessages.columns { // if there is no message, the columns have zero values
 				switch name := "message." + c.Name; c.Type {
 				case "bytea":
 					sql += ", " + name
@@ -200,7 +200,7 @@ type listed struct {
 	entry      core.ThreadEntry // the zero value if the page is empty
 	minute     int64
 	crowded    bool   // the list has the threads of this minute in the order of ids
-	lastMinute int64  // of the last entry that was looked at
+	lastMinute int64  // minute of the last entry that was looked at
 	lastThread string // of the same entry
 	more       bool   // the list has entries after it
 }

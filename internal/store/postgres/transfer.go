@@ -39,7 +39,7 @@ var exports = []records{
 	audits,
 }
 
-// queried is a table that is exported by the query sql instead of its own.
+// queried is a table whose rows are exported with the query sql instead of the query of the table.
 type queried struct {
 	records
 	sql string
