@@ -313,7 +313,7 @@ func (w *writer) expiry(was int64, h *core.Head) {
 func (w *writer) message(thread string, m *core.Message) {
 	w.row.Thread, w.row.ID, w.row.Sequence = thread, m.ID, m.Sequence
 	w.key, w.value = messages.schema.EncodeKey(append(w.key[:0], kindMessage), &w.row), row.Message.Encode(w.value[:0], m)
-	w.batch.Set(w.key, w.value, nil) // as messages.put does, but without two calls for each field
+	w.batch.Set(w.key, w.value, nil) // write the same as messages.put, but without two calls for each field
 	ids.put(w, &w.row)
 }
 

@@ -24,7 +24,7 @@ func auditKey(refused bool, k core.AuditKey) []byte {
 	return audits.key(nil, &core.Audit{AuditKey: k, Refused: refused})
 }
 
-// lastAudit is a key behind those of all audit rows.
+// lastAudit is a key that is greater than the keys of all audit rows.
 var lastAudit = core.AuditKey{At: math.MaxInt64, Number: math.MaxUint64}
 
 // auditRange returns iterator options whose bounds enclose the audit rows before a key, either

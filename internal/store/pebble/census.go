@@ -18,7 +18,7 @@ import (
 // entries are being moved, they also differ in these and in the relistings: an import has all entries
 // where they belong.
 type Census struct {
-	Position uint64       `json:"position"` // of the last event of the log, or 0
+	Position uint64       `json:"position"` // position of the last event of the log, or 0
 	Kinds    []KindCensus `json:"kinds"`    // all kinds, always in the same order
 }
 
@@ -148,7 +148,7 @@ func tallyOf[T any](name string, k kind[T], base byte, normal func(*T)) *tally {
 		if normal != nil {
 			normal(&r)
 		}
-		b = append(b[:0], 0, 0, 0, 0) // the length of the key, which separates it from the value
+		b = append(b[:0], 0, 0, 0, 0) // room for the length of the key, which marks where the value begins
 		b = k.key(b, &r)
 		binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 		b = k.schema.EncodeEarliest(b, base, &r)

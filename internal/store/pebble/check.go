@@ -84,10 +84,10 @@ type checker struct {
 	moving  map[string]*core.Relisting
 
 	seen      seen              // the rows of the current thread
-	deletions uint64            // pairing of users and the index of users in deletion
-	named     uint64            // pairing of users and the index of custom ids
-	expiring  uint64            // pairing of heads and the index of threads that expire
-	listed    uint64            // pairing of members and the users' lists
+	deletions uint64            // 0 if users and the index of users in deletion agree
+	named     uint64            // 0 if users and the index of custom ids agree
+	expiring  uint64            // 0 if heads and the index of threads that expire agree
+	listed    uint64            // 0 if members and the users' lists agree
 	placed    uint64            // pairing of events and positions
 	numbers   map[string]uint64 // number of the latest event of each thread
 	last      uint64            // the greatest position
@@ -99,7 +99,7 @@ type seen struct {
 	messages, ids uint64
 	last          uint64 // sequence of the last message
 	pairs         uint64 // pairing of messages and ids
-	kept          uint64 // pairing of superseded messages and their index
+	kept          uint64 // 0 if superseded messages and their index agree
 }
 
 var hashSeed = maphash.MakeSeed()

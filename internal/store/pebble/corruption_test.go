@@ -536,7 +536,7 @@ func (c *corruptionTable) arrived(t *testing.T, base *undamaged, damaged uint64,
 		}
 	}
 	lost := func(key string) bool { return base.rows[key].file == damaged }
-	messages := map[string]bool{} // threads with a message outside of the damaged file, and messages
+	messages := map[string]bool{} // keys of messages outside of the damaged file, and ids of their threads
 	for _, w := range base.rows {
 		if m, ok := w.row.(core.ThreadMessage); ok && w.file != damaged {
 			messages[m.Thread], messages[fmt.Sprint(m.Thread, " ", m.ID)] = true, true

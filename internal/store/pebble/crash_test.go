@@ -54,7 +54,7 @@ func rounds(t *testing.T, variable string, few int) int {
 type ack struct {
 	op      string // send, edit, delete, receipt, add, remove, keep, audit or end
 	thread  string
-	content string // of a send and an audit row: round/sender/count; of add, remove and end: the user; of keep: round/sender
+	content string // for send and audit: round/sender/count; for add, remove and end: the user; for keep: round/sender
 	id      int64  // of the message
 	edits   int    // number of edits of the message or of the retention policy, including this one
 }
@@ -141,7 +141,7 @@ type crashSender struct {
 	inside  bool // whether the guest is in the thread
 	threads []string
 	last    ack // its newest message
-	kept    int // number of its changes of the home thread's retention policy; only the first sender of each thread changes it
+	kept    int // number of times that the sender changed the retention policy of its home thread; only the first sender of each thread changes it
 }
 
 func (c *crashSender) act(ctx context.Context, n int) (ack, error) {

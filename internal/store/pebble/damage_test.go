@@ -85,8 +85,9 @@ func newDamageable(t *testing.T) *damageable {
 }
 
 // TestDamage damages one file of a store after another, in all ways, after a clean stop and
-// after a kill. Open must find all rows, or refuse the store with the file's name and without a
-// change on disk, or later reads must name the damaged table.
+// after a kill. Open must find all rows, or fail with an error that names the file and change
+// nothing on the disk. If it succeeds although a table is damaged, later reads must fail with an
+// error that names the table.
 func TestDamage(t *testing.T) {
 	d := newDamageable(t)
 	var mu sync.Mutex

@@ -132,7 +132,7 @@ func TestTablesLeaveSpaceForTheLog(t *testing.T) {
 			t.Fatal("the flush does not fail")
 		}
 	}
-	fs.free.Store(1 << 40) // writes are refused until a flush has succeeded, which is tried in a second
+	fs.free.Store(1 << 40) // writes are refused until a flush has succeeded; the next flush is tried within a second
 	if err := putUser(s, "while"); !errors.Is(err, core.ErrStorageFull) && s.Failing() {
 		t.Errorf("a write after a flush failed: error %v, want core.ErrStorageFull", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// expander adds to the entries of a user's list of threads what q.Expand asks for.
+// expander adds the details that q.Expand selects to the entries of a user's list of threads.
 type expander struct {
 	r    pebble.Reader
 	q    core.ThreadsQuery

@@ -25,7 +25,7 @@ type Checked struct {
 	Closed   bool     `json:"closed"`                // the store was closed, not killed
 	Log      int64    `json:"log"`                   // bytes read from the logs
 	LeftOver int64    `json:"leftOver"`              // bytes behind the last record of the newest log; they may be an interrupted write
-	Strays   []string `json:"unaccounted,omitempty"` // tables that no record names, here or in the folder unaccounted
+	Strays   []string `json:"unaccounted,omitempty"` // tables that no record of the manifest names, in the store's folder or its folder unaccounted
 }
 
 // CheckFolder verifies the store in dir, which no process may have open. It changes nothing in

@@ -117,7 +117,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(err)
 	id := communication.ParseRawID
 
-	// Write what happens on the first day, before goldenMidnight.
+	// Write the events of the first day, before goldenMidnight.
 	ann, bob, carol, dave, eve := g.user(), g.named("the first"), g.user(), g.named("the fourth"), g.user()
 	lunch := g.thread(ann, core.CreateThread{
 		Topic: "lunch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60, Token: "create-1",
@@ -143,7 +143,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.text(dave, plans, "a word of Dave")
 	g.ok(g.SendReceipt(ctx, dave, plans, typo))
 
-	// Write what happens on the second day, after goldenMidnight.
+	// Write the events of the second day, after goldenMidnight.
 	g.now = goldenMidnight.Add(time.Minute)
 	lost := g.thread(carol, core.CreateThread{Topic: "lost", Participants: []core.NewParticipant{{User: id(ann)}}})
 	g.send(carol, lost, core.SendMessage{Kind: core.Text, Content: "to be lost", Token: "send-1"})

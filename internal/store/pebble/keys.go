@@ -144,7 +144,7 @@ func (k kind[T]) last(from pebble.Reader) (r T, err error) {
 const (
 	metaSchema   = "schema"
 	metaResource = "resource"
-	metaCloud    = "cloud" // of the resource, by name; there is no row for the public one
+	metaCloud    = "cloud" // name of the cloud of the resource; the public cloud has no row
 	metaEpoch    = "epoch"
 	metaFloor    = "floor" // the last event that was deleted from the log
 )

@@ -151,9 +151,9 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 	}
 	b := s.db.NewBatch()
 	for n := 1; n <= 100; n++ {
-		b.Set(expiryKey(int64(n), threadID(90+n)), encodeEntry(nil), nil)     // of a thread that does not exist
-		b.Set(expiryKey(int64(n), threadID(0)), encodeEntry(nil), nil)        // of a thread that does not expire
-		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // of a thread that expires at another time
+		b.Set(expiryKey(int64(n), threadID(90+n)), encodeEntry(nil), nil)     // an entry of a thread that does not exist
+		b.Set(expiryKey(int64(n), threadID(0)), encodeEntry(nil), nil)        // an entry of a thread that does not expire
+		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // an entry of a thread that expires at another time
 	}
 	b.Set(expiryKey(1, threadID(1)), encodeEntry(nil), nil)
 	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // a head that cannot be read: Expiring returns its thread

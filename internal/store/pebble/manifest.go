@@ -44,11 +44,11 @@ type manifest struct {
 	tables   map[uint64]int64 // sizes of the table files by number; -1 if the manifest does not say
 	blobs    map[uint64]int64 // sizes of the blob files by number
 	dropped  map[uint64]bool  // numbers of tables and blob files that an edit removed
-	firstLog uint64           // logs with lower numbers are in tables, so they are not needed
+	firstLog uint64           // rows of logs with lower numbers are in tables, so these logs are not needed
 	edits    int
 	end      int64  // end of the last complete record
 	tail     string // what follows that record, or ""
-	torn     bool   // an interrupted write can leave such a tail
+	torn     bool   // an interrupted write may have left this tail
 
 	at      map[tablePlace]placed
 	backing map[uint64]int64 // sizes of files behind virtual tables

@@ -153,7 +153,7 @@ type mark struct {
 	state  markState
 	failed bool           // a write failed, which was logged
 	done   bool           // the mark is closed: later syncs are not noted
-	timer  *time.Timer    // syncs the mark; nil if all notes are synced
+	timer  *time.Timer    // timer that syncs the mark; nil if all notes are synced
 	timers sync.WaitGroup // counts the timer while it runs
 }
 

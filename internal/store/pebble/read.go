@@ -131,7 +131,7 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 	}
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
 	for ok := it.Last(); ; {
-		floor := uint64(0) // find reads no version below the next message, which comes first; 0: there is no next message
+		floor := uint64(0) // sequence of the next message, below which find reads no version yet; 0: no message is left
 		if ok {
 			floor = number(it.Key())
 		}

@@ -129,7 +129,7 @@ type chunkReader struct {
 	at    int    // start of the next chunk in buf
 	n     int    // bytes of buf that are valid
 	ended bool   // the file has no more blocks
-	open  bool   // the last chunk's record goes on in the next chunk
+	open  bool   // the record of the last chunk continues in the next chunk
 	buf   [blockSize]byte
 }
 
@@ -219,7 +219,7 @@ func allZero(b []byte) bool {
 type tail struct {
 	bytes    int64 // bytes that are neither zero nor a chunk of an older log, which this one overwrites
 	promised int64 // the greatest offset below which a later chunk says that the log was durable
-	chunks   int   // chunks of this log behind the hole
+	chunks   int   // chunks of this log that follow unreadable bytes
 }
 
 // tail reads the rest of the file and counts what is in it.

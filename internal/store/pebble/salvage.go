@@ -242,7 +242,7 @@ func (w *workSpace) failure() error {
 	if !errors.Is(w.first, syscall.ENOSPC) {
 		return fmt.Errorf("write to the folder for the work %s: %w", w.dir, w.first)
 	}
-	usage, _ := w.fs.GetDiskUsage(w.dir) // zero if the file system cannot tell
+	usage, _ := w.fs.GetDiskUsage(w.dir) // ignore the error: usage is zero if the file system cannot tell it
 	return fmt.Errorf("%w: %d bytes are free in the folder for the work %s, which needs room for two copies of the rows: %v", core.ErrStorageFull, usage.AvailBytes, w.dir, w.first)
 }
 
@@ -256,7 +256,7 @@ type values struct {
 	key    []byte
 	value  []byte
 	ranges []deletedRange
-	bounds [][]byte // of fragments: the keys from bounds[i] to bounds[i+1] are deleted below newest[i]
+	bounds [][]byte // bounds of fragments: a value with a key from bounds[i] to bounds[i+1] is deleted if its sequence number is less than newest[i]
 	newest []uint64
 }
 

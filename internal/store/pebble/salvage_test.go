@@ -161,7 +161,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 		var err error
 		if os.Getenv(child+"_IN") == "store" {
 			_, err = Salvage(context.Background(), dir, Options{}, full, "work", func(core.Record) error { return nil })
-		} else { // write to the store values directly, because Salvage makes tables of it only if it finds many rows
+		} else { // write to the store in work/values directly, because Salvage writes tables there only if it finds many rows
 			space := &workSpace{fs: full, dir: "work", failed: make(chan struct{})}
 			err = space.run(context.Background(), nil, func(func(core.Record) error) error {
 				raw, err := openRaw(full, "work/values", space)

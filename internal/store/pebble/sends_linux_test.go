@@ -358,7 +358,7 @@ func (l *sendLoad) run(span time.Duration, goroutines, inFlight int) (r sendRun)
 	return r
 }
 
-// lane applies what is in the queue, in batches, until the queue is closed.
+// lane applies the sends in the queue, in batches, until the queue is closed.
 func (l *sendLoad) lane(queue chan *queuedSend) {
 	var batch []*queuedSend
 	var changes []*core.Change

@@ -118,7 +118,7 @@ type Store struct {
 	// so that each batch is checked against all earlier ones. It guards the fields below.
 	applying sync.Mutex
 	position uint64 // of the last event
-	day      uint32 // of the last event, as in the keys of the event log
+	day      uint32 // day of the last event, as in the keys of the event log
 	batches  uint64 // number of batches logged since the store was opened
 	key      []byte // buffer of write
 	value    []byte // buffer of write, of at most maxKeptValue
@@ -154,7 +154,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
-	usage, _ := o.FS.GetDiskUsage(dir) // zero if the file system cannot tell
+	usage, _ := o.FS.GetDiskUsage(dir) // ignore the error: usage is zero if the file system cannot tell it
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
 	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), heads: newHeadCache(), disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),

@@ -37,8 +37,8 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 	return found, errors.Join(err, closed(it))
 }
 
-// SupersededThreads returns up to limit ids of threads with superseded messages, from the one
-// after the id after on; see core.Store. It reads one key of each.
+// SupersededThreads returns up to limit ids of threads with superseded messages, in ascending
+// order, that are greater than after; see core.Store. It reads one key of each.
 func (s *Store) SupersededThreads(_ context.Context, after string, limit int) (found []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -109,7 +109,7 @@ type versions struct {
 	r      pebble.Reader
 	member *core.Member
 	thread string
-	it     *pebble.Iterator // over the index; nil if there is nothing to read
+	it     *pebble.Iterator // iterator over the index of superseded messages; nil if there is nothing to read
 	ok     bool             // it is at a version
 	at     uint64           // sequence of the version that is next; 0: none is known
 	id     int64            // of its message
