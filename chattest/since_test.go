@@ -588,7 +588,7 @@ func TestMessagesSinceIsCanceled(t *testing.T) {
 		}
 		want := w.ids()
 		slices.Sort(want)
-		const requests = 5 // the newest page, three full pages, and an empty page or the top of the list again
+		const requests = 5 // the requests are for the newest page, three full pages, and an empty page or the top of the list again
 		for at := 1; at <= requests; at++ {
 			ctx, cancel := context.WithCancel(t.Context())
 			b.pages = 0

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// This is the program around a block of a page that is the body of a function. See follow.py.
+// This program runs a block of code of a page: follow.py puts the block into the function block.
 package main
 
 import (

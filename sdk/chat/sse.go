@@ -11,8 +11,8 @@ import (
 
 // The limits of one message of an event stream. A chat message in an event takes less than 1 MB.
 const (
-	maxLine = 8 << 20 // length in bytes of a line, and of all data lines of a message
-	maxID   = 4 << 10 // length in bytes of an id, which becomes part of a URL
+	maxLine = 8 << 20 // maximum length in bytes of a line, and of all data lines of a message
+	maxID   = 4 << 10 // maximum length in bytes of an id, which becomes part of a URL
 )
 
 // frame is one message of a stream of server-sent events.
