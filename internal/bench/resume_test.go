@@ -28,7 +28,7 @@ type resume struct {
 	engine  string
 	store   core.Store
 	threads int // of the user
-	news    int // number of these threads that have one message that the user has missed
+	news    int // number of threads with one message that the user has missed
 	rounds  int
 	memory  bool          // measure the memory too
 	pairs   int           // pairs of other users, each pair in a thread, whose latency is measured meanwhile; 0: none

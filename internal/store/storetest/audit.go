@@ -63,8 +63,9 @@ func newestAudits(rows ...core.Audit) []core.Audit {
 	return rows
 }
 
-// testAudit writes audit rows of several milliseconds, some of refused attempts, and reads them in
-// pages of different sizes, all and by each filter, also from a store that was opened again.
+// testAudit writes audit rows of several milliseconds, some of refused attempts. It reads all
+// rows, and the rows that each filter selects, in pages of different sizes, also from a store that
+// was opened again.
 func testAudit(t *testing.T, e Engine) {
 	s := e.Open(t)
 	if page, err := s.AuditPage(context.Background(), core.AuditQuery{Limit: 10}); err != nil || len(page.Rows) > 0 || page.Next != (core.AuditKey{}) {

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testCrowdedMinutes lists threads of minutes with more threads than are sorted, and of minutes
-// with as many as that.
+// testCrowdedMinutes lists the threads of users. One minute has more than core.MaxSortedMinute
+// threads, so these are not sorted by time; the other minutes have exactly that many.
 func testCrowdedMinutes(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)

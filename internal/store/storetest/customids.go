@@ -185,8 +185,8 @@ func testCustomIDWriters(t *testing.T, e Engine) {
 				default:
 					t.Errorf("writer %d: status %d", w, os[0].Status)
 				}
-				// The row for which a change was refused is durable, but reads may see it only
-				// a moment later, when the call that wrote it returns.
+				// The row because of which a change was refused is durable, but reads may see it
+				// only a moment later, when the call that wrote it returns.
 				for {
 					found, err := s.UserByCustomID(ctx, u.CustomID)
 					if err != nil {

@@ -157,8 +157,8 @@ func testExpand(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	check("after a restart", map[string]string{ann: `"five" 1`, bob: `"" 0`, eve: `"five" 2`})
 
-	// If the message of the removal moves, which no operation does, bob's last message is the
-	// superseded version of the fourth one.
+	// If the message about bob's removal moves, which no operation does, bob's last message is the
+	// superseded version of the fourth message.
 	removal := expanded(t, s, bob)[0].LastMessage
 	do(edit(a, 3, message(t, s, a, removal.ID), "moved"))
 	check("a superseded version", map[string]string{ann: `"five" 1`, bob: `"four" 0`, eve: `"five" 2`})
@@ -199,8 +199,8 @@ func testExpandBounds(t *testing.T, e Engine) {
 	apply(t, s, at+20, receipt(a, 1, bob, more.Messages[100].ID))
 	check("299 messages, 200 of them read", 99, "199")
 	apply(t, s, at+30, many(core.RecentMessages-1, a, bob))
-	// These threads have more messages than are looked at, or than a preview shows, so that what
-	// Messages returns says something else.
+	// Do not compare these threads with the result of Messages: they have more messages than the
+	// store looks at, or longer ones than a preview shows.
 	first := func() core.ThreadEntry {
 		t.Helper()
 		page, err := s.Threads(context.Background(), core.ThreadsQuery{User: bob, Limit: 1, Expand: core.Expand{LastMessage: true, Unread: true}})
