@@ -16,8 +16,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// onTime fails the test if an operation that began at began took more than five times bar, the
-// time in which it must end.
+// onTime fails the test if an operation that started at the time began has taken more than five
+// times bar, its time limit.
 func onTime(t *testing.T, what string, began time.Time, bar time.Duration) {
 	t.Helper()
 	if took := time.Since(began); took > 5*bar {

@@ -150,9 +150,9 @@ func cursorsOf(es []core.Event) (all []core.Cursor) {
 	return all
 }
 
-// checkReplaced checks the log of a store whose server was replaced by one that has only the
-// first common events of was, the log before. The log must continue after the cursors of these
-// events. After all later cursors it must report a gap and return no event.
+// checkReplaced checks the log of a store whose server was replaced by one that has only the first
+// events, common in number, of the former log was. The log must continue after the cursors of
+// these events. After all later cursors it must report a gap and return no event.
 func checkReplaced(t *testing.T, when string, s *Store, was []core.Event, common int) {
 	t.Helper()
 	now := follow(t, s).rest()

@@ -258,7 +258,8 @@ func TestFailedBatchIsNoTry(t *testing.T) {
 
 // TestLostMessagesAreNoTry takes the last message of a thread away and cuts the connections, as a
 // failover to a standby that lags does. Other messages are then added in its place. The next try of
-// the lost send must add its message. With one other message the thread is as long as before.
+// the lost send must add its message. If one other message is added, the thread is as long as
+// before.
 func TestLostMessagesAreNoTry(t *testing.T) {
 	for others := range 4 {
 		t.Run(fmt.Sprint(others), func(t *testing.T) {
