@@ -156,8 +156,8 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	must(err)
 	must(s.db.Flush())
 	// All rows written from here on stay in the newest log. Two threads were deleted, which
-	// changed the indexes of those behind them: send only to the first seven threads, of which
-	// owner(i) is still the owner.
+	// changed the indexes of the threads after them: send only to the first seven threads, of
+	// which owner(i) is still the owner.
 	last := func(n int) {
 		for i := range n {
 			thread := i % 7

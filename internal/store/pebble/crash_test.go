@@ -346,7 +346,7 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 }
 
 // verifyAudit verifies that each acknowledged audit row is in the store once, and that each row
-// that was written together with a change of a user is there if and only if the change is.
+// that was written together with a change of a user is in the store if and only if the change is.
 func verifyAudit(t *testing.T, s core.Store, acks []ack) {
 	t.Helper()
 	rows, ends := map[string]int{}, map[string]uint64{} // by target
@@ -511,7 +511,7 @@ func powerCut(t *testing.T, round int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex // guards acks and cut: operations acknowledged after the copy may be missing in it
+	var mu sync.Mutex // guards acks and cut; the copy may lack operations that were acknowledged after it was made
 	var acks []ack
 	var clone *vfs.MemFS
 	var n atomic.Int64

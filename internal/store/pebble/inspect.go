@@ -88,8 +88,8 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 	if err := in.checkLogs(); err != nil {
 		return nil, err
 	}
-	// A new store gets this marker as its last file, so the marker may be missing if the store
-	// is empty: there are no tables, and the log holds no record, except possibly its end.
+	// The marker of the format is the last file that a new store gets, so it may be missing if the
+	// store is empty: there are no tables, and the log holds no record, except possibly its end.
 	if format == "" && (len(in.manifest.tables) > 0 || in.records > 0) {
 		return nil, in.damaged("marker.format-version.*", nil, "it is missing")
 	}

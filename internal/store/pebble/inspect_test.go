@@ -83,8 +83,8 @@ func TestInspectionAgreesWithPebble(t *testing.T) {
 }
 
 // TestReusedLog inspects a log that was written over an old one. The records of the old log,
-// behind the end of the new one, must not count as records behind a hole; and at most one block
-// of bytes may count as left over.
+// behind the end of the new one, must not count as records after unreadable bytes; and at most one
+// block of bytes may count as left over.
 func TestReusedLog(t *testing.T) {
 	d := newDamageable(t)
 	in := look(t, d.killed)

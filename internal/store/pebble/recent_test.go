@@ -15,8 +15,8 @@ import (
 )
 
 // TestDamagedMessageStopsNoSend damages a message and opens the store again, so that the recent
-// messages are read anew. Sends with fingerprints must go on, and the messages that can be read must
-// still be recognized. The log must name the thread.
+// messages are read anew. Sends with fingerprints must still succeed, and the messages that can be
+// read must still be recognized. The log must name the thread.
 func TestDamagedMessageStopsNoSend(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "store", mem)

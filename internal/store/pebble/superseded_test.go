@@ -20,8 +20,8 @@ import (
 )
 
 // TestADamagedVersionStopsNoOtherThread damages a superseded version of one thread. The users of
-// other threads must still be erased, and the walk must delete what nobody may read in the
-// threads before it and behind it.
+// other threads must still be erased, and the walk of Sweep over all threads must delete the
+// versions of other threads that nobody may read.
 func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 	ctx := t.Context()
 	s := mustOpen(t, "store", vfs.NewMem())
