@@ -20,7 +20,7 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// text is what a block must print: one that it sends itself, or one that main sends.
+// text is the message that a block must print. The block sends it itself, or main sends it.
 const text = "Where do we eat?"
 
 func block(ctx context.Context, endpoint string, cred azcore.TokenCredential, client *chat.Client, thread *chat.ThreadClient,

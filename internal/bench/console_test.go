@@ -103,8 +103,8 @@ func (o console) round(t *testing.T, p *peer, senders []*sender) (rate, cpu floa
 	return n / took.Seconds(), float64((after.CPU - before.CPU).Microseconds()) / n
 }
 
-// sender is a connection on which messages are sent. It does little more than that, because clients
-// and server share the cores.
+// sender is a connection on which messages are sent. It does little besides sending, because
+// clients and server share the cores.
 type sender struct {
 	net.Conn
 	in       *bufio.Reader

@@ -28,8 +28,7 @@ type live struct {
 	out      io.Writer
 }
 
-// way is a way to receive live events: a protocol in which clients receive live events, with or
-// without TLS.
+// way is a way to receive live events: a protocol, with or without TLS.
 type way struct {
 	name   string
 	secure bool
