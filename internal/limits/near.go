@@ -55,8 +55,8 @@ func (l *Limiter) Near(n int) (all []Use) {
 	return Nearest(all, n)
 }
 
-// near appends to all the Uses of the shard that have reached half of their limit, and returns the
-// result.
+// near returns the slice all with the Uses of the shard that have reached half of their limit
+// appended to it.
 func (s *shard) near(l *Limiter, all []Use) []Use {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -316,8 +316,8 @@ func TestStarts(t *testing.T) {
 	}
 }
 
-// TestBounds reaches each bound. It checks what is then missing in the files, and that the log and
-// the file Incomplete name it.
+// TestBounds reaches each bound. It checks which files are then missing or cut, and that the log
+// and the file Incomplete name the bound.
 func TestBounds(t *testing.T) {
 	for _, c := range []struct {
 		what   string
