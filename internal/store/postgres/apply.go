@@ -78,9 +78,8 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	}
 }
 
-// attempt runs the batch in one transaction. If it fails, nothing was committed. The exception
-// is the failure refused, after which the outcome may be unknown; Apply then does not try
-// again.
+// attempt runs the batch in one transaction. If it fails, nothing was committed, unless the error
+// wraps core.ErrUnknown: then the failure is refused, so that Apply does not try again.
 func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]core.Outcome, failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.begin)
 	defer cancel()

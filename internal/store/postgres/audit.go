@@ -15,8 +15,8 @@ import (
 // first try was committed, it is replaced.
 var upsertAudit = audits.upsert()
 
-// keyAuditSQL is upsertAudit, if the access key with an index has a serial and a secret. It is run
-// after the key was written.
+// keyAuditSQL does the same as upsertAudit, but only if the stored access key with the given index
+// has the given serial and secret. It is run after the key was written.
 var keyAuditSQL = fmt.Sprintf(`%[1]s WHERE EXISTS (SELECT FROM access_keys WHERE index = $%[2]d AND serial = $%[3]d AND secret = $%[4]d)
 	ON CONFLICT (refused, at, number) DO UPDATE SET %[5]s`,
 	audits.insert, len(audits.columns)+1, len(audits.columns)+2, len(audits.columns)+3, audits.assign("excluded", audits.key))

@@ -13,7 +13,7 @@ import (
 type failure uint8
 
 const (
-	refused failure = iota // nothing was written, and a retry would fail too
+	refused failure = iota // a retry would fail too, or is unsafe because the outcome is unknown
 	again                  // nothing was written, and a retry may succeed
 	missing                // nothing was written, because a day has no partition
 	full                   // nothing was written, because the disk is full

@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// mayHaveEvents reports whether a batch may write events, so that it needs a number. Most
-// batches that cannot only create users.
+// mayHaveEvents reports whether a batch may write events, so that it needs a number. Most batches
+// without events only create users.
 func mayHaveEvents(b core.Batch) bool {
 	return slices.ContainsFunc(b.Changes, func(c *core.Change) bool { return c.Decide != nil || len(c.Events) > 0 })
 }
