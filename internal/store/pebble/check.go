@@ -88,7 +88,7 @@ type checker struct {
 	named     uint64            // 0 if users and the index of custom ids agree
 	expiring  uint64            // 0 if heads and the index of threads that expire agree
 	listed    uint64            // 0 if members and the users' lists agree
-	placed    uint64            // pairing of events and positions
+	placed    uint64            // 0 if events and positions agree
 	numbers   map[string]uint64 // number of the latest event of each thread
 	last      uint64            // the greatest position
 }
@@ -98,7 +98,7 @@ type checker struct {
 type seen struct {
 	messages, ids uint64
 	last          uint64 // sequence of the last message
-	pairs         uint64 // pairing of messages and ids
+	pairs         uint64 // 0 if messages and ids agree
 	kept          uint64 // 0 if superseded messages and their index agree
 }
 

@@ -16,8 +16,8 @@ type expander struct {
 	q    core.ThreadsQuery
 	keys int // that were read, for tests
 
-	// Both iterators span all threads, because a new one for each thread would cost more than its
-	// keys. They are moved from greater to smaller keys.
+	// Both iterators span all threads, because to make a new iterator for each thread would take
+	// longer than to read its keys. They are moved from greater to smaller keys.
 	ids, messages *pebble.Iterator
 	key           []byte // buffer
 }

@@ -289,7 +289,7 @@ func (in *inspection) checkLog(number uint64, newest bool) error {
 	end, length := chunks.offset(), in.mark.length(logFile, number)
 	in.logBytes += end
 	if end != length || !errors.Is(err, errClosed) {
-		// The mark does not belong to the last stop. It says that an earlier one closed the
+		// The mark does not belong to the last stop. It says that an earlier stop closed the
 		// store; then the store was started again, and the power failed before the new mark was
 		// synced.
 		in.mark.closed = false

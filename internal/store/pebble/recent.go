@@ -12,7 +12,7 @@ import (
 // not durable yet.
 //
 // If rows are damaged, it leaves them out and logs that. A send must not fail because an earlier
-// message cannot be read; all that is lost is that another try of that message adds a second one.
+// message cannot be read; the only harm is that another try of that message adds a second one.
 func (s *Store) recentSends(q core.RecentQuery) (sends []core.RecentSend) {
 	bounds := prefixRange(kindMessage, part(q.Thread))
 	bounds.LowerBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.After + 1}})

@@ -231,8 +231,8 @@ func (f *found) add(m *core.Message) {
 	}
 }
 
-// mendMembers corrects members who left the thread behind the last message that was salvaged:
-// it sets where they left to that message. Otherwise they could see new messages, which get the
+// mendMembers corrects members who left the thread after the last message that was salvaged: it
+// sets where they left to that message. Otherwise they could see new messages, which get the
 // sequences of lost ones.
 func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *found) error {
 	return members.each(r, part(thread), func(t core.ThreadMember) error {
@@ -414,8 +414,8 @@ func (p *placer) fill(thread string, t *threadEvents, last uint64) error {
 	return nil
 }
 
-// end adds the events that are missing behind the last written one of each thread, up to the
-// last one that the thread's head counts.
+// end adds the events that are missing after the last written one of each thread, up to the last
+// one that the thread's head counts.
 func (p *placer) end() error {
 	for _, id := range slices.Sorted(maps.Keys(p.threads)) {
 		if t := p.threads[id]; t.written != 0 {

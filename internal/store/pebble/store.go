@@ -323,8 +323,8 @@ func (s *Store) options(o Options) *pebble.Options {
 		// from the write-ahead log. With small ones, compactions rewrite more bytes.
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
-		// Pebble compacts level 0 when half as many tables overlap. With fewer, each message is
-		// rewritten more often; with more, a page has to search more tables.
+		// Pebble compacts level 0 when half of this number of tables overlap. With fewer, each
+		// message is rewritten more often; with more, a page has to search more tables.
 		L0CompactionThreshold:      8,
 		L0StopWritesThreshold:      24,
 		LBaseMaxBytes:              int64(bottom * memTableSize),

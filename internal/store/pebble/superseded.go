@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Superseded returns up to limit superseded messages of a thread after a key; see core.Store. A
-// purge deletes those of its thread at once, so no thread that was deleted has any.
+// Superseded returns up to limit superseded messages of a thread after a key; see core.Store. The
+// deletion of a thread deletes its superseded messages at once, so no deleted thread has any.
 func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit int) (found []core.ThreadSuperseded, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
