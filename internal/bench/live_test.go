@@ -391,8 +391,8 @@ func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 
 	return float64(sent.Load()) / time.Since(start).Seconds()
 }
 
-// until calls the function is until it returns true. After a minute it fails the test, with what,
-// a text that describes the condition.
+// until calls the function is until it returns true. After a minute it fails the test; what
+// describes the condition in the error.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)

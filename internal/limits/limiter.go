@@ -21,7 +21,7 @@ const (
 // Its windows slide, and it counts exactly: no period of a window's length has more requests
 // than the limit, whenever the period begins. When a counter is used, the Limiter may drop
 // counters that were idle for the longest window of the profile. If there are too many
-// counters, it drops those that were idle longest, even if that was a shorter time; their users
+// counters, it drops the longest idle ones even if they were idle for a shorter time; their users
 // may then exceed the limits.
 type Limiter struct {
 	now     func() time.Time

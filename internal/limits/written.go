@@ -21,7 +21,7 @@ const (
 // It counts bytes in periods of five minutes. A period counts until an hour after its end, so
 // no hour has more bytes than the limit, whenever the hour begins. When a user writes, Written
 // may drop the counts of users who were idle for an hour. If too many users write, it drops the
-// counts of those who were idle longest, even if that was a shorter time.
+// counts of the longest idle users even if they were idle for a shorter time.
 type Written struct {
 	limit int64
 	now   func() time.Time

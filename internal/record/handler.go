@@ -53,7 +53,7 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 			},
 		})
 		e.copy = copied
-		defer finish() // deferred, because next may panic with http.ErrAbortHandler
+		defer finish() // call finish in a deferred function, because next may panic with http.ErrAbortHandler
 		next.ServeHTTP(out, in)
 		copied.End(out)
 	})

@@ -150,8 +150,8 @@ func text(id, content string) *core.Change {
 		Events: []core.Event{{Kind: core.MessageReceived, Actor: "8:acs:ann"}}}
 }
 
-// tried returns the change of text, whose message has a fingerprint of its content. So the store
-// takes all sends of the same content for tries of one call.
+// tried returns the same change as the function text, but the message has a fingerprint that
+// depends only on the content. So the store takes all sends of one content for tries of one call.
 func tried(id, content string) *core.Change {
 	c := text(id, content)
 	sum := sha256.Sum256([]byte(content))

@@ -48,7 +48,7 @@ type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	now      func() time.Time
-	wall     func() time.Time // time.Now; development servers and tests of core replace now, but not wall
+	wall     func() time.Time // the real clock, time.Now, also on a development server and in tests of core, which replace now
 	shift    atomic.Int64     // time of the database's clock minus that of wall, in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts

@@ -105,7 +105,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 		create(a, "key", ann, bob),               // 1: the same create again
 		first,                                    // 2
 		send(a, 1, ann, "token", "not this"),     // 3: repeats 2, so its content is ignored
-		send(a, 1, bob, "token", "two"),          // 4: the token of another caller does not make it a repeat
+		send(a, 1, bob, "token", "two"),          // 4: no repeat of 2, because another caller sends the token
 		rename,                                   // 5: makes revision 2
 		again,                                    // 6: was decided on revision 1
 		send(a, 1, ann, "", "stale"),             // 7: so was this

@@ -66,8 +66,8 @@ func testRepeats(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d messages, want 3 and 2 of its creation", n)
 	}
 
-	// A request id that came with two commands does not identify a call. It does so again
-	// when at most one of the commands came in the last five minutes.
+	// A request id that came with two commands identifies no call until at most one of these
+	// commands came in the last five minutes.
 	at := start + 20*minute
 	c, other := one(a, 3, 1), one(a, 3, 2)
 	mustAdd(t, "the first command", apply(t, s, at, c)[0])
