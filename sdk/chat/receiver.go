@@ -545,7 +545,8 @@ func cause(ctx context.Context, err error) error {
 }
 
 // serverTime returns the time in the header Date of a response, or the local time if there is none.
-// The expiry of a token is compared with this time, because it is a time by the server's clock.
+// The expiry of a token is compared with this time, because the expiry is a time by the server's
+// clock.
 func serverTime(h http.Header) time.Time {
 	if t, err := http.ParseTime(h.Get("Date")); err == nil {
 		return t

@@ -213,7 +213,7 @@ type tokenState struct {
 // it.
 type flight struct {
 	cancel   context.CancelFunc
-	bound    *time.Timer   // gives up a call that runs in the background; nil if the last waiting request gives up the call
+	bound    *time.Timer   // timer that gives up a call in the background; nil if the last waiting request gives up the call
 	waiting  int           // waiting requests; guarded by tokenState.mu
 	done     chan struct{} // closed after err is set
 	err      error
