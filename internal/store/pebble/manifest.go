@@ -36,7 +36,7 @@ const (
 	tableSyntheticStart = 67
 	tableSyntheticEnd   = 68
 	tableBlobReferences = 69
-	tableMustKnow       = 64 // a reader must not skip an unknown tag that is not less than this
+	tableMustKnow       = 64 // a reader must fail at an unknown tag that has this value or a greater one
 )
 
 // manifest is the list of files after all edits of a manifest have been applied.

@@ -108,8 +108,9 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 	}
 }
 
-// TestSpansReadNoTexts cuts the text off a superseded version: the spans, which need none, are
-// as before. A value without the number that they need is damaged.
+// TestSpansReadNoTexts cuts the text off the row of a superseded version. The function spans reads
+// no text, so it must return the same as before. If the row lacks a number that spans needs, spans
+// must fail.
 func TestSpansReadNoTexts(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)

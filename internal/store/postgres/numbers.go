@@ -26,7 +26,7 @@ const maxUnused = 100_000
 // it looks for each missing number for ten minutes otherwise.
 type unusedNumbers struct {
 	mu      sync.Mutex
-	numbers []int64 // in the order in which they were added
+	numbers []int64 // the numbers, in the order in which they were added
 }
 
 // add remembers a number; it ignores 0. If there are more than maxUnused, it forgets the
