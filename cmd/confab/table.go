@@ -19,7 +19,7 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// print writes the rows to w, laid out for the width of the terminal if w is one.
+// print writes the rows to w. If w is a terminal, it fits them to the width of the terminal.
 func (t *table) print(w io.Writer) error {
 	_, err := io.WriteString(w, tty.Of(w).Table(t.rows))
 	return err

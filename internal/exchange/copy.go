@@ -45,7 +45,8 @@ type Copy struct {
 }
 
 // Begin returns a new Copy, and the writer and the request to pass to the handler instead of w and
-// r. The request is a shallow copy of r, because net/http must find its own body in r.
+// r. The request is a shallow copy of r with another body: r itself is unchanged, because net/http
+// uses its body after the handler.
 func Begin(w http.ResponseWriter, r *http.Request, o Options) (*Copy, http.ResponseWriter, *http.Request) {
 	c := &Copy{o: o, switches: r.Header.Get("Upgrade") != ""}
 	in := *r

@@ -422,7 +422,7 @@ var byeErrors = map[string]error{
 	"replaced": ErrStreamReplaced,
 }
 
-// Error returns a text with the reason in bye.
+// Error returns a text with the reason that the message bye gave.
 func (e byeError) Error() string { return "the server has ended the event stream: " + e.reason }
 
 // refused reports whether the server no longer accepts the token of the stream.

@@ -69,8 +69,8 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	return tx.conn.SendBatch(ctx, &b).Close()
 }
 
-// split returns the rows for which the function is returns true, and then the other rows. Both
-// keep their order.
+// split returns first the rows of which is(row) is true, and then the other rows. Both keep their
+// order.
 func split[T any](all []T, is func(T) bool) (yes, no []T) {
 	for _, r := range all {
 		if is(r) {
