@@ -123,7 +123,7 @@ type Store struct {
 	key      []byte // buffer of write
 	value    []byte // buffer of write, of at most maxKeptValue
 	recent   *core.Recent
-	heads    *headCache // as of the last batch in the log
+	heads    *headCache // heads as the last batch in the log left them
 	// relistings has the threads whose list entries are being moved, as of the last batch in the
 	// log. relisted is the one that Relist has worked on last.
 	relistings map[string]*core.Relisting

@@ -60,11 +60,11 @@ type lister struct {
 	after  core.ThreadsCursor // the cursor after the last entry of the page
 	keys   int                // that were read
 
-	entry core.ListMove // the next one of the list
-	have  bool          // there is one
+	entry core.ListMove // the next entry of the list
+	have  bool          // the list has a next entry
 
-	// late has the moves that are not made yet, and moved those of them that are after entry or are
-	// it. The list has the threads where these moves lead to.
+	// late has the moves of relistings that are not made yet, and moved has those of them from entry
+	// on. The page shows each of their threads at the minute to which its move leads.
 	late, moved []core.ListMove
 	indexed     core.ListMove // at the iterator
 	valid       bool          // the iterator is at an entry
@@ -76,7 +76,7 @@ func newLister(r *snapshot, q core.ThreadsQuery) (*lister, error) {
 	if minute, ok := q.Before.ByID(); ok {
 		l.byID = minute
 		end.To, end.Thread = minute, q.Before.Thread
-	} else if q.Before != (core.ThreadsCursor{}) { // begin with the whole minute: its keys are in another order
+	} else if q.Before != (core.ThreadsCursor{}) { // include the whole minute of the cursor, because the keys of a minute are in the order of ids
 		l.before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
 		end.To = core.MinuteOf(q.Before.On) + 1
 	}

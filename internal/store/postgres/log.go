@@ -62,7 +62,7 @@ func (s *Store) place(ctx context.Context, most int, also []int64) (placed []cor
 			return err
 		}
 		defer conn.Release()
-		placed, unused = nil, s.unused.all() // with the connection at hand, since a new one empties the list
+		placed, unused = nil, s.unused.all() // read the list after Acquire, because a new connection empties it
 		sql := placeSQL
 		if len(unused) > 0 {
 			sql = placeUnusedSQL

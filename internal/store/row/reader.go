@@ -19,8 +19,8 @@ var (
 type reader struct {
 	format byte // of the value
 	b      []byte
-	copy   string // the rest of the value at the first text, perhaps behind an id; later texts are substrings of it
-	apart  bool   // each text is a copy of its own, because the rest is not read
+	copy   string // copy of the value from its first text on; all later texts are substrings of this copy
+	apart  bool   // copy each text separately, because the rest of the value is not read
 	bad    bool
 }
 
