@@ -45,13 +45,17 @@ func counts(c Census) core.Counts {
 // events in the log.
 func check(ctx context.Context, r pebble.Reader, report func(fault string) error) (Census, error) {
 	c := &checker{ctx: ctx, r: r, report: report}
-	if _, err := settings(r); err != nil {
+	if _, err := settings(r); pebble.IsCorruptionError(err) {
+		return Census{}, err
+	} else if err != nil {
 		if err := report(fmt.Sprintf("the settings: %v", err)); err != nil {
 			return Census{}, err
 		}
 	}
 	var err error
-	if c.floor, err = logStart(r); err != nil {
+	if c.floor, err = logStart(r); pebble.IsCorruptionError(err) {
+		return Census{}, err
+	} else if err != nil {
 		if err := report(fmt.Sprintf("the start of the event log: %v", err)); err != nil {
 			return Census{}, err
 		}
