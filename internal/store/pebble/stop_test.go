@@ -44,6 +44,35 @@ func TestStopFlushes(t *testing.T) {
 	}
 }
 
+// TestStartDoesNotWaitForCompactions opens a store with so many tables with the same keys that Pebble
+// compacts them. Open must not wait for a compaction, and one must begin without any write.
+func TestStartDoesNotWaitForCompactions(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "store", mem)
+	s.stopping.Store(true) // as Close does; no compaction begins from here on
+	for i := range 12 {
+		if err := s.set([]byte{0xf0}, []byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	opened, compacting := make(chan struct{}), make(chan struct{}, 100)
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, tableSuffix) {
+			<-opened // so Open never ends if it waits for a compaction
+			compacting <- struct{}{}
+		}
+		return nil
+	}))
+	again := mustOpen(t, "store", fs)
+	close(opened)
+	<-compacting
+	mustClose(t, again)
+}
+
 // TestStopWithoutSpaceForTables stops a store whose memtables cannot be flushed. The stop must end,
 // and the rows must be there after it.
 func TestStopWithoutSpaceForTables(t *testing.T) {

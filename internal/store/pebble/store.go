@@ -107,7 +107,9 @@ type Store struct {
 	told  func(error) // Options.background, called after failed background work
 	disk  *disk
 
-	memory   MemoryBounds
+	memory    MemoryBounds
+	compactor *compactions
+
 	opening  *opening    // nil if the files are only read
 	stopping atomic.Bool // Close was called, so no compaction begins any more
 
@@ -243,6 +245,9 @@ func (s *Store) openOrGiveUp(o Options) error {
 	if failed := s.opening.end(); failed != nil { // fail even if open has succeeded, because nothing can be written any more
 		return s.disk.notStarted(failed)
 	}
+	if err == nil {
+		s.compactor.begin()
+	}
 	return err
 }
 
@@ -328,7 +333,7 @@ func (s *Store) options(o Options) *pebble.Options {
 		L0CompactionThreshold:      8,
 		L0StopWritesThreshold:      24,
 		LBaseMaxBytes:              int64(bottom * memTableSize),
-		CompactionConcurrencyRange: s.compactions,
+		CompactionConcurrencyRange: s.compactionRange,
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.backgroundError,
 			// The process continues with a damaged file. Reads of its rows fail.
@@ -347,6 +352,8 @@ func (s *Store) options(o Options) *pebble.Options {
 			},
 		},
 	}
+	s.compactor = newCompactions(func() bool { return s.opening != nil && s.opening.going() })
+	opts.Experimental.CompactionScheduler = s.compactor
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].BlockSize = 16 << 10
@@ -354,10 +361,10 @@ func (s *Store) options(o Options) *pebble.Options {
 	return opts
 }
 
-// compactions returns the least and the greatest number of compactions at a time. While the store
+// compactionRange returns the least and the greatest number of compactions at a time. While the store
 // is closed, no compaction may begin: Pebble would wait for its end. The number is then -1, because
 // Pebble divides by it.
-func (s *Store) compactions() (least, most int) {
+func (s *Store) compactionRange() (least, most int) {
 	if s.stopping.Load() {
 		return -1, -1
 	}
