@@ -1,8 +1,11 @@
 package rest
 
 import (
+	"context"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -51,6 +54,25 @@ func TestBuffersBelongToTheirHandler(t *testing.T) {
 		one.putBuffer(&b)
 		if got := two.getBuffer(); cap(*got) == 1234 {
 			t.Fatal("a handler got the buffer of another")
+		}
+	}
+}
+
+// TestStateIsKeptForItsContext checks that the state of a request is cleared for the next request only if
+// no context has waited for the end of its own.
+func TestStateIsKeptForItsContext(t *testing.T) {
+	h := &Handler{now: time.Now}
+	for _, waits := range []bool{false, true} {
+		req := h.newRequest(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		req.limit(time.Now().Add(time.Minute))
+		if waits {
+			_, cancel := context.WithCancel(req.Context())
+			defer cancel()
+		}
+		req.ctx.end()
+		h.reuse(req)
+		if kept := req.Request != nil; kept != waits {
+			t.Errorf("a context waits: %t, the state is kept: %t", waits, kept)
 		}
 	}
 }
