@@ -48,7 +48,6 @@ const confab = "confab"
 // bench has the servers of a part.
 type bench struct {
 	Options
-	serve []string // flags of the server beside those of startConfab
 	stops []func()
 }
 
@@ -68,6 +67,11 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 	if err != nil {
 		return nil, err
 	}
+	return b.serve(ctx, dir, under)
+}
+
+// serve is startConfab for the data folder dir/data, which may exist, and with further flags.
+func (b *bench) serve(ctx context.Context, dir string, under []string, flags ...string) (*load.Server, error) {
 	log, err := os.Create(filepath.Join(dir, "serve.log"))
 	if err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 			}
 		})
 	}
-	args := append([]string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, b.serve...)
+	args := append([]string{"--listen-ops", "localhost:0", "--connections-per-address", "0"}, flags...)
 	s, err := load.Serve(ctx, load.Command{Program: b.Program, Args: args, Dir: dir, Stderr: log, SlowSync: b.SlowSync, Under: under}, database)
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())

@@ -62,11 +62,12 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 		Part: "mixed", Rounds: 1, SpanSeconds: o.Span.Seconds(),
 		What: fmt.Sprintf("%s; %d bytes of ordinary words, threads: %d with %d members each, of %d people", load.MixText(), o.Size, threads, mixedMembers, people),
 	}
+	var flags []string
 	if o.Profile != "" {
-		b.serve = []string{"--pprof"}
+		flags = []string{"--pprof"}
 	}
 	b.say("mixed: starting the server")
-	server, err := b.startConfab(ctx)
+	server, err := b.serve(ctx, b.Dir, nil, flags...)
 	if err != nil {
 		return r, err
 	}
