@@ -17,6 +17,7 @@ type Stats struct {
 	Written uint64 // bytes written to files by the log, by flushes and by compactions
 	ReadAmp int    // read amplification: the number of tables that one read may have to search
 	Syncs   uint64 // number of syncs of the log
+	Working int64  // flushes and compactions in progress now
 }
 
 // Space says how full the disk of a store is.
@@ -65,7 +66,7 @@ func (s *Store) Failing() bool { return s.disk.failure() != nil }
 // Stats returns the current measurements, from Pebble's metrics.
 func (s *Store) Stats() Stats {
 	m := s.db.Metrics()
-	st := Stats{Disk: m.DiskSpaceUsage(), Logged: m.WAL.BytesIn, Written: m.WAL.BytesWritten, ReadAmp: m.ReadAmp()}
+	st := Stats{Disk: m.DiskSpaceUsage(), Logged: m.WAL.BytesIn, Written: m.WAL.BytesWritten, ReadAmp: m.ReadAmp(), Working: m.Flush.NumInProgress + m.Compact.NumInProgress}
 	for _, l := range m.Levels {
 		st.Tables += uint64(l.TablesSize)
 		st.Written += l.TableBytesFlushed + l.TableBytesCompacted + l.BlobBytesFlushed + l.BlobBytesCompacted
