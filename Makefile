@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: release pgo web screenshots web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-patch need-cc need-python need-java need-chromium need-nginx
+.PHONY: release pgo web screenshots web-build web-check web-size answers busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench growth bench-compare lint test race floor crash fuzz compat compat-all proxied browser postgres loss full newest newcomer pages deploy need-patch need-cc need-python need-java need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -51,6 +51,7 @@ busy:
 
 soak: check
 	./scripts/postgres -- $(MAKE) bench
+	$(MAKE) growth GROWTH="--sizes 10000,1000000,5000000"
 	./scripts/postgres -- $(MAKE) hostile HOSTILE=5m
 	./scripts/postgres -- $(MAKE) web WEB_ROUNDS=30 WEB_ALL=1
 	TEST_STEADY=10m $(GO) test -count=1 -timeout 20m -run '^TestSteadyMemory$$' -v ./internal/server/failures
@@ -284,6 +285,14 @@ bench: build
 	else echo "make bench: PostgreSQL is NOT measured, because TEST_POSTGRES_URL is not set"; fi
 	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestStartFigures|TestSDKFigures|TestConsoleFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
+	$(MAKE) growth
+
+# The same operations on stores of different sizes: about five minutes, or one with FIGURES=short. It prints figures
+# with their bars, and fails only if something cannot be measured.
+GROWTH ?= $(if $(filter short,$(FIGURES)),--sizes 10000$(comma)100000 --rounds 2 --span 200ms --starts 3 --idle 5s)
+comma = ,
+growth: build
+	dist/confab bench growth --dir dist $(GROWTH)
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]
 # Without B, A is compared with the working tree. OPTIONS="-pairs 3" and others:

@@ -22,7 +22,7 @@ func newBench() *cobra.Command {
 	for _, p := range benchParts {
 		commands = append(commands, p.command())
 	}
-	cmd := group("bench", "Measure a disk, or the whole server beside others", append(commands, newReference(), newBenchServe())...)
+	cmd := group("bench", "Measure a disk, or the whole server beside others", append(commands, newBenchGrowth(), newReference(), newBenchServe())...)
 	cmd.Long = `Choose what to measure. An operator measures a disk:
 
     confab bench disk --dir /var/lib/confab

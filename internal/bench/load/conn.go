@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 )
 
@@ -32,22 +33,27 @@ func Dial(ctx context.Context, s *Server) (*Conn, error) {
 // maxAnswer is the size in bytes of the largest response that a Conn can read.
 const maxAnswer = 64 << 10
 
+// Do sends a complete request and reads the response. The body is valid until the next call.
+func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
+	if _, err := c.Write(request); err != nil {
+		return 0, nil, err
+	}
+	return readAnswer(c.In)
+}
+
 // ask sends the nth request of the connection and reads the response. It fails if the
-// status is not the expected one, or if l.Answered returns an error.
+// status is neither the expected one nor l.Also, or if l.Answered returns an error.
 func (c *Conn) ask(l Load, connection, n int) error {
 	c.out = l.Request(c.out[:0], connection, n)
-	if _, err := c.Write(c.out); err != nil {
-		return err
-	}
 	want := l.Status
 	if l.StatusOf != nil {
 		want = l.StatusOf(connection, n)
 	}
-	status, body, err := readAnswer(c.In)
+	status, body, err := c.Do(c.out)
 	switch {
 	case err != nil:
 		return err
-	case status != want:
+	case status != want && status != l.Also:
 		return fmt.Errorf("status %d, want %d: %s", status, want, body)
 	case l.Answered != nil:
 		return l.Answered(connection, n, body)
@@ -55,8 +61,8 @@ func (c *Conn) ask(l Load, connection, n int) error {
 	return nil
 }
 
-// readAnswer reads an HTTP response that has a Content-Length and fits the reader's buffer.
-// The body is valid until the next read.
+// readAnswer reads an HTTP response that has a Content-Length, or the status 204, and fits the
+// reader's buffer. The body is valid until the next read.
 func readAnswer(in *bufio.Reader) (status int, body []byte, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -83,6 +89,9 @@ func readAnswer(in *bufio.Reader) (status int, body []byte, err error) {
 				return status, nil, fmt.Errorf("not a length: %q", line)
 			}
 		}
+	}
+	if length < 0 && status == http.StatusNoContent {
+		return status, nil, nil
 	}
 	if length < 0 {
 		return status, nil, fmt.Errorf("status %d without a Content-Length", status)

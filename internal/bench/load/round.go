@@ -19,6 +19,7 @@ type Load struct {
 	// connections.
 	Request func(buf []byte, connection, n int) []byte
 	Status  int // the expected status of every response; another one ends the round
+	Also    int // another expected status, or 0
 	// StatusOf, if not nil, is called in place of Status for each request.
 	StatusOf func(connection, n int) int
 	// Answered, if not nil, is called with the body of each expected response, before the next

@@ -115,3 +115,23 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestRoundTakesEitherStatus lets the server answer in turn with two expected statuses, one of which has no
+// body, and then with another one.
+func TestRoundTakesEitherStatus(t *testing.T) {
+	statuses := []int{http.StatusCreated, http.StatusNoContent}
+	n := 0 // there is one connection
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(statuses[n%len(statuses)])
+		n++
+	})
+	l := posts
+	l.Also = http.StatusNoContent
+	if _, err := Round(t.Context(), s, l, Options{Connections: 1, Span: 20 * time.Millisecond}); err != nil {
+		t.Error(err)
+	}
+	statuses = append(statuses, http.StatusOK)
+	if _, err := Round(t.Context(), s, l, Options{Connections: 1, Span: time.Minute}); err == nil || !strings.Contains(err.Error(), "status 200, want 201") {
+		t.Errorf("the error is %v, want one about the status 200", err)
+	}
+}

@@ -57,7 +57,7 @@ func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 	if database != "" {
 		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // other users could read a flag, and the URL may contain a password
 	}
-	s, err := start(ctx, c)
+	s, err := Start(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func Refer(ctx context.Context, c Command) (*Server, World, error) {
 	}
 	defer in.Close()
 	c.Stdout = out
-	s, err := start(ctx, c)
+	s, err := Start(ctx, c)
 	out.Close() // the reference has a copy of out, so the read below ends when the reference ends
 	if err != nil {
 		return nil, World{}, err
@@ -104,7 +104,8 @@ func Refer(ctx context.Context, c Command) (*Server, World, error) {
 	return s, a.World, nil
 }
 
-func start(ctx context.Context, c Command) (*Server, error) {
+// Start starts a server and does not wait until it is ready. Only PID of the result is set.
+func Start(ctx context.Context, c Command) (*Server, error) {
 	line := append(slices.Clone(c.Under), c.Program)
 	line = append(line, c.Args...)
 	s := &Server{cmd: exec.CommandContext(ctx, line[0], line[1:]...), ended: make(chan struct{})}
@@ -169,6 +170,16 @@ func (s *Server) trust(pem []byte, endpoint string) (err error) {
 	s.TLS = &tls.Config{RootCAs: roots}
 	s.Endpoint, err = url.Parse(endpoint)
 	return err
+}
+
+// Ended reports whether the process has ended.
+func (s *Server) Ended() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // Kill kills the server process and waits for its end. A clean shutdown is not needed, because

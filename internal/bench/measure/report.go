@@ -184,10 +184,15 @@ func (r Report) Print(out io.Writer) {
 		f := *r.ReadBack
 		fmt.Fprintf(out, "read back: %d acknowledged, %d lost, %d doubled, %d reordered, %d changed\n", f.Acknowledged, f.Lost, f.Doubled, f.Reordered, f.Wrong)
 	}
-	if len(r.Bars) > 0 {
+	printBars(out, r.Bars)
+}
+
+// printBars writes a line for each bar.
+func printBars(out io.Writer, bars []Bar) {
+	if len(bars) > 0 {
 		fmt.Fprintf(out, "\n%-52s %8s %8s %8s\n", "", "value", "bar", "goal")
 	}
-	for _, b := range r.Bars {
+	for _, b := range bars {
 		met := "met"
 		if !b.Met {
 			met = "bar missed"

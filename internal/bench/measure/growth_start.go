@@ -1,0 +1,178 @@
+package measure
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bench/load"
+)
+
+// The kinds of starts.
+const (
+	startEmpty  = "empty folder"
+	startAgain  = "again, no messages"
+	startClean  = "after a clean stop"
+	startKilled = "after a kill"
+)
+
+// starts measures how long a server needs from its start to its first answer. In each round it
+// starts one server of each kind; every second round goes backwards.
+func (g *growth) starts(ctx context.Context) error {
+	type kind struct {
+		GrownStart
+		run   func() (time.Duration, error)
+		times []float64
+	}
+	base, err := os.MkdirTemp(g.Dir, "base-")
+	if err != nil {
+		return err
+	}
+	kinds := []*kind{
+		{GrownStart: GrownStart{Kind: startEmpty}, run: func() (time.Duration, error) {
+			dir, err := os.MkdirTemp(g.Dir, "start-")
+			if err != nil {
+				return 0, err
+			}
+			return g.startOnce(ctx, dir, (*load.Server).Kill, "", http.StatusUnauthorized)
+		}},
+		{GrownStart: GrownStart{Kind: startAgain}, run: func() (time.Duration, error) {
+			return g.startOnce(ctx, base, stop, "", http.StatusUnauthorized)
+		}},
+	}
+	for _, s := range g.stores {
+		room := s.world.Rooms[0]
+		path := fmt.Sprintf("/chat/threads/%s/messages?maxPageSize=%d&%s", room.ID, pageSize, apiVersion)
+		request := func(dir string, end func(*load.Server)) (time.Duration, error) {
+			return g.startOnce(ctx, dir, end, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+room.Bearers[0]+"\r\n\r\n", http.StatusOK)
+		}
+		kinds = append(kinds,
+			&kind{GrownStart: GrownStart{Kind: startClean, Messages: s.messages}, run: func() (time.Duration, error) { return request(s.dir, stop) }},
+			&kind{GrownStart: GrownStart{Kind: startKilled, Messages: s.messages}, run: func() (time.Duration, error) {
+				dir, err := g.fresh(s.killed, filepath.Join(s.dir, "data"))
+				if err != nil {
+					return 0, err
+				}
+				took, err := request(dir, (*load.Server).Kill)
+				return took, errors.Join(err, os.RemoveAll(dir))
+			}})
+	}
+	// Certificates are made by the first start on a folder. The first round is not counted.
+	for n := -1; n < g.o.Starts; n++ {
+		for _, i := range load.Order(max(n, 0), len(kinds)) {
+			took, err := kinds[i].run()
+			if err != nil {
+				return fmt.Errorf("%s, %d messages: %w", kinds[i].Kind, kinds[i].Messages, err)
+			}
+			if n >= 0 {
+				kinds[i].times = append(kinds[i].times, float64(took.Microseconds())/1000)
+			}
+		}
+	}
+	for _, k := range kinds {
+		if len(k.times) > 0 {
+			k.Median, k.Least, k.Most = load.Median(k.times), slices.Min(k.times), slices.Max(k.times)
+		}
+		g.report.Starts = append(g.report.Starts, k.GrownStart)
+	}
+	return nil
+}
+
+func stop(s *load.Server) { _ = s.Stop() } // fails only if the process has ended
+
+// startOnce starts a server on dir/data and returns how long it took until a request was answered
+// with the status. Without a request it asks for a list of threads without a token. Then it ends the
+// server.
+func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Server), request string, status int) (time.Duration, error) {
+	if request == "" {
+		request = "GET /chat/threads?" + apiVersion + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	}
+	port, err := freePort()
+	if err != nil {
+		return 0, err
+	}
+	address := "localhost:" + port
+	log, err := os.Create(filepath.Join(dir, "start.log"))
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	began := time.Now()
+	s, err := load.Start(ctx, load.Command{
+		Program: g.Program, Args: []string{"serve", "--data", filepath.Join(dir, "data"), "--listen", address, "--listen-ops", "localhost:0"}, Dir: dir, Stderr: log,
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer end(s)
+	// The certificate does not exist before the start, so it is not checked.
+	s.Endpoint, s.TLS = &url.URL{Scheme: "https", Host: address}, &tls.Config{InsecureSkipVerify: true}
+	for {
+		conn, err := load.Dial(ctx, s)
+		if err == nil {
+			defer conn.Close()
+			conn.SetDeadline(began.Add(startPatience))
+			got, body, err := conn.Do([]byte(request))
+			took := time.Since(began)
+			if err == nil && got != status {
+				err = fmt.Errorf("status %d, want %d: %s", got, status, body)
+			}
+			return took, err
+		}
+		if s.Ended() || time.Since(began) > startPatience || ctx.Err() != nil {
+			text, _ := os.ReadFile(log.Name())
+			return 0, fmt.Errorf("the server did not start: %w: %s", err, text[max(0, len(text)-1000):])
+		}
+		time.Sleep(time.Millisecond / 2)
+	}
+}
+
+// startPatience is the longest time that a start may take.
+const startPatience = 2 * time.Minute
+
+// freePort returns a port of loopback on which nobody listens.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// ProcessMemory is the memory of a process in bytes. Both are 0 where /proc does not have them.
+type ProcessMemory struct {
+	Own      float64 `json:"ownBytes"`      // without pages of files, such as the program
+	Resident float64 `json:"residentBytes"` // with them
+}
+
+// memoryOf reads the memory of a process.
+func memoryOf(pid int) (m ProcessMemory) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return m
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		n, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+		switch {
+		case err != nil:
+		case name == "RssAnon":
+			m.Own = n * 1024
+		case name == "VmRSS":
+			m.Resident = n * 1024
+		}
+	}
+	return m
+}
