@@ -68,7 +68,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	if state.RelistingsInAll = len(s.relistings); state.RelistingsInAll > 0 {
 		state.Relistings = maps.Clone(s.relistings)
 	}
-	if err := load(s.db, s.heads, state); err != nil {
+	if err := load(s.counted(s.db), s.heads, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
 	for _, q := range s.recent.Load(state, b.At) {

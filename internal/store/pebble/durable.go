@@ -19,7 +19,8 @@ type durable struct {
 // snapshot is the state of the store right after one batch. Several reads may share it; it is
 // closed when the last of them releases it.
 type snapshot struct {
-	*pebble.Snapshot
+	pebble.Reader // a *pebble.Snapshot, or what Options.count has made of one
+
 	batch    uint64 // number of the last batch in the snapshot, counted since the store was opened
 	position uint64 // of the last event
 	relisted bool   // there may be relistings
@@ -51,7 +52,7 @@ func (d *durable) acquire() *snapshot {
 // release ends one use of the snapshot, and closes the snapshot after its last use.
 func (s *snapshot) release() {
 	if s.uses.Add(-1) == 0 {
-		s.Snapshot.Close()
+		s.Reader.Close()
 	}
 }
 
@@ -92,7 +93,7 @@ func (s *Store) append(b *pebble.Batch) (err error) {
 // caller must hold s.applying or be the only user of the store.
 func (s *Store) snapshot() *snapshot {
 	s.batches++
-	return &snapshot{Snapshot: s.db.NewSnapshot(), batch: s.batches, position: s.position, relisted: len(s.relistings) > 0}
+	return &snapshot{Reader: s.counted(s.db.NewSnapshot()), batch: s.batches, position: s.position, relisted: len(s.relistings) > 0}
 }
 
 // sync waits until the batch is on the disk, and publishes its snapshot to readers. After an

@@ -16,7 +16,7 @@ import (
 func (s *Store) recentSends(q core.RecentQuery) (sends []core.RecentSend) {
 	bounds := prefixRange(kindMessage, part(q.Thread))
 	bounds.LowerBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.After + 1}})
-	it, err := s.db.NewIter(bounds)
+	it, err := s.counted(s.db).NewIter(bounds)
 	if err == nil {
 		for n, ok := 0, it.Last(); ok && n < core.MaxRecentSends; n, ok = n+1, it.Prev() {
 			var m core.Message

@@ -74,7 +74,8 @@ type Options struct {
 	// means 1,000. At least 64 tables stay open.
 	MaxOpenFiles int
 
-	background func(error) // is told of failed flushes and compactions, unless it is nil
+	background func(error)                       // is told of failed flushes and compactions, unless it is nil
+	count      func(pebble.Reader) pebble.Reader // wraps what Apply and all reads use, unless it is nil; for tests that count rows
 }
 
 // NewMem returns a new, empty file system in memory, for Options.FS. A store in it is lost when
@@ -104,7 +105,8 @@ type Store struct {
 	dir   string
 	log   *slog.Logger
 	fatal func(error)
-	told  func(error) // Options.background, called after failed background work
+	told  func(error)                       // Options.background, called after failed background work
+	count func(pebble.Reader) pebble.Reader // Options.count
 	disk  *disk
 
 	memory    MemoryBounds
@@ -158,7 +160,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	usage, _ := o.FS.GetDiskUsage(dir) // ignore the error: usage is zero if the file system cannot tell it
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
-	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, recent: core.NewRecent(), heads: newHeadCache(), disk: &disk{
+	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, count: o.count, recent: core.NewRecent(), heads: newHeadCache(), disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
 		flushFailed: make(chan struct{}, 1),
 	}}
@@ -280,6 +282,14 @@ func (s *Store) open(o Options) error {
 	}
 	s.durable.publish(s.snapshot())
 	return nil
+}
+
+// counted returns r as Options.count has wrapped it.
+func (s *Store) counted(r pebble.Reader) pebble.Reader {
+	if s.count == nil {
+		return r
+	}
+	return s.count(r)
 }
 
 // openError returns the error of Open for err, an error of pebble.Open. Most damage is found
