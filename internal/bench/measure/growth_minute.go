@@ -136,7 +136,6 @@ func (g *growth) firstSend(ctx context.Context, s *grown, t seed.Thread) (f firs
 	if w.answers == 0 {
 		return f, errors.New("the others got no answer")
 	}
-	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	return firstSend{milliseconds(took), milliseconds(w.before), milliseconds(w.during)}, nil
 }
 

@@ -31,58 +31,59 @@ const (
 func (g *growth) starts(ctx context.Context) error {
 	type kind struct {
 		GrownStart
-		run   func() (time.Duration, error)
+		run   func() (started, error)
 		times []float64
+		cpus  []float64
 	}
 	base, err := os.MkdirTemp(g.Dir, "base-")
 	if err != nil {
 		return err
 	}
 	kinds := []*kind{
-		{GrownStart: GrownStart{Kind: startEmpty}, run: func() (time.Duration, error) {
+		{GrownStart: GrownStart{Kind: startEmpty}, run: func() (started, error) {
 			dir, err := os.MkdirTemp(g.Dir, "start-")
 			if err != nil {
-				return 0, err
+				return started{}, err
 			}
 			return g.startOnce(ctx, dir, (*load.Server).Kill, "", http.StatusUnauthorized)
 		}},
-		{GrownStart: GrownStart{Kind: startAgain}, run: func() (time.Duration, error) {
+		{GrownStart: GrownStart{Kind: startAgain}, run: func() (started, error) {
 			return g.startOnce(ctx, base, stop, "", http.StatusUnauthorized)
 		}},
 	}
 	for _, s := range g.stores {
 		room := s.world.Rooms[0]
 		path := fmt.Sprintf("/chat/threads/%s/messages?maxPageSize=%d&%s", room.ID, pageSize, apiVersion)
-		request := func(dir string, end func(*load.Server)) (time.Duration, error) {
+		request := func(dir string, end func(*load.Server)) (started, error) {
 			return g.startOnce(ctx, dir, end, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+room.Bearers[0]+"\r\n\r\n", http.StatusOK)
 		}
 		kinds = append(kinds,
-			&kind{GrownStart: GrownStart{Kind: startClean, Messages: s.messages}, run: func() (time.Duration, error) { return request(s.dir, stop) }},
-			&kind{GrownStart: GrownStart{Kind: startKilled, Messages: s.messages}, run: func() (time.Duration, error) {
+			&kind{GrownStart: GrownStart{Kind: startClean, Messages: s.messages}, run: func() (started, error) { return request(s.dir, stop) }},
+			&kind{GrownStart: GrownStart{Kind: startKilled, Messages: s.messages}, run: func() (started, error) {
 				dir, err := g.fresh(s.killed, filepath.Join(s.dir, "data"))
 				if err != nil {
-					return 0, err
+					return started{}, err
 				}
-				took, err := request(dir, (*load.Server).Kill)
-				return took, errors.Join(err, os.RemoveAll(dir))
+				s, err := request(dir, (*load.Server).Kill)
+				return s, errors.Join(err, os.RemoveAll(dir))
 			}})
 	}
 	// Certificates are made by the first start on a folder. The first round is not counted.
 	for n := -1; n < g.o.Starts; n++ {
 		for _, i := range load.Order(max(n, 0), len(kinds)) {
-			took, err := kinds[i].run()
+			s, err := kinds[i].run()
 			if err != nil {
 				return fmt.Errorf("%s, %d messages: %w", kinds[i].Kind, kinds[i].Messages, err)
 			}
 			if n >= 0 {
-				kinds[i].times = append(kinds[i].times, float64(took.Microseconds())/1000)
+				kinds[i].times = append(kinds[i].times, milliseconds(s.took))
+				kinds[i].cpus = append(kinds[i].cpus, milliseconds(s.cpu))
 			}
 		}
 	}
 	for _, k := range kinds {
-		if len(k.times) > 0 {
-			k.Median, k.Least, k.Most = load.Median(k.times), slices.Min(k.times), slices.Max(k.times)
-		}
+		k.Median, k.Least, k.Most = load.Median(k.times), slices.Min(k.times), slices.Max(k.times)
+		k.CPU = load.Median(k.cpus)
 		g.report.Starts = append(g.report.Starts, k.GrownStart)
 	}
 	return nil
@@ -90,21 +91,25 @@ func (g *growth) starts(ctx context.Context) error {
 
 func stop(s *load.Server) { _ = s.Stop() } // fails only if the process has ended
 
-// startOnce starts a server on dir/data and returns how long it took until a request was answered
-// with the status. Without a request it asks for a list of threads without a token. Then it ends the
+// started is how long a start took until the first answer, and the CPU time of the server until then.
+type started struct{ took, cpu time.Duration }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// startOnce starts a server on dir/data and measures until a request was answered with the status. Without a request it asks for a list of threads without a token. Then it ends the
 // server.
-func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Server), request string, status int) (time.Duration, error) {
+func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Server), request string, status int) (result started, err error) {
 	if request == "" {
 		request = "GET /chat/threads?" + apiVersion + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	}
 	port, err := freePort()
 	if err != nil {
-		return 0, err
+		return result, err
 	}
 	address := "localhost:" + port
 	log, err := os.Create(filepath.Join(dir, "start.log"))
 	if err != nil {
-		return 0, err
+		return result, err
 	}
 	defer log.Close()
 	began := time.Now()
@@ -112,7 +117,7 @@ func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Serve
 		Program: g.Program, Args: []string{"serve", "--data", filepath.Join(dir, "data"), "--listen", address, "--listen-ops", "localhost:0"}, Dir: dir, Stderr: log,
 	})
 	if err != nil {
-		return 0, err
+		return result, err
 	}
 	defer end(s)
 	// The certificate does not exist before the start, so it is not checked.
@@ -122,16 +127,18 @@ func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Serve
 		if err == nil {
 			defer conn.Close()
 			conn.SetDeadline(began.Add(startPatience))
-			got, body, err := conn.Do([]byte(request))
-			took := time.Since(began)
-			if err == nil && got != status {
-				err = fmt.Errorf("status %d, want %d: %s", got, status, body)
+			err = answers(conn, status, request)
+			result.took = time.Since(began)
+			if err != nil {
+				return result, err
 			}
-			return took, err
+			used, err := s.Usage(ctx)
+			result.cpu = used.CPU
+			return result, err
 		}
 		if s.Ended() || time.Since(began) > startPatience || ctx.Err() != nil {
 			text, _ := os.ReadFile(log.Name())
-			return 0, fmt.Errorf("the server did not start: %w: %s", err, text[max(0, len(text)-1000):])
+			return result, fmt.Errorf("the server did not start: %w: %s", err, text[max(0, len(text)-1000):])
 		}
 		time.Sleep(time.Millisecond / 2)
 	}

@@ -28,8 +28,12 @@ func Rooms(messages int) int { return min(max(messages/2000, 50), 1000) }
 // world writes users, threads and the lists of threads, and sets f.made.
 func (f *filler) world() error {
 	const hour = 60 * core.MillisPerMinute
-	messages := int64(f.size.Messages+f.size.Logged) / perMilli
-	begin := time.Now().UnixMilli() - messages - 1000 // so that the last message is sent about now
+	// The last messages are sent in the present minute or the one before. Those of size.Logged come two seconds
+	// after the begin of a minute, so that they move no thread in lists of threads, whenever this runs.
+	const after = 2000
+	logged := int64(f.size.Logged) / perMilli
+	minute := core.MinuteOf(time.Now().UnixMilli()-logged-after) * core.MillisPerMinute
+	begin := minute + after - int64(f.size.Messages)/perMilli
 	minutes := int64(f.size.Threads/few + 1)
 	f.at = begin - 3*hour - minutes*core.MillisPerMinute
 

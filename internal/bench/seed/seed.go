@@ -69,10 +69,16 @@ func Write(ctx context.Context, dir, killed string, size Size) (r Result, err er
 		return r, err
 	}
 	// The store is closed after each part, because that flushes what a table does not have yet.
-	if err := f.opened(f.world); err != nil {
+	err = f.opened(func() error {
+		if err := f.world(); err != nil {
+			return err
+		}
+		return f.store.Compact(ctx) // so that no later compaction makes these rows smaller
+	})
+	if err != nil {
 		return r, fmt.Errorf("write users and threads: %w", err)
 	}
-	before := uint64(0)
+	var before uint64
 	err = f.opened(func() error {
 		before = f.store.Stats().Tables
 		if err := f.messages(size.Messages); err != nil {
@@ -89,7 +95,7 @@ func Write(ctx context.Context, dir, killed string, size Size) (r Result, err er
 		if err := f.settle(); err != nil {
 			return err
 		}
-		r.Kept = float64(f.store.Stats().Tables-before) / float64(size.Messages)
+		r.Kept = (float64(f.store.Stats().Tables) - float64(before)) / float64(size.Messages)
 		if killed == "" {
 			return nil
 		}
