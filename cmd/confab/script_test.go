@@ -445,8 +445,8 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cutFile implements the script command "cutfile FILE N". It removes the last N bytes of
-// the file.
+// cutFile implements the script command "cutfile FILE N". It removes the zeros at the end of the
+// file, which a log has behind its records, and the N bytes before them.
 func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -455,9 +455,13 @@ func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	if len(names) != 1 {
 		ts.Fatalf("%s are the files %q", args[0], names)
 	}
-	st, err := os.Stat(names[0])
+	content, err := os.ReadFile(names[0])
 	ts.Check(err)
-	ts.Check(os.Truncate(names[0], st.Size()-int64(n)))
+	size := len(bytes.TrimRight(content, "\x00")) - n
+	if size < 0 {
+		ts.Fatalf("%s has less than %d bytes", names[0], n)
+	}
+	ts.Check(os.Truncate(names[0], int64(size)))
 }
 
 // jsonEnv implements the script command "jsonenv VAR KEY". It sets the variable VAR to the
