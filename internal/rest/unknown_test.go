@@ -102,6 +102,9 @@ func TestUnknownOutcome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil { // closing an unread body would cancel the HTTP/2 stream
+			t.Errorf("http2 %v: read the 503: %v", http2, err)
+		}
 		resp.Body.Close()
 		srv.Close() // waits for the handler, which writes its record after the answer
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || access.last(t).Status != 503 {
