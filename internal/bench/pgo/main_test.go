@@ -43,7 +43,7 @@ func TestCopyProfile(t *testing.T) {
 		t.Errorf("the copy names %s", program)
 	}
 	traces := func(file string) string {
-		out, err := exec.Command("go", "tool", "pprof", "-traces", file).CombinedOutput()
+		out, err := exec.Command("go", "tool", "pprof", "-symbolize=none", "-traces", file).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
