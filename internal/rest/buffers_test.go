@@ -58,21 +58,33 @@ func TestBuffersBelongToTheirHandler(t *testing.T) {
 	}
 }
 
-// TestStateIsKeptForItsContext checks that the state of a request is cleared for the next request only if
-// no context has waited for the end of its own.
-func TestStateIsKeptForItsContext(t *testing.T) {
+// TestContextOutlivesItsRequest uses contexts made of that of a request after the request, when another
+// request uses its memory. They must still have the values of their own request.
+func TestContextOutlivesItsRequest(t *testing.T) {
+	type key struct{}
 	h := &Handler{now: time.Now}
-	for _, waits := range []bool{false, true} {
-		req := h.newRequest(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	begin := func(value string) *request {
+		r := httptest.NewRequest("GET", "/", nil)
+		req := h.newRequest(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), key{}, value)))
 		req.limit(time.Now().Add(time.Minute))
-		if waits {
-			_, cancel := context.WithCancel(req.Context())
-			defer cancel()
+		return req
+	}
+	for name, of := range map[string]func(context.Context) context.Context{
+		"itself":      func(ctx context.Context) context.Context { return ctx },
+		"uncancelled": context.WithoutCancel,
+		"waiting": func(ctx context.Context) context.Context {
+			ctx, cancel := context.WithCancel(ctx)
+			t.Cleanup(cancel)
+			return ctx
+		},
+	} {
+		first := begin("first")
+		ctx := of(first.Context())
+		h.reuse(first)
+		second := begin("second")
+		if got := ctx.Value(key{}); got != "first" {
+			t.Errorf("%s: the context has the value %v, want that of its own request", name, got)
 		}
-		req.ctx.end()
-		h.reuse(req)
-		if kept := req.Request != nil; kept != waits {
-			t.Errorf("a context waits: %t, the state is kept: %t", waits, kept)
-		}
+		h.reuse(second)
 	}
 }

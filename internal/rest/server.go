@@ -220,7 +220,7 @@ const answerTime = 13 * time.Second
 // request is the state of one request.
 type request struct {
 	*http.Request
-	ctx deadline // context of the operation; the zero value until limit is called
+	ctx *deadline // context of the operation; the zero deadline until limit is called
 
 	w     http.ResponseWriter
 	start time.Time
@@ -258,7 +258,7 @@ type request struct {
 	why        why.Cause
 	unknown    bool // nobody knows whether the operation was carried out: the client gets no answer
 
-	values []string // of headers of the response, which refers to them after the request
+	values []string // of headers of the response
 	room   room
 }
 
@@ -269,13 +269,22 @@ type room struct {
 	random [16]byte
 }
 
+// lasting is memory of a request to which others may refer after the request, so no later request
+// uses it. The response refers to the values. What the operation has started may use its context: for
+// example, a pool of connections to a database makes a connection with the values of the context of the
+// request that needed one, even if that request has ended.
+type lasting struct {
+	ctx    deadline
+	values [usualValues]string
+}
+
 // Context returns the context of the operation: that of the http.Request, with the deadline
 // that limit has set.
 func (req *request) Context() context.Context {
 	if req.ctx.until.IsZero() {
 		return req.Request.Context()
 	}
-	return &req.ctx
+	return req.ctx
 }
 
 // limit sets the deadline of the context that Context returns.
@@ -346,17 +355,16 @@ func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request) *request {
 		req = new(request)
 	}
 	req.Request, req.w, req.start, req.escaped = r, w, h.now(), escapedPath(r.URL)
-	req.id, req.values = newRequestID(&req.room.random), make([]string, 0, usualValues)
+	req.id = newRequestID(&req.room.random)
+	kept := new(lasting)
+	req.ctx, req.values = &kept.ctx, kept.values[:0]
 	return req
 }
 
-// reuse lets a later request use the memory of req, unless a context may still depend on that of req:
-// such a context has called the method Done.
+// reuse lets a later request use the memory of req.
 func (h *Handler) reuse(req *request) {
-	if req.ctx.waited(false) == nil {
-		*req = request{}
-		h.requests.Put(req)
-	}
+	*req = request{}
+	h.requests.Put(req)
 }
 
 func logged(text string) string { return clip.Text(text, MaxLogged) }
