@@ -106,21 +106,60 @@ func BenchmarkSend(b *testing.B) {
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			before := cputime.Self()
-			var begun atomic.Int64
+			measure(b, clients, 201)
+		})
+	}
+}
+
+// BenchmarkList asks for the newest 50 messages of 64 threads over 64 connections. The processor time
+// and the allocations are those of the server and of its lean clients.
+func BenchmarkList(b *testing.B) {
+	for _, name := range []string{"http", "https"} {
+		b.Run(name, func(b *testing.B) {
+			s := start(b, server.Options{Config: settings(b, "data", b.TempDir(), "listen-http", "localhost:0", "limits", "off", "access-log", "off")})
+			_, _, bearer := s.newUser(b, s.AccessKey)
+			clients := make([]*lean, 64)
 			var all sync.WaitGroup
-			for _, c := range clients {
+			for i := range clients {
+				path := messagesOf(s.newThread(b, bearer)) + speedVersion
+				clients[i] = s.leanClient(b, name == "https", "GET", path+"&maxPageSize=50", bearer, "")
+				sender := s.leanClient(b, false, "POST", path, bearer, speedSend)
 				all.Go(func() {
-					for begun.Add(1) <= int64(b.N) {
-						if err := c.ask(201); err != nil {
+					for range 60 {
+						if err := sender.ask(201); err != nil {
 							b.Error(err)
-							return
 						}
 					}
 				})
 			}
 			all.Wait()
-			b.ReportMetric(float64(cputime.Self()-before)/float64(b.N), "cpu-ns/op")
+			for _, c := range clients {
+				if err := c.ask(200); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			measure(b, clients, 200)
 		})
 	}
+}
+
+// measure lets the clients send b.N requests, and reports the processor time of one.
+func measure(b *testing.B, clients []*lean, status int) {
+	before := cputime.Self()
+	var begun atomic.Int64
+	var all sync.WaitGroup
+	for _, c := range clients {
+		all.Go(func() {
+			for begun.Add(1) <= int64(b.N) {
+				if err := c.ask(status); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.ReportMetric(float64(cputime.Self()-before)/float64(b.N), "cpu-ns/op")
 }
