@@ -129,6 +129,7 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 	if err := old.open(q.Before); err != nil {
 		return stats, err
 	}
+	var m core.Message
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
 	for ok := it.Last(); ; {
 		floor := uint64(0) // sequence of the next message, below which find reads no version yet; 0: no message is left
@@ -142,7 +143,7 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 			break
 		}
 		older := old.at > floor
-		m, size, err := old.or(older, it)
+		size, err := old.or(older, it, &m)
 		if err != nil {
 			return stats, err
 		}
@@ -157,6 +158,9 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 			break
 		}
 		if m.CreatedOn >= q.Since {
+			if page.Messages == nil {
+				page.Messages = make([]core.Message, 0, min(q.Limit, int(page.Head.LastSequence)))
+			}
 			if page.Messages = append(page.Messages, m); len(page.Messages) == q.Limit {
 				page.Next = m.Sequence
 				break

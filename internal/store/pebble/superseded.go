@@ -113,6 +113,8 @@ type versions struct {
 	ok     bool             // it is at a version
 	at     uint64           // sequence of the version that is next; 0: none is known
 	id     int64            // of its message
+
+	decoder row.Decoder // of the messages of a page
 }
 
 // open moves to the last version whose sequence is less than before.
@@ -148,23 +150,24 @@ func (v *versions) find(floor uint64) error {
 	return nil
 }
 
-// or returns the superseded message at v.at if older is true, or else the message to which the
+// or sets *m to the superseded message at v.at if older is true, or else to the message to which the
 // iterator it points. size is the size of the message's row in bytes.
-func (v *versions) or(older bool, it *pebble.Iterator) (m core.Message, size int, err error) {
+func (v *versions) or(older bool, it *pebble.Iterator, m *core.Message) (size int, err error) {
 	if !older {
-		m, err = row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})
-		return m, len(it.Value()), err
+		*m = core.Message{Sequence: number(it.Key())}
+		return len(it.Value()), row.Message.FillWith(&v.decoder, it.Value(), m)
 	}
 	r := core.ThreadSuperseded{Thread: v.thread, Superseded: core.Superseded{Message: core.Message{ID: v.id, Sequence: v.at}}}
 	value, closer, err := v.r.Get(superseded.key(nil, &r))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return m, 0, row.ErrDamaged // the index has this version, so its row must exist
+		return 0, row.ErrDamaged // the index has this version, so its row must exist
 	}
 	if err != nil {
-		return m, 0, legible(err)
+		return 0, legible(err)
 	}
-	size, err = len(value), superseded.schema.Fill(value, &r)
-	return r.Message, size, errors.Join(err, closer.Close())
+	size, err = len(value), superseded.schema.FillWith(&v.decoder, value, &r)
+	*m = r.Message
+	return size, errors.Join(err, closer.Close())
 }
 
 // close closes the iterator if open has created one.

@@ -72,15 +72,23 @@ func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
 }
 
 // Fill decodes a value into row, which already has the fields of its key. See Decode.
-func (k *Kind[T]) Fill(value []byte, row *T) error {
-	var r reader
+func (k *Kind[T]) Fill(value []byte, row *T) error { return k.FillWith(new(Decoder), value, row) }
+
+// Decoder decodes values with less memory than one call of Fill for each. The texts of the rows share
+// memory, which is in use as long as one of the rows is. So a Decoder is for rows that are used
+// together, such as those of a page. Its zero value is ready to use.
+type Decoder struct{ reader reader }
+
+// FillWith is Fill with a Decoder.
+func (k *Kind[T]) FillWith(d *Decoder, value []byte, row *T) error {
+	r := &d.reader
 	format, err := r.open(k.Name, value, k.format)
 	if err != nil {
 		return err
 	}
 	for i := range k.Fields {
 		if f := &k.Fields[i]; f.since <= format {
-			f.get(&r, row)
+			f.get(r, row)
 		}
 	}
 	return r.close(k.Name)

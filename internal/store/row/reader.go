@@ -19,10 +19,14 @@ var (
 type reader struct {
 	format byte // of the value
 	b      []byte
-	copy   string // copy of the value from its first text on; all later texts are substrings of this copy
-	apart  bool   // copy each text separately, because the rest of the value is not read
+	copy   string          // copy of the value from its first text on; all later texts are substrings of this copy
+	texts  strings.Builder // memory of copy, which values that are read later also use
+	apart  bool            // copy each text separately, because the rest of the value is not read
 	bad    bool
 }
+
+// maxTexts is the greatest size in bytes of the memory that the texts of several values share.
+const maxTexts = 16 << 10
 
 // open starts reading a value and returns its format. It fails with ErrNewer if the format is
 // greater than newest, and with ErrDamaged if the value is empty or has format 0. name is the
@@ -34,7 +38,7 @@ func (r *reader) open(name string, value []byte, newest byte) (format byte, err 
 	if value[0] > newest {
 		return 0, fmt.Errorf("%s: %w: it is %d, the greatest known is %d", name, ErrNewer, value[0], newest)
 	}
-	r.format, r.b = value[0], value[1:]
+	r.format, r.b, r.copy, r.bad = value[0], value[1:], "", false
 	return r.format, nil
 }
 
@@ -98,13 +102,24 @@ func (r *reader) id() string {
 	case r.apart || r.copy != "":
 		return string(id)
 	}
-	// Copy the id and the rest of the value at once, for the texts that follow.
-	var all strings.Builder
-	all.Grow(len(id) + len(r.b))
-	all.Write(id)
-	all.Write(r.b)
-	r.copy = all.String()
+	r.copyRest(id) // the id and the texts that follow
 	return r.copy[:len(id)]
+}
+
+// copyRest sets r.copy to a copy of id and of the bytes of the value that are not read yet. The first
+// value gets exactly the memory that it needs. Each time that this memory is full, later values share
+// twice as much.
+func (r *reader) copyRest(id []byte) {
+	n := len(id) + len(r.b)
+	if r.texts.Cap()-r.texts.Len() < n {
+		size := min(2*r.texts.Cap(), maxTexts)
+		r.texts.Reset()
+		r.texts.Grow(max(n, size))
+	}
+	start := r.texts.Len()
+	r.texts.Write(id)
+	r.texts.Write(r.b)
+	r.copy = r.texts.String()[start:]
 }
 
 // text reads a length and a string of that many bytes.
@@ -119,7 +134,7 @@ func (r *reader) text() string {
 		return s
 	}
 	if r.copy == "" {
-		r.copy = string(r.b)
+		r.copyRest(nil)
 	}
 	s := r.copy[len(r.copy)-len(r.b):][:n]
 	r.b = r.b[n:]

@@ -445,6 +445,33 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestDecoderKeepsEarlierRows decodes many values with one Decoder, a damaged one among them, and checks
+// that later ones change no text of the rows that were decoded before.
+func TestDecoderKeepsEarlierRows(t *testing.T) {
+	var d Decoder
+	var want, got []core.Message
+	for i := range 200 {
+		m := core.Message{ID: int64(i + 1), Kind: core.Text, Sender: ann, Content: strings.Repeat(string(rune('a'+i%26)), i*i%997)}
+		if i%3 == 0 {
+			m.Sender, m.SenderDisplayName = "8:acs:someone", "Ann"
+		}
+		value := Message.Encode(nil, &m)
+		var damaged core.Message
+		if err := Message.FillWith(&d, value[:len(value)-1], &damaged); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("a value without its last byte: %v", err)
+		}
+		var read core.Message
+		if err := Message.FillWith(&d, value, &read); err != nil {
+			t.Fatal(err)
+		}
+		clear(value) // the engine reuses this memory
+		want, got = append(want, m), append(got, read)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
 func BenchmarkMessage(b *testing.B) {
 	message := core.Message{ID: 1653551972669, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972668, Sender: ann, SenderDisplayName: "Ann", Content: "hello"}
 	value := Message.Encode(nil, &message)
