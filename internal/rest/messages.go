@@ -65,7 +65,7 @@ func (h *Handler) listMessages(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(ms), NextLink: next}, nil
+	return &wire.ChatMessagesCollection{Value: ms, NextLink: next}, nil
 }
 
 // pageOfMessages returns the messages of the page that a request asks for, and the link to the

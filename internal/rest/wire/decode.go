@@ -154,6 +154,22 @@ func decodeInt(s *scanner, v reflect.Value) error {
 	return nil
 }
 
+func decodeDecimal(s *scanner, v reflect.Value) error {
+	if s.peek() != '"' {
+		return s.mismatch("a string of digits")
+	}
+	t, err := s.text()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseInt(string(t), 10, 64)
+	if err != nil {
+		return errorf("must be a string of digits")
+	}
+	v.SetInt(n)
+	return nil
+}
+
 // decodeDict decodes an object of strings into a map. It ignores members that are null.
 func decodeDict(s *scanner, v reflect.Value) error {
 	m := map[string]string{}

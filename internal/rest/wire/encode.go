@@ -63,6 +63,10 @@ func encodeString(dst []byte, v reflect.Value) []byte { return AppendString(dst,
 func encodeBool(dst []byte, v reflect.Value) []byte   { return strconv.AppendBool(dst, v.Bool()) }
 func encodeInt(dst []byte, v reflect.Value) []byte    { return strconv.AppendInt(dst, v.Int(), 10) }
 
+func encodeDecimal(dst []byte, v reflect.Value) []byte {
+	return append(strconv.AppendInt(append(dst, '"'), v.Int(), 10), '"')
+}
+
 // encodeDict encodes a map as an object whose members are sorted by name.
 func encodeDict(dst []byte, v reflect.Value) []byte {
 	m := *v.Addr().Interface().(*map[string]string)

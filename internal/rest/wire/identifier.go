@@ -82,17 +82,24 @@ func (m *CommunicationIdentifierModel) onlyUser() bool {
 }
 
 // IdentifierFromCore converts a raw id to its model.
-func IdentifierFromCore(raw string) *CommunicationIdentifierModel {
+func IdentifierFromCore(raw string) *CommunicationIdentifierModel { return new(identifier).fill(raw) }
+
+// identifier is the memory of the model of an identifier and of the details of a user, which most
+// identifiers are.
+type identifier struct {
+	CommunicationIdentifierModel
+	user CommunicationUserIdentifierModel
+}
+
+// fill sets m to the model of a raw id and returns it.
+func (m *identifier) fill(raw string) *CommunicationIdentifierModel {
 	id := communication.ParseRawID(raw)
+	m.CommunicationIdentifierModel = CommunicationIdentifierModel{Kind: id.Kind().String(), RawID: raw}
 	if id.Kind() == communication.KindUser {
-		user := &struct {
-			model  CommunicationIdentifierModel
-			nested CommunicationUserIdentifierModel
-		}{nested: CommunicationUserIdentifierModel{ID: raw}}
-		user.model = CommunicationIdentifierModel{Kind: id.Kind().String(), RawID: raw, CommunicationUser: &user.nested}
-		return &user.model
+		m.user.ID = raw
+		m.CommunicationUser = &m.user
+		return &m.CommunicationIdentifierModel
 	}
-	m := &CommunicationIdentifierModel{Kind: id.Kind().String(), RawID: raw}
 	switch anonymous, cloud := id.IsAnonymous(), id.Cloud().String(); id.Kind() {
 	case communication.KindPhoneNumber:
 		m.PhoneNumber = &PhoneNumberIdentifierModel{Value: id.PhoneNumber(), IsAnonymous: anonymous, AssertedID: id.AssertedID()}
@@ -105,5 +112,5 @@ func IdentifierFromCore(raw string) *CommunicationIdentifierModel {
 			UserID: id.TeamsUserID(), TenantID: id.TenantID(), ResourceID: id.ResourceID(), Cloud: cloud,
 		}
 	}
-	return m
+	return &m.CommunicationIdentifierModel
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"reflect"
 	"strconv"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -45,16 +46,19 @@ func refuseAttachments(as []ChatAttachment) error {
 
 // ChatMessagesCollection is a page of messages. NextLink is empty on the last page.
 type ChatMessagesCollection struct {
-	Value    []ChatMessage `json:"value"`
-	NextLink string        `json:"nextLink,omitzero"`
+	Value    Messages `json:"value"`
+	NextLink string   `json:"nextLink,omitzero"`
 }
+
+// Messages is encoded as a list of [ChatMessage]. It is only for responses: Decode panics.
+type Messages []core.Message
 
 // ChatMessage is a message. Its fields are in the recorded order (docs/contract/chat.md §4.1).
 type ChatMessage struct {
-	ID                string                        `json:"id"`
+	ID                Decimal                       `json:"id"`
 	Type              string                        `json:"type"`
-	SequenceID        string                        `json:"sequenceId"`
-	Version           string                        `json:"version"`
+	SequenceID        Decimal                       `json:"sequenceId"`
+	Version           Decimal                       `json:"version"`
 	Content           *ChatMessageContent           `json:"content,omitzero"`
 	SenderDisplayName *string                       `json:"senderDisplayName,omitzero"`
 	CreatedOn         Time                          `json:"createdOn"`
@@ -107,50 +111,61 @@ func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
 // MessageID returns a message id in decimal.
 func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// MessagesFromCore converts messages to their JSON form. The results share memory with
-// ms.
-func MessagesFromCore(ms []core.Message) []ChatMessage {
-	page := make([]ChatMessage, len(ms))
-	contents := make([]ChatMessageContent, len(ms))
-	for i := range ms {
-		fillMessage(&page[i], &contents[i], &ms[i])
-	}
-	return page
-}
-
 // MessageFromCore converts a message to its JSON form. The result shares memory with
 // *m.
-func MessageFromCore(m *core.Message) *ChatMessage {
-	w := new(ChatMessage)
-	fillMessage(w, new(ChatMessageContent), m)
-	return w
+func MessageFromCore(m *core.Message) *ChatMessage { return new(message).fill(m) }
+
+// encodeMessages returns an encoder of Messages. It converts one message after another into the same
+// memory and encodes it with the encoder one, so that a page needs no memory for all its ChatMessages.
+func encodeMessages(one encoder) encoder {
+	return func(dst []byte, v reflect.Value) []byte {
+		var m message
+		converted := reflect.ValueOf(&m.ChatMessage).Elem()
+		dst = append(dst, '[')
+		ms := *v.Addr().Interface().(*Messages)
+		for i := range ms {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			m.fill(&ms[i])
+			dst = one(dst, converted)
+		}
+		return append(dst, ']')
+	}
 }
 
-// fillMessage sets *w to the JSON form of m and *c to its content.
-func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
-	fillContent(c, m)
-	*w = ChatMessage{
-		ID: MessageID(m.ID), Type: m.Kind.String(),
-		SequenceID: strconv.FormatUint(m.Sequence, 10), Version: strconv.FormatInt(m.Version, 10),
-		Content: c, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
+// message is the memory of a ChatMessage and of its parts.
+type message struct {
+	ChatMessage
+	content ChatMessageContent
+	sender  identifier
+}
+
+// fill sets w to the JSON form of m and returns it.
+func (w *message) fill(m *core.Message) *ChatMessage {
+	w.content = contentOf(m)
+	w.ChatMessage = ChatMessage{
+		ID: Decimal(m.ID), Type: m.Kind.String(), SequenceID: Decimal(m.Sequence), Version: Decimal(m.Version),
+		Content: &w.content, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
 		Metadata: m.Metadata,
 	}
 	if m.Sender != "" { // a system message has neither name nor sender (docs/contract/chat.md §6)
 		w.SenderDisplayName = &m.SenderDisplayName
-		w.SenderID, w.Sender = m.Sender, IdentifierFromCore(m.Sender)
+		w.SenderID, w.Sender = m.Sender, w.sender.fill(m.Sender)
 	}
+	return &w.ChatMessage
 }
 
 // noAttachments is encoded as an empty list. Unverified: an empty list was recorded only
 // at a preview version and for type text (docs/contract/chat.md §4.1).
 var noAttachments = []ChatAttachment{}
 
-// fillContent sets the members of *c that messages of m's kind have.
-func fillContent(c *ChatMessageContent, m *core.Message) {
+// contentOf returns the content of m, with the members that messages of its kind have.
+func contentOf(m *core.Message) (c ChatMessageContent) {
 	switch m.Kind {
 	case core.Text, core.HTML:
 		c.Message, c.Attachments = &m.Content, noAttachments
-		return
+		return c
 	case core.TopicUpdated:
 		c.Topic = m.Content
 	case core.ParticipantAdded, core.ParticipantRemoved:
@@ -162,4 +177,5 @@ func fillContent(c *ChatMessageContent, m *core.Message) {
 		}
 	}
 	c.InitiatorID, c.Initiator = m.Initiator, IdentifierFromCore(m.Initiator)
+	return c
 }

@@ -42,6 +42,9 @@ type planKey struct {
 // patch removes the member.
 type Patch map[string]*string
 
+// Decimal is a number that JSON has as a string of its digits.
+type Decimal int64
+
 var plans sync.Map // maps a planKey to a *plan; filled on first use
 
 // planOf returns the plan, the list of fields, of a struct type at an api-version.
@@ -89,6 +92,9 @@ var (
 	timeType  = reflect.TypeFor[Time]()
 	dictType  = reflect.TypeFor[map[string]string]()
 	patchType = reflect.TypeFor[Patch]()
+
+	decimalType  = reflect.TypeFor[Decimal]()
+	messagesType = reflect.TypeFor[Messages]()
 )
 
 // codecOf returns the encoder and the decoder of a field's type. It panics for a type
@@ -101,6 +107,11 @@ func codecOf(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) (
 		return encodeDict, decodeDict
 	case t == patchType:
 		return encodePatch, decodePatch
+	case t == decimalType:
+		return encodeDecimal, decodeDecimal
+	case t == messagesType:
+		one, _ := codecOf(reflect.TypeFor[ChatMessage](), v, pending)
+		return encodeMessages(one), nil
 	}
 	switch t.Kind() {
 	case reflect.String:
