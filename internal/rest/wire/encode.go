@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"encoding/binary"
 	"maps"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strconv"
@@ -107,11 +109,10 @@ func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
+		if i += plainBytes(s[i:]); i == len(s) {
+			break
+		}
 		if b := s[i]; b < utf8.RuneSelf {
-			if b >= ' ' && b != '"' && b != '\\' {
-				i++
-				continue
-			}
 			dst = append(dst, s[start:i]...)
 			dst = appendEscape(dst, b)
 			i++
@@ -131,6 +132,26 @@ func AppendString(dst []byte, s string) []byte {
 		i += n
 	}
 	return append(append(dst, s[start:]...), '"')
+}
+
+// plainBytes returns the number of bytes at the start of s that are ASCII and need no escape. It looks
+// at eight bytes at once.
+func plainBytes(s string) int {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; n+8 <= len(s); n += 8 {
+		b := binary.LittleEndian.Uint64([]byte(s[n : n+8]))
+		// A subtraction sets the high bit of each byte that is less than what is subtracted from it,
+		// and maybe those of bytes that follow. So the lowest high bit of all is right.
+		special := b | (b - ' '*ones) | ((b ^ '"'*ones) - ones) | ((b ^ '\\'*ones) - ones)
+		if special &= high; special != 0 {
+			return n + bits.TrailingZeros64(special)/8
+		}
+	}
+	for n < len(s) && s[n] >= ' ' && s[n] < utf8.RuneSelf && s[n] != '"' && s[n] != '\\' {
+		n++
+	}
+	return n
 }
 
 // StringSize returns the number of bytes that AppendString appends for s, without the quotes.

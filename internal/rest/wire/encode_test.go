@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,11 @@ func TestRecordedMessagesRoundTrip(t *testing.T) {
 func FuzzAppendString(f *testing.F) {
 	for _, s := range []string{"", "<div>&\"\\/", "\x00\x1f\x7f\b\f\n\r\t", "é\u2028\u2029😀", "\xff\xc3(", "\ufffd"} {
 		f.Add(s)
+	}
+	for _, special := range []string{"\"", "\\", "\x1f", " ", "\x7f", "\x80", "é", "!#[]", "\x1f\x20", "\"\"", "\\]"} {
+		for before := range 10 {
+			f.Add(strings.Repeat("a", before) + special + strings.Repeat("b", 10))
+		}
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		var want bytes.Buffer
