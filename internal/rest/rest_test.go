@@ -133,7 +133,7 @@ func TestRetryAfter(t *testing.T) {
 		{"a fault that names no wait", &core.Error{Code: core.Unavailable}, 0, Fault{Status: 503}, 503, ""},
 	} {
 		w := httptest.NewRecorder()
-		req := &request{Request: httptest.NewRequest("GET", "/", nil), w: w, api: chat, retryAfter: c.before, fault: c.fault}
+		req := &request{ctx: new(deadline), Request: httptest.NewRequest("GET", "/", nil), w: w, api: chat, retryAfter: c.before, fault: c.fault}
 		f.write(req, f.refuse(req, c.err))
 		if got := w.Header().Get("Retry-After"); w.Code != c.status || got != c.want {
 			t.Errorf("%s: %d with Retry-After %q, want %d with %q", c.name, w.Code, got, c.status, c.want)
