@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -257,5 +258,48 @@ func TestReadDeadline(t *testing.T) {
 	c.SetReadDeadline(past)
 	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a running read whose deadline was set to the past: got %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+}
+
+// TestReadDeadlineAfterAny sets read deadlines of a connection in random order, between reads and
+// while a read runs. A read must fail exactly if the last deadline is in the past.
+func TestReadDeadlineAfterAny(t *testing.T) {
+	client, server := newGateTest(t, newGate(1, 0, nil)).open(1)
+	past, later, never := time.Unix(1, 0), time.Now().Add(time.Hour), time.Time{}
+	one := make([]byte, 1)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		last := never
+		for range 1 + random.IntN(5) {
+			last = []time.Time{past, later, never}[random.IntN(3)]
+			server.SetReadDeadline(last)
+			if last == past && random.IntN(2) == 0 {
+				if _, err := server.Read(one); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatalf("a read after its deadline: %v", err)
+				}
+			}
+		}
+		if last == past {
+			continue
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := server.Read(one)
+			ended <- err
+		}()
+		switch random.IntN(3) {
+		case 0:
+			server.SetReadDeadline(past)
+			if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("a read whose deadline was moved to the past: %v", err)
+			}
+			continue
+		case 1:
+			server.SetReadDeadline(later)
+		}
+		client.Write([]byte("a"))
+		if err := <-ended; err != nil {
+			t.Fatalf("a read before its deadline: %v", err)
+		}
 	}
 }
