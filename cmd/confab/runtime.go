@@ -78,8 +78,8 @@ func (r running) client() clientenv.Server {
 
 const runtimeFile = "server.json"
 
-// announcement manages the files that describe a running server to other commands. The
-// zero value is ready to use.
+// announcement writes the files that describe a running server to other commands, updates them
+// when a key is rotated, and removes them. The zero value is ready to use.
 type announcement struct {
 	mu    sync.Mutex // guards the fields below, and the files
 	r     running

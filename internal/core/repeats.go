@@ -163,7 +163,7 @@ func (r *RecentSends) add(s RecentSend, at int64) {
 	}
 }
 
-// repeated returns the id of the message that the send c repeats, or 0 if c adds a message.
+// repeated returns the id of the message that the send c repeats, or 0 if it repeats none.
 func (a *assigner) repeated(c *Change) int64 {
 	if len(c.Messages) == 0 || c.Messages[0].Fingerprint.IsZero() {
 		return 0

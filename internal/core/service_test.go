@@ -146,8 +146,9 @@ func (h *house) member(t *testing.T, thread string, m core.Member) {
 	h.behind(t, &core.Change{Key: thread, Thread: thread, Revision: th.Revision, Members: []core.Member{m}})
 }
 
-// joined and left return the intervals of a member's row for a change. Assign fills the zero
-// ends of joined. It does not change the interval of left, which ended with event 1.
+// joined returns the intervals of a member who joins by a change: Assign sets From to the number of
+// the change's event, and To stays 0. left returns those of a member who left with event 1; Assign
+// does not change them.
 func joined() []core.Interval { return []core.Interval{{}} }
 func left() []core.Interval   { return []core.Interval{{From: 1, To: 1}} }
 

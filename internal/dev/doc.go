@@ -12,7 +12,7 @@
 //	faults := dev.NewFaults(rest.Operations())
 //	faults.Add(rest.Fault{Operation: "send message", Status: 429, RetryAfter: time.Second, Times: 2})
 //
-// The server uses this clock for the expiry of tokens, the dates of messages, the windows of rate
-// limits and the deletion grace of users. It checks signed requests and certificates by the real
+// The server uses this clock for the expiry of tokens and threads, the dates of messages, the
+// windows of rate limits, the deletion grace of users and the age of audit rows. It checks signed requests and certificates by the real
 // time, because clients and other machines use that, and it logs the real time.
 package dev

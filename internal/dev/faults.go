@@ -192,9 +192,9 @@ func (f *Faults) Requests() map[string]int {
 	return maps.Clone(f.requests)
 }
 
-// Next counts a request of the operation and returns the first rule that matches it. It
-// decrements the rule's Times, and removes the rule when Times becomes 0. It returns false if no
-// rule matches.
+// Next counts a request of the operation and returns the first rule that matches it, or false if
+// none does. It decrements the rule's Times, unless that is rest.Always, and removes the rule when
+// Times becomes 0.
 func (f *Faults) Next(operation string) (rest.Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

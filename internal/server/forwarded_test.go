@@ -13,7 +13,7 @@ import (
 
 // ask sends a request over plain http with the Host header host and the header lines headers. If
 // signed is not empty, the request is signed for the host signed; otherwise it has the token
-// bearer.
+// bearer, or no credential if that is empty.
 func (r *running) ask(t *testing.T, method, path, host, headers, signed, bearer, body string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.HTTP+path, strings.NewReader(body))

@@ -27,7 +27,7 @@ import (
 type pageGuard struct {
 	next    http.Handler
 	dev     bool
-	names   []string // names of this machine other than loopback names and addresses
+	names   []string // host names of the server, see ownNames; hosts.Known also accepts loopback names and addresses
 	allowed []string // as config.Config.CORSOrigins
 	now     func() time.Time
 	refused func(rest.Record) // called for each refused request

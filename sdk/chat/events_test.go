@@ -136,7 +136,7 @@ type answer struct {
 	http.ResponseWriter
 	feed *feed
 	r    *http.Request
-	from int // number of the event in the request's cursor
+	from int // number of the last event that was sent; at first that of the request's cursor, or 0
 }
 
 func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -666,7 +666,7 @@ func TestEventsRenewalForgetsTyping(t *testing.T) {
 				a.cut()
 			default:
 				a.hello()
-				a.from = 1 // the cursor c9 is that of a heartbeat; the event that follows it is event 2
+				a.from = 1 // c9 is the cursor of a heartbeat, not that of event 9: the next event to send is event 2
 				a.events(2)
 				a.hang()
 			}

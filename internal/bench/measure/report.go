@@ -116,7 +116,8 @@ func each(ss []load.Sample, f func(load.Sample) float64) []float64 {
 	return xs
 }
 
-// ratio returns the ratios of the samples ours to the samples theirs, paired by round.
+// ratio divides the rate, the CPU time and the 99th percentile of ours by those of theirs, round by
+// round. It returns the median of each, and the least and the greatest ratio of the rates.
 func ratio(ours, theirs []load.Sample) *Ratio {
 	rates := make([]float64, len(ours))
 	cpus, p99s := make([]float64, len(ours)), make([]float64, len(ours))

@@ -51,8 +51,8 @@ const smallMemTable = 1 << 20
 
 // memTableFor returns the size of a memtable, in bytes, for a disk of total bytes: a
 // sixty-fourth of the disk, from 1 MiB to 32 MiB. If total is 0, the size of the disk is not
-// known, and the result is 32 MiB. The disk space that the store takes in advance is a multiple
-// of this size.
+// known, and the result is 32 MiB. The space that logSize and reserve return grows with this
+// size.
 func memTableFor(total uint64) uint64 {
 	if total == 0 {
 		return 32 << 20

@@ -75,8 +75,9 @@ func (x *expander) asLeft(e *core.ThreadEntry, v core.View) error {
 	return err
 }
 
-// present reads the messages of a thread from the greatest id down, until it has found the last
-// one that the member sees and has counted the unread ones.
+// present sets the last message that the member sees and the number of unread messages in e, as far
+// as x.q.Expand requests them. It reads the messages of the thread from the greatest id down. It
+// stops when it has both, or after core.RecentMessages messages, and counts up to core.MaxUnread.
 func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 	read := core.ThreadReceipt{Thread: e.Thread, Receipt: core.Receipt{User: me.User}}
 	counting, seeking := x.q.Expand.Unread, x.q.Expand.LastMessage

@@ -102,7 +102,7 @@ func (r *reader) id() string {
 	case r.apart || r.copy != "":
 		return string(id)
 	}
-	r.copyRest(id) // the id and the texts that follow
+	r.copyRest(id) // copy the id and all unread bytes; the id and later texts are substrings of the copy
 	return r.copy[:len(id)]
 }
 
