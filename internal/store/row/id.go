@@ -84,7 +84,7 @@ var guidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32
 // packGUID fills to with the bytes of the GUID with which s begins. It reports whether s begins with
 // one in lower case.
 func packGUID(to []byte, s string) bool {
-	bad := s[8] ^ '-' | s[13] ^ '-' | s[18] ^ '-' | s[23] ^ '-'
+	bad := (s[8] ^ '-') | (s[13] ^ '-') | (s[18] ^ '-') | (s[23] ^ '-')
 	for i, at := range guidDigits {
 		high, low := values[s[at]], values[s[at+1]]
 		to[i] = high<<4 | low
