@@ -158,6 +158,10 @@ func putID(b []byte, s string) []byte {
 	if packed, ok := packID(p[:0], s); ok {
 		return putText(b, packed)
 	}
+	if isPacked(s) {
+		b = binary.AppendUvarint(b, uint64(len(s)+1))
+		return append(append(b, unpacked), s...)
+	}
 	return putText(b, s)
 }
 

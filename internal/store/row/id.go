@@ -9,12 +9,14 @@ import (
 // Ids of threads and users are texts of 45 to 80 bytes, most of them digits. Three forms are
 // packed: their values have a first byte, which says the form, and the bytes that the digits stand
 // for. The first byte is one with which no UTF-8 text begins, so a packed id cannot be taken for
-// another text. All other ids are stored as they are. A packed id has all of the id, so a row can
-// still be read without any other.
+// another text. An id that is no UTF-8 and begins with such a byte is stored after the byte
+// unpacked. All other ids are stored as they are. A packed id has all of the id, so a row can still
+// be read without any other.
 const (
 	packedUser   = 0x80 // 8:acs:GUID_GUID, in 33 bytes
 	packedThread = 0x81 // 19:32 hexadecimal digits@thread.v2, in 17 bytes
 	packedCreate = 0x82 // 19:43 digits of base64 for 32 bytes, then 1@thread.v2, in 33 bytes
+	unpacked     = 0x83 // an id that begins with a byte from 0x80 to 0xbf
 )
 
 const (
@@ -57,8 +59,8 @@ func packID(b []byte, id string) ([]byte, bool) {
 	return b, false
 }
 
-// isPacked reports whether the bytes of a text are a packed id.
-func isPacked(b []byte) bool { return len(b) > 0 && b[0] >= 0x80 && b[0] < 0xc0 }
+// isPacked reports whether the bytes of a text begin as those of a packed id do.
+func isPacked[T ~string | ~[]byte](b T) bool { return len(b) > 0 && b[0] >= 0x80 && b[0] < 0xc0 }
 
 // unpackID appends the id with the packed form p to b. It returns false if there is none.
 func unpackID(b, p []byte) ([]byte, bool) {
@@ -73,6 +75,8 @@ func unpackID(b, p []byte) ([]byte, bool) {
 	case p[0] == packedCreate && len(p) == 33:
 		b = base64ID.AppendEncode(append(b, threadPrefix...), p[1:])
 		return append(b, createSuffix...), true
+	case p[0] == unpacked && isPacked(p[1:]):
+		return append(b, p[1:]...), true
 	}
 	return b, false
 }
