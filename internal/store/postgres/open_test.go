@@ -51,7 +51,7 @@ func TestMigrationWaitsForNoLock(t *testing.T) {
 	t.Parallel()
 	url := emptyDatabase(t)
 	open(t, url).Close()
-	execute(t, url, `DELETE FROM schema_versions WHERE version_id >= 12; ALTER TABLE messages DROP COLUMN fingerprint; DROP TABLE audit, servers`)
+	execute(t, url, `DELETE FROM schema_versions WHERE version_id >= 12; ALTER TABLE messages DROP COLUMN fingerprint; DROP TABLE audit, servers, relistings`)
 	dump := dial(t, url)
 	defer dump.Close(context.Background())
 	if _, err := dump.Exec(context.Background(), `BEGIN; LOCK TABLE messages IN ACCESS SHARE MODE`); err != nil {

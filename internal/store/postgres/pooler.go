@@ -53,6 +53,9 @@ func (s *Store) checkPooler(ctx context.Context, conn *pgx.Conn) error {
 	if s.modeChosen || !markPreparing(conn) {
 		return nil
 	}
+	if checkServer(conn.PgConn()) != nil { // Open explains it; the question below could fail for the same reason
+		return nil
+	}
 	// The context of the pool has no deadline.
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(conn.Config().ConnectTimeout, connectTime))
 	defer cancel()

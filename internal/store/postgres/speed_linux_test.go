@@ -123,8 +123,8 @@ func TestSendStatements(t *testing.T) {
 	for _, n := range []int{1, 2, 64, 1000} {
 		statements, roundTrips := send(n)
 		t.Logf("a batch of %d sends: %d statements in %d round trips", n, statements, roundTrips)
-		if statements != 11 || roundTrips != 2 {
-			t.Errorf("a batch of %d sends: %d statements in %d round trips, want 11 in 2", n, statements, roundTrips)
+		if statements != 12 || roundTrips != 2 {
+			t.Errorf("a batch of %d sends: %d statements in %d round trips, want 12 in 2", n, statements, roundTrips)
 		}
 	}
 	for range 50 {
