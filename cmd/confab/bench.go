@@ -28,7 +28,7 @@ func newBench() *cobra.Command {
     confab bench disk --dir /var/lib/confab
 
 The other commands measure the whole server over HTTPS, most of them beside programs that
-do the least for the same answer. They are for who changes Confab: docs/benchmarks.md.`
+do the least for the same answer. They are for developers of Confab: docs/benchmarks.md.`
 	return cmd
 }
 

@@ -71,9 +71,9 @@ const (
 
 // Sweep does the background work of the Service. It deletes threads that have expired by their
 // retention policies, erases the data of deleted users whose grace is over, and finishes the
-// deletion of large threads and their moves in users' lists. It also deletes old days of the event log, old endpoints, old audit
-// rows, and superseded versions of messages that nobody may read any more, and stores when tokens
-// were issued.
+// deletion of large threads and the moves of large threads in their participants' lists. It also
+// deletes old days of the event log, old endpoints, old audit rows, and superseded versions of
+// messages that nobody may read any more, and stores when tokens were issued.
 //
 // Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user
 // fails, Sweep continues with the next one and tries the failed one again after a pause, which

@@ -24,7 +24,7 @@ const (
 	numOperations int       = iota
 )
 
-// mix has the operations: their names, how many of a hundred requests are of each, and the
+// mix lists the operations: their names, how many of a hundred requests are of each, and the
 // status of their responses.
 var mix = [numOperations]struct {
 	name   string
