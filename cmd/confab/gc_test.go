@@ -3,50 +3,63 @@ package main
 import (
 	"context"
 	"math"
-	"runtime/debug"
+	"runtime"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 func TestGCPercent(t *testing.T) {
 	const MB = 1 << 20
-	for live, want := range map[uint64]int{0: 300, 8 * MB: 300, 10 * MB: 300, 16 * MB: 200, 25 * MB: 128, 32 * MB: 100, 4096 * MB: 100, math.MaxUint64: 100} {
+	for live, want := range map[uint64]int{0: 300, 8 * MB: 300, 10 * MB: 240, 16 * MB: 150, 24 * MB: 100, 32 * MB: 100, 4096 * MB: 100, math.MaxUint64: 100} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("a live heap of %d MB has %d %%, want %d", live/MB, got, want)
 		}
 	}
 }
 
-// TestTuneGC checks that tuneGC raises the percentage, and that it leaves alone what an operator has set.
+// TestTuneGC checks that tuneGC follows the size of the heap from one collection to the next.
 func TestTuneGC(t *testing.T) {
-	before := debug.SetGCPercent(100)
-	defer debug.SetGCPercent(before)
-	current := func() int {
-		p := debug.SetGCPercent(100)
-		debug.SetGCPercent(p)
-		return p
-	}
-	for _, c := range []struct {
-		name, gogc, limit string
-		want              int
-	}{
-		{name: "nothing set", want: maxGCPercent},
-		{name: "GOGC", gogc: "100", want: 100},
-		{name: "GOMEMLIMIT", limit: "1GiB", want: 100},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("GOGC", c.gogc)
-			t.Setenv("GOMEMLIMIT", c.limit)
-			debug.SetGCPercent(100)
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithCancel(t.Context())
-				go tuneGC(ctx)
-				time.Sleep(3 * time.Second)
-				if got := current(); got != c.want {
-					t.Errorf("the percentage is %d, want %d", got, c.want)
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	percents, ended := make(chan int, 1000), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tuneGC(ctx, func(percent int) int { percents <- percent; return 0 })
+	}()
+	await := func(reason string, ok func(percent int) bool) {
+		t.Helper()
+		for range 10_000 { // the runtime runs a cleanup some time after a collection
+			runtime.GC()
+			select {
+			case percent := <-percents:
+				if ok(percent) {
+					return
 				}
-				cancel()
+			default:
+			}
+		}
+		t.Fatal(reason)
+	}
+	await("a small heap never got more than the least percentage", func(p int) bool { return p > minGCPercent })
+	heap := make([]byte, 2*maxGarbage)
+	await("a large heap never got the least percentage", func(p int) bool { return p == minGCPercent })
+	runtime.KeepAlive(heap)
+	heap = nil
+	await("a heap that became small again kept the least percentage", func(p int) bool { return p > minGCPercent })
+	cancel()
+	<-ended
+}
+
+// TestTuneGCLeavesSettings checks that tuneGC leaves alone what an operator has set.
+func TestTuneGCLeavesSettings(t *testing.T) {
+	for _, variable := range []string{"GOGC", "GOMEMLIMIT"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv("GOGC", "")
+			t.Setenv("GOMEMLIMIT", "")
+			t.Setenv(variable, "100MiB")
+			tuneGC(t.Context(), func(percent int) int {
+				t.Errorf("the percentage was set to %d", percent)
+				return 0
 			})
 		})
 	}

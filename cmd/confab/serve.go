@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +63,7 @@ func serve(cmd *cobra.Command, disk vfs.FS) error {
 	defer signal.Stop(hangups)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	go tuneGC(ctx)
+	go tuneGC(ctx, debug.SetGCPercent)
 
 	o := server.Options{Config: cfg, Version: buildVersion(), Command: clientCommand{in}.line, FS: disk}
 	onTerminal := cfg.Dev && cfg.LogFormat == config.LogAuto && term.IsTerminal(int(os.Stdout.Fd()))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,8 +22,8 @@ const (
 	mostGrowth  = 50_000_000
 )
 
-// TestBigPages lists big messages page by page and checks that the server's memory grows only a
-// little. Before that it restarts the server, because memory used for sending would hide the
+// TestBigPages lists big messages page by page, three times, and checks that the server's memory
+// grows only a little. Before that it restarts the server, because memory used for sending would hide the
 // growth, and reads each message once, so that the block cache is full.
 func TestBigPages(t *testing.T) {
 	if os.Getenv("TEST_BIG_PAGES") == "" {
@@ -56,10 +57,25 @@ func TestBigPages(t *testing.T) {
 		}
 	}
 	before := n.memory(t, "VmRSS")
+	var growths []int
+	for range 3 {
+		growths = append(growths, c.listBigPages(t, n, bearer, thread, want)-before)
+	}
+	t.Logf("memory %d bytes after the start, %d before the lists, and at most %d more during each", cold, before, growths)
+	slices.Sort(growths)
+	if growths[1] > mostGrowth { // the median: on a busy machine a single collection of garbage can come late
+		t.Errorf("the memory grew by %d bytes, want at most %d", growths[1], mostGrowth)
+	}
+}
+
+// listBigPages lists the thread's messages to the end and returns the peak of the server's resident
+// memory meanwhile, in bytes. Each message of want, the first bytes of it by id, must come once.
+func (c *cluster) listBigPages(t *testing.T, n *node, bearer, thread string, want map[string]string) int {
+	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // resets VmHWM, the peak of resident memory
 		t.Fatal(err)
 	}
-	begin, pages, most := time.Now(), 0, 0
+	begin, pages, most, seen := time.Now(), 0, 0, map[string]int{}
 	for link := "/chat/threads/" + thread + "/messages" + version + "&maxPageSize=200"; link != ""; pages++ {
 		status, answer := c.ask(n, "GET", link, bearer, "", nil)
 		var page struct {
@@ -79,25 +95,22 @@ func TestBigPages(t *testing.T) {
 				if len(m.Content.Message) != bigSize || !strings.HasPrefix(m.Content.Message, head) {
 					t.Errorf("message %s has %d bytes and begins with %.8q, want %d and %q", m.ID, len(m.Content.Message), m.Content.Message, bigSize, head)
 				}
-				delete(want, m.ID)
+				seen[m.ID]++
 			}
 		}
 		most = max(most, rows)
 		link = strings.TrimPrefix(page.NextLink, "https://"+n.listen)
 	}
-	took := time.Since(begin)
-	growth := n.memory(t, "VmHWM") - before
-	t.Logf("%d messages of %d bytes in %d pages, the biggest of %d bytes, in %v; memory %d bytes after the start, %d before the list, and %d more at most during it",
-		bigMessages, bigSize, pages, most, took.Round(time.Millisecond), cold, before, growth)
-	if len(want) > 0 {
-		t.Errorf("%d messages are not listed, or twice", len(want))
+	t.Logf("%d messages of %d bytes in %d pages, the biggest of %d bytes, in %v", bigMessages, bigSize, pages, most, time.Since(begin).Round(time.Millisecond))
+	for id := range want {
+		if seen[id] != 1 {
+			t.Errorf("message %s is listed %d times", id, seen[id])
+		}
 	}
 	if most > pageBound {
 		t.Errorf("a page holds %d bytes, want at most %d", most, pageBound)
 	}
-	if growth > mostGrowth {
-		t.Errorf("the memory grew by %d bytes, want at most %d", growth, mostGrowth)
-	}
+	return n.memory(t, "VmHWM")
 }
 
 // memory returns a value of the server's /proc/PID/status in bytes.
