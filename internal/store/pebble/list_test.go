@@ -171,17 +171,16 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 
 // TestNewsReadsFewKeys calls News for a user in 200 threads, three of which have two new events
 // each. News may read two keys for each thread; for each of the three threads it may also read
-// one more key, the two new events and the event before them.
+// one more key, the two new events and the event before them. If the log has only these six
+// events after the position, News may read two keys for each of the three threads, the six
+// events, and three keys before it leaves the list.
 func TestNewsReadsFewKeys(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
-	const threads, who = 200, "8:acs:user"
+	const threads, who, other = 200, "8:acs:user", "8:acs:other"
+	createThread(t, s, threadID(threads), other)
 	for n := range threads {
-		mustApply(t, s, &core.Change{
-			Key: threadID(n), Thread: threadID(n), Properties: &core.Properties{Topic: "topic", CreatedBy: who},
-			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
-			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
-		})
+		createThread(t, s, threadID(n), who)
 	}
 	before, err := s.Tip(t.Context())
 	if err != nil {
@@ -192,41 +191,63 @@ func TestNewsReadsFewKeys(t *testing.T) {
 		mustApply(t, s, sendTo(threadID(n), who, "a"))
 		mustApply(t, s, sendTo(threadID(n), who, "b"))
 	}
-	news, keys, err := s.news(t.Context(), who, before.Position, 100)
-	if err != nil || len(news) != len(fresh) {
-		t.Fatalf("%d threads with news, %v; want %d", len(news), err, len(fresh))
-	}
-	for _, n := range news {
-		if n.First != 2 {
-			t.Errorf("thread %s has news from event %d, want 2", n.Head.ID, n.First)
+	check := func(most int) {
+		t.Helper()
+		news, keys, err := s.news(t.Context(), who, before.Position, 100)
+		if err != nil || len(news) != len(fresh) {
+			t.Fatalf("%d threads with news, %v; want %d", len(news), err, len(fresh))
+		}
+		for _, n := range news {
+			if n.First != 2 {
+				t.Errorf("thread %s has news from event %d, want 2", n.Head.ID, n.First)
+			}
+		}
+		if keys > most {
+			t.Errorf("%d keys were read, want at most %d", keys, most)
 		}
 	}
-	if most := 2*threads + len(fresh)*(1+3); keys > most {
-		t.Errorf("%d keys were read, want at most %d", keys, most)
+	check(3 + 2*len(fresh) + 2*len(fresh))
+	for n := range 4 * threads {
+		mustApply(t, s, sendTo(threadID(threads), other, fmt.Sprint(n)))
 	}
+	check(2*threads + len(fresh)*(1+3))
+}
+
+// createThread stores a thread with one member.
+func createThread(t *testing.T, s *Store, id, member string) {
+	t.Helper()
+	mustApply(t, s, &core.Change{
+		Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", CreatedBy: member},
+		Members: []core.Member{{User: member, Order: 1, Intervals: []core.Interval{{}}}},
+		Events:  []core.Event{{Kind: core.ThreadCreated, Actor: member}},
+	})
 }
 
 // TestNewsEndsWithItsContext calls News with a canceled context, for a user in many threads
-// without news. News must fail before it has read all of them.
+// without news. News must fail before it has read all events after the position, if these are
+// few, or the whole list, if they are many.
 func TestNewsEndsWithItsContext(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
-	const who = "8:acs:user"
+	const who, other = "8:acs:user", "8:acs:other"
 	for n := range checkEvery + 1 {
-		mustApply(t, s, &core.Change{
-			Key: threadID(n), Thread: threadID(n), Properties: &core.Properties{Topic: "topic", CreatedBy: who},
-			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
-			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
-		})
+		createThread(t, s, threadID(n), who)
 	}
-	tip, err := s.Tip(t.Context())
+	createThread(t, s, threadID(checkEvery+1), other)
+	before, err := s.Tip(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, keys, err := s.news(ctx, who, tip.Position, 10); !errors.Is(err, context.Canceled) || keys >= 2*checkEvery {
-		t.Errorf("news has read %d keys and returned %v, want fewer than %d keys and %v", keys, err, 2*checkEvery, context.Canceled)
+	sent := 0
+	for _, events := range []int{2 * checkEvery, 5 * checkEvery} {
+		for ; sent < events; sent++ {
+			mustApply(t, s, sendTo(threadID(checkEvery+1), other, fmt.Sprint(sent)))
+		}
+		if _, keys, err := s.news(ctx, who, before.Position, 10); !errors.Is(err, context.Canceled) || keys >= 5*checkEvery/2 {
+			t.Errorf("%d events: news has read %d keys and returned %v, want fewer than %d keys and %v", events, keys, err, 5*checkEvery/2, context.Canceled)
+		}
 	}
 }
 

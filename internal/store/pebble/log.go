@@ -141,9 +141,13 @@ func seekPosition(it *pebble.Iterator, p uint64) bool {
 	return ok
 }
 
+// errLongList means that a user's list has more threads than the log has events to be read.
+var errLongList = errors.New("the log is shorter than the user's list of threads")
+
 // News returns up to limit threads of a user's list that have events after the position after;
 // see core.Store. It reads two keys for each thread in the list. For a thread with such events
-// it reads one more key and these events.
+// it reads one more key and these events. If the log has few events after the position, it reads
+// these instead of the rest of the list.
 func (s *Store) News(ctx context.Context, user string, after uint64, limit int) ([]core.News, error) {
 	news, _, err := s.news(ctx, user, after, limit)
 	return news, err
@@ -153,7 +157,8 @@ func (s *Store) News(ctx context.Context, user string, after uint64, limit int) 
 func (s *Store) news(ctx context.Context, user string, after uint64, limit int) (news []core.News, keys int, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	threads := 0
+	events := snap.position - min(after, snap.position)
+	threads := uint64(0)
 	err = lists.each(snap, part(user), func(entry core.ListMove) error {
 		keys++
 		if threads++; threads%checkEvery == 0 && ctx.Err() != nil {
@@ -161,6 +166,9 @@ func (s *Store) news(ctx context.Context, user string, after uint64, limit int) 
 		}
 		if len(news) == limit {
 			return nil
+		}
+		if 4*threads > events { // the head of a thread costs more than four rows of the log
+			return errLongList
 		}
 		h, _, err := heads.get(snap, core.Head{ID: entry.Thread})
 		keys++
@@ -182,7 +190,45 @@ func (s *Store) news(ctx context.Context, user string, after uint64, limit int) 
 		}
 		return err
 	})
+	if errors.Is(err, errLongList) {
+		var read int
+		news, read, err = newsInLog(ctx, snap, user, after, limit)
+		keys += read
+	}
 	return news, keys, err
+}
+
+// newsInLog returns the same as news, but reads all events after the position, whoever may see
+// them, and two keys for each of their threads.
+func newsInLog(ctx context.Context, snap *snapshot, user string, after uint64, limit int) (news []core.News, keys int, err error) {
+	it, err := snap.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return nil, keys, err
+	}
+	defer func() { err = errors.Join(err, closed(it)) }()
+	seen := map[string]bool{}
+	for ok, rows := seekPosition(it, min(after, snap.position)+1), 1; ok && len(news) < limit; ok, rows = it.Next(), rows+1 {
+		if keys++; rows%checkEvery == 0 && ctx.Err() != nil {
+			return nil, keys, ctx.Err()
+		}
+		e, err := positions.decode(it.Key(), it.Value())
+		if err != nil {
+			return nil, keys, err
+		}
+		if e.Thread == "" || seen[e.Thread] { // the end of a user's tokens is an event without a thread
+			continue
+		}
+		seen[e.Thread] = true
+		keys += 2
+		v, err := view(snap, e.Thread, user)
+		if err != nil {
+			return nil, keys, err
+		}
+		if v.Member != nil {
+			news = append(news, core.News{View: v, First: e.Number})
+		}
+	}
+	return news, keys, nil
 }
 
 // firstAfter returns the number of the first event of a thread after a position, or 0 if there

@@ -256,22 +256,34 @@ func (s *Store) LogBefore(ctx context.Context, before uint64, limit int) (found 
 }
 
 // newsSQL selects at most $3 threads of user $1 that have events after position $2. Its
-// candidates are the threads whose last event has a later position or none yet. A trimmed batch
-// has no position either; it is told from a new one by its missing row in the table batches.
-var newsSQL = fmt.Sprintf(`WITH candidate AS MATERIALIZED (
+// candidates are the threads of the user's list whose last event has a later position or none
+// yet. A trimmed batch has no position either; it is told from a new one by its missing row in
+// the table batches. If the log has few events after the position, the threads of these events
+// are selected instead, because a user can be in very many threads.
+var newsSQL = fmt.Sprintf(`WITH few AS MATERIALIZED (
+		SELECT coalesce((SELECT last FROM log ORDER BY last DESC LIMIT 1) <= $2::bigint + 1000, true) AS events
+	), candidate AS MATERIALIZED (
 		SELECT u.thread, h.last_event FROM user_threads u JOIN heads h ON h.id = u.thread LEFT JOIN log l ON l.batch = h.last_position >> 20
-		WHERE u.user_id = $1 AND (l.last > $2 OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = h.last_position >> 20))
+		WHERE NOT (SELECT events FROM few) AND u.user_id = $1
+			AND (l.last > $2::bigint OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = h.last_position >> 20))
+	), recent AS MATERIALIZED (
+		SELECT e.thread, min(e.number) AS first FROM (SELECT * FROM log WHERE (SELECT events FROM few) AND last > $2::bigint ORDER BY last LIMIT 1000) l
+		CROSS JOIN LATERAL (SELECT thread, number, position FROM events
+			WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
+		WHERE e.thread <> '' AND l.last - l.events + (e.position & %d) > $2::bigint GROUP BY e.thread
 	), news AS MATERIALIZED (
-		SELECT thread, first FROM (SELECT thread, first_event_after(thread, last_event, $2) AS first FROM candidate OFFSET 0) c WHERE first IS NOT NULL LIMIT $3
+		SELECT thread, first FROM (SELECT thread, first_event_after(thread, last_event, $2::bigint) AS first FROM candidate OFFSET 0) c WHERE first IS NOT NULL
+		UNION ALL SELECT r.thread, r.first FROM recent r WHERE EXISTS (SELECT FROM members m WHERE m.thread = r.thread AND m.user_id = $1)
+		LIMIT $3
 	)
 	SELECT n.first, h.%s, m.%s FROM news n JOIN heads h ON h.id = n.thread JOIN members m ON m.thread = n.thread AND m.user_id = $1`,
-	strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
+	core.MaxBatchEvents, strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
 
 // News returns up to limit threads of a user's list that have events after the position after;
 // see core.Store.
 func (s *Store) News(ctx context.Context, user string, after uint64, limit int) (news []core.News, err error) {
 	err = s.readLog(ctx, "news of user "+user, func(b *pgx.Batch) {
-		b.Queue(newsSQL, user, int64(min(after, math.MaxInt64)), limit).Query(collect(&news, scanNews))
+		b.Queue(newsSQL, user, int64(min(after, math.MaxInt64/2)), limit).Query(collect(&news, scanNews))
 	})
 	return news, err
 }

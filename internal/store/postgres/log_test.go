@@ -817,7 +817,8 @@ func TestStandby(t *testing.T) {
 
 // TestNews writes to three threads of a user. It checks which threads News returns for each
 // position, and the number of their first new event. An event without a position does not
-// count.
+// count. After a position that has fewer than 1,000 events behind it News reads these events;
+// otherwise it asks each thread for its first new event.
 func TestNews(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, emptyDatabase(t))
@@ -826,14 +827,19 @@ func TestNews(t *testing.T) {
 		mustApply(t, s, core.Applied, newThread(id)) // positions 1 to 3
 	}
 	mustApply(t, s, core.Applied, text("a", "four"), text("a", "five"))
-	for range 40 { // so many that first_event_after steps back several times
-		mustApply(t, s, core.Applied, text("b", "six to forty-five"))
+	for range 52 {
+		var twenty []*core.Change
+		for range 20 {
+			twenty = append(twenty, text("b", "six to 1,045"))
+		}
+		mustApply(t, s, core.Applied, twenty...)
 	}
 	sequence(t, s)
 	mustApply(t, s, core.Applied, text("c", "without a position"))
 	mustApply(t, s, core.Applied, text("a", "without a position"))
 	for after, want := range map[uint64]string{
-		0: "map[a:1 b:1 c:1]", 2: "map[a:2 b:2 c:1]", 3: "map[a:2 b:2]", 4: "map[a:3 b:2]", 5: "map[b:2]", 6: "map[b:3]", 44: "map[b:41]", 45: "map[]",
+		0: "map[a:1 b:1 c:1]", 2: "map[a:2 b:2 c:1]", 3: "map[a:2 b:2]", 4: "map[a:3 b:2]", 5: "map[b:2]", 6: "map[b:3]", 44: "map[b:41]",
+		45: "map[b:42]", 1044: "map[b:1041]", 1045: "map[]",
 	} {
 		news, err := s.News(ctx, "8:acs:ann", after, 10)
 		if err != nil {

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -369,6 +371,77 @@ func testNews(t *testing.T, e Engine) {
 		}
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("events from %d, at most %d: %v, want %v", tc.from, tc.limit, got, tc.want)
+		}
+	}
+	closeStore(t, s)
+}
+
+// testNewsOfManyThreads compares News with the events of the log, after positions that few and
+// many events follow. An engine may look for news in the user's list of threads or in the log.
+func testNewsOfManyThreads(t *testing.T, e Engine) {
+	s := e.Open(t)
+	ctx := context.Background()
+	ann, bob, eve := user(1), user(2), user(3)
+	in := map[string]map[string]bool{ann: {}, bob: {}, eve: {}} // the threads of each user
+	var cursors []core.Cursor
+	for n := 1; n <= 40; n++ {
+		in[bob][thread(n)] = true
+		if n%2 == 0 { // ann is in every second thread
+			in[ann][thread(n)] = true
+			apply(t, s, start, create(thread(n), "", bob, ann))
+		} else {
+			apply(t, s, start, create(thread(n), "", bob))
+		}
+	}
+	for round := range 12 {
+		cursors = append(cursors, tip(t, s))
+		var sends []*core.Change
+		for range 100 {
+			sends = append(sends, send(thread(1+round), 1, bob, "", "x"))
+		}
+		apply(t, s, start+int64(round)*day/4, sends...)
+	}
+	for n := 30; n <= 33; n++ {
+		cursors = append(cursors, tip(t, s))
+		apply(t, s, start+3*day, send(thread(n), 1, bob, "", "x"))
+	}
+	cursors = append(cursors, tip(t, s), core.Cursor{Position: math.MaxUint64})
+	for _, after := range cursors {
+		want := map[string]uint64{} // the first event of each thread after the cursor
+		for at := after; after.Position != math.MaxUint64; {
+			page := logAfter(t, s, at, 500)
+			for _, ev := range page.Events {
+				if want[ev.Thread] == 0 {
+					want[ev.Thread] = ev.Number
+				}
+			}
+			if at = page.Next; len(page.Events) == 0 {
+				break
+			}
+		}
+		for who, threads := range in {
+			got, mine := map[string]uint64{}, map[string]uint64{}
+			for id, first := range want {
+				if threads[id] {
+					mine[id] = first
+				}
+			}
+			news, err := s.News(ctx, who, after.Position, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range news {
+				got[n.Head.ID] = n.First
+				if n.Member == nil || n.Member.User != who {
+					t.Errorf("news of %s with member %+v", n.Head.ID, n.Member)
+				}
+			}
+			if !maps.Equal(got, mine) || len(news) != len(got) {
+				t.Errorf("%s after position %d: %d threads %v, want %v", who, after.Position, len(news), got, mine)
+			}
+			if some, err := s.News(ctx, who, after.Position, 2); err != nil || len(some) != min(2, len(mine)) {
+				t.Errorf("%s after position %d, at most two: %d threads, %v", who, after.Position, len(some), err)
+			}
 		}
 	}
 	closeStore(t, s)

@@ -87,6 +87,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("cursors", func(t *testing.T) { testCursors(t, e) })
 	t.Run("trim", func(t *testing.T) { testTrim(t, e) })
 	t.Run("news", func(t *testing.T) { testNews(t, e) })
+	t.Run("news of many threads", func(t *testing.T) { testNewsOfManyThreads(t, e) })
 	t.Run("events of a thread", func(t *testing.T) { testThreadDays(t, e) })
 	t.Run("tell", func(t *testing.T) { testTell(t, e) })
 	t.Run("tell who was in a new thread", func(t *testing.T) { testTellCreated(t, e) })
