@@ -95,7 +95,9 @@ func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, 
 	if err != nil {
 		return nil, "", err
 	}
-	cutJSON(&page)
+	if list.Bytes > smallPage { // the JSON of a smaller page has less than core.PageBytes
+		cutJSON(&page)
+	}
 	if page.Next > 0 {
 		list.Before = page.Next
 		next = h.nextMessagesLink(req, list)
