@@ -73,7 +73,10 @@ func encodeDecimal(dst []byte, v reflect.Value) []byte {
 func encodeDict(dst []byte, v reflect.Value) []byte {
 	m := *v.Addr().Interface().(*map[string]string)
 	dst = append(dst, '{')
-	for i, k := range slices.Sorted(maps.Keys(m)) {
+	var memory [8]string // enough for most maps
+	keys := slices.AppendSeq(memory[:0], maps.Keys(m))
+	slices.Sort(keys)
+	for i, k := range keys {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
