@@ -76,10 +76,10 @@ func TestAllocations(t *testing.T) {
 		status             int
 		allocations, bytes float64
 	}{
-		{"get message", func() []*lean { return client("GET", messagesOf(thread)+"/"+ids[0], "") }, 200, 57, 6864},
-		{"list messages", func() []*lean { return client("GET", messagesOf(thread), "") }, 200, 74, 12152},
-		{"send read receipt", func() []*lean { return receipt }, 200, 97, 10904},
-		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 109, 12424},
+		{"get message", func() []*lean { return client("GET", messagesOf(thread)+"/"+ids[0], "") }, 200, 57, 6784},
+		{"list messages", func() []*lean { return client("GET", messagesOf(thread), "") }, 200, 74, 12072},
+		{"send read receipt", func() []*lean { return receipt }, 200, 97, 10824},
+		{"create thread", func() []*lean { return client("POST", "/chat/threads", `{"topic":"lunch"}`) }, 201, 109, 12392},
 		{"send message", func() []*lean { return send }, 201, 40, 5028},
 		{"send message of an SDK", func() []*lean { return sdk }, 201, 49, 6470},
 	} {
