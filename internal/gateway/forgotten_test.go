@@ -118,7 +118,9 @@ func TestTimesForgottenWhileCatchingUp(t *testing.T) {
 		hook := func() { once.Do(func() { h.comeAndGo(ann, thread, bob) }) }
 		h.hooks.events.Store(&hook)
 		_, k := behind.open(bob, &from, gateway.SessionOptions{})
-		k.want(t, "gap:tooMuch")
+		if got := k.first(); got != "gap:tooMuch" { // the server behind may have read some of the later events too
+			t.Errorf("the session is told %q first, want a gap", got)
+		}
 	})
 }
 
