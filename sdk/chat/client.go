@@ -18,7 +18,7 @@ import (
 
 // The API versions of the chat protocol that a Client uses.
 const (
-	apiVersion    = "2025-03-15" // the version of every request, unless ClientOptions.APIVersion names another
+	apiVersion    = "2025-03-15" // the API version in every request, unless ClientOptions.APIVersion names another one
 	minAPIVersion = "2021-03-07" // the oldest version that the types of this package can encode and decode
 )
 
@@ -70,7 +70,7 @@ type Client struct {
 	pipeline *pipeline.Client
 
 	// idempotentSends is true if the server has announced that it stores a repeated message once.
-	// Client.do updates it after each response.
+	// Client.do updates the field after each response.
 	idempotentSends atomic.Bool
 }
 
@@ -98,13 +98,13 @@ func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOpti
 	return &Client{pipeline: p}, nil
 }
 
-// NewThreadClient returns a client for the thread with the given id. It sends no request, so a
-// thread that does not exist is reported by the first call of the ThreadClient. With an empty id
-// every call of the ThreadClient fails.
+// NewThreadClient returns a client for the thread with the given id. NewThreadClient sends no
+// request, so a thread that does not exist is reported by the first call of the ThreadClient. With
+// an empty id every call of the ThreadClient fails.
 func (c *Client) NewThreadClient(id string) *ThreadClient {
 	path, err := threadPath("", id)
 	if err != nil {
-		path = "" // with an empty path, every call of the ThreadClient fails
+		path = "" // a ThreadClient with an empty path returns an error from every call
 	}
 	return &ThreadClient{client: c, id: id, path: path}
 }
@@ -194,9 +194,9 @@ type ListThreadsOptions struct {
 	Continuation string
 }
 
-// ListThreads returns the threads that the user is or was a participant of, including deleted ones,
-// ordered by their last message, newest first (docs/contract/chat.md §3.2). It fetches pages as
-// they are needed. An error is yielded once, as the last element:
+// ListThreads returns the threads in which the user is or was a participant, including deleted
+// ones, ordered by their last message, newest first (docs/contract/chat.md §3.2). It fetches pages
+// as they are needed. An error is yielded once, as the last element:
 //
 //	for item, err := range client.ListThreads(ctx, nil) {
 //		if err != nil {

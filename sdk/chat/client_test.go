@@ -142,7 +142,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	thread, other := client.NewThreadClient("19:1@thread.v2"), client.NewThreadClient("19:2@thread.v2")
 	for _, step := range []struct {
 		name   string
-		before int // status of the response to a read that precedes the send; 0: no read
+		before int // HTTP status of the response to a read that the test sends before the message; 0: the test sends no read
 		header map[string]string
 		token  bool
 	}{
@@ -159,7 +159,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 		}
 		next.header = nil
 		if step.token {
-			next.header = idempotentHeader // the announcement in the response to the send, which would withdraw it otherwise
+			next.header = idempotentHeader // the response to the message repeats the announcement; without it the client would forget the announcement
 		}
 		if _, err := thread.SendMessage(t.Context(), "hello", nil); err != nil {
 			t.Fatal(err)
@@ -316,14 +316,14 @@ func TestContinuationOfAnotherThread(t *testing.T) {
 	}
 }
 
-// TestPagerGoesOnAfterAnError makes requests for pages fail. It checks that the pager neither loses
-// nor repeats elements, and that NextPage after the last page fails without a request.
+// TestPagerGoesOnAfterAnError lets every second request for a page fail. It checks that the pager
+// returns each element once, and that NextPage after the last page fails without a request.
 func TestPagerGoesOnAfterAnError(t *testing.T) {
 	s := &respond{answer: func(n int, r *http.Request) (int, string, map[string]string) {
 		if n%2 == 0 {
 			return 403, "", nil
 		}
-		page := max(1, len(r.URL.Query().Get("p"))) // p=xx is the second page
+		page := max(1, len(r.URL.Query().Get("p"))) // the length of the parameter p is the number of the page: p=xx requests page 2
 		next := ""
 		if page < 3 {
 			next = `,"nextLink":"https://endpoint/chat/threads?p=` + strings.Repeat("x", page+1) + `"`

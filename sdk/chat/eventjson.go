@@ -133,7 +133,7 @@ func decodeEvent(m frame, cursor string) (Event, error) {
 		if !json.Valid(m.data) {
 			return nil, brokenf("the data of %.40q is not JSON", m.event)
 		}
-		_ = json.Unmarshal(m.data, &w) // ignore the error: a field whose JSON has another type stays zero
+		_ = json.Unmarshal(m.data, &w) // ignore the error: a field whose JSON value has the wrong type stays zero
 		return UnknownEvent{EventInfo{cursor, w.ThreadID, w.Number}, m.event, m.data}, nil
 	}
 	var w eventJSON

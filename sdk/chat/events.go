@@ -24,7 +24,7 @@ import (
 //
 // The kinds are structs, not pointers. A user also receives the events that it causes itself, such
 // as the messages that it sends. A switch needs no default, because a program can ignore the kinds
-// that it does not use. Only a Gap requires an action: to list what was missed.
+// that it does not use. Only a Gap requires an action: to list the threads and messages again.
 //
 // The list of kinds is not final: later versions of the package may add kinds.
 type Event interface {
@@ -55,9 +55,9 @@ type EventInfo struct {
 func (i EventInfo) Info() EventInfo { return i }
 
 // Started is the first event of each loop over Client.Events. It reports that the server has
-// accepted the connection: the program receives everything that happens from now on. A program that
-// lists the threads and messages after Started misses nothing, but may receive an event about a
-// message that it has already listed. The loop does not yield Started again when it replaces a
+// accepted the connection. The program receives all events that happen after Started. A program
+// that lists the threads and messages after Started misses nothing, but may receive an event about
+// a message that it has already listed. The loop does not yield Started again when it replaces a
 // connection.
 type Started struct {
 	EventInfo
@@ -94,7 +94,7 @@ type MessageDeleted struct {
 
 // TypingIndicatorReceived reports that a participant is typing. The indicator is valid for some
 // seconds. The server does not store it: if the stream continues from a cursor, the indicator is
-// not repeated. Its Cursor is that of the event before it.
+// not repeated. Its Cursor equals the Cursor of the event before it.
 type TypingIndicatorReceived struct {
 	EventInfo
 
@@ -151,8 +151,8 @@ type ThreadPropertiesUpdated struct {
 	UpdatedOn time.Time
 	UpdatedBy Participant
 
-	// Topic, Metadata and RetentionPolicy are the properties after the change, including those that
-	// did not change.
+	// Topic, Metadata and RetentionPolicy are the properties of the thread after the change. All
+	// three are set, also the properties that did not change.
 	Topic           string
 	Metadata        map[string]string
 	RetentionPolicy RetentionPolicy
@@ -216,9 +216,9 @@ type ParticipantsRemoved struct {
 	Participants []Participant
 }
 
-// Gap reports that the program does not receive some events: those between the last event and the
-// time at which the server sent the Gap. After the Gap, no events are missing. To learn what was
-// missed, list the threads and their messages.
+// Gap reports that the program does not receive the events between the last event and the time at
+// which the server sent the Gap. After the Gap, no events are missing. To learn about the missed
+// changes, list the threads and their messages.
 type Gap struct {
 	EventInfo
 
@@ -232,9 +232,9 @@ type GapReason string
 // The reasons why events are missing (docs/events.md).
 const (
 	GapTrimmed GapReason = "trimmed" // the server no longer keeps the events after the cursor
-	GapEpoch   GapReason = "epoch"   // the server's store was replaced, or put back to an older state
-	GapLost    GapReason = "lost"    // the server's store was put back to a state before the cursor
-	GapTooMuch GapReason = "tooMuch" // more threads have news than the server reads at once, or the user left and joined one too often
+	GapEpoch   GapReason = "epoch"   // the server's store was replaced, or restored to an older state
+	GapLost    GapReason = "lost"    // the server's store was restored to a state before the cursor
+	GapTooMuch GapReason = "tooMuch" // more threads have new events than the server reads at once, or the user left and rejoined a thread too often
 )
 
 // UnknownEvent is an event of a kind that a newer server sends and this version of the package does
@@ -267,25 +267,25 @@ func (UnknownEvent) isEvent()            {}
 // example if the server refuses the token or the cursor.
 var (
 	// ErrNoEventStream means that the service has no event stream, because it is the real service
-	// or an old Confab server. Events does not poll such a service. A program that should work
-	// there calls [ThreadClient.MessagesSince] for each thread, as often as it likes.
+	// or an old Confab server. Events does not poll such a service. For such a service, a program
+	// can poll each thread with [ThreadClient.MessagesSince].
 	ErrNoEventStream = errors.New("this service has no event stream")
 	// ErrUserDeleted means that the server ended the stream because the user was deleted.
 	ErrUserDeleted = errors.New("the user was deleted")
 	// ErrStreamReplaced means that the server ended the stream because a newer connection replaced
-	// it. Events does not connect again, because that would end the newer connection.
+	// it. Events does not connect again, because another connection would end the newer one.
 	ErrStreamReplaced = errors.New("a newer connection took this one's place")
 )
 
 // EventsOptions are the optional arguments of [Client.Events].
 type EventsOptions struct {
-	// Threads are the ids of the threads whose events are received, at most 100. If it is empty,
-	// events of all threads are received, including those that the user joins later.
+	// Threads are the ids of the threads whose events are received, at most 100. If Threads is
+	// empty, the events of all threads are received, including threads that the user joins later.
 	Threads []string
 
-	// Cursor is the [EventInfo].Cursor after which to continue. If it is empty, the events begin
-	// now. The server keeps events for some time, seven days by default; if the cursor is older,
-	// the first event after Started is a Gap.
+	// Cursor is the [EventInfo].Cursor after which to continue. If Cursor is empty, the events
+	// begin now. The server keeps events for some time, seven days by default; if the cursor is
+	// older, the first event after Started is a Gap.
 	Cursor string
 }
 
@@ -329,7 +329,7 @@ const eventsOperation = "receive events"
 //
 // The loop ends with a *communication.Error:
 //
-//   - communication.ErrUnauthorized: the token was refused, and the credential has no other
+//   - communication.ErrUnauthorized: the token was refused, and the credential has no other token
 //   - communication.ErrForbidden: the token has no chat scope
 //   - status 400: the cursor is damaged, or was made for another user or other Threads
 //   - [ErrNoEventStream], [ErrUserDeleted], [ErrStreamReplaced]

@@ -22,10 +22,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// eventFaults lists faults of a server with an event stream. The function script causes the fault:
-// it answers the first request or every request. A feed with the events 1 to 3 answers the requests
-// that script leaves out. outcome describes a loop over Client.Events that stops after event 3: the
-// events that it yields, the error with which it ends, if any, and the number of requests.
+// eventFaults lists faults of a server with an event stream. The function script causes the fault,
+// in the response to the first request or to every request. A feed with the events 1 to 3 answers
+// the requests that script does not answer. outcome describes a loop over Client.Events that stops
+// after event 3: the events that it yields, the error with which it ends, if any, and the number of
+// requests.
 var eventFaults = []struct {
 	fault   string
 	script  func(a *answer, n int) bool
@@ -75,7 +76,7 @@ var eventFaults = []struct {
 			a.events(2)
 			return true
 		}
-		a.gap("epoch", 1) // as after a restore of the store, which gives the number 2 to another event
+		a.gap("epoch", 1) // the server sends this gap after its store was restored; the restored store gives the number 2 to another event
 		a.events(3)
 		return true
 	}, "1 2 gap:epoch 2 3, 2 requests"},
@@ -124,8 +125,8 @@ var eventFaults = []struct {
 // without a network, where waiting takes no time.
 const silentFault = "silence for three heartbeats"
 
-// first returns a script that calls the given one for the first request and lets the feed answer
-// the others.
+// first returns a script that calls the given script for the first request and lets the feed answer
+// the other requests.
 func first(script func(a *answer)) func(*answer, int) bool {
 	return func(a *answer, n int) bool {
 		if n == 1 {
@@ -135,7 +136,7 @@ func first(script func(a *answer)) func(*answer, int) bool {
 	}
 }
 
-// always returns a script that calls the given one for every request.
+// always returns a script that calls the given script for every request.
 func always(script func(a *answer)) func(*answer, int) bool {
 	return func(a *answer, n int) bool { script(a); return true }
 }
@@ -215,8 +216,8 @@ func testEventFault(t *testing.T, f *feed, client *chat.Client, want string) {
 	}
 }
 
-// eventsOutcome returns a word for the error with which a loop over events ended, as outcome in
-// eventFaults has it.
+// eventsOutcome returns a word for the error with which a loop over events ended, such as the words
+// in the column outcome of eventFaults.
 func eventsOutcome(err error) string {
 	var e *communication.Error
 	errors.As(err, &e)

@@ -91,8 +91,8 @@ func (b memoryBody) Close() error {
 // feed is a fake server with the event stream of docs/events.md. Event number n has the cursor
 // "c" + n.
 type feed struct {
-	// script answers the nth request, counted from 1. If it returns false, it has not answered, and
-	// the feed sends its messages.
+	// script answers the nth request, counted from 1. If script returns false, it has not answered
+	// the request, and the feed sends its messages.
 	script func(w *answer, n int) bool
 	// expires, if not nil, returns the expiry of a token, which the feed sends in the message
 	// hello.
@@ -102,9 +102,9 @@ type feed struct {
 	frames   []string
 	news     chan struct{} // closed when frames grows
 	requests []*http.Request
-	times    []time.Time // times at which the requests arrived
+	times    []time.Time // arrival times of the requests
 	open     int         // number of open streams
-	least    int         // smallest number of open streams since the first was opened
+	least    int         // the smallest number of streams that were open at the same time since the first stream was opened
 }
 
 // newFeed returns a feed with messages numbered from 1 to n.
@@ -136,7 +136,7 @@ type answer struct {
 	http.ResponseWriter
 	feed *feed
 	r    *http.Request
-	from int // number of the last event that was sent; at first that of the request's cursor, or 0
+	from int // number of the last event that was sent; before the first event, the number in the request's cursor, or 0
 }
 
 func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -171,7 +171,8 @@ func (a *answer) hello() {
 	a.write(fmt.Sprintf("event: hello\nid: c%d\ndata: {\"user\":\"8:acs:a_b\",\"cursor\":\"c%[1]d\"%s}\n\n", a.from, expiry))
 }
 
-// events sends the messages after the cursor of the request, up to number n.
+// events sends the next messages, up to message number n. The first call begins after the cursor of
+// the request.
 func (a *answer) events(n int) {
 	for ; a.from < n; a.from++ {
 		a.write(messageFrame(a.from + 1))
@@ -256,8 +257,8 @@ func (f *feed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client {
 	return client
 }
 
-// events returns the events of client.Events without the first one. It yields an error if the first
-// event is not Started, or if a later one is.
+// events returns the events of client.Events without the first event, Started. It yields an error
+// if the first event is not Started, or if a later event is Started.
 func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) iter.Seq2[chat.Event, error] {
 	return func(yield func(chat.Event, error) bool) {
 		n := 0
@@ -276,8 +277,8 @@ func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) ite
 	}
 }
 
-// receive reads events until one has the number last. It returns a text for each event: the number
-// of a MessageReceived, the reason of a Gap, and the type of any other.
+// receive reads events until an event has the number last. It returns a text for each event: the
+// number of a MessageReceived, the reason of a Gap, and the type of any other event.
 func receive(ctx context.Context, client *chat.Client, o *chat.EventsOptions, last int64) ([]string, error) {
 	var words []string
 	for event, err := range events(ctx, client, o) {
@@ -473,7 +474,7 @@ func TestEventsPauses(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		script func(a *answer, n int)
-		pauses [][2]time.Duration // shortest and longest allowed length of each pause
+		pauses [][2]time.Duration // the shortest and the longest allowed length of each pause
 	}{
 		{"no progress", func(a *answer, n int) { a.hello(); a.cut() }, [][2]time.Duration{
 			{400 * time.Millisecond, 800 * time.Millisecond}, {800 * time.Millisecond, 1600 * time.Millisecond},
@@ -666,7 +667,7 @@ func TestEventsRenewalForgetsTyping(t *testing.T) {
 				a.cut()
 			default:
 				a.hello()
-				a.from = 1 // c9 is the cursor of a heartbeat, not that of event 9: the next event to send is event 2
+				a.from = 1 // the request has the cursor c9 of a heartbeat, but only event 1 was sent: send event 2 next
 				a.events(2)
 				a.hang()
 			}
@@ -891,7 +892,8 @@ func TestEventsEndWithContext(t *testing.T) {
 	}
 }
 
-// failingCredential is a credential whose first calls fail. failures is the number of these calls.
+// failingCredential is a credential whose first calls fail. failures is the number of calls that
+// still fail.
 type failingCredential struct{ failures int }
 
 func (c *failingCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -1110,7 +1112,7 @@ func testEventsChaos(t *testing.T, seed uint64) {
 		case 4:
 			a.write("rubbish\n\n")
 		case 5:
-			<-client.Done() // sends nothing until the client disconnects
+			<-client.Done() // case 5 sends nothing and waits until the client disconnects
 		case 6:
 			a.cut()
 		}

@@ -211,7 +211,7 @@ data: {"threadId":"19:1@thread.v2","number":8,"id":"1768446250000","type":"text"
 
 `)
 
-	var cursor string // store it to continue after a restart
+	var cursor string // a program stores the cursor to continue after a restart
 	for event, err := range client.Events(context.Background(), &chat.EventsOptions{Cursor: cursor}) {
 		if err != nil {
 			log.Fatal(err)
@@ -268,7 +268,7 @@ func ExamplePage() {
 	}
 	fmt.Println(len(page.Values))
 
-	stored := page.Continuation // a string that can be stored
+	stored := page.Continuation // a program can store this string
 	for m, err := range thread.ListMessages(ctx, &chat.ListMessagesOptions{Continuation: stored}) {
 		if err != nil {
 			log.Fatal(err)

@@ -167,13 +167,13 @@ func ExampleThreadClient_MessagesSince() {
 			{"id":"2000","type":"text","sequenceId":"3","version":"2000","content":{"message":"Again?"},"createdOn":"1970-01-01T00:00:02Z"}]}`)},
 	}))
 
-	cursor := "2000" // the ID of the last message that was handled; "" for all
+	cursor := "2000" // the ID of the last message that the program handled; "" returns all messages
 	for m, err := range thread.MessagesSince(context.Background(), cursor) {
 		if err != nil {
 			log.Fatal(err)
 		}
 		fmt.Println(m.Content.Message)
-		cursor = m.ID // store it to continue later
+		cursor = m.ID // store the cursor to continue later
 	}
 	fmt.Println("next:", cursor)
 	// Output:

@@ -127,7 +127,7 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(string(row.fault)+"/"+operation, func(t *testing.T) {
-				if row.fault != hugeBody { // tests of hugeBody use much memory, so they run one at a time
+				if row.fault != hugeBody { // tests of the fault hugeBody use much memory, so they do not run in parallel
 					t.Parallel()
 				}
 				testFault(t, row.fault, operation, row.outcomes[i])
@@ -171,8 +171,8 @@ func testFault(t *testing.T, f fault, operation, want string) {
 	}
 }
 
-// perform calls the client method for an operation, such as "send". It returns the error of the
-// method, or an error if the method returns a wrong result.
+// perform calls the client's method for an operation, such as "send". It returns the method's
+// error, or an error of its own if the method returns a wrong result.
 func perform(ctx context.Context, client *chat.Client, operation string) error {
 	thread := client.NewThreadClient(faultThread)
 	switch operation {
@@ -247,13 +247,13 @@ type faultyServer struct {
 
 	warmUp    atomic.Bool
 	requests  atomic.Int32
-	elsewhere atomic.Int32 // counts connections to a second server, which no client should contact
+	elsewhere atomic.Int32 // number of connections to a second server, which no client should contact
 	other     string       // address of the second server
-	cuts      atomic.Int32 // number of new connections to close as soon as they are accepted
+	cuts      atomic.Int32 // number of future connections that the server closes as soon as it accepts them
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	carried map[string]int // how often requests with each idempotency token, and requests without one, were carried out
+	carried map[string]int // number of operations that the server carried out, by idempotency token; "" counts requests without a token
 }
 
 func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
@@ -285,8 +285,8 @@ func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	return s
 }
 
-// cutter is a listener that closes the first connections as soon as it has accepted them. cuts is
-// the number of connections that it still closes.
+// cutter is a listener that closes the first connections as soon as it has accepted them. The field
+// cuts is the number of connections that it will still close.
 type cutter struct {
 	net.Listener
 	cuts *atomic.Int32
@@ -348,7 +348,7 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("confab-idempotent-send", "true")
 	}
 	if s.warmUp.Load() {
-		w.Header().Set("Connection", "close") // the request under test then uses a new connection
+		w.Header().Set("Connection", "close") // close the connection, so that the request under test opens a new one
 		json.NewEncoder(w).Encode(chat.ThreadProperties{ID: faultThread})
 		return
 	}
@@ -358,7 +358,7 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	n := int(s.requests.Add(1))
 	if n > 20 {
-		panic(http.ErrAbortHandler) // end the test of a client that retries for ever; it then fails, because the number of requests is wrong
+		panic(http.ErrAbortHandler) // stop a client that retries for ever; its test then fails, because the number of requests is wrong
 	}
 	if !s.strike(w, r, n) {
 		s.answer(w, r, n)
@@ -393,15 +393,15 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 		s.act(r)
 		s.cancel()
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // the client may still read a response while it closes the connection
+		panic(http.ErrAbortHandler) // send no response: the client may still read one while it closes the connection
 	default:
 		return false
 	}
 	return true
 }
 
-// act carries out the operation of a request and counts it. It ignores a read, and a second request
-// with the same idempotency token if the operation honours the token.
+// act carries out the operation of a request and counts the operation. It ignores a read. It also
+// ignores a second request with the same idempotency token if the operation honours the token.
 func (s *faultyServer) act(r *http.Request) {
 	if r.Method == http.MethodGet {
 		return
@@ -467,8 +467,8 @@ func writeBlanks(w io.Writer, n int) {
 	}
 }
 
-// page returns one of the two pages with four messages in all. The query parameter read is the
-// number of messages that earlier pages returned.
+// page returns one of two pages, which contain four messages together. The query parameter read is
+// the number of messages in the earlier pages.
 func (s *faultyServer) page(r *http.Request) string {
 	read, _ := strconv.Atoi(r.URL.Query().Get("read"))
 	link := func(read int) string {

@@ -117,7 +117,7 @@ const (
 // message always has the member content.message, and a message with a sender always has
 // senderDisplayName, even if they are empty.
 func (m Message) MarshalJSON() ([]byte, error) {
-	type plain Message // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain Message // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	type content MessageContent
 	w := struct {
 		plain
@@ -158,7 +158,8 @@ type SendMessageOptions struct {
 	// Type is MessageTypeText or MessageTypeHTML. Empty means text.
 	Type MessageType
 
-	// SenderDisplayName is shown with the message and in push notifications.
+	// SenderDisplayName is the name of the sender that is shown with the message and in push
+	// notifications.
 	SenderDisplayName string
 
 	// Metadata is stored with the message.
@@ -238,8 +239,8 @@ func (t *ThreadClient) GetMessage(ctx context.Context, messageID string) (Messag
 
 // ListMessagesOptions are the optional arguments of ListMessages.
 type ListMessagesOptions struct {
-	// StartTime, if it is not zero, omits messages that are older than it. It is sent in whole
-	// seconds, rounded down.
+	// StartTime, if it is not zero, omits messages that are older than StartTime. It is sent in
+	// whole seconds, rounded down.
 	StartTime time.Time
 
 	// MaxPageSize is the maximum number of elements in a page; the service caps it at 200. 0 lets
@@ -273,8 +274,8 @@ func (t *ThreadClient) NewListMessagesPager(options *ListMessagesOptions) *Pager
 	})
 }
 
-// UpdateMessageOptions are the changes that [ThreadClient.UpdateMessage] makes. Zero fields change
-// nothing.
+// UpdateMessageOptions are the changes that [ThreadClient.UpdateMessage] makes. A field with the
+// zero value changes nothing.
 type UpdateMessageOptions struct {
 	// Content is the new text. The type of the message does not change.
 	Content string

@@ -19,8 +19,8 @@ type Page[T any] struct {
 	Values []T
 
 	// Continuation tells where the next page begins. It is "" on the last page. To resume the list
-	// later, also in another process, store it and set it in the options of the same list. It is
-	// the path and query of a URL, without host or secret.
+	// later, also in another process, store the Continuation and set it in the options of the same
+	// list. It is the path and query of a URL, and contains no host and no secret.
 	Continuation string
 }
 
@@ -44,12 +44,12 @@ type Page[T any] struct {
 // for concurrent use, but a client can create any number of them.
 type Pager[T any] struct {
 	client    *Client
-	operation string // the name in errors, such as "list messages"
+	operation string // the name of the operation in errors, such as "list messages"
 	path      string // escaped path of the list; links to other paths are refused
 	query     url.Values
-	next      string // path and query of the next page, "" before the first and after the last page
+	next      string // path and query of the next page; "" before the first page and after the last page
 	started   bool
-	wrong     error // the error of invalid options; NextPage returns it
+	wrong     error // the error that NextPage returns if the options are invalid
 
 	// mark detects links that form a cycle. It is a link that the pager followed earlier: if the
 	// service returns it again, the pager fails. After limit steps, mark becomes the newest link
@@ -64,8 +64,8 @@ type pageJSON[T any] struct {
 	NextLink string `json:"nextLink,omitzero"`
 }
 
-// listOptions holds the options of any kind of list: each kind uses some of them. newPager checks
-// them and encodes them in the query.
+// listOptions holds the options of all kinds of lists. Each kind of list uses some of the options.
+// newPager checks the options and encodes them in the query.
 type listOptions struct {
 	startTime    time.Time
 	maxPageSize  int

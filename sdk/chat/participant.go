@@ -7,13 +7,13 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Participant is a participant of a thread, or a user to add to one (docs/contract/chat.md §3.1,
-// §4.2). Only the identifier is required.
+// Participant is a participant of a thread, or a user to add to a thread (docs/contract/chat.md
+// §3.1, §4.2). Only the identifier is required.
 type Participant struct {
 	// Identifier identifies the participant, such as communication.NewUser(id).
 	Identifier communication.Identifier `json:"communicationIdentifier"`
 
-	// DisplayName is shown to the other participants.
+	// DisplayName is the name of the participant that the other participants see.
 	DisplayName string `json:"displayName,omitzero"`
 
 	// ShareHistoryTime is the time of the oldest messages that the participant may see. If it is
@@ -28,7 +28,7 @@ type Participant struct {
 // MarshalJSON encodes the participant as the contract defines it, with ShareHistoryTime in whole
 // seconds.
 func (p Participant) MarshalJSON() ([]byte, error) {
-	type plain Participant // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain Participant // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	p.ShareHistoryTime = seconds(p.ShareHistoryTime)
 	return json.Marshal(plain(p))
 }
@@ -39,8 +39,8 @@ type FailedParticipant struct {
 	// Identifier identifies the refused participant.
 	Identifier communication.Identifier
 
-	// Code is the service's error code: "403" for a user that may not be added, "404" for one that
-	// does not exist.
+	// Code is the service's error code: "403" for a user that may not be added, "404" for a user
+	// that does not exist.
 	Code string
 
 	// Message is the service's error message.
@@ -52,8 +52,8 @@ type FailedParticipant struct {
 }
 
 // FailedParticipants lists the participants that the service refused to add, although it carried
-// out the rest of the request: the thread exists, or the others were added. A refusal is not an
-// error. The list is empty if all participants were added.
+// out the rest of the request: it created the thread, or added the other participants. A refusal is
+// not an error. The list is empty if all participants were added.
 //
 //	failed, err := thread.AddParticipants(ctx, bob, carol)
 //	if err != nil {
@@ -79,8 +79,8 @@ func (f FailedParticipants) Participants() []Participant {
 	return ps
 }
 
-// failedJSON is the JSON form of a refused participant, CommunicationError in docs/contract/chat.md
-// §3.1. Target is the raw id of the participant.
+// failedJSON is the JSON form of a refused participant. docs/contract/chat.md §3.1 calls the form
+// CommunicationError. The field Target is the raw id of the participant.
 type failedJSON struct {
 	Target  string `json:"target,omitzero"`
 	Code    string `json:"code"`

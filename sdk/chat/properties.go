@@ -32,7 +32,7 @@ type ThreadProperties struct {
 
 // MarshalJSON encodes the properties as the service does, with times in whole seconds.
 func (p ThreadProperties) MarshalJSON() ([]byte, error) {
-	type plain ThreadProperties // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain ThreadProperties // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	p.CreatedOn, p.DeletedOn = seconds(p.CreatedOn), seconds(p.DeletedOn)
 	return json.Marshal(plain(p))
 }
@@ -53,7 +53,7 @@ type ThreadItem struct {
 
 // MarshalJSON encodes the entry as the service does, with times in whole seconds.
 func (i ThreadItem) MarshalJSON() ([]byte, error) {
-	type plain ThreadItem // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain ThreadItem // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	i.DeletedOn, i.LastMessageReceivedOn = seconds(i.DeletedOn), seconds(i.LastMessageReceivedOn)
 	return json.Marshal(plain(i))
 }
@@ -87,7 +87,7 @@ const (
 // MarshalJSON encodes the policy as the contract defines it. It sets the kind if Kind is empty and
 // DeleteThreadAfterDays is not zero.
 func (p RetentionPolicy) MarshalJSON() ([]byte, error) {
-	type plain RetentionPolicy // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain RetentionPolicy // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	if p.Kind == "" && p.DeleteThreadAfterDays != 0 {
 		p.Kind = RetentionKindThreadCreationDate
 	}

@@ -26,13 +26,13 @@ type ReadReceipt struct {
 
 // MarshalJSON encodes the receipt as the service does, with the time in whole seconds.
 func (r ReadReceipt) MarshalJSON() ([]byte, error) {
-	type plain ReadReceipt // plain has no method MarshalJSON, so that json.Marshal does not call this one again
+	type plain ReadReceipt // the type plain has no method MarshalJSON, so json.Marshal does not call this method again
 	r.ReadOn = seconds(r.ReadOn)
 	return json.Marshal(plain(r))
 }
 
 // SendReadReceipt reports to the other participants that the user has read all messages up to the
-// one with the given id (docs/contract/chat.md §4.3). Temporary failures are retried: sending a
+// message with the given id (docs/contract/chat.md §4.3). Temporary failures are retried: sending a
 // receipt twice has the same effect as sending it once.
 //
 // The real service keeps no receipts in threads with more than 20 participants.

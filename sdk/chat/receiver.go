@@ -44,23 +44,23 @@ const (
 // goroutines have ended.
 type receiver struct {
 	client  *Client
-	threads string // ids, separated by commas; "" for all threads
-	cursor  string // the place after the last event or heartbeat; "" before the first stream
+	threads string // ids of the threads whose events are received, separated by commas; "" for all threads
+	cursor  string // cursor of the last event or heartbeat that was received; "" before the first stream
 
 	current *stream
 	next    *stream          // the stream that replaces current when it is ready; usually nil
-	renew   <-chan time.Time // fires when it is time to open next
-	retry   time.Duration    // how long to wait before next is opened again if it fails
+	renew   <-chan time.Time // fires when it is time to open the next stream
+	retry   time.Duration    // how long to wait before the next stream is opened again if it fails
 
 	started  bool  // Started has been yielded
 	failures int   // number of streams in a row that ended without progress
-	broken   int   // how many of these streams count against maxBroken
-	last     error // why the last stream ended; nil while there is a stream
+	broken   int   // number of streams in a row whose failures count towards the limit maxBroken
+	last     error // the error with which the last stream ended; nil while a stream is open
 	streams  sync.WaitGroup
 }
 
 // eventKey identifies an event, so that an event that two streams send is yielded once. Cursors
-// cannot identify events, because two streams may have different cursors for the same place. A
+// cannot identify events, because two streams may send the same event with different cursors. A
 // typing indicator has no number: its key has the sender and the version.
 type eventKey struct {
 	thread          string
@@ -103,8 +103,9 @@ func (r *receiver) run(ctx context.Context, yield func(Event, error) bool) error
 	}
 }
 
-// open starts a goroutine that opens a stream after the cursor and reads it. Of token, it uses only
-// the fields RefusedToken and NotToken, which name a token that the stream must not use.
+// open starts a goroutine that opens a stream after the cursor and reads the stream. It uses only
+// two fields of token: RefusedToken and NotToken, which contain a token that the stream must not
+// use.
 func (r *receiver) open(ctx context.Context, token pipeline.Request) *stream {
 	query := url.Values{}
 	if r.threads != "" {
@@ -126,8 +127,8 @@ func (r *receiver) open(ctx context.Context, token pipeline.Request) *stream {
 	return s
 }
 
-// take handles a message of the current stream. It returns the event to yield, or nil if the
-// message contains none to yield. It returns an error if the stream has ended or is damaged.
+// take handles a message of the current stream. It returns the event to yield, or nil if there is
+// no event to yield. It returns an error if the stream has ended or is damaged.
 func (r *receiver) take(m message) (Event, error) {
 	switch {
 	case m.err != nil:
@@ -138,7 +139,7 @@ func (r *receiver) take(m message) (Event, error) {
 	switch m.event {
 	case "": // a heartbeat
 		r.forgetTyping()
-		if len(r.current.seen) == 0 { // while seen has events, the stream still repeats events from before the cursor
+		if len(r.current.seen) == 0 { // the field seen is not empty while the stream still repeats events from before the cursor
 			r.move(m.id)
 		}
 		return nil, nil
@@ -160,7 +161,7 @@ func (r *receiver) take(m message) (Event, error) {
 	}
 	key := keyOf(event)
 	if _, ok := r.current.seen[key]; ok {
-		delete(r.current.seen, key) // the cursor does not move: it may already be after this event
+		delete(r.current.seen, key) // do not change the cursor: it may already be after this event
 		return nil, nil
 	}
 	r.move(m.id)
@@ -168,8 +169,8 @@ func (r *receiver) take(m message) (Event, error) {
 	return event, nil
 }
 
-// start handles the first message of the current stream. It returns the event Started for the first
-// stream of the loop, and nil for a later stream.
+// start handles the first message of the current event stream. It returns the event Started for the
+// first stream of the loop, and nil for a later stream.
 func (r *receiver) start(m message) (Event, error) {
 	user, err := r.greet(r.current, m)
 	if err != nil || r.started {
@@ -180,7 +181,8 @@ func (r *receiver) start(m message) (Event, error) {
 }
 
 // greet handles the first message of the stream s, which must be hello, and returns the user that
-// hello names. If hello has an expiry, greet sets the timer that replaces the stream before then.
+// hello names. If hello has an expiry, greet sets the timer that replaces the stream before the
+// expiry.
 func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	if m.event != "hello" {
 		return "", brokenf("the first message of a stream is %.40q", m.event)
@@ -253,9 +255,9 @@ func (r *receiver) afterGap() {
 }
 
 // forgetTyping removes typing indicators from the events that the current stream still has to
-// repeat. The stream repeats an indicator soon, or never if the server sent it before the
-// stream was opened. To wait for it would stop the cursor, because no heartbeat moves the
-// cursor while the stream has events to repeat.
+// repeat. The stream repeats an indicator soon, or never if the server sent the indicator before
+// the stream was opened. Waiting for an indicator that never arrives would stop the cursor, because
+// no heartbeat moves the cursor while the stream has events to repeat.
 func (r *receiver) forgetTyping() {
 	for key := range r.current.seen {
 		if key.number == 0 {
@@ -293,8 +295,8 @@ func keyOf(e Event) eventKey {
 	return eventKey{thread: i.ThreadID, number: i.Number}
 }
 
-// move sets the cursor to id. If the cursor changes, it also resets the counts of failures, because
-// the stream has made progress.
+// move sets the cursor to id. If the cursor changes, move also resets the counts of failures,
+// because the stream has made progress.
 func (r *receiver) move(id string) {
 	if id != "" && id != r.cursor {
 		r.cursor, r.failures, r.broken = id, 0, 0
@@ -330,7 +332,7 @@ func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
-		return nil // the loop returns the error of ctx
+		return nil // return nil: the loop reports the error of ctx itself
 	}
 	var token pipeline.Request
 	if refused {
@@ -357,7 +359,7 @@ func (r *receiver) judge(err error) error {
 	refused := errors.As(err, &refusal)
 	counts := false
 	switch {
-	case errors.Is(err, pipeline.ErrSameToken): // the credential still returns the token of the last stream: not a failure that counts
+	case errors.Is(err, pipeline.ErrSameToken): // the credential still returns the token of the last stream: do not count this failure
 	case errors.As(err, &bye):
 		if named := byeErrors[bye.reason]; named != nil {
 			return &communication.Error{Op: eventsOperation, Err: named}
@@ -367,7 +369,7 @@ func (r *receiver) judge(err error) error {
 		counts = true
 	case refused && (refusal.StatusCode == http.StatusNotFound || refusal.StatusCode == http.StatusMethodNotAllowed):
 		return pipeline.Named(refusal, ErrNoEventStream)
-	case refused && refusal.StatusCode == http.StatusOK: // the response is no event stream
+	case refused && refusal.StatusCode == http.StatusOK: // the response has status 200 but is no event stream
 		counts = true
 	case refused && !pipeline.Temporary(err):
 		return err
@@ -415,7 +417,7 @@ type byeError struct {
 	delay  time.Duration
 }
 
-// byeErrors maps the reasons in bye that end the loop to the errors that the loop yields
+// byeErrors maps the reasons in a message bye that end the loop to the errors that the loop yields
 // (docs/events.md).
 var byeErrors = map[string]error{
 	"deleted":  ErrUserDeleted,
@@ -444,13 +446,13 @@ func decodeBye(m frame) error {
 // the error with which the stream ended. Only the receiver uses the other fields.
 type stream struct {
 	out   chan message
-	start string // the cursor after which the stream begins
+	start string // the cursor after which the stream begins; "" for now
 	close context.CancelFunc
-	token string    // set by hello; a secret
+	token string    // the token of the stream, a secret; set when hello arrives
 	since time.Time // time of hello
 
-	// seen contains the events that were yielded from the previous stream after this one was
-	// opened. This stream sends them again; take drops them.
+	// seen contains the events that were yielded from the previous stream after this stream was
+	// opened. This stream sends these events again, and take drops them.
 	seen map[eventKey]struct{}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// otherShapes lists the recordings that the tests of this package do not use, with the reasons:
-// they have API versions before 2021-03-07, the oldest one that a Client supports.
+// otherShapes lists the recordings that the tests of this package do not use, with the reasons.
+// Their API versions are older than 2021-03-07, the oldest version that a Client supports.
 var otherShapes = map[string]string{
 	"chat-js_2020-09-21-preview2_adds_members.json":            "members instead of participants, 207 with a status for each",
 	"chat-js_2020-09-21-preview2_creates_a_thread.json":        "members instead of participants, 207 with a status for each",
@@ -88,7 +88,7 @@ func TestRecordings(t *testing.T) {
 		}
 		for _, e := range readRecording(t, file).Exchanges {
 			if !strings.HasPrefix(e.Request.Path, "/chat/") {
-				continue // skip requests of the identity API, with which the recorded tests created users
+				continue // skip requests to the identity API, which the recorded tests sent to create users
 			}
 			operation := e.Request.Method + " " + template(e.Request.Path)
 			model, ok := models[operation]
@@ -144,7 +144,7 @@ func roundTrip(t *testing.T, where string, model func() any, body json.RawMessag
 	v := model()
 	if err := json.Unmarshal(body, v); err != nil {
 		if strings.Contains(string(body), `"value": "`+sanitized) || strings.Contains(string(body), `"participants": "`+sanitized) {
-			return 0 // the recorder replaced a list in this body
+			return 0 // the recorder replaced a list in this body with a word, so the body cannot be decoded
 		}
 		t.Errorf("%s: %v", where, err)
 		return 0

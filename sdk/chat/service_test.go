@@ -21,7 +21,7 @@ import (
 // service, or with hand-written traffic if no recording exists. A program needs no fake service: it
 // gets its client from chat.NewClient.
 
-// The users in the recorded traffic.
+// The ids of the users in the recorded traffic.
 var (
 	alice = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-58fb-88f7-08482200b425")
 	bob   = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426")
@@ -47,7 +47,7 @@ func recordedService(name string, exchanges ...int) *recorded.Transport {
 }
 
 // withKind adds the member kind to the identifiers in a recorded request. The SDKs of 2022, whose
-// traffic was recorded, did not send it.
+// traffic was recorded, did not send this member.
 func withKind(body json.RawMessage) json.RawMessage {
 	var v any
 	if len(body) == 0 {

@@ -17,16 +17,17 @@ const (
 	manyMessages = 200 // the largest page of the service
 )
 
-// moreLooks limits the pages that MessagesSince reads to catch up with a thread that changes: it
-// fails after as many pages as the first reading took and moreLooks more.
+// moreLooks limits the pages that MessagesSince reads to catch up with a thread that changes
+// meanwhile. If the first reading took n pages, MessagesSince fails after n+moreLooks further
+// pages.
 const moreLooks = 10
 
 const sinceOperation = "messages since"
 
-// MessagesSince returns each message of the thread that was created after the one with the ID
+// MessagesSince returns each message of the thread that was created after the message with the ID
 // cursor, once and oldest first. With an empty cursor it returns all messages that the user may
 // see. The loop ends after the newest message. To poll, store the ID of each message that is
-// handled, and call MessagesSince again with the last ID, also in another process:
+// handled, and call MessagesSince again with the last ID. Another process may make the next call:
 //
 //	for {
 //		for m, err := range thread.MessagesSince(ctx, cursor) {
@@ -50,11 +51,11 @@ const sinceOperation = "messages since"
 // is edited or deleted later is not returned again; if the service has an event stream,
 // [Client.Events] reports edits and deletions.
 //
-// MessagesSince yields the first message after it has read all, and holds them in memory meanwhile.
-// To read the history of a large thread, use ListMessages instead. To begin with the present, use
-// the Version of the first message that ListMessages returns as the first cursor: no message that
-// exists then has a greater ID, and all messages that are sent later have greater ones. Do not use
-// the ID of that message, which may be an old message that somebody has edited.
+// MessagesSince yields the first message after it has read all messages, and holds them in memory
+// meanwhile. To read the history of a large thread, use ListMessages instead. To begin with the
+// present, use the Version of the first message that ListMessages returns as the first cursor: no
+// message that exists then has a greater ID, and all messages that are sent later have greater
+// ones. Do not use the ID of that message, which may be an old message that somebody has edited.
 //
 // MessagesSince sends one request if fewer than 20 messages were sent, edited or deleted since
 // the cursor's message was sent, and two if fewer than 200 were. If the user is added to the
@@ -102,19 +103,19 @@ func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Mess
 // While it reads several pages, an edit or a deletion may move a message to the top of the list,
 // past the reader.
 //
-// A page shows the thread at one moment. A message that moves while pages are read gets a sequence
-// above all that the list had at the beginning. So after several pages the reader reads the top
-// again, until a single page reaches down to messages that were read before. At the moment of that
-// page, each message was either in the page, or had not moved since the reader read it. Each
-// repetition reads only the messages that have changed since the previous one began, so the
-// repetitions become shorter, unless the thread changes faster than it is read.
+// A page shows the thread at one moment. A message that moves while pages are read gets a higher
+// sequence number than all messages had at the beginning. So after several pages the reader reads
+// the top of the list again, until a single page reaches down to messages that were read before. At
+// the moment of that page, each message was either in the page, or had not moved since the reader
+// read it. Each repetition reads only the messages that have changed since the previous one began,
+// so the repetitions become shorter, unless the thread changes faster than it is read.
 //
-// The query parameter startTime cannot replace this: it has whole seconds, and the times of
+// The query parameter startTime cannot replace this method: it has whole seconds, and the times of
 // messages may go back when the clock of a server is set.
 type sinceReader struct {
 	thread *ThreadClient
-	cursor uint64                  // ID after which messages are returned; 0: all
-	read   uint64                  // every message that had a sequence up to this one was read; 0: none
+	cursor uint64                  // only messages with a greater ID are returned; 0 returns all messages
+	read   uint64                  // every message with a sequence number up to this one was read; 0 if nothing was read yet
 	found  map[uint64]foundMessage // the messages found so far, by ID
 }
 
@@ -164,12 +165,12 @@ func (r *sinceReader) pager(size int) *Pager[Message] {
 }
 
 // take keeps the messages of a page that were created after the cursor. It returns the highest
-// sequence of the page. reached is true if the pages that follow are of no use, because this page
-// has a message that was read before, or one that last changed before the cursor's message was
-// sent. The list has the order of versions (docs/contract/chat.md §5.1), so all messages below
-// have smaller versions, and a message's ID is never greater than its version. The list of a user
-// who has left has one harmless exception: a message that was deleted later has a greater version
-// than its place tells.
+// sequence number of the page. reached is true if the following pages need not be read, because
+// this page contains a message that was read before, or a message that last changed before the
+// cursor's message was sent. The list is ordered by version, highest first (docs/contract/chat.md
+// §5.1), so the following pages contain only smaller versions, and a message's ID is never greater
+// than its version. The list of a user who has left the thread has one harmless exception: a
+// message that was deleted later has a greater version than its position in the list tells.
 func (r *sinceReader) take(page []Message) (highest uint64, reached bool, err error) {
 	for _, m := range page {
 		id, err1 := strconv.ParseUint(m.ID, 10, 64)

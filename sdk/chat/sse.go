@@ -11,14 +11,14 @@ import (
 
 // The limits of one message of an event stream. A chat message in an event takes less than 1 MB.
 const (
-	maxLine = 8 << 20 // maximum length in bytes of a line, and of all data lines of a message
-	maxID   = 4 << 10 // maximum length in bytes of an id, which becomes part of a URL
+	maxLine = 8 << 20 // maximum length in bytes of a line, and of all data lines of a message together
+	maxID   = 4 << 10 // maximum length in bytes of a message's id, which becomes part of a URL
 )
 
 // frame is one message of a stream of server-sent events.
 type frame struct {
-	event string // name of the message, "" for a heartbeat
-	id    string // cursor after the message, "" for none
+	event string // name of the message; "" if the message is a heartbeat
+	id    string // the cursor with which to continue after the message; "" if the message has none
 	data  []byte
 }
 
@@ -26,7 +26,7 @@ type frame struct {
 type frameReader struct {
 	r     *bufio.Reader
 	first bool   // nothing was read yet
-	long  []byte // the start of a line that does not fit into the buffer of r
+	long  []byte // the beginning of a line that is longer than the buffer of r
 }
 
 func newFrameReader(r io.Reader) *frameReader {
@@ -42,7 +42,7 @@ func newFrameReader(r io.Reader) *frameReader {
 // be lost.
 func (f *frameReader) next() (frame, error) {
 	var m frame
-	var any, data bool // any: the message has a field; data: it has a field named data
+	var any, data bool // any: the message has a field; data: the message has a field named data
 	for {
 		line, err := f.line()
 		if err != nil {
@@ -101,7 +101,7 @@ func (f *frameReader) line() ([]byte, error) {
 		f.long = append(f.long, line...)
 		line = f.long
 		if cap(f.long) > 64<<10 {
-			f.long = nil // do not keep the memory of a rare large message
+			f.long = nil // free the memory of a large message, because large messages are rare
 		}
 	}
 	if err == nil {
@@ -114,7 +114,7 @@ func (f *frameReader) line() ([]byte, error) {
 		return nil, err
 	}
 	if f.first {
-		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // removes a byte order mark at the start of the stream
+		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // remove a byte order mark at the start of the stream
 	}
 	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
 		return nil, brokenf("a line of %d bytes is no text", len(line))

@@ -31,7 +31,7 @@ func TestFrameReader(t *testing.T) {
 	for _, test := range []struct {
 		name, stream string
 		want         []frame
-		broken       string // a part of the error, "" for the end of the stream
+		broken       string // a part of the expected error text; "" expects the end of the stream
 	}{
 		{"nothing", "", nil, ""},
 		{"message", "event: a\nid: 1\ndata: {}\n\n", []frame{{"a", "1", []byte("{}")}}, ""},

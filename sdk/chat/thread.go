@@ -17,7 +17,7 @@ import (
 type ThreadClient struct {
 	client *Client
 	id     string
-	path   string // escaped path of the thread, "" if the id is invalid
+	path   string // escaped URL path of the thread; "" if the thread's id is invalid
 }
 
 // ID returns the id of the thread.
@@ -42,7 +42,8 @@ func (t *ThreadClient) UpdateTopic(ctx context.Context, topic string) error {
 	return t.update(ctx, "update thread", updateThreadRequest{Topic: &topic})
 }
 
-// UpdateThreadOptions are the changes that [ThreadClient.Update] makes. Zero fields change nothing.
+// UpdateThreadOptions are the changes that [ThreadClient.Update] makes. A field with the zero value
+// changes nothing.
 type UpdateThreadOptions struct {
 	// Topic is the new topic.
 	Topic string
@@ -54,7 +55,8 @@ type UpdateThreadOptions struct {
 	// RemoveMetadata lists the keys to remove.
 	RemoveMetadata []string
 
-	// RetentionPolicy replaces the policy. RetentionPolicy{Kind: RetentionKindNone} removes it.
+	// RetentionPolicy replaces the thread's policy. RetentionPolicy{Kind: RetentionKindNone}
+	// removes the policy.
 	RetentionPolicy RetentionPolicy
 }
 
@@ -99,9 +101,9 @@ type updateThreadRequest struct {
 	RetentionPolicy RetentionPolicy    `json:"retentionPolicy,omitzero"`
 }
 
-// patch returns the metadata member of a JSON merge patch: the keys of set with their values, and
-// the keys in remove with the value that removes a key, removed. It returns nil if set and remove
-// are empty, and an error if both contain the same key.
+// patch returns the metadata member of a JSON merge patch. It contains the keys of set with their
+// values, and the keys in remove with the value removed, which makes the server remove a key. It
+// returns nil if set and remove are empty, and an error if both contain the same key.
 func patch(operation string, set map[string]string, remove []string, removed *string) (map[string]*string, error) {
 	if len(set) == 0 && len(remove) == 0 {
 		return nil, nil
@@ -135,8 +137,8 @@ func threadPath(operation, id string) (string, error) {
 }
 
 // escapeID returns id escaped as one segment of a URL path. It fails for "", "." and "..", because
-// proxies remove these, so that the request would address another resource. The argument what names
-// the kind of id in the error message.
+// proxies remove such segments, and the request would then address another resource. The argument
+// what names the kind of id in the error message.
 func escapeID(operation, what, id string) (string, error) {
 	switch id {
 	case "":
