@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// redacted is the text that is printed instead of a secret. It is not base64, so nobody can take it
-// for a key.
+// redacted is the text that is printed instead of a secret. The text is not base64, so nobody can
+// take it for a key.
 const redacted = "(redacted)"
 
 // AccessKey is a secret that a client and a server share. The client signs its requests with it
@@ -29,7 +29,7 @@ const redacted = "(redacted)"
 // key: it signs nothing and equals no other key.
 type AccessKey struct {
 	// secret is a function that returns the pointer to the key, because package fmt cannot print
-	// what a function returns. fmt prints other unexported fields without calling their String
+	// the result of a function. fmt prints other unexported fields without calling their String
 	// method, and for an unsuitable verb even follows pointers in them.
 	secret func() *atomic.Pointer[[]byte]
 }
@@ -46,9 +46,9 @@ func NewAccessKey(text string) (AccessKey, error) {
 	return newKey(secret), nil
 }
 
-// Rotate replaces the secret of k, and of all copies of k, with the one that text encodes (see
+// Rotate replaces the secret of k, and of all copies of k, with the secret that text encodes (see
 // NewAccessKey). Clients that were made with k sign with the new secret from their next attempt on.
-// Rotate fails, and does not change k, if text is not a key or k is the zero AccessKey.
+// Rotate fails, and does not change k, if text is not a base64 key or k is the zero AccessKey.
 //
 // To change keys without an interruption, regenerate the secondary key on the server, rotate to it,
 // then regenerate the primary key.
@@ -70,7 +70,7 @@ func newKey(secret []byte) AccessKey {
 	return AccessKey{secret: func() *atomic.Pointer[[]byte] { return cell }}
 }
 
-// clone returns a new AccessKey with the secret of k. Rotating k does not change it.
+// clone returns a new AccessKey with the secret of k. Rotating k does not change the new key.
 func (k AccessKey) clone() AccessKey {
 	if k.IsZero() {
 		return k

@@ -42,7 +42,7 @@ func TestNewAccessKey(t *testing.T) {
 	}
 	for _, text := range []string{"", "  ", "=", "c2VjcmV0", "c2VjcmV0LWtleS1mb3ItdGVzdA=", "-_-_", redacted, "c2Vj cmV0"} {
 		_, err := NewAccessKey(text)
-		if text == "c2VjcmV0" { // needs no padding: its length is a multiple of four
+		if text == "c2VjcmV0" { // this key needs no padding, because the length of the text is a multiple of four
 			if err != nil {
 				t.Errorf("NewAccessKey(%q): %v", text, err)
 			}

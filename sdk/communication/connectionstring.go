@@ -30,7 +30,7 @@ type ConnectionString struct {
 //
 // It fails if one of the two pairs is missing or empty, if the endpoint is not an http or https URL
 // with only a host and an optional port, or if the key is not base64. Errors contain no part of s,
-// which may be a secret in the wrong place.
+// because s may contain a secret in the wrong place.
 func ParseConnectionString(s string) (ConnectionString, error) {
 	var address, key string
 	var hasEndpoint, hasKey bool

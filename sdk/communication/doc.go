@@ -18,7 +18,7 @@
 // An access key signs requests ([AccessKey.Sign]).
 //
 // A [TokenCredential] authenticates the user of a chat client: it holds a token, or calls a
-// function to get one when it is needed.
+// function to get a token when it is needed.
 //
 //	cred, err := communication.NewRefreshingTokenCredential(fetchTokenFromMyServer, nil)
 //

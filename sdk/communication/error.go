@@ -32,10 +32,10 @@ var (
 
 // Error is the error of every method of a client. A method fails if the server refuses the request,
 // if no usable response arrives, or if the arguments are invalid. Get it with errors.As, or test it
-// with errors.Is against the sentinels of this package.
+// with errors.Is against the sentinel errors of this package, such as ErrNotFound.
 //
-// If the credential could not get a token from its issuer, errors.Is finds none of the sentinels in
-// the Error; errors.As(e.Err, &issuer) finds the *Error of the issuer, if there is one.
+// If the credential could not get a token from its issuer, errors.Is finds no sentinel error in the
+// Error; errors.As(e.Err, &issuer) finds the *Error of the issuer, if there is one.
 //
 // If there was a response, the Error wraps an *azcore.ResponseError with that response. Otherwise
 // it wraps the cause, so that errors.Is(err, context.Canceled) works.
@@ -43,7 +43,7 @@ type Error struct {
 	// Op is the name of the operation, such as "send message". The faults that a Confab server
 	// injects in tests use the same names.
 	Op string
-	// StatusCode is the HTTP status of the response, 0 if there was none.
+	// StatusCode is the HTTP status of the response, or 0 if there was no response.
 	StatusCode int
 	// Code and Message are the error code and the text of the server; either may be empty. Target
 	// is the part of the request that Code refers to, and usually empty.
@@ -53,10 +53,10 @@ type Error struct {
 	RequestID string
 	// RetryAfter is the time that the server asks to wait, or 0 if it asks for none.
 	RetryAfter time.Duration
-	// UnknownFate is true if the request may have been carried out. errors.Is(err, ErrUnknownFate)
-	// returns this value.
+	// UnknownFate is true if the failed request may have been carried out. errors.Is(err,
+	// ErrUnknownFate) returns this value.
 	UnknownFate bool
-	// Err is the cause. It is not nil in errors of a client.
+	// Err is the cause of the error. It is never nil in an error that a client returns.
 	Err error
 }
 
@@ -113,7 +113,8 @@ func (e *Error) name() string {
 // Unwrap returns the cause of the error, e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether e matches target, one of the sentinels of this package.
+// Is reports whether e matches target, one of the sentinel errors of this package, such as
+// ErrNotFound.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnauthorized:

@@ -129,7 +129,7 @@ func ExampleNewRefreshingTokenCredential() {
 	}
 	// client, err := chat.NewClient(endpoint, cred, nil)
 
-	for range 2 { // a client calls GetToken for each request
+	for range 2 { // a client calls GetToken before each request
 		if _, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{}); err != nil {
 			panic(err)
 		}
@@ -142,7 +142,7 @@ func ExampleAccessKey_Rotate() {
 	if err != nil {
 		panic(err)
 	}
-	inUse := key // a copy, such as the one that a client holds
+	inUse := key // a copy of the key, such as the copy that a client holds
 	if err := key.Rotate("c2Vjb25k"); err != nil {
 		panic(err)
 	}

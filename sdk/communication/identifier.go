@@ -22,8 +22,8 @@ const (
 	teamsVisitorPrefix = "8:teamsvisitor:"
 )
 
-// The prefixes of raw ids of the kinds that exist in several clouds. The index of each array is a
-// Cloud.
+// The prefixes of raw ids, for the kinds of identifiers that exist in several clouds. The index of
+// each array is a Cloud.
 var (
 	userPrefixes      = [...]string{CloudPublic: "8:acs:", CloudDoD: "8:dod-acs:", CloudGCCH: "8:gcch-acs:"}
 	teamsUserPrefixes = [...]string{CloudPublic: "8:orgid:", CloudDoD: "8:dod:", CloudGCCH: "8:gcch:"}
@@ -31,8 +31,8 @@ var (
 )
 
 // rawPrefixes lists the prefixes of the raw ids of all kinds except phone numbers
-// (docs/contract/identity.md §7). No entry is a prefix of another one, so their order does not
-// matter; the most common one is first.
+// (docs/contract/identity.md §7). No prefix is the beginning of another, so their order does not
+// matter; the most common prefix is first.
 var rawPrefixes = [...]struct {
 	prefix string
 	kind   Kind
@@ -56,8 +56,8 @@ var rawPrefixes = [...]struct {
 //
 // The kind depends only on the prefix of the raw id and on the number of parts after the prefix,
 // which underscores separate (docs/contract/identity.md §7). So "8:acs:anything" has the kind
-// KindUser, although no server issues such an id; [ValidUserID] is the strict test. An id of three
-// parts, "8:acs:a_b_c", is a Teams extension user.
+// KindUser, although no server issues such an id; [ValidUserID] checks the whole form. An id of
+// three parts, "8:acs:a_b_c", is a Teams extension user.
 func ParseRawID(raw string) Identifier {
 	if strings.HasPrefix(raw, phonePrefix) && len(raw) > len(phonePrefix) {
 		return Identifier{raw: raw, kind: KindPhoneNumber}
@@ -86,15 +86,15 @@ func ParseRawID(raw string) Identifier {
 }
 
 // NewUser returns the identifier of a communication user. id is the raw id of the user,
-// "8:acs:RESOURCE_USER", as an identity client returns it. NewUser does not check it: an id of
-// another form returns an identifier of another kind. To build an id from its parts, see
+// "8:acs:RESOURCE_USER", as an identity client returns it. NewUser does not check id: for an id of
+// another form it returns an identifier of another kind. To build an id from its parts, see
 // [JoinUserID].
 func NewUser(id string) Identifier {
 	return ParseRawID(id)
 }
 
 // NewPhoneNumber returns the identifier of a phone number in E.164 form, such as "+14255550123". It
-// does not check the number. The number "anonymous" is that of a caller with a hidden number. An
+// does not check the number. The number "anonymous" stands for a caller with a hidden number. An
 // empty number returns an identifier of kind KindUnknown.
 func NewPhoneNumber(number string) Identifier {
 	return ParseRawID(phonePrefix + number)
@@ -128,8 +128,8 @@ func NewTeamsExtensionUser(resourceID, tenantID, userID string, cloud Cloud) Ide
 	return ParseRawID(cloudPrefix(&userPrefixes, cloud) + resourceID + "_" + tenantID + "_" + userID)
 }
 
-// cloudPrefix returns the prefix of raw ids in the cloud c, which is an element of prefixes. For an
-// invalid c it returns the prefix for CloudPublic.
+// cloudPrefix returns the element of prefixes for the cloud c: the prefix of raw ids in that cloud.
+// For an invalid c it returns the prefix for CloudPublic.
 func cloudPrefix(prefixes *[len(cloudNames)]string, c Cloud) string {
 	if int(c) >= len(prefixes) {
 		c = CloudPublic
@@ -147,10 +147,10 @@ func (id Identifier) String() string { return id.raw }
 // Kind returns the kind of the identifier, such as KindUser.
 func (id Identifier) Kind() Kind { return id.kind }
 
-// Cloud returns the cloud that the raw id names, or CloudPublic if it names none.
+// Cloud returns the cloud that the raw id names, or CloudPublic if the raw id names no cloud.
 func (id Identifier) Cloud() Cloud { return id.cloud }
 
-// IsZero reports whether id is the zero Identifier, the one without a raw id.
+// IsZero reports whether id is the zero Identifier, which has an empty raw id.
 func (id Identifier) IsZero() bool { return id == Identifier{} }
 
 // IsAnonymous reports whether the identifier is a Teams visitor without an account or a caller with

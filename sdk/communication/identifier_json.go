@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// identifierJSON is the JSON form of an identifier, CommunicationIdentifierModel in
-// docs/contract/identity.md §7, with the members of all API versions.
+// identifierJSON is the JSON form of an identifier, with the members of all API versions.
+// docs/contract/identity.md §7 calls the form CommunicationIdentifierModel.
 type identifierJSON struct {
-	Kind               any                     `json:"kind"` // encoded, but ignored when decoding
+	Kind               any                     `json:"kind"` // MarshalJSON writes the member kind; UnmarshalJSON ignores it
 	RawID              string                  `json:"rawId"`
 	CommunicationUser  *userJSON               `json:"communicationUser,omitempty"`
 	PhoneNumber        *phoneNumberJSON        `json:"phoneNumber,omitempty"`
@@ -25,13 +25,13 @@ type userJSON struct {
 
 type phoneNumberJSON struct {
 	Value       string `json:"value"`
-	IsAnonymous bool   `json:"isAnonymous,omitempty"` // determined by Value; ignored when decoding
+	IsAnonymous bool   `json:"isAnonymous,omitempty"` // true if Value is "anonymous"; UnmarshalJSON ignores this member
 	AssertedID  string `json:"assertedId,omitempty"`
 }
 
 type teamsUserJSON struct {
 	UserID      string `json:"userId"`
-	IsAnonymous *bool  `json:"isAnonymous"` // always encoded, because SDKs require it; nil if a decoded identifier lacks it
+	IsAnonymous *bool  `json:"isAnonymous"` // always written, because SDKs require this member; nil if a decoded identifier lacks it
 	Cloud       string `json:"cloud"`
 }
 
@@ -49,8 +49,8 @@ type teamsExtensionUserJSON struct {
 
 // MarshalJSON encodes the identifier as a CommunicationIdentifierModel (docs/contract/identity.md
 // §7), with the members kind, rawId and the nested member that is named after the kind, in this
-// order. SDKs of all versions from 2021 on can read it: older ones ignore a kind that they do not
-// know. An identifier of unknown kind has only kind and rawId. The cloud of Teams users and
+// order. SDKs of all versions from 2021 on can read this form: older SDKs ignore a kind that they
+// do not know. An identifier of unknown kind has only kind and rawId. The cloud of Teams users and
 // applications, and isAnonymous of Teams users, are always present, because SDKs require them. The
 // zero Identifier is null.
 func (id Identifier) MarshalJSON() ([]byte, error) {
@@ -96,11 +96,11 @@ func (id Identifier) MarshalJSON() ([]byte, error) {
 // that it omits (cloud, isAnonymous, assertedId) is taken from rawId, if rawId has the same kind.
 // The kind of the result is that of the resulting raw id: if the id of a communicationUser is not
 // the raw id of a user, the result keeps that id and has another kind. A Teams identifier of an
-// unknown cloud with a rawId of unknown form has the kind KindUnknown.
+// cloud that this package does not know, with a rawId of unknown form, has the kind KindUnknown.
 //
 // UnmarshalJSON fails if there is more than one nested member, if there is neither a nested member
-// nor a rawId, if the nested member lacks a required member, or if it has a value that a raw id of
-// its kind cannot have. JSON null does not change id.
+// nor a rawId, if the nested member lacks a required member, or if the nested member has a value
+// that a raw id of its kind cannot have. JSON null does not change id.
 func (id *Identifier) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
@@ -164,11 +164,11 @@ func (m *identifierJSON) identifier() (Identifier, error) {
 // nested returns the identifier that m contains in the nested member of the given kind, which must
 // be present.
 //
-// Unverified: that the nested member wins over rawId, and that members that it omits are taken from
-// rawId. In no recorded request do the two contradict each other.
+// Unverified: that the nested member wins over rawId, and that members that the nested member omits
+// are taken from rawId. In no recorded request do the two contradict each other.
 func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	raw := ParseRawID(m.RawID)
-	base := raw // supplies the members that the nested member omits
+	base := raw // the identifier that supplies the members that the nested member omits
 	if base.kind != kind {
 		base = Identifier{}
 	}

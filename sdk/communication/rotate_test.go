@@ -40,7 +40,7 @@ func TestRotate(t *testing.T) {
 // secrets. Each signature must be valid for one of the two secrets.
 func TestRotateWhileSigning(t *testing.T) {
 	texts := []string{"Zmlyc3Q=", "c2Vjb25k"}
-	var whole []string // the expected signature for each secret
+	var whole []string // the expected signature of the request for each of the two secrets
 	for _, text := range texts {
 		whole = append(whole, signature(t, text, "GET", "/identities", vectorDate+";localhost;"+vectorEmptyHash))
 	}

@@ -22,9 +22,9 @@ const (
 )
 
 // Sign authorizes req with the key (docs/contract/identity.md §4.1): it sets the headers x-ms-date
-// (to now), x-ms-content-sha256 and Authorization, and replaces existing ones. Sign last: changing
-// the method, URL, Host, body or these headers later invalidates the signature. A server accepts a
-// signature only for some minutes before and after now, so sign again before every retry.
+// (to now), x-ms-content-sha256 and Authorization, and replaces their old values. Sign last:
+// changing the method, URL, Host, body or these headers later invalidates the signature. A server
+// accepts a signature only for some minutes before and after now, so sign again before every retry.
 //
 // Sign reads the whole body. It rewinds a body that is an io.Seeker and reads a copy if req has
 // GetBody. Otherwise it keeps the content in memory and sets Body, GetBody and ContentLength.
@@ -43,7 +43,7 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	if host == "" {
 		host = req.URL.Host
 	}
-	host = strings.TrimSuffix(host, ":") // net/http drops the colon of an empty port
+	host = strings.TrimSuffix(host, ":") // net/http removes a colon that no port follows
 	if host == "" {
 		return errors.New("sign request: no host")
 	}

@@ -138,7 +138,7 @@ func TestSignLeavesBodyToSend(t *testing.T) {
 	}
 }
 
-// noSeek is a request body whose Seek fails, like that of a pipe.
+// noSeek is a request body whose method Seek fails, like the Seek of a pipe.
 type noSeek struct{ io.Reader }
 
 func (noSeek) Seek(int64, int) (int64, error) { return 0, errors.New("cannot seek") }

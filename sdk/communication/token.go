@@ -56,7 +56,7 @@ func NewTokenCredential(token string) (*TokenCredential, error) {
 
 // NewRefreshingTokenCredential returns a credential that calls refresh to get a token: if it has
 // none, in the last 2 minutes before its token expires (or in the second half of the token's life,
-// if that is less than 4 minutes), and when the server refused the token. o may be nil.
+// if the token lives less than 4 minutes), and when the server refused the token. o may be nil.
 //
 // While the token is valid and not refused, requests do not wait: refresh runs concurrently, until
 // at most a minute after the token expires. Without a valid token, or with a refused one, requests
@@ -71,7 +71,8 @@ func NewTokenCredential(token string) (*TokenCredential, error) {
 // are about a single request. refresh should return soon after its context is cancelled, because
 // Close waits for it.
 //
-// It fails if refresh is nil, or if o.Token is neither empty nor a JWT with an expiry.
+// NewRefreshingTokenCredential fails if refresh is nil, or if o.Token is neither empty nor a JWT
+// with an expiry.
 func NewRefreshingTokenCredential(refresh func(context.Context) (string, error), o *RefreshingOptions) (*TokenCredential, error) {
 	if refresh == nil {
 		return nil, errors.New("refreshing token credential: the function refresh is nil")
@@ -102,9 +103,9 @@ func newTokenCredential(s *tokenState) *TokenCredential {
 	return &TokenCredential{state: func() *tokenState { return s }}
 }
 
-// GetToken returns the token and its expiry. It waits for a new token if it has no valid one or the
-// server refused it. It ignores the options: a token has the scopes that it was issued with. It
-// implements azcore.TokenCredential.
+// GetToken returns the token and its expiry. It waits for a new token if the credential has no
+// valid token or the server refused the token. It ignores the options: a token has the scopes that
+// it was issued with. It implements azcore.TokenCredential.
 func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if c == nil || c.state == nil {
 		return azcore.AccessToken{}, errors.New("token credential is empty")
@@ -113,15 +114,15 @@ func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOpt
 	return azcore.AccessToken{Token: t.text, ExpiresOn: t.expires}, err
 }
 
-// User returns the user that the token names (docs/contract/identity.md §6), which is the caller of
-// a chat client. It waits for a token like GetToken. It fails if the token names no user.
+// User returns the user that the token names (docs/contract/identity.md §6). A chat client acts for
+// this user. User waits for a token like GetToken. It fails if the token names no user.
 func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
 	t, err := c.GetToken(ctx, policy.TokenRequestOptions{})
 	if err != nil {
 		return Identifier{}, err
 	}
 	var claims struct {
-		SkypeID string `json:"skypeid"` // the raw id without its leading "8:"
+		SkypeID string `json:"skypeid"` // the user's raw id without its leading "8:"
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.Split(t.Token, ".")[1], "="))
 	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.SkypeID == "" {
@@ -144,8 +145,8 @@ func (c *TokenCredential) Refused(token string) {
 		return
 	}
 	s.refused = true
-	// If an earlier refresh failed, keep the pause after that failure, because the token issuer has
-	// problems.
+	// If an earlier refresh failed, keep waiting for the end of the pause after that failure,
+	// because the token issuer has problems.
 	if s.failures == 0 {
 		s.due = time.Now()
 	}
@@ -191,21 +192,21 @@ func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.ex
 // tokenState is the state of a TokenCredential: its token and the calls of the function refresh.
 type tokenState struct {
 	refresh func(context.Context) (string, error) // nil for a fixed token
-	early   time.Duration                         // how long before its expiry a token is renewed
+	early   time.Duration                         // the credential renews a token at this time before its expiry
 
-	stop       context.CancelFunc // stops the goroutine of refreshAhead; nil if it does not run
+	stop       context.CancelFunc // stops the goroutine of refreshAhead; nil if that goroutine does not run
 	background sync.WaitGroup
 
 	mu       sync.Mutex // guards the fields below
 	token    token
 	due      time.Time // when to call refresh
-	refused  bool      // a server refused the token: requests wait for the next one
-	failures int       // failures of refresh since its last success
-	closed   bool      // call refresh only for requests that wait
+	refused  bool      // a server refused the current token: requests wait for the next token
+	failures int       // number of failed calls of refresh since its last success
+	closed   bool      // Close was called: refresh is called only for requests that wait for a token
 	flight   *flight   // the current call of refresh, or nil
-	// running holds every call of the function refresh that has not returned: the current one,
-	// flight, and the calls that were given up. Close waits for them. It is no WaitGroup, because a
-	// call may start while Close waits.
+	// running holds every call of the function refresh that has not returned: the current call,
+	// flight, and the calls that were given up. Close waits for these calls. running is no
+	// WaitGroup, because a call may start while Close waits.
 	running map[*flight]struct{}
 }
 
@@ -213,8 +214,8 @@ type tokenState struct {
 // it.
 type flight struct {
 	cancel   context.CancelFunc
-	bound    *time.Timer   // timer that gives up a call in the background; nil if the last waiting request gives up the call
-	waiting  int           // waiting requests; guarded by tokenState.mu
+	bound    *time.Timer   // timer that gives up a call of refresh in the background; nil if the call is given up when no request waits
+	waiting  int           // number of requests that wait for this call; guarded by tokenState.mu
 	done     chan struct{} // closed after err is set
 	err      error
 	returned chan struct{} // closed when refresh has returned
@@ -226,7 +227,8 @@ var (
 	errLate   = errors.New("it takes too long")
 )
 
-// late is how long after the expiry of the old token a refresh in the background may still run.
+// late is the time after the expiry of the old token during which a refresh in the background may
+// still run.
 const late = time.Minute
 
 func (s *tokenState) get(ctx context.Context) (token, error) {
@@ -349,7 +351,7 @@ func (s *tokenState) run(ctx context.Context, f *flight) {
 	defer s.mu.Unlock()
 	delete(s.running, f)
 	if s.flight != f {
-		return // the call was given up, so its result is not used
+		return // this call of refresh was given up, so its result is not used
 	}
 	if err == nil {
 		s.keep(fresh)
@@ -394,8 +396,8 @@ func (s *tokenState) postpone() {
 	s.due = time.Now().Add(pause*3/4 + rand.N(pause/2))
 }
 
-// refreshAhead renews the token in the background whenever that is due. It returns when Close
-// cancels ctx.
+// refreshAhead renews the token in the background, each time before the token expires. It returns
+// when Close cancels ctx.
 func (s *tokenState) refreshAhead(ctx context.Context) {
 	for {
 		s.mu.Lock()
@@ -414,7 +416,7 @@ func (s *tokenState) refreshAhead(ctx context.Context) {
 			done = s.flight.done
 		}
 		s.mu.Unlock()
-		select { // wait, then check again: the token may have been renewed or refused
+		select { // wait, then check the token again, because it may have been renewed or refused
 		case <-due:
 		case <-done:
 		case <-ctx.Done():

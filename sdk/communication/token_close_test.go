@@ -32,7 +32,7 @@ func TestCloseWaitsForTheRefresh(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		o    *RefreshingOptions
-		gone bool // the request that started the refresh left before Close
+		gone bool // whether the request that started the refresh gave up before Close
 	}{
 		{"in the background", &RefreshingOptions{Proactive: true}, false},
 		{"of a request", nil, false},

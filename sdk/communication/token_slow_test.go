@@ -22,7 +22,7 @@ func TestGoodTokenIsNotHeldBack(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		o    RefreshingOptions
-		due  time.Duration // time from issuing the token to its renewal
+		due  time.Duration // time between the issue of the token and its renewal
 	}{
 		{"on demand", RefreshingOptions{}, 58 * time.Minute},
 		{"proactive", RefreshingOptions{Proactive: true}, 50 * time.Minute},
@@ -132,7 +132,7 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 		if third == second {
 			t.Error("got the refused token")
 		}
-		i.wantCalls(t, 3) // the request that left did not stop the refresh
+		i.wantCalls(t, 3) // the refresh continued after the request that started it gave up
 
 		// Let the issuer fail. GetToken must then return the refused token again, so that the
 		// caller gets the server's 401.

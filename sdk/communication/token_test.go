@@ -179,7 +179,7 @@ func TestOneRefreshForAll(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				if n%2 == 0 {
-					time.AfterFunc(500*time.Millisecond, cancel) // cancels also the request that started the refresh
+					time.AfterFunc(500*time.Millisecond, cancel) // after half a second, cancel also the request that started the refresh
 				}
 				_, err := c.GetToken(ctx, policy.TokenRequestOptions{})
 				if want := n%2 == 0; errors.Is(err, context.Canceled) != want {
@@ -201,7 +201,7 @@ func TestRefreshEndsWhenNobodyWaits(t *testing.T) {
 		if _, err := c.GetToken(ctx, policy.TokenRequestOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		get(t, c) // starts a second refresh, because the first one was given up
+		get(t, c) // this request starts a second refresh, because the first refresh was given up
 		i.wantCalls(t, 2)
 	})
 }

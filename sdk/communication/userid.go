@@ -32,14 +32,15 @@ func SplitUserID(id string) (resourceID, user string, ok bool) {
 // ValidUserID reports whether id has the form of ids that servers issue to communication users:
 // "8:acs:", "8:gcch-acs:" or "8:dod-acs:", then two GUIDs joined by an underscore. A GUID is 32
 // digits 0-9a-f in groups of 8-4-4-4-12, joined by hyphens. Version and variant are not checked,
-// because the second GUID has neither ("0000000c-6219-6975-dc7b-2548220015a8").
+// because the second GUID has no valid version and variant
+// ("0000000c-6219-6975-dc7b-2548220015a8").
 //
 // All other ids are malformed: "8:acs:invalidUserId", the three GUIDs of a Teams extension user,
 // ids with surrounding white space or with upper-case digits. ValidUserID does not check that the
 // user exists.
 //
 // Unverified: whether the real service accepts upper-case digits. No recorded id has any. Ids are
-// compared byte by byte, so a second spelling would be a second user.
+// compared byte by byte, so an id in upper case would name another user.
 func ValidUserID(id string) bool {
 	_, _, ok := SplitUserID(id)
 	return ok
