@@ -45,7 +45,7 @@ type Client struct{ pipeline *pipeline.Client }
 
 // NewClient returns a client that signs its requests with the access key of the resource at
 // endpoint, "https://host[:port]". It sends no request. Nil options select the defaults. It fails
-// if the key is zero, the endpoint is invalid, or the options are invalid.
+// if the key is zero, if the endpoint is invalid, or if the options are invalid.
 func NewClient(endpoint string, key communication.AccessKey, options *ClientOptions) (*Client, error) {
 	if key.IsZero() {
 		return nil, errors.New("identity client: access key is empty")
@@ -95,7 +95,7 @@ func newClient(endpoint string, auth pipeline.Auth, options *ClientOptions) (*Cl
 // too.
 func (c *Client) Endpoint() string { return c.pipeline.Endpoint() }
 
-// CreateUserOptions are the optional arguments of CreateUser. It has no fields yet.
+// CreateUserOptions are the optional arguments of CreateUser. The type has no fields yet.
 type CreateUserOptions struct{}
 
 // CreateUser creates a user and returns its identifier (docs/contract/identity.md §3.1). Store the
@@ -205,7 +205,7 @@ func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) 
 // do sends a request whose path is relative to the path of the user.
 func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeline.Request, out any) error {
 	if user.RawID() == "" {
-		return failed(r.Operation, errors.New("the user has no id")) // without an id, the request would have another path
+		return failed(r.Operation, errors.New("the user has no id")) // refuse an empty id, because the request would then have another path
 	}
 	r.Path = "/identities/" + url.PathEscape(user.RawID()) + r.Path
 	_, err := c.pipeline.Do(ctx, r, out)
@@ -245,7 +245,7 @@ func (c *Client) NewTokenCredential(user communication.Identifier, options *Toke
 	}
 	cred, err := communication.NewRefreshingTokenCredential(issue, &communication.RefreshingOptions{Proactive: o.Proactive})
 	if err != nil {
-		panic(err) // impossible: refresh is not nil, and there is no first token
+		panic(err) // NewRefreshingTokenCredential cannot fail here, because refresh is not nil and there is no first token
 	}
 	return cred
 }

@@ -76,9 +76,9 @@ func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		fault   http.HandlerFunc
-		all     int32 // number of requests of operations that may be repeated
-		once    int32 // number of requests of operations that must not be repeated
-		unknown bool  // whether the latter return ErrUnknownFate
+		all     int32 // number of requests that each operation sends that may be repeated
+		once    int32 // number of requests that each operation sends that must not be repeated
+		unknown bool  // whether the operations that must not be repeated return ErrUnknownFate
 	}{
 		{"429", status(429), 4, 4, false},
 		{"500", status(500), 4, 1, true},

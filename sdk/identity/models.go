@@ -101,8 +101,8 @@ func (u *UserAndToken) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// createRequest is the body of a request that creates a user (docs/contract/identity.md §3.1). Zero
-// fields are omitted.
+// createRequest is the body of a request that creates a user (docs/contract/identity.md §3.1).
+// Fields with the zero value are omitted.
 type createRequest struct {
 	Scopes           []Scope `json:"createTokenWithScopes,omitempty"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
@@ -110,7 +110,7 @@ type createRequest struct {
 
 // issueRequest is the body of a request for a token (docs/contract/identity.md §3.2). An empty list
 // of scopes is sent as [], and a nil list is omitted, because the service returns different errors
-// for them.
+// for the two.
 type issueRequest struct {
 	Scopes           []Scope `json:"scopes,omitzero"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
