@@ -101,17 +101,17 @@ const (
 	refreshPause = 30 * time.Second
 )
 
-// tokens caches the token of a credential, as azcore's policy does, because GetToken of a
-// credential may send a request. It does not cache tokens of the credentials of package
-// communication, which have their own cache.
+// tokens caches the token of a credential, as azcore's policy does, because the method GetToken of
+// a credential may send a request. tokens does not cache the token of a credential of package
+// communication, which has a cache of its own.
 type tokens struct {
 	cred    azcore.TokenCredential
 	options policy.TokenRequestOptions
 	keeps   bool
 
-	lock  chan struct{} // a mutex whose wait can be cancelled: a channel that holds one value while the fields below are used
+	lock  chan struct{} // used as a mutex whose wait can be cancelled: the channel holds a value while a goroutine uses the fields below
 	kept  azcore.AccessToken
-	after time.Time // do not replace a valid token before this time
+	after time.Time // a valid token is not replaced before this time
 }
 
 func newTokens(cred azcore.TokenCredential, scopes []string) *tokens {

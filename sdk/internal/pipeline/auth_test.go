@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// numbered is a fake credential that is not of package communication. Its first token is "1", its
-// second "2", and so on. Each token expires after the duration life.
+// numbered is a fake credential of a type outside package communication. Its first token is "1",
+// its second "2", and so on. Each token expires after the duration life.
 type numbered struct {
 	n    int
 	life time.Duration
@@ -47,8 +47,8 @@ func (c *told) Refused(token string) {
 }
 
 // accepts returns a server that answers 201 with the request's body if the request has the given
-// token, and 401 otherwise. It also returns the list of the Authorization headers that the server
-// receives.
+// token, and answers 401 otherwise. It also returns the list of the Authorization headers that the
+// server receives.
 func accepts(t *testing.T, token string) (*server, *[]string) {
 	t.Helper()
 	var seen []string
@@ -139,12 +139,12 @@ func TestKeptToken(t *testing.T) {
 	get("", "1")
 	get("", "1")
 	get("1", "2")
-	get("1", "2") // another call has replaced the refused token in the meantime
+	get("1", "2") // the refused token "1" was replaced by an earlier call, so get returns the cached token
 	tokens.kept.ExpiresOn, tokens.after = time.Now().Add(refreshEarly-time.Second), time.Time{}
 	cred.err = errors.New("no network")
-	get("", "2") // the cached token is used until it expires
+	get("", "2") // the credential fails, so the cached token is used until it expires
 	cred.err = nil
-	get("", "2") // no new token is requested during the pause after a failure
+	get("", "2") // get requests no new token during the pause after a failure
 	tokens.after = time.Time{}
 	get("", "3")
 	tokens.kept.ExpiresOn = time.Now().Add(-time.Second)

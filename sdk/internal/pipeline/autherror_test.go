@@ -24,7 +24,7 @@ var sentinels = []error{
 // error of the operation must not match the sentinel error for the issuer's status.
 func TestErrorOfTheIssuerIsNotThatOfTheOperation(t *testing.T) {
 	for _, test := range []struct {
-		status int // status of the issuer's response to a request that creates something
+		status int // HTTP status with which the token issuer answers the request for a token
 		is     error
 	}{
 		{http.StatusUnauthorized, communication.ErrUnauthorized},
@@ -137,8 +137,8 @@ func TestNoTokenForTheSecondTry(t *testing.T) {
 	}
 }
 
-// failsLater is a fake credential that is not of package communication. It returns one token, which
-// expires at once, and then fails.
+// failsLater is a fake credential of a type outside package communication. It returns one token,
+// which expires at once, and then fails.
 type failsLater struct {
 	asked bool
 	err   error

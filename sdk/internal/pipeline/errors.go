@@ -23,7 +23,7 @@ func noResponseError(c *call, err error) error {
 	var token tokenError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &token) {
-		err = token // do not suggest CAFile: the certificate may be that of the token issuer
+		err = token // do not suggest to set CAFile, because the untrusted certificate may be the token issuer's
 	} else {
 		// Remove the URL from the error: the error already names the operation, and logs should not
 		// contain the query of the URL.
@@ -65,8 +65,8 @@ func (e tokenError) Error() string {
 	return "get a token: " + text
 }
 
-// Is reports whether the cause matches target. It returns false for the sentinel errors of package
-// communication.
+// Is reports whether the cause of e matches target. It returns false for the sentinel errors of
+// package communication.
 func (e tokenError) Is(target error) bool {
 	switch target {
 	case communication.ErrUnauthorized, communication.ErrForbidden, communication.ErrNotFound, communication.ErrThrottled, communication.ErrUnknownFate:
@@ -102,9 +102,9 @@ func (i interrupted) Error() string {
 // Unwrap returns the error of the context and the error of the last attempt.
 func (i interrupted) Unwrap() []error { return []error{i.end, i.last} }
 
-// refusal returns the error for a response with another status than want.
+// refusal returns the error for a response whose status is not want.
 func refusal(c *call, resp *http.Response, want int) *communication.Error {
-	body, _ := runtime.Payload(resp) // does not fail: azcore has read the body
+	body, _ := runtime.Payload(resp) // Payload does not fail, because azcore has already read the body
 	e := &communication.Error{
 		Op:          c.operation,
 		StatusCode:  resp.StatusCode,
@@ -134,8 +134,8 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	return e
 }
 
-// badResponseError returns the error for a successful response whose body cannot be decoded.
-// problem describes why not.
+// badResponseError returns the error for a successful response whose body cannot be decoded. The
+// argument problem describes the reason.
 func badResponseError(c *call, resp *http.Response, problem string) error {
 	return &communication.Error{
 		Op:          c.operation,

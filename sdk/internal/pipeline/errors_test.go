@@ -119,7 +119,7 @@ func TestHugeAnswers(t *testing.T) {
 					z := gzip.NewWriter(&b)
 					z.Write(part)
 					z.Close()
-					part = b.Bytes() // gzip allows concatenation: the parts are one valid body
+					part = b.Bytes() // gzip allows concatenation, so the parts together are one valid body
 				}
 				for range maxResponse>>20 + 1 {
 					if _, err := w.Write(part); err != nil {

@@ -37,7 +37,7 @@ import (
 const sdkVersion = "v0.1.0"
 
 // Options holds the settings of a client. It has the same fields as the ClientOptions of each
-// client package, so that these can be converted to it.
+// client package, so that Go can convert ClientOptions to Options.
 type Options struct {
 	azcore.ClientOptions
 	CAFile string
@@ -46,9 +46,9 @@ type Options struct {
 
 // Config holds the arguments of New, which returns a Client.
 type Config struct {
-	Component  string   // name of the package, such as "chat"
-	Version    string   // api-version, unless the options set another one
-	MinVersion string   // oldest supported api-version; empty for any
+	Component  string   // name of the client package, such as "chat"
+	Version    string   // the api-version of requests, unless the options set another one
+	MinVersion string   // oldest supported api-version; "" means that any version is supported
 	Endpoint   string   // https://host[:port]
 	Auth       Auth     // Bearer or Signature
 	Options    *Options // nil for the defaults
@@ -61,9 +61,9 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
-	retry     policy.RetryOptions // RetryOptions of the client; azcore's retry policy has a copy
+	retry     policy.RetryOptions // RetryOptions of the client; azcore's retry policy has a copy of them
 	log       *slog.Logger        // nil for no log
-	// ownTransport is true if the transport is one of this package, based on net/http. Such a
+	// ownTransport is true if the transport was made by this package and uses net/http. Such a
 	// transport repeats a request internally only if nothing of the request was written. Other
 	// transports may behave differently.
 	ownTransport bool
@@ -95,7 +95,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.APIVersion = "" // newRequest adds the version to requests: azcore would also add it to continuations, which contain it already
+	o.APIVersion = "" // newRequest adds the api-version to requests; azcore would add it a second time to continuations, which contain one
 	o.Transport = transport
 	az, err := azcore.NewClient("confab-"+c.Component, sdkVersion, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{
@@ -131,13 +131,13 @@ func (c *Client) Endpoint() string { return c.endpoint }
 type Request struct {
 	Operation  string            // name of the operation in errors, such as "send message"
 	Method     string            // HTTP method
-	Path       string            // escaped absolute path, or a result of Continuation
+	Path       string            // escaped absolute path of the URL, or a result of Continuation
 	Query      url.Values        // the query parameters except api-version
 	Header     map[string]string // additional headers
-	Body       any               // encoded as JSON; nil for no body
-	MergePatch bool              // the body is a JSON merge patch
-	Creates    bool              // each repetition may create another resource, so errors report an unknown fate
-	Once       bool              // implies Creates; not retried after an attempt that may have been carried out
+	Body       any               // the value that is encoded as the JSON body; nil for no body
+	MergePatch bool              // whether the body is a JSON merge patch
+	Creates    bool              // repeating the request may create another resource, so errors report an unknown fate
+	Once       bool              // the request is not retried after an attempt that may have been carried out; implies Creates
 	Status     int               // expected status
 	NoVersion  bool              // send no api-version
 
@@ -147,9 +147,9 @@ type Request struct {
 	RefusedToken, NotToken string
 }
 
-// Do sends r and decodes the response into out. If out is nil, it ignores the body. It returns the
-// headers of the response, also together with an error, or nil if there was no response. Every
-// error is a *communication.Error.
+// Do sends r and decodes the body of the response into out. If out is nil, Do ignores the body. Do
+// returns the headers of the response, also together with an error, or nil if there was no
+// response. Every error is a *communication.Error.
 //
 // Do repeats an attempt that certainly did not reach the server, or that was answered 429, as the
 // client's RetryOptions say. Unless r.Once is set, it also repeats an attempt that got no response
@@ -204,8 +204,8 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	if err != nil {
 		return nil, err
 	}
-	// Here and in Request.Header, the names of headers are in canonical form, so that net/http need
-	// not convert them.
+	// Here and in Request.Header, the names of headers are in canonical form, so that net/http does
+	// not have to convert them.
 	req.Raw().Header.Set(clientRequestID, NewID())
 	req.Raw().Header.Set("Accept", "application/json")
 	for name, value := range r.Header {

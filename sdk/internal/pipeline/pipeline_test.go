@@ -76,8 +76,8 @@ func (s *server) client(t *testing.T, change func(*Config)) *Client {
 	return client
 }
 
-// staticToken is a fake credential that is not of package communication. It always returns the same
-// token.
+// staticToken is a fake credential of a type outside package communication. It always returns the
+// same token.
 type staticToken string
 
 func (s staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {

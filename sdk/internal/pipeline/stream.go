@@ -21,7 +21,7 @@ import (
 type Stream struct {
 	Header http.Header
 	Body   io.ReadCloser
-	Token  string // the token of the request, which is a secret
+	Token  string // the token with which the request was sent, a secret
 }
 
 // ErrSameToken is the error of Open if the credential returns the token Request.NotToken. Open
@@ -72,12 +72,12 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 // streamKey is the context key under which Open passes its call to the transport.
 type streamKey struct{}
 
-// keepStream moves the body of resp, a stream, into c, where Open finds it, and gives resp an empty
-// body. Otherwise policies of azcore, such as the one that logs bodies, would read the stream to
-// its end.
+// keepStream moves the body of resp, which is a stream, into c, where Open finds the stream, and
+// gives resp an empty body. Otherwise policies of azcore, such as the one that logs bodies, would
+// read the stream to its end.
 func (c *call) keepStream(resp *http.Response) {
 	if c.stream != nil {
-		c.stream.Close() // the body of an earlier attempt, if a policy of the caller has repeated the request
+		c.stream.Close() // close the body of an earlier attempt, if a policy of the caller has repeated the request
 	}
 	c.stream = resp.Body
 	resp.Body = http.NoBody
@@ -152,7 +152,7 @@ func Interrupted(operation string, end, last error) error {
 	return e
 }
 
-// The defaults of Pause, for RetryOptions without RetryDelay and MaxRetryDelay. firstPause is
+// The defaults of Pause, for RetryOptions without RetryDelay and MaxRetryDelay. firstPause equals
 // azcore's default for RetryDelay. maxPause is shorter than azcore's default for MaxRetryDelay,
 // because the program receives no events during a pause.
 const (
@@ -165,7 +165,7 @@ const (
 // the client's RetryOptions.
 func (c *Client) Pause(failures int) time.Duration {
 	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
-	if first <= 0 { // without pauses, the client would flood a server that refuses it
+	if first <= 0 { // always pause: without pauses, the client would flood a server that refuses its requests
 		first = firstPause
 	}
 	if most <= 0 {

@@ -100,7 +100,7 @@ func TestOpenRefusals(t *testing.T) {
 		status      int
 		contentType string
 		body        string
-		want        string // the beginning of the error
+		want        string // the beginning of the expected error text
 		temporary   bool
 	}{
 		{400, "application/json", `{"error":{"code":"BadRequest","message":"the cursor is damaged"}}`, "open it: 400 BadRequest: the cursor is damaged", false},

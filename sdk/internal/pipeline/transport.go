@@ -24,9 +24,9 @@ const caFileVariable = "CONFAB_CA_FILE"
 // largest response of the contract, 200 messages of 28 KB.
 const maxResponse = 64 << 20
 
-// newTransport returns the transport of a client, with a limit on the size of responses: the
-// transport in the options, or else one of net/http that several clients share. own is true if it
-// is the shared transport of net/http.
+// newTransport returns the transport of a client, with a limit on the size of responses. It is the
+// transport in the options, if any, and otherwise a transport of net/http that several clients
+// share. own is true if newTransport returns the shared transport.
 func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	if o.Transport != nil {
 		if o.CAFile != "" {
@@ -54,7 +54,7 @@ func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 
 // transports holds the HTTP transports of the process, keyed by the certificates that they trust in
 // addition to the system's. Clients share them, as they share http.DefaultTransport, so that a
-// program with a client for each user does not open a connection for each.
+// program with a client for each user does not open a connection for each client.
 var transports struct {
 	sync.Mutex
 	byPEM map[string]*http.Transport
@@ -86,7 +86,7 @@ func sharedTransport(pem string) (*http.Transport, error) {
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
 		// Detect a dead connection with HTTP/2 pings. Otherwise all requests would continue to use
-		// it until the operating system closes it.
+		// the connection until the operating system closes it.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
@@ -124,8 +124,8 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 // applied below azcore, because azcore reads each response to its end.
 type bounded struct{ policy.Transporter }
 
-// Do sends the request. It limits the size of the response's body, except for a request of Open: if
-// that succeeds, Do calls call.keepStream, so that no policy of azcore reads the stream. It
+// Do sends the request and limits the size of the response's body. A successful request of Open is
+// an exception: Do calls call.keepStream, so that no policy of azcore reads the stream. Do
 // implements policy.Transporter.
 func (b bounded) Do(req *http.Request) (*http.Response, error) {
 	resp, err := b.Transporter.Do(req)

@@ -22,15 +22,16 @@ type call struct {
 	requestID     string    // x-ms-client-request-id
 	body          []byte    // nil for no body
 	once, creates bool      // copied from the Request
-	end           time.Time // deadline of the caller's context; zero for none
+	end           time.Time // deadline of the caller's context; zero if it has no deadline
 	tries         int
-	unknownFate   bool           // creates is set, and an attempt may have been carried out
-	response      *http.Response // a successful response, with its body read
-	refused       *http.Response // the failed response of the last attempt, with its body read
-	failed        error          // the error of the last attempt, if there was no response
+	unknownFate   bool           // true if creates is set and an attempt may have been carried out
+	response      *http.Response // the successful response, whose body has been read
+	refused       *http.Response // the failed response of the last attempt, whose body has been read
+	failed        error          // the error of the last attempt, if the attempt got no response
 
-	// refusedToken and notToken are the tokens of a Request of Open, and token is the token of its
-	// last attempt. stream is the body of the response, which the transport sets.
+	// refusedToken and notToken are copies of the fields of the Request that Open sends, and token
+	// is the token of its last attempt. stream is the body of the response; the transport sets
+	// stream.
 	refusedToken, notToken, token string
 	stream                        io.ReadCloser
 
@@ -47,7 +48,8 @@ func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
 		GetConn: func(string) {
 			c.dialing.Store(true)
 			if ownTransport {
-				// net/http requests a second connection only if nothing was written to the first.
+				// net/http requests a second connection for an attempt only if it wrote nothing to
+				// the first connection.
 				c.connected.Store(false)
 			}
 		},
@@ -111,8 +113,8 @@ func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 			return resp, stop{errFinalResponse}
 		}
 	}
-	// Stop here if the pause that the server asks for ends after the deadline: the response is a
-	// better error than the end of the context.
+	// Stop here if the pause that the server asks for ends after the deadline: the response tells
+	// the caller more than an error about the deadline.
 	if !c.end.IsZero() && time.Until(c.end) < retryAfter(resp.Header, time.Now()) {
 		return resp, stop{errFinalResponse}
 	}
@@ -135,7 +137,7 @@ func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	req.Raw().Body, _ = req.Raw().GetBody()
 }
 
-// permanent reports whether the next attempt would certainly fail with err too.
+// permanent reports whether err is an error with which the next attempt would certainly fail too.
 func permanent(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)

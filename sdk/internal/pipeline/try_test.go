@@ -21,7 +21,7 @@ import (
 // checks the outcome of the call and the number of requests that the server receives. A creation
 // must not be sent again once it may have been carried out.
 func TestFaultTable(t *testing.T) {
-	const all = 4 // one attempt and azcore's three retries
+	const all = 4 // number of requests if azcore makes its three retries after the first attempt
 	status := func(status int, header ...string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if len(header) > 0 {
@@ -40,7 +40,7 @@ func TestFaultTable(t *testing.T) {
 	for _, test := range []struct {
 		name                string
 		fault               func(http.ResponseWriter, *http.Request)
-		read, create, edit  int // number of requests if the fault persists
+		read, create, edit  int // expected number of requests of each operation if the fault persists
 		createIsUnknownFate bool
 	}{
 		{"429", status(429), all, all, all, false},
@@ -135,7 +135,7 @@ func TestThrottledTellsHowLong(t *testing.T) {
 }
 
 // closing is a listener that closes its first connections before the TLS handshake, and leaves
-// later ones open.
+// later connections open.
 type closing struct {
 	net.Listener
 	first atomic.Int32
@@ -184,12 +184,13 @@ func TestNobodyThere(t *testing.T) {
 
 // TestServerGoneBetweenRequests calls the functions of an httptrace.ClientTrace in several orders.
 // It checks whether the call then knows that nothing was sent. For example, if the server closed a
-// pooled connection, net/http wrote nothing to it and dials again. If that fails, nothing was sent.
+// pooled connection, net/http wrote nothing to it and dials again. If dialling fails, nothing was
+// sent.
 func TestServerGoneBetweenRequests(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		own    bool
-		events string // d: GetConn (a connection is requested), c: GotConn (it was obtained)
+		events string // d: GetConn (a connection is requested), c: GotConn (a connection was obtained)
 		unsent bool
 	}{
 		{"dial failed", true, "d", true},
@@ -287,7 +288,7 @@ func TestSlowBodyEndsWithItsContext(t *testing.T) {
 		answerJSON(w, http.StatusOK, "{")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // otherwise the client may still read the end of the body
+		panic(http.ErrAbortHandler) // abort the handler, because otherwise the client may still read the end of the body
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -341,8 +342,8 @@ func creates() Request {
 func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		statuses []int // the response to each attempt; 0 closes the connection
-		status   int   // expected status of the error
+		statuses []int // HTTP status of the response to each attempt; 0 closes the connection
+		status   int   // the status that the error should have
 		unknown  bool
 	}{
 		{"answers lost", []int{0, 0, 0, 0}, 0, true},

@@ -28,8 +28,8 @@ type Request struct {
 	Method  string
 	Path    string            // compared after unescaping
 	Query   map[string]string // all parameters, including api-version
-	Headers map[string]string // only Content-Type is compared; Repeatability-Request-Id must be present if it is here
-	Body    json.RawMessage   // compared as JSON; an absent body, null and {} are equal
+	Headers map[string]string // of the headers, only Content-Type is compared; if Repeatability-Request-Id is recorded, the client must send one too
+	Body    json.RawMessage   // bodies are compared as JSON values; an absent body, null and {} are equal
 }
 
 // Response is a recorded response, which the client under test receives.
@@ -70,7 +70,7 @@ func Load(file string) (*Transport, error) {
 	return &Transport{Exchanges: r.Exchanges}, nil
 }
 
-// MustLoad reads recorded traffic as Load does, but panics on an error. It is for examples.
+// MustLoad reads recorded traffic as Load does, but panics on an error. Only examples use MustLoad.
 func MustLoad(file string) *Transport {
 	t, err := Load(file)
 	if err != nil {
@@ -79,7 +79,8 @@ func MustLoad(file string) *Transport {
 	return t
 }
 
-// Skip leaves out the next n exchanges, which the client under test does not send, and returns t.
+// Skip leaves out the next n exchanges, whose requests the client under test does not send, and
+// returns t.
 func (t *Transport) Skip(n int) *Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
