@@ -87,7 +87,7 @@ type limits struct {
 		Name, Scope string
 		Value       int64
 		Unit        string
-		Window      int // length in seconds of the window in which Value applies; 0: Value applies at any time
+		Window      int // length in seconds of the time window to which the limit Value applies; 0: the limit applies at any time
 	}
 	Users []struct {
 		User, Thread, Limit string
@@ -122,7 +122,7 @@ that are near or over one, the nearest first.`,
 	}, true)
 }
 
-// text formats the limits for a person to read.
+// text formats the server's limits and their use for a person to read.
 func (l limits) text(on tty.Screen) string {
 	var b strings.Builder
 	field(&b, "Profile", l.Profile)

@@ -58,8 +58,8 @@ it with its note. It needs no server and changes nothing.`,
 	return cmd
 }
 
-// verifyBackup compares the files and rows of a backup, in the folder that from names, with the
-// description that the backup contains. It prints the description as text or as JSON.
+// verifyBackup compares the files and rows of the backup in the folder from with the description
+// that the backup contains. It prints the description as text or as JSON.
 func verifyBackup(cmd *cobra.Command, from string, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
@@ -99,7 +99,7 @@ func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 	return err
 }
 
-// orderBackup writes a backup to the folder that to names, and returns its description. If a
+// orderBackup writes a backup to the folder to and returns the backup's description. If a
 // server runs on the data folder of cfg, orderBackup asks that server to write the backup, by a
 // request with the given query string. Otherwise it opens the store itself.
 func orderBackup(ctx context.Context, cfg config.Config, to, query string, withoutCAKey bool) (b admin.Backup, err error) {
@@ -195,8 +195,8 @@ func dataSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	return cfg, err
 }
 
-// storeSettings loads the settings that name a store: a database if one is set, otherwise
-// the data folder, as dataSettings does.
+// storeSettings loads the settings that name a store. The store is the database if the settings
+// name one, and otherwise the data folder that dataSettings returns.
 func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -240,8 +240,8 @@ func explainStoreError(ctx context.Context, err error) error {
 	return errors.New(oneLine(err))
 }
 
-// explainFolder converts the error for a folder that must not be used as a data folder, such as
-// a backup, to a failure with a remedy for the user. It returns nil for any other error.
+// explainFolder converts the error for a folder that must not be used as a data folder, such as the
+// folder of a backup, to a failure with a remedy for the user. It returns nil for any other error.
 func explainFolder(err error) error {
 	var unfinished *server.UnfinishedError
 	var backup *server.IsBackupError

@@ -77,16 +77,16 @@ var benchSenders = []int{1, 16, 64, 256}
 // benchResult is the JSON output of bench disk. Times are in milliseconds.
 type benchResult struct {
 	Folder  string        `json:"folder"`
-	Flush   benchLatency  `json:"flush"` // time to write 4 KiB to the disk
+	Flush   benchLatency  `json:"flush"` // time to write a block of 4 KiB to the disk and flush it
 	Sends   []benchSends  `json:"sends"`
 	Bytes   benchBytes    `json:"bytesPerMessage"`
 	Advice  []string      `json:"advice"`
-	flushed bench.Latency // Flush before it was rounded
+	flushed bench.Latency // the same times as in Flush, before they were rounded
 }
 
 type benchLatency struct {
 	Median float64 `json:"medianMs"`
-	P99    float64 `json:"p99Ms"` // 1 of 100 takes this long or longer
+	P99    float64 `json:"p99Ms"` // 99th percentile: 1 of 100 measurements takes this long or longer
 }
 
 type benchSends struct {
@@ -98,7 +98,7 @@ type benchSends struct {
 type benchBytes struct {
 	Content int     `json:"content"`
 	Kept    float64 `json:"kept"`
-	Written float64 `json:"written"` // bytes written to disk, including the store's log and compactions
+	Written float64 `json:"written"` // bytes written to disk for each message, including the store's log and compactions
 }
 
 func runBenchDisk(cmd *cobra.Command, o diskOptions) (err error) {
@@ -167,11 +167,11 @@ func measureDisk(ctx context.Context, dir string, o diskOptions, out io.Writer) 
 	return r, ctx.Err()
 }
 
-// Flush times that separate fast from slow kinds of disks in the advice of bench disk. The limits
-// quickFlush and slowFlush, which doctor uses too, complete them.
+// Limits of the time of a flush, by which the advice of bench disk tells kinds of disks apart. It
+// also uses the limits quickFlush and slowFlush, which the command doctor has.
 const (
-	goodFlush = 2 * time.Millisecond // a flush in at most this time: a local SSD
-	fairFlush = 8 * time.Millisecond // a flush in at most this time: an SSD behind a network, or a busy SSD
+	goodFlush = 2 * time.Millisecond // a disk that flushes in at most this time is a local SSD
+	fairFlush = 8 * time.Millisecond // a disk that flushes in at most this time is an SSD behind a network, or a busy SSD
 )
 
 // advice returns sentences that explain the measurements to somebody who operates a server.

@@ -16,7 +16,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// newBenchGrowth returns the command that measures what grows with the history.
+// newBenchGrowth returns the command bench growth, which measures how times and sizes grow with the
+// number of stored messages.
 func newBenchGrowth() *cobra.Command {
 	var o measure.GrowthOptions
 	var connections int
@@ -62,7 +63,7 @@ gigabyte there.`,
 	return cmd
 }
 
-// The smallest values with which the part works.
+// The smallest values of --sizes and --members that bench growth accepts.
 const (
 	minGrowthSize    = 1000
 	minGrowthMembers = 100
@@ -84,7 +85,7 @@ func checkGrowth(cmd *cobra.Command, o measure.GrowthOptions) error {
 	return nil
 }
 
-// runGrowth runs the part in a temporary folder and prints its report.
+// runGrowth runs bench growth in a temporary folder and prints its report.
 func runGrowth(cmd *cobra.Command, o measure.GrowthOptions, asJSON bool) (err error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
@@ -101,7 +102,7 @@ func runGrowth(cmd *cobra.Command, o measure.GrowthOptions, asJSON bool) (err er
 	if o.Program, err = os.Executable(); err != nil {
 		return err
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the client's collections cost processor time that the server needs
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // collect garbage less often, because the server needs the processor time
 	report, err := measure.Growth(ctx, o)
 	switch {
 	case ctx.Err() != nil:

@@ -21,12 +21,12 @@ import (
 	"github.com/confab-chat/confab/internal/bench/slowdisk"
 )
 
-// benchPart is a subcommand of bench.
+// benchPart is a subcommand of bench, such as "bench send".
 type benchPart struct {
 	name, short, long string
 	run               func(context.Context, measure.Options) (measure.Report, error)
-	// steady is the default duration of a part that measures the server alone, in one long round;
-	// 0: the part compares it with references in several rounds.
+	// steady is the default duration of a subcommand that measures only the server, in one long
+	// round. 0 means that the subcommand compares the server with references, in several rounds.
 	steady time.Duration
 	shared bool // it can measure PostgreSQL
 }
@@ -54,7 +54,8 @@ var benchParts = []benchPart{
 	},
 }
 
-// comparesLong says how parts with references measure.
+// comparesLong is a text in the help of subcommands of bench that compare the server with
+// references. It explains how they measure.
 const comparesLong = `
 
 The server is this program with default settings and a fresh folder, over TLS, in a
@@ -64,19 +65,20 @@ routes over that log, "page" has the page in memory. This process is the only cl
 Rounds measure all servers in turn, every second one backwards, and ratios are those of a
 round. Only ratios mean something: the client needs the same processors as the servers.`
 
-// steadyLong says how parts without references measure.
+// steadyLong is a text in the help of subcommands of bench that measure only the server. It
+// explains how they measure.
 const steadyLong = `
 
 The server is this program with default settings and a fresh folder, over TLS, in a
 process of its own. This process is the only client, and needs the same processors.`
 
-// readBackLong ends the help of a part.
+// readBackLong is the text at the end of the help of every subcommand of bench that is a benchPart.
 const readBackLong = `
 
 At the end what the server acknowledged is read back. If a message is lost, doubled or in
 another order, the exit code is 1. Files go to a folder below --dir, which is deleted.`
 
-// partOptions are the flags of a part.
+// partOptions are the flags of a subcommand of bench.
 type partOptions struct {
 	measure.Options
 	asJSON bool
@@ -119,13 +121,13 @@ func (p benchPart) command() *cobra.Command {
 	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
 	flags.IntVar(&o.Threads, "threads", 0, "`number` of threads (default that of the bars)")
 	flags.DurationVar(&o.SlowSync, "slow-sync", 0, "`duration` that is added to each sync")
-	_ = flags.MarkHidden("slow-sync") // it is for developers of the engine; MarkHidden fails only for an unknown flag
+	_ = flags.MarkHidden("slow-sync") // only developers of the store need --slow-sync; MarkHidden fails only for an unknown flag
 	flags.BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
 	return cmd
 }
 
-// maxBenchConnections is the largest number of connections: their numbers in the messages have
-// three digits.
+// maxBenchConnections is the largest number of connections, because a message that bench sends
+// contains the number of its connection in three digits.
 const maxBenchConnections = 999
 
 func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
@@ -139,7 +141,7 @@ func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
 	case o.Size < measure.MinSize || o.Size > 16<<10:
 		return usage(cmd, fmt.Sprintf("--size is between %d and %d bytes", measure.MinSize, 16<<10))
 	}
-	if u, err := url.Parse(o.Database); err != nil { // its text could show a password
+	if u, err := url.Parse(o.Database); err != nil { // do not show the text of err, because it could contain a password
 		return usage(cmd, "--database-url is not a URL")
 	} else if _, has := u.User.Password(); has || u.Query().Has("password") || u.Query().Has("sslpassword") {
 		return usage(cmd, "--database-url has a password, which every user of this machine could read in the list of processes: set PGPASSWORD instead")
@@ -152,8 +154,8 @@ func (p benchPart) check(cmd *cobra.Command, o partOptions) error {
 	return nil
 }
 
-// runIn runs the part in a temporary folder and prints its report, also if the server did not
-// return what it had acknowledged.
+// runIn runs a subcommand of bench in a temporary folder and prints its report, even if the server
+// did not return all messages that it had acknowledged.
 func (p benchPart) runIn(cmd *cobra.Command, o partOptions) (err error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
@@ -193,8 +195,8 @@ func benchFolder(dir string) (string, error) {
 	return filepath.Abs(made)
 }
 
-// newBenchServe returns the hidden command that runs a server for a part of bench. It is serve with
-// an embedded store on a slower disk.
+// newBenchServe returns the hidden command that runs a server for a subcommand of bench. It works
+// like serve, with an embedded store whose disk is slowed down by --slow-sync.
 func newBenchServe() *cobra.Command {
 	var slow time.Duration
 	cmd := newServe()
@@ -206,7 +208,8 @@ func newBenchServe() *cobra.Command {
 	return cmd
 }
 
-// newReference returns the hidden command that runs a reference for a part of bench.
+// newReference returns the hidden command that runs a reference server, with which a subcommand of
+// bench compares Confab.
 func newReference() *cobra.Command {
 	var o reference.Options
 	cmd := &cobra.Command{
@@ -221,7 +224,7 @@ func newReference() *cobra.Command {
 			defer cancel()
 			go func() {
 				defer cancel()
-				_, _ = io.Copy(io.Discard, os.Stdin) // stdin ends when the parent process ends
+				_, _ = io.Copy(io.Discard, os.Stdin) // run until stdin ends, which happens when the parent process ends
 			}()
 			o.Kind = args[0]
 			return reference.Serve(ctx, o, cmd.OutOrStdout())

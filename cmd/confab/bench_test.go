@@ -19,7 +19,7 @@ func TestBenchAdvice(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		median, p99 time.Duration
-		want        []string // texts that the advice must contain
+		want        []string // texts that the advice of bench disk must contain
 		not         string
 	}{
 		{"memory", 5 * time.Microsecond, 9 * time.Microsecond, []string{"No disk flushes in 0.005 ms", "A power cut may lose messages"}, "1 flush of 100"},

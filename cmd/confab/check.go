@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// checkResult is the result that check prints.
+// checkResult is the result that the command check prints.
 type checkResult struct {
 	Data string `json:"data"`
 	server.Checked
@@ -53,7 +53,7 @@ func checkData(cmd *cobra.Command, asJSON bool) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "fault: %s\n", fault)
 	})
 	if err != nil && shown.Faults == 0 {
-		return explainStoreError(ctx, err) // the check ended before it counted anything
+		return explainStoreError(ctx, err) // the check failed before it found any fault
 	}
 	if asJSON {
 		if perr := printJSON(cmd.OutOrStdout(), shown); perr != nil {
@@ -68,7 +68,7 @@ func checkData(cmd *cobra.Command, asJSON bool) error {
 	return nil
 }
 
-// print writes the result as text.
+// print writes the result of the command check as text.
 func (c checkResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%-18s %s\n", "Data", c.Data)
 	for _, k := range c.Kinds {

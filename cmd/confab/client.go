@@ -30,8 +30,8 @@ const identityVersion = "?api-version=2023-10-01"
 // answerTimeout is the time that apiClient.call waits for the server's answer.
 const answerTimeout = 30 * time.Second
 
-// apiClient sends requests to a running server: those to the identity routes signed with
-// its access key, and those to the operator's API through its socket or port.
+// apiClient sends requests to a running server. It signs requests to the identity routes with the
+// server's access key, and sends requests to the operator's API through its socket or port.
 type apiClient struct {
 	server   running
 	key      communication.AccessKey
@@ -63,8 +63,8 @@ func clientTo(r running) (*apiClient, error) {
 	return &apiClient{server: r, key: key, http: client, operator: r.operatorClient()}, err
 }
 
-// call sends a signed request to an identity route, with body as JSON, and decodes the
-// response into answer; either may be nil. It fails if the status is not 2xx or after
+// call sends a signed request to an identity route, with body as JSON, and decodes the response
+// into answer. body and answer may be nil. It fails if the status is not 2xx or after
 // answerTimeout.
 func (c *apiClient) call(ctx context.Context, method, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -116,8 +116,8 @@ func (c *apiClient) operateStream(ctx context.Context, path string) (io.ReadClos
 	return res.Body, nil
 }
 
-// operatorRequest returns a request to the operator's API. It also returns the socket or the URL
-// of that API as where, for error messages.
+// operatorRequest returns a request to the operator's API. It also returns where, the socket or the
+// URL of that API, for error messages.
 func (c *apiClient) operatorRequest(ctx context.Context, method, path string, body any) (req *http.Request, where string, err error) {
 	base, where := "http://localhost", c.server.AdminSocket
 	if where == "" {
@@ -135,7 +135,7 @@ func (c *apiClient) operatorRequest(ctx context.Context, method, path string, bo
 	return req, where, nil
 }
 
-// newRequest returns a request with body as JSON, or without a body if that is nil.
+// newRequest returns an HTTP request with body encoded as JSON, or without a body if body is nil.
 func newRequest(ctx context.Context, method, address string, body any) (*http.Request, error) {
 	var text []byte
 	if body != nil {
@@ -155,8 +155,9 @@ func newRequest(ctx context.Context, method, address string, body any) (*http.Re
 	return req, nil
 }
 
-// send sends a request and decodes the JSON response into answer, unless answer is nil. It fails
-// if the status is not 2xx. Error messages name the server's address or socket, where.
+// send sends a request and decodes the JSON response into answer, unless answer is nil. It fails if
+// the status is not 2xx. The argument where is the server's address or socket, which error messages
+// contain.
 func send(client *http.Client, req *http.Request, where string, answer any) error {
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
@@ -177,7 +178,7 @@ func send(client *http.Client, req *http.Request, where string, answer any) erro
 }
 
 // noAnswer returns the error for a request that failed with err before a response arrived. The
-// message names the server's address or socket, where.
+// argument where is the server's address or socket, which the message contains.
 func noAnswer(where string, err error) error {
 	return &failure{what: "the server at " + where + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
 }
@@ -196,14 +197,14 @@ func (r running) operatorClient() *http.Client {
 
 func userAgent() string { return "confab-cli/" + shortVersion() }
 
-// refusal returns the error of a response: the server's message, or the status text if
-// there is none.
+// refusal returns the error for a response that is not 2xx. Its text is the server's message, or
+// the text of the status if the response has no message.
 func refusal(res *http.Response) error {
 	var body struct {
-		Error        struct{ Code, Message string } // body of an error of the chat and identity APIs
-		Detail, Code string                         // body of an error of the operator's API
+		Error        struct{ Code, Message string } // members of an error response of the chat API or the identity API
+		Detail, Code string                         // members of an error response of the operator's API
 	}
-	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // ignore errors: the body may be missing
+	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // ignore errors, because a response may have no JSON body
 	code, message := cmp.Or(body.Code, body.Error.Code), cmp.Or(body.Detail, body.Error.Message, http.StatusText(res.StatusCode))
 	return &refusedError{failure{what: fmt.Sprintf("the server refused: %s (%d %s)", message, res.StatusCode, code)}, code}
 }
@@ -214,7 +215,7 @@ type refusedError struct {
 	code string // error code in the body of the response
 }
 
-// Unwrap returns the error that is shown to the user.
+// Unwrap returns the failure in e, which is the error that the user sees.
 func (e *refusedError) Unwrap() error { return &e.failure }
 
 // isRefused reports whether err is a refusedError with the given error code.
@@ -239,17 +240,17 @@ func (r running) httpClient() (*http.Client, error) {
 		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, errors.New(r.CAFile + " holds no certificate")
 		}
-		config.ServerName = "localhost" // every local certificate contains this name, but maybe not the address
+		config.ServerName = "localhost" // expect the name localhost, which every local certificate contains; the address may be missing
 	default:
-		config.InsecureSkipVerify = true // VerifyConnection below accepts only one certificate
+		config.InsecureSkipVerify = true // skip the usual check, because VerifyConnection below accepts only the certificate in the file
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }
 	}
 	// Use no proxy, because the server runs on this machine.
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
 }
 
-// isCertificateOf returns nil if cert is the first certificate in the PEM file, and an
-// error otherwise.
+// isCertificateOf returns nil if cert equals the first certificate in the PEM file, and an error
+// otherwise.
 func isCertificateOf(file string, cert *x509.Certificate) error {
 	text, err := os.ReadFile(file)
 	if err != nil {

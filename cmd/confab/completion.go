@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completions are the shells for which completion prints a script, in the order of its help.
+// completions lists the shells for which the command completion prints a script, in the order in
+// which its help names them.
 var completions = []struct {
 	shell string
 	write func(root *cobra.Command, w io.Writer) error

@@ -46,9 +46,9 @@ commented out, with its default.`,
 	return cmd
 }
 
-// settingsOf loads the settings that `confab serve` would use, for the commands config and
-// doctor. If a data folder is set and dev is not, it loads the settings of a production server;
-// otherwise, those of a development server.
+// settingsOf loads the settings that `confab serve` would use, for the commands config and doctor.
+// It loads the settings of a production server if a data folder is set and dev is not. Otherwise it
+// loads the settings of a development server.
 func settingsOf(in config.Input) (config.Config, error) {
 	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
 	c, err := config.Load(in)
@@ -62,7 +62,7 @@ func settingsOf(in config.Input) (config.Config, error) {
 	return config.Load(in)
 }
 
-// kindOf returns a text that says whether the settings are those of a production server or of a
+// kindOf returns a text that says whether the settings describe a production server or a
 // development server, and why.
 func kindOf(cfg config.Config) string {
 	switch {

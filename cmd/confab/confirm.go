@@ -25,7 +25,7 @@ func ask(cmd *cobra.Command, what string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s\nContinue? [y/N] ", what)
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr()) // ends the line, because Ctrl-D ends the input without a line break
+		fmt.Fprintln(cmd.ErrOrStderr()) // print a line break, because Ctrl-D ends the user's input without one
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":

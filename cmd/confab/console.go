@@ -69,13 +69,13 @@ func openConsole(cmd *cobra.Command, c *apiClient, role string, printOnly, asJSO
 }
 
 // browserTime is how long openBrowser waits to see whether the program that opens the browser
-// fails. It does not wait for the end, because some of these programs run as long as the
+// fails. It does not wait until the program ends, because some of these programs run as long as the
 // browser does.
 const browserTime = 3 * time.Second
 
-// openBrowser opens a URL in the user's browser: with the program in the environment variable
-// BROWSER or, if that is not set, with the system's program for URLs. It fails if the program
-// cannot be started, or fails within browserTime.
+// openBrowser opens a URL in the user's browser. It uses the program in the environment variable
+// BROWSER or, if that is not set, the system's program for URLs. It fails if the program cannot be
+// started, or fails within browserTime.
 func openBrowser(url string) error {
 	args, err := opener()
 	if err != nil {
@@ -95,9 +95,9 @@ func openBrowser(url string) error {
 	}
 }
 
-// opener returns the command line, without the URL, of the program that opens a URL: the one in
-// the variable BROWSER, or the system's. It fails if there is no display for a browser's
-// window.
+// opener returns the command line, without the URL, of the program that opens a URL. It is the
+// program in the variable BROWSER or, if that is not set, the system's program. opener fails if
+// there is no display for a browser's window.
 func opener() ([]string, error) {
 	switch name := os.Getenv("BROWSER"); {
 	case name != "":
@@ -107,7 +107,7 @@ func opener() ([]string, error) {
 	case runtime.GOOS == "darwin":
 		return []string{"open"}, nil
 	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
-		return nil, errors.New("there is no display here") // without a display, xdg-open would start a text browser in the terminal
+		return nil, errors.New("there is no display here") // fail, because without a display xdg-open would start a text browser in the terminal
 	}
 	return []string{"xdg-open"}, nil
 }

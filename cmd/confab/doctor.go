@@ -178,8 +178,8 @@ func portFindings(cfg config.Config) []finding {
 	return all
 }
 
-// tryListen listens on an address and closes the listener at once. For localhost it tries
-// both loopback addresses, as `confab serve` does. It returns the error of listening.
+// tryListen listens on an address and closes the listener at once. For localhost it tries both
+// loopback addresses, as `confab serve` does. It returns an error if it cannot listen.
 func tryListen(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -191,7 +191,7 @@ func tryListen(address string) error {
 	}
 	for i, h := range hosts {
 		l, err := net.Listen("tcp", net.JoinHostPort(h, port))
-		if err != nil && (i == 0 || errors.Is(err, syscall.EADDRINUSE)) { // ignore other errors of IPv6, which the machine may not have
+		if err != nil && (i == 0 || errors.Is(err, syscall.EADDRINUSE)) { // ignore other errors of the IPv6 address, which the machine may not have
 			return err
 		}
 		if err == nil {
@@ -220,9 +220,9 @@ func certFileFindings(cfg config.Config) []finding {
 	return []finding{f.ending(time.Now(), server.ChainEnds(pair), "renew "+tilde(cfg.TLSCert))}
 }
 
-// ending returns f, the finding about a certificate that is valid until end. If end has passed,
-// f becomes broken; if end is near, f becomes a warning. In both cases its text names the date,
-// and mend becomes its remedy.
+// ending completes f, the finding about a certificate that is valid until end, and returns it. If
+// end has passed, the state of f becomes broken; if end is near, its state becomes warning. In both
+// cases the text of f names the date, and mend becomes the remedy.
 func (f finding) ending(now, end time.Time, mend string) finding {
 	date := end.UTC().Format(time.DateOnly)
 	switch {
@@ -313,7 +313,7 @@ func certificateFinding(now time.Time, r running) finding {
 	if err != nil {
 		return finding{"certificate", broken, err.Error(), ""}
 	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthTimeout}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // connect to any certificate, because only its dates are checked
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthTimeout}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // accept any certificate, because doctor checks only its dates here
 	if err != nil {
 		return finding{"certificate", broken, "no TLS with " + r.LocalEndpoint + ": " + rootCause(err).Error(), "the server's log says more"}
 	}
@@ -361,15 +361,15 @@ func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	return nil
 }
 
-// findingIndent is the column in which the text of a finding begins. The columns before contain its
-// state and its name.
+// findingIndent is the column in which the text of a finding begins. The columns before it contain
+// the state and the name of the finding.
 const findingIndent = len("warning   certificate   ")
 
 // stateColours maps states of findings to colours. All other states are printed without a colour.
 var stateColours = map[string]tty.Colour{fine: tty.Green, warning: tty.Yellow, broken: tty.Red}
 
-// findingsText formats the findings as a table for the terminal. Each finding has a line, and
-// below it another one for its remedy, if it has one.
+// findingsText formats the findings as a table for the terminal. Each finding has a line. If a
+// finding has a remedy, the remedy is on the next line.
 func findingsText(all []finding, on tty.Screen) string {
 	var b strings.Builder
 	for _, f := range all {

@@ -72,7 +72,7 @@ func flushTime(dir string) (median time.Duration, err error) {
 }
 
 const (
-	slowFlush  = 20 * time.Millisecond // a slower disk gets a warning
+	slowFlush  = 20 * time.Millisecond // doctor warns of a disk whose flush takes longer
 	quickFlush = 20 * time.Microsecond // no disk flushes faster
 )
 
@@ -113,10 +113,10 @@ func sizeText(n uint64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// clockFinding checks that the time now is not before built, the time when this program was
-// built, and that the system synchronizes the clock. Signed requests and tokens fail if the
-// clock is wrong by some minutes. clockFinding asks no time server, because doctor must not
-// use the network.
+// clockFinding checks that the time now is not before built, the time of the commit from which this
+// program was built, and that the system synchronizes the clock. Signed requests and tokens fail if
+// the clock is wrong by some minutes. clockFinding asks no time server, because doctor must not use
+// the network.
 func clockFinding(now, built time.Time, synced, known bool) finding {
 	f := finding{Check: "clock", State: fine, Found: now.UTC().Format(time.DateTime) + " UTC"}
 	if now.Before(built) {
@@ -131,8 +131,8 @@ func clockFinding(now, built time.Time, synced, known bool) finding {
 	return f
 }
 
-// builtAt returns the time of the commit that this program was built from, or the zero
-// time if that is unknown.
+// builtAt returns the time of the commit from which this program was built, or the zero time if the
+// commit is unknown.
 func builtAt() time.Time {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
@@ -140,7 +140,7 @@ func builtAt() time.Time {
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
-			t, _ := time.Parse(time.RFC3339, s.Value) // the zero time on an error
+			t, _ := time.Parse(time.RFC3339, s.Value) // if the time cannot be parsed, Parse returns the zero time
 			return t
 		}
 	}

@@ -25,9 +25,9 @@ const probeTimeout = time.Minute
 // exits with 0, or prints the error to stderr.
 type probe struct {
 	name     string
-	programs []string // names of the interpreter, tried in order; if empty, this program runs
-	file     string   // name of the file for the source; if empty, the source is an argument
-	args     []string // arguments before the URL; SOURCE is replaced by the source or its file
+	programs []string // possible names of the language's interpreter, tried in order; empty: this program itself is the probe
+	file     string   // name of the file to which the probe's source is written; "": the source is an argument
+	args     []string // arguments of the interpreter before the URL; the source or its file replaces the word SOURCE
 	source   string
 	mend     string // remedy for a failure
 }
@@ -114,7 +114,7 @@ func newProbe() *cobra.Command {
 			}
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
-				return errors.Unwrap(err) // return the cause without the method and the URL, which url.Error adds
+				return errors.Unwrap(err) // return the cause of the error, without the method and the URL that url.Error adds
 			}
 			res.Body.Close()
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Go "+strings.TrimPrefix(runtime.Version(), "go"))
@@ -131,8 +131,8 @@ func goMend(goos string) string {
 	return "read CONFAB_CA_FILE into your client's RootCAs"
 }
 
-// try runs the probe's program with the URL and the environment environ. The state of the
-// finding is skipped if the interpreter is not installed.
+// try runs the probe's program with the URL and the environment environ, and returns a finding. The
+// finding has the state skipped if the interpreter is not installed.
 func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	path, err := p.find()
 	if err != nil {
@@ -158,7 +158,7 @@ func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append(args, url+"/")...)
 	cmd.Env = environ
-	cmd.WaitDelay = time.Second // a child of a wrapper script may keep the pipes open
+	cmd.WaitDelay = time.Second // limit the wait for the output, because a child of a wrapper script may keep the pipes open
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -182,8 +182,8 @@ func (p probe) find() (path string, err error) {
 	return "", err
 }
 
-// judge makes a finding of the stdout, the stderr and the exit error of the probe's
-// program.
+// judge returns the finding about a probe that has run, from its stdout, its stderr and its exit
+// error.
 func (p probe) judge(out, stderr string, err error, getenv func(string) string) finding {
 	if err == nil {
 		return finding{Check: p.name, State: fine, Found: lastLine(out) + " trusts the server"}

@@ -107,8 +107,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestSettingsOf checks that settings with a data folder and without dev are those of a
-// production server, and that all others are those of a development server.
+// TestSettingsOf checks that settings with a data folder and without dev describe a production
+// server, and that all other settings describe a development server.
 func TestSettingsOf(t *testing.T) {
 	for _, tt := range []struct {
 		environ []string

@@ -66,7 +66,7 @@ func envExamples() string {
 	return b.String() + "  " + env + " --shell dotenv > .env\n  " + evalHint(clientenv.Sh, env+" --unset")
 }
 
-// shellOf returns the syntax of the named shell or, if the name is empty, of the user's.
+// shellOf returns the syntax of the named shell or, if the name is empty, of the user's shell.
 func shellOf(cmd *cobra.Command, name string) (clientenv.Shell, error) {
 	if name == "" {
 		return clientenv.GuessShell(os.Getenv, runtime.GOOS), nil
@@ -95,13 +95,13 @@ func printEnv(cmd *cobra.Command, shell clientenv.Shell, asJSON bool) error {
 		}
 	}
 	server := r.client()
-	if r.Data != config.Memory { // write no bundle for a server in memory: the bundle would remain after the server's end
+	if r.Data != config.Memory { // write no certificate bundle for a server in memory, because the file would remain after the server's end
 		if server, err = withUserRoots(cmd, server, rootsFolder); err != nil {
 			return err
 		}
 	}
 	vars := server.Vars(os.Getenv)
-	if asJSON || shell == clientenv.Dotenv { // JSON and .env files are not for a shell, so --unset cannot undo them
+	if asJSON || shell == clientenv.Dotenv { // no shell executes JSON and .env files, so there are no variables that --unset could restore
 		vars = slices.DeleteFunc(vars, func(v clientenv.Var) bool { return v.Name == clientenv.Before })
 	}
 	if asJSON {
@@ -115,8 +115,8 @@ func printEnv(cmd *cobra.Command, shell clientenv.Shell, asJSON bool) error {
 }
 
 // printLines prints the lines in text for a shell to execute. If stdout is a terminal, no shell
-// executes them, so printLines also prints to stderr how to do it. command is the subcommand of
-// this program that prints the lines.
+// executes the lines, so printLines also prints to stderr how to make the shell execute them.
+// command is the subcommand of this program that prints the lines.
 func printLines(cmd *cobra.Command, shell clientenv.Shell, text, command string) error {
 	if term.IsTerminal(int(os.Stdout.Fd())) && shell != clientenv.Dotenv {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Printed, not executed. To execute these lines in this shell: %s\n\n", evalHint(shell, programName()+command))
@@ -184,7 +184,7 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	for _, v := range vars {
 		env[v.Name] = v.Value
 	}
-	r.AdminSecret = "" // leave out the secret: programs must not get it, and the operator's commands read it from server.json
+	r.AdminSecret = "" // leave out the operator's secret: programs must not get it, and the operator's commands read it from server.json
 	return printJSON(w, struct {
 		running
 		Env map[string]string `json:"env"`

@@ -16,7 +16,8 @@ func TestGCPercent(t *testing.T) {
 	}
 }
 
-// TestTuneGC checks that tuneGC follows the size of the heap from one collection to the next.
+// TestTuneGC checks that tuneGC sets a high percentage for a small heap and the lowest one for a
+// large heap, while the heap grows and shrinks.
 func TestTuneGC(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
@@ -28,7 +29,7 @@ func TestTuneGC(t *testing.T) {
 	}()
 	await := func(reason string, ok func(percent int) bool) {
 		t.Helper()
-		for range 10_000 { // the runtime runs a cleanup some time after a collection
+		for range 10_000 { // repeat, because the runtime runs a cleanup only some time after a collection
 			runtime.GC()
 			select {
 			case percent := <-percents:
@@ -50,7 +51,8 @@ func TestTuneGC(t *testing.T) {
 	<-ended
 }
 
-// TestTuneGCLeavesSettings checks that tuneGC leaves alone what an operator has set.
+// TestTuneGCLeavesSettings checks that tuneGC sets no percentage if the operator has set GOGC or
+// GOMEMLIMIT.
 func TestTuneGCLeavesSettings(t *testing.T) {
 	for _, variable := range []string{"GOGC", "GOMEMLIMIT"} {
 		t.Run(variable, func(t *testing.T) {

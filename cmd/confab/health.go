@@ -51,8 +51,8 @@ func health(cmd *cobra.Command) error {
 	return err
 }
 
-// ready returns nil if the server accepts requests, and an error otherwise. It requests
-// /readyz on the port for operators or, if that is off, on the operator's socket.
+// ready returns nil if the server accepts requests, and an error otherwise. It requests /readyz on
+// the port for operators or, if that port is off, on the operator's socket.
 func (r running) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -42,8 +42,8 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// commandsIn returns the commands that text ends with. After the name of a command, only its
-// arguments may follow, as in an example.
+// commandsIn returns the commands whose command line may be the end of text. After the name of a
+// command, only its arguments may follow, as in an example.
 func commandsIn(root *cobra.Command, text string) (all []*cobra.Command) {
 	words := strings.Fields(text)
 	for i := range words {
@@ -54,8 +54,9 @@ func commandsIn(root *cobra.Command, text string) (all []*cobra.Command) {
 	return all
 }
 
-// TestEveryCommandExplainsItself checks that each command that runs has a help text with an
-// example that starts with the name of the command.
+// TestEveryCommandExplainsItself checks that each command has a short help text. It also checks
+// that the help has an example that starts with the name of the command. Groups of subcommands,
+// hidden commands, version and completion need no example.
 func TestEveryCommandExplainsItself(t *testing.T) {
 	root := newRoot()
 	eachCommand(root, func(cmd *cobra.Command) {

@@ -59,8 +59,8 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// evalHint returns the command line with which a user makes the shell execute the lines that
-// command prints.
+// evalHint returns the command line with which a user makes the shell execute the lines that the
+// given command prints.
 func evalHint(shell clientenv.Shell, command string) string {
 	switch shell {
 	case clientenv.Fish:

@@ -17,9 +17,9 @@ func newKeys() *cobra.Command {
 
 // shownKeys is the JSON output of the command keys show.
 type shownKeys struct {
-	Since            string      `json:"since"` // when the server started; it counts live tokens from then on
+	Since            string      `json:"since"` // time when the server started; from then on it counts the valid tokens of each key
 	Keys             []admin.Key `json:"keys"`
-	ConnectionString string      `json:"connectionString,omitempty"` // empty unless the server is a development server
+	ConnectionString string      `json:"connectionString,omitempty"` // the connection string of a development server, empty for a production server
 }
 
 func newKeysShow() *cobra.Command {
@@ -103,8 +103,8 @@ the new one.`,
 	return cmd
 }
 
-// newKey is the JSON output of the command keys rotate: a single newKey if one key was rotated,
-// and a list if both were.
+// newKey is the JSON output of the command keys rotate. The command prints a single newKey if it
+// rotated one key, and a list if it rotated both keys.
 type newKey struct {
 	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`

@@ -69,8 +69,7 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
-// remedied is an interface of errors of other packages: such an error also has a remedy for the
-// user.
+// remedied is implemented by errors of other packages that contain a remedy for the user.
 type remedied interface {
 	error
 	Remedy() string
@@ -82,8 +81,8 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// usage returns the error for a wrong command line. Its remedy is the command line that
-// prints the command's help.
+// usage returns the error for a wrong command line. The remedy in the error is the command line
+// that prints the command's help.
 func usage(cmd *cobra.Command, what string) error {
 	return &failure{what: what, next: "See: " + cmd.CommandPath() + " --help", code: 2}
 }
@@ -96,8 +95,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// examples formats command lines for a help text. It puts the name of this program before
-// each.
+// examples formats command lines for a help text. It puts the name of this program before each
+// line.
 func examples(lines ...string) string {
 	return "  " + programName() + " " + strings.Join(lines, "\n  "+programName()+" ")
 }
@@ -117,15 +116,15 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &f):
 		say(w, f.what, f.next)
 		return max(f.code, 1)
-	// Print each mistake in the settings as a separate message. Do not split other errors that
-	// wrap several: fmt.Errorf with two %w has put them into one message.
+	// Print each mistake in the settings as a separate message. Do not split other errors that wrap
+	// several errors, because fmt.Errorf with two %w has put these into one message.
 	case errors.As(err, &settings):
 		for _, err := range settings {
 			report(w, err)
 		}
 	case errors.As(err, &setting):
 		say(w, setting.Error(), setting.Next)
-	case errors.As(err, &mendable): // a damaged store, for example
+	case errors.As(err, &mendable): // an error with a remedy, such as the error about a damaged store
 		say(w, mendable.Error(), mendable.Remedy())
 	default:
 		say(w, oneLine(err), "")
@@ -133,8 +132,8 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints the problem what on one line and, unless it is empty, the remedy next on the
-// following line. It replaces control characters, because both texts may contain text from
+// say prints the problem, what, on one line. If the remedy, next, is not empty, it prints that on
+// the following line. It replaces control characters, because both texts may contain text from
 // clients.
 func say(w io.Writer, what, next string) {
 	what, next = cleanLines(what), cleanLines(next)
@@ -142,12 +141,12 @@ func say(w io.Writer, what, next string) {
 	if next != "" {
 		r, n := utf8.DecodeRuneInString(next)
 		text += "        " + string(unicode.ToUpper(r)) + next[n:]
-		if !strings.Contains(next, ": ") { // add no full stop to a command, which follows a colon
+		if !strings.Contains(next, ": ") { // text after a colon is a command, which gets no full stop
 			text += stop(next)
 		}
 		text += "\n"
 	}
-	io.WriteString(w, text) // write all lines at once, so that they stay together; ignore the error, because it could not be shown
+	io.WriteString(w, text) // write all lines at once, so that they stay together; ignore the error, because there is no place to show it
 }
 
 // cleanLines replaces the unprintable characters in text, except line breaks.

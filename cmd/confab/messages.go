@@ -85,7 +85,7 @@ func showMessages(cmd *cobra.Command, c *apiClient, q messagesQuery) error {
 		}
 		return nil
 	}
-	if q.last == 0 { // --last 0: skip the messages that exist now
+	if q.last == 0 { // with --last 0, print no messages that exist already
 		var t admin.Thread
 		if err := c.operate(ctx, http.MethodGet, "threads/"+url.PathEscape(q.thread), nil, &t); err != nil {
 			return err
@@ -95,7 +95,8 @@ func showMessages(cmd *cobra.Command, c *apiClient, q messagesQuery) error {
 	return followMessages(ctx, out, c, q, seen)
 }
 
-// lastMessages returns the last messages of a thread, at most q.last, the oldest first.
+// lastMessages returns the newest messages of a thread, at most q.last of them, in the order in
+// which they were sent.
 func lastMessages(ctx context.Context, c *apiClient, q messagesQuery) ([]admin.Message, error) {
 	found := []admin.Message{}
 	for next := ""; ; {
@@ -118,7 +119,8 @@ func lastMessages(ctx context.Context, c *apiClient, q messagesQuery) ([]admin.M
 }
 
 // followMessages prints the messages of a thread whose sequence number is greater than seen, and
-// new messages as they are written. It returns when ctx is done or the server ends the response.
+// then each new message when it arrives. It returns when ctx is done or the server ends the
+// response.
 func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messagesQuery, seen uint64) error {
 	res, err := c.operateStream(ctx, fmt.Sprintf("%s/follow?after=%d", q.path(), seen))
 	if err != nil {
@@ -149,7 +151,7 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 }
 
 // followEnd returns the error to show when the server has ended the response that followMessages
-// reads. It says that the thread was deleted or, otherwise, that the server has ended the
+// reads. The error says that the thread was deleted or, if it exists, that the server has ended the
 // connection.
 func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) error {
 	var t admin.Thread
@@ -164,7 +166,7 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 const messageIndent = 4
 
 // messageLine formats a message for a person to read, with its time, sender and text. The end of
-// the sender's id follows the name, because senders choose the name freely. A text that is too
+// the sender's id follows the sender's name, because users can choose any name. A text that is too
 // long for the line is printed below it, in as many lines as it needs.
 func messageLine(m admin.Message, on tty.Screen) string {
 	who, text := sender(m.Sender, m.SenderDisplayName), m.Content

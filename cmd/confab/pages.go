@@ -13,9 +13,10 @@ import (
 	"strings"
 )
 
-// listed returns the first entries of a list of the operator's API, as the JSON of the response.
-// It returns at most as many as the parameter most says. path is relative to admin.Prefix, and
-// member is the name of the list in its pages. more reports whether the list is longer.
+// listed returns the first entries of a list of the operator's API, as the JSON of the response. It
+// returns at most most entries. path is relative to admin.Prefix, and member is the name of the
+// JSON member that contains the entries of a page. more reports whether the list has further
+// entries.
 func listed(ctx context.Context, c *apiClient, path string, query url.Values, member string, most int) (found []json.RawMessage, more bool, err error) {
 	found = []json.RawMessage{}
 	query.Set("limit", fmt.Sprint(max(1, min(most, 1000))))
@@ -45,9 +46,9 @@ func listed(ctx context.Context, c *apiClient, path string, query url.Values, me
 // longestEvent is the longest line, in bytes, of an event stream that readEvents accepts.
 const longestEvent = 4 << 20
 
-// readEvents reads a stream of server-sent events and calls the function each for every event.
-// It ends with the first error of each or of the stream, and returns it. The error is io.EOF if
-// the server ended the stream.
+// readEvents reads a stream of server-sent events and calls the function each for every event. It
+// returns the first error of the function each or of reading the stream. The error is io.EOF if the
+// server ended the stream.
 func readEvents(stream io.Reader, each func(kind string, data []byte) error) error {
 	lines := bufio.NewScanner(stream)
 	lines.Buffer(nil, longestEvent)

@@ -48,7 +48,7 @@ func drawn() {
 // same.
 var differing = []struct {
 	pattern *regexp.Regexp
-	with    string // one character, which replaces each letter and digit of a match; or a text, which replaces the match and is padded on the left
+	with    string // a character that replaces each letter and digit of a match, or a text that replaces the match and is padded on the left
 }{
 	{regexp.MustCompile(`localhost:\d{5}`), "localhost:44444"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "21:04:11"},
@@ -57,15 +57,15 @@ var differing = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "1"},
 	{regexp.MustCompile(`\b19:[\w-]{4}\.\.\.`), "19:2222..."},
 	{regexp.MustCompile(`\b19:[\w-]+@thread\.v2`), ""},
-	{regexp.MustCompile(`\.\.\.[0-9a-f]{8}\b`), "1"}, // the last 8 digits of a user's id
+	{regexp.MustCompile(`\.\.\.[0-9a-f]{8}\b`), "1"}, // three dots and the last 8 digits of a user's id
 }
 
 var ready = regexp.MustCompile(`(Ready in |after=)[\d.]+( ?m?s)`)
 
 // picture implements the script command "picture FROM TO". It copies the terminal output in the
 // file FROM to the file TO, with the same ids, times and ports in each run, and with ^[ for the
-// escape character. If TERMINAL_COLUMNS is set, picture fails if a line is wider than that,
-// except for a line that people copy, such as a key.
+// escape character. If TERMINAL_COLUMNS is set, picture fails if a line has more columns, except
+// for a line that people copy, such as a key.
 func picture(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\r\n", "\n")
 	if columns, err := strconv.Atoi(ts.Getenv("TERMINAL_COLUMNS")); err == nil {

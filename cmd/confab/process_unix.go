@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alive reports whether a process with this id exists.
+// alive reports whether a process with the id pid exists.
 func alive(pid int) bool {
 	err := unix.Kill(pid, 0)
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// stopSignals returns the signals that end a command. They include SIGHUP, unless this process
-// was started with SIGHUP ignored, as nohup does. A running server uses endSignals instead.
+// stopSignals returns the signals that end a command. They include SIGHUP, unless this process was
+// started by a program such as nohup, which makes it ignore SIGHUP. A running server uses
+// endSignals instead.
 func stopSignals() []os.Signal {
 	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -60,13 +61,13 @@ func passedSignals() []os.Signal {
 }
 
 // passOn forwards a signal to the program that `confab run` started. It does not forward
-// SIGINT and SIGQUIT from a key of the terminal: the terminal sends these to the whole
-// process group, and a second signal could interrupt the program's own shutdown.
+// SIGINT and SIGQUIT if a key of the terminal caused them, because the terminal sends these signals
+// to the whole process group, and a second signal could interrupt the program's own shutdown.
 func passOn(p *os.Process, sig os.Signal) {
 	if (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground() {
 		return
 	}
-	p.Signal(sig) // ignore the error: Signal fails only if the program has ended
+	p.Signal(sig) // ignore the error, because Signal fails only if the program has ended
 }
 
 // inForeground reports whether this process group is in the foreground of its terminal, so
@@ -90,8 +91,8 @@ func codeOf(state *os.ProcessState) exitCode {
 	return exitCode(state.ExitCode())
 }
 
-// cannotRun returns the exit code that shells use for a program that does not start: 127
-// if it was not found, else 126.
+// cannotRun returns the exit code that shells use for a program that does not start: 127 if the
+// program was not found, and otherwise 126.
 func cannotRun(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return 127
@@ -99,9 +100,8 @@ func cannotRun(err error) int {
 	return 126
 }
 
-// openFiles returns the limit of open files and connections of this process. The Go runtime
-// has already raised it to the user's hard limit. known is false if the limit cannot be
-// read.
+// openFiles returns the limit of open files and connections of this process. The Go runtime has
+// already raised the limit to the user's hard limit. known is false if the limit cannot be read.
 func openFiles() (limit uint64, known bool) {
 	var r unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r)

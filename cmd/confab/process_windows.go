@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// alive reports whether a process with this id runs.
+// alive reports whether a process with the id pid runs.
 func alive(pid int) bool {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {
@@ -35,15 +35,15 @@ func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
 // started.
 func passedSignals() []os.Signal { return stopSignals() }
 
-// passOn does nothing: the Windows console sends an interrupt to every program in it, so
-// nothing must be forwarded.
+// passOn does nothing, because the Windows console sends an interrupt to every program in it, also
+// to the one that `confab run` started.
 func passOn(*os.Process, os.Signal) {}
 
 // codeOf returns the exit code of an ended process.
 func codeOf(state *os.ProcessState) exitCode { return exitCode(state.ExitCode()) }
 
-// cannotRun returns the exit code for a program that does not start: 127 if it was not
-// found, else 126, as on Unix.
+// cannotRun returns the exit code for a program that does not start: 127 if the program was not
+// found, and otherwise 126, as on Unix.
 func cannotRun(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return 127

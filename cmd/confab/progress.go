@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// The shortest times between two reports of progress. On a terminal each report overwrites the
-// last one. Elsewhere, as in a log, each report is a new line, so there are fewer.
+// The shortest times between two reports of progress. On a terminal each report overwrites the last
+// one. Elsewhere, as in a log, each report is a new line, so there are fewer reports.
 const (
 	progressOnTerminal = time.Second
 	progressInLog      = 10 * time.Second
@@ -39,7 +39,7 @@ func newProgress(out io.Writer, verb string) *progress {
 
 // row counts one more row. It prints a report if enough time has passed since the last one.
 func (p *progress) row() {
-	if p.rows++; p.rows%1024 != 0 { // look at the clock every 1024 rows only, because that takes time
+	if p.rows++; p.rows%1024 != 0 { // look at the clock only once in 1024 rows, because reading the clock takes time
 		return
 	}
 	every := progressInLog
@@ -58,7 +58,8 @@ func (p *progress) row() {
 	fmt.Fprintf(p.out, "%s%s %d rows, %.0f rows/s%s", start, p.verb, p.rows, float64(p.rows)/now.Sub(p.began).Seconds(), end)
 }
 
-// end removes the last report from a terminal. Elsewhere it does nothing.
+// end removes the last progress report from a terminal. If the output is no terminal, end does
+// nothing.
 func (p *progress) end() {
 	if p.terminal && p.last != p.began {
 		fmt.Fprint(p.out, "\r\x1b[K")

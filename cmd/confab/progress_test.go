@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestProgress checks that progress on a terminal overwrites one line every second, and
-// that elsewhere it prints a new line every ten seconds.
+// TestProgress checks that progress overwrites one line every second on a terminal, and prints a
+// new line every ten seconds to other outputs.
 func TestProgress(t *testing.T) {
 	for _, tc := range []struct {
 		terminal bool

@@ -12,10 +12,10 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// reloader reads the settings and the certificate of a running server again. It applies the
-// certificate and the settings of the log.
+// reloader reads the settings and the certificate of a running server again. It makes the server
+// use the new certificate and the new settings of the log.
 type reloader struct {
-	in         config.Input  // the sources of the settings
+	in         config.Input  // the sources of the server's settings
 	started    config.Config // the settings with which the server started
 	srv        *server.Server
 	log        *slog.Logger
@@ -23,13 +23,14 @@ type reloader struct {
 	onTerminal bool         // whether the terminal shows the requests; logLevel uses it
 }
 
-// reloadable names the settings that take effect upon a reload. The others need a restart.
+// reloadable lists the settings that take effect upon a reload. Other settings take effect after a
+// restart.
 var reloadable = []string{"log-level", "log-format", "access-log"}
 
-// upon waits for SIGHUP and calls reload for each. If terminalGone reports that the terminal was
-// closed, upon stops the server instead, because nobody could stop it any more: it sends the
-// signal to the channel stop. It sends only one, because a second signal would stop the server
-// at once, and a closed window causes two: one from the shell and one from the kernel.
+// upon calls reload for each SIGHUP. If terminalGone reports that the terminal was closed, upon
+// stops the server instead, because nobody could stop it with a key any more: it sends the signal
+// to the channel stop. It sends only one signal, because a second one would stop the server at
+// once, and a closed window causes two: one from the shell and one from the kernel.
 func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop chan<- os.Signal) {
 	passed := false
 	for range hangups {
@@ -39,7 +40,7 @@ func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop
 			passed = true
 			select {
 			case stop <- syscall.SIGHUP:
-			default: // the channel is full: the server has already got a signal to stop
+			default: // the channel stop is full, because the server has already got a signal to stop
 			}
 		default:
 			r.reload()
@@ -49,7 +50,8 @@ func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop
 
 // reload reads the settings and the certificate again. It applies the settings in reloadable and
 // logs a warning that names other settings that have changed since the start. If the settings
-// are invalid or the certificate cannot be used, the old ones stay in use, and the log says why.
+// are invalid or the certificate cannot be used, the old settings or the old certificate stay in
+// use, and the log says why.
 func (r *reloader) reload() {
 	cfg, err := config.Load(r.in)
 	if err != nil {
@@ -74,10 +76,10 @@ func changedSettings(a, b config.Config) (names []string) {
 			names = append(names, s.Name)
 		}
 	}
-	if a.Database != b.Database && !slices.Contains(names, "database") { // Shown hides the password in the database's address, so compare the whole addresses
+	if a.Database != b.Database && !slices.Contains(names, "database") { // compare whole addresses, because Shown hides the password in them
 		names = append(names, "database")
 	}
-	if !a.AccessKey.Equal(b.AccessKey) { // Shown hides access keys, so compare the keys
+	if !a.AccessKey.Equal(b.AccessKey) { // compare the access keys themselves, because Shown hides them
 		names = append(names, "access-key")
 	}
 	if !a.AccessKeySecondary.Equal(b.AccessKeySecondary) {

@@ -23,7 +23,7 @@ type request struct {
 	ClientID  string
 	Time      string
 	MS        float64
-	Status    int // status of the response; 0: the connection ended without a response
+	Status    int // HTTP status of the response; 0: the connection ended without a response
 	Method    string
 	Path      string
 	Operation string
@@ -73,7 +73,7 @@ The server keeps the newest 2,000 requests in memory, without tokens and keys.`,
 	return cmd
 }
 
-// values returns the filters of q as query parameters.
+// values returns the filters of the command requests as query parameters.
 func (q requestsQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{"status": q.status, "operation": q.operation, "user": q.user, "thread": q.thread, "sdk": q.sdk} {
@@ -87,7 +87,8 @@ func (q requestsQuery) values() url.Values {
 func showRequests(cmd *cobra.Command, c *apiClient, q requestsQuery) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
-	// Read one request even if --last is 0: with --follow, its number tells from where to continue.
+	// Read one request even if --last is 0, because --follow continues after the number of the
+	// newest request.
 	found, _, err := listed(ctx, c, "requests", q.values(), "requests", max(q.last, 1))
 	switch {
 	case ctx.Err() != nil:
@@ -123,8 +124,8 @@ func showRequests(cmd *cobra.Command, c *apiClient, q requestsQuery) error {
 	return followRequests(ctx, cmd, c, q, seen)
 }
 
-// followRequests prints each request with a number above seen when the server has answered
-// it. It returns when ctx is done or the server ends the stream.
+// followRequests prints each request whose number is greater than seen, as soon as the server has
+// answered it. It returns when ctx is done or the server ends the stream.
 func followRequests(ctx context.Context, cmd *cobra.Command, c *apiClient, q requestsQuery, seen uint64) error {
 	v := q.values()
 	v.Set("after", fmt.Sprint(seen))
@@ -183,7 +184,7 @@ func requestLine(r request, on tty.Screen) string {
 	return line + strings.Repeat(" ", messageIndent) + why + "\n"
 }
 
-// statusText returns the status of a response, or three dashes if there was none.
+// statusText returns the status of a response as text, or three dashes if there was no response.
 func statusText(status int) string {
 	if status == 0 {
 		return "---"
@@ -242,7 +243,8 @@ func requestToExplain(ctx context.Context, c *apiClient, args []string) (raw jso
 	return found[0], nil
 }
 
-// explanation formats a request for a person to read. It begins with the reason of the refusal.
+// explanation formats a refused request for a person to read. The text begins with the reason of
+// the refusal.
 func (r request) explanation(on tty.Screen) string {
 	var b strings.Builder
 	why := func(name, text string) {

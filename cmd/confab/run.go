@@ -20,10 +20,10 @@ import (
 )
 
 // runOptions holds the flags of `confab run` that configure the server that it starts. If one of
-// them is given, run always starts a server and uses no running one.
+// these flags is given, run always starts a new server instead of using a running one.
 type runOptions struct {
-	database, limits, record string // values of the settings with these names, or empty
-	log                      string // path of the log file, or empty
+	database, limits, record string // values of the settings database, limits and record; empty if not given
+	log                      string // path of the log file of the server; empty if not given
 }
 
 func newRun() *cobra.Command {
@@ -120,8 +120,8 @@ func run(cmd *cobra.Command, args []string, logFile string) error {
 	}
 }
 
-// runOptionsOf reads the flags of `confab run` that configure the server that it starts. It
-// fails if one of them is given together with --data FOLDER, which names a running server.
+// runOptionsOf reads the flags of `confab run` that configure the server that it starts. It fails
+// if one of these flags is given together with --data FOLDER, which names a running server.
 func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptions, error) {
 	var only, given []string
 	for _, name := range []string{"database", "limits", "record"} {
@@ -141,7 +141,7 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 	if len(only) == 0 {
 		return o, nil
 	}
-	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // read no environment variables, and check the flags as serve does
+	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // read no environment variables; Load checks the flags as serve does
 	if err != nil {
 		return o, err
 	}
@@ -152,22 +152,23 @@ func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptio
 	return o, nil
 }
 
-// serverFor returns the server for the program of `confab run`. It finds a running server
-// or starts a new one. The caller must call stop, which stops the server if serverFor has
-// started it, and otherwise does nothing.
+// serverFor returns the server for the program of `confab run`. It finds a running server or starts
+// a new one. The caller must call stop. stop ends a server that serverFor has started, and does
+// nothing to a server that ran before.
 func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
 		return client, nil, err
 	}
 	if data != config.Memory && o == (runOptions{}) {
-		// Use a production server only if --data names it, not because a confab.yaml or a
-		// variable does: tests must not run against it by accident.
+		// Use a production server only if the flag --data names its folder. If a confab.yaml or a
+		// variable names the folder, use no production server, so that tests do not run against it
+		// by accident.
 		if r, ok := findRunning(data); ok && (r.Dev || cmd.Flags().Changed("data")) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "confab: using the server at %s (process %d)\n", r.Endpoint, r.PID)
 			return r.client(), func() {}, nil
 		}
-		if cmd.Flags().Changed("data") { // the user named a server that does not run: fail
+		if cmd.Flags().Changed("data") { // fail, because the flag --data names the folder of a server that does not run
 			_, err := findServer(clientCommand{in})
 			return client, nil, err
 		}
@@ -246,8 +247,8 @@ func (t *tempFolder) remove() {
 	}
 }
 
-// notStarted returns the failure for a program that cannot be started. Its exit code is that of
-// a shell: 127 if the program was not found, otherwise 126.
+// notStarted returns the failure for a program that cannot be started. The exit code is the same as
+// in a shell: 127 if the program was not found, and otherwise 126.
 func notStarted(name string, err error) error {
 	code := cannotRun(err)
 	f := &failure{what: fmt.Sprintf("the command %q was not found", name), next: "is it spelled right, installed, and on PATH?", code: code, cause: err}
@@ -269,8 +270,8 @@ func rootCause(err error) error {
 	}
 }
 
-// where returns "on the database" or "in memory", depending on where the server stores its
-// chats.
+// where returns a text about the place where the server stores its chats: "on the database" or "in
+// memory".
 func where(i server.Info) string {
 	if i.Database {
 		return "on the database"

@@ -31,21 +31,21 @@ type running struct {
 	Started          time.Time `json:"started"`
 	Dev              bool      `json:"dev"`
 	Endpoint         string    `json:"endpoint"`      // for clients
-	LocalEndpoint    string    `json:"localEndpoint"` // the address on which the server listens
+	LocalEndpoint    string    `json:"localEndpoint"` // URL of the address on which the server listens
 	HTTP             string    `json:"http,omitempty"`
 	Chat             string    `json:"chat,omitempty"`    // URL of the chat page
 	Console          string    `json:"console,omitempty"` // URL of the operator's console
 	Ops              string    `json:"ops,omitempty"`
 	AdminSocket      string    `json:"adminSocket,omitempty"` // path of the socket of the operator's API
 	Admin            string    `json:"admin,omitempty"`       // TCP address of the operator's API, or empty
-	AdminSecret      string    `json:"adminSecret,omitempty"` // the secret that requests to the address Admin need
+	AdminSecret      string    `json:"adminSecret,omitempty"` // the secret that requests to the operator's API over TCP need
 	Data             string    `json:"data"`
 	AccessKey        string    `json:"accessKey"`
 	ConnectionString string    `json:"connectionString"`
 	CAFile           string    `json:"caFile,omitempty"`
 	BundleFile       string    `json:"bundleFile,omitempty"`
 	TrustStoreFile   string    `json:"trustStoreFile,omitempty"`
-	CertFile         string    `json:"certFile,omitempty"` // the user's certificate (tls-cert), if set
+	CertFile         string    `json:"certFile,omitempty"` // path of the certificate that the user provided (setting tls-cert); "" for a local certificate
 }
 
 func newRunning(i server.Info, started time.Time) running {
@@ -83,9 +83,9 @@ const runtimeFile = "server.json"
 type announcement struct {
 	mu    sync.Mutex // guards the fields below, and the files
 	r     running
-	key   string   // the primary key after a rotation, or empty
-	path  string   // path of the runtime file; empty if it is not published
-	notes []string // paths of the files with a portNote
+	key   string   // the primary access key after a rotation; empty if it was not rotated
+	path  string   // path of the file that describes the server; empty while there is no such file
+	notes []string // paths of the files that contain a portNote
 }
 
 // publish writes the file that describes the server r to other commands; runtimePath
@@ -108,7 +108,7 @@ func (a *announcement) publish(r running) error {
 		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops, r.Admin} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
-				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // ignore an error: a server works without the note
+				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // ignore an error, because the server works without the note
 					a.notes = append(a.notes, note)
 				}
 			}
@@ -117,8 +117,8 @@ func (a *announcement) publish(r running) error {
 	return nil
 }
 
-// rotated writes a new primary access key to the file that describes the server. If publish
-// has not written that file yet, rotated only remembers the key: a client can rotate a key
+// rotated writes a new primary access key to the file that describes the server. If publish has not
+// written the file yet, rotated only stores the key for publish, because a client can rotate a key
 // before publish runs.
 func (a *announcement) rotated(key communication.AccessKey) error {
 	a.mu.Lock()
@@ -141,7 +141,7 @@ func (a *announcement) withdraw() {
 	a.path, a.notes = "", nil
 }
 
-// withKey returns r with another access key and the connection string for it.
+// withKey returns r with another access key and the connection string that contains it.
 func (r running) withKey(key string) running {
 	r.AccessKey = key
 	r.ConnectionString = r.client().ConnectionString()
@@ -201,7 +201,7 @@ func runtimePath(data string, pid int) (string, error) {
 func findRunning(data string) (r running, ok bool) {
 	paths := []string{filepath.Join(data, runtimeFile)}
 	if data == config.Memory {
-		paths, _ = filepath.Glob(filepath.Join(noteFolder(), "memory-*.json")) // fails only for an invalid pattern
+		paths, _ = filepath.Glob(filepath.Join(noteFolder(), "memory-*.json")) // ignore the error, because Glob fails only for an invalid pattern
 	}
 	var newest running
 	for _, path := range paths {
@@ -222,9 +222,9 @@ func findRunning(data string) (r running, ok bool) {
 	return newest, newest.PID != 0
 }
 
-// answers reports whether a TLS server listens at the endpoint. It completes the handshake,
-// because the server would log an incomplete one. It does not verify the certificate,
-// because clients do that later.
+// answers reports whether a TLS server listens at the endpoint. It completes the handshake, because
+// the server would log an incomplete handshake. It does not verify the certificate, because clients
+// verify it later.
 func answers(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -257,7 +257,7 @@ func writeJSON(path string, v any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".confab-*") // only the user may read this file
+	f, err := os.CreateTemp(filepath.Dir(path), ".confab-*") // CreateTemp makes a file that only the user may read
 	if err != nil {
 		return err
 	}
@@ -295,26 +295,26 @@ func findServer(cmd clientCommand) (running, error) {
 	return running{}, &failure{what: what, next: "start one: " + programName() + " serve" + cmd.serveFlags(data)}
 }
 
-// clientCommand holds the settings of a command that looks for a running server.
+// clientCommand holds the sources of the settings of a command that looks for a running server.
 type clientCommand struct{ in config.Input }
 
-// dataFolder returns the data folder that the settings name. The default is that of the
-// development server.
+// dataFolder returns the data folder that the settings name. If they name none, it returns the
+// folder of the development server.
 func (c clientCommand) dataFolder() (string, error) {
 	cfg, err := c.settings()
 	return cfg.Data, err
 }
 
-// settings returns the settings that name the data folder.
+// settings loads only the settings that name the data folder: dev and data.
 func (c clientCommand) settings() (config.Config, error) {
 	c.in.Defaults = map[string]string{"dev": "true"}
 	c.in.Only = []string{"dev", "data"}
 	return config.Load(c.in)
 }
 
-// serveFlags returns the flags of `confab serve` for a hint that says how to start a server on
-// the folder data. The flags start a production server if the user named the folder, it exists,
-// and dev is not set. Otherwise they include --dev.
+// serveFlags returns the flags of `confab serve` for a hint that says how to start a server on the
+// folder data. The flags start a production server if the user named the folder, the folder exists,
+// and dev is not set. Otherwise the flags include --dev.
 func (c clientCommand) serveFlags(data string) string {
 	cfg, err := c.settings()
 	production := err == nil && cfg.Explicit("data") && !cfg.InMemory() && !(cfg.Explicit("dev") && cfg.Dev)
@@ -324,12 +324,12 @@ func (c clientCommand) serveFlags(data string) string {
 	return " --dev" + c.dataFlag()
 }
 
-// line returns a command line for a hint to the user, such as "confab token --data d". It has
-// the given subcommand and the --data flag of this command.
+// line returns a command line for a hint to the user, such as "confab token --data d". It contains
+// the given subcommand and the --data flag of the running command.
 func (c clientCommand) line(name string) string { return programName() + " " + name + c.dataFlag() }
 
-// dataFlag returns the flag --data for a command line in a hint to the user: " --data
-// FOLDER" if this command was given the flag, and "" otherwise.
+// dataFlag returns the flag --data for a command line in a hint to the user. It returns " --data
+// FOLDER" if the running command has the flag, and "" otherwise.
 func (c clientCommand) dataFlag() string {
 	if f := c.in.Flags.Lookup("data"); f != nil && f.Changed && strings.TrimSpace(f.Value.String()) != "" {
 		return " --data " + shellWord(f.Value.String())

@@ -25,7 +25,7 @@ type facts struct {
 	cfg     config.Config
 	version string
 	ready   time.Duration
-	data    string // the flag --data for commands in hints, or empty
+	data    string // the flag --data that commands in hints need, or empty
 }
 
 // state returns a text about the server's data, such as "empty, new certificate authority
@@ -47,7 +47,7 @@ func (f facts) state() string {
 // open returns the addresses of the listeners that other machines can reach.
 func (f facts) open() []string {
 	var open []string
-	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // leave out listen-admin, which is always on loopback
+	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // leave out the address listen-admin, because it is always on loopback
 		if addr != "" && !config.Loopback(addr) {
 			open = append(open, addr)
 		}
@@ -93,7 +93,8 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
 }
 
-// memory returns the names and the greatest sizes of what the server keeps in memory.
+// memory returns the names and the largest sizes of the caches and queues that the server keeps in
+// memory.
 func (f facts) memory() (bounds []any) {
 	for _, b := range []struct {
 		name  string
@@ -102,17 +103,17 @@ func (f facts) memory() (bounds []any) {
 		{"blocks", f.StoreMemory.Blocks}, {"memtables", f.StoreMemory.MemTables}, {"heads", f.StoreMemory.Heads},
 		{"threads", f.cfg.ThreadCache}, {"live_queue", f.cfg.LiveQueue}, {"answers", f.cfg.AnswerMemory},
 	} {
-		if b.bytes > 0 { // with PostgreSQL the store has none
+		if b.bytes > 0 { // a store in PostgreSQL has no caches of its own, so their sizes are 0
 			bounds = append(bounds, b.name, sizeText(uint64(b.bytes)))
 		}
 	}
 	return bounds
 }
 
-// publicKey returns the name of the first access key of a development server that the user
-// has not set: "access key" or "secondary access key". Such a server then uses a published
-// key, which everybody knows. publicKey returns "" if both keys are set or the server is no
-// development server.
+// publicKey returns the name of the first access key of a development server that the user has not
+// set: "access key" or "secondary access key". The server then uses a published key, which
+// everybody knows. publicKey returns "" if both keys are set or the server is no development
+// server.
 func (f facts) publicKey() string {
 	switch {
 	case f.Dev && f.cfg.AccessKey.IsZero():
@@ -137,16 +138,16 @@ func newScreen(w io.Writer) *screen {
 	return s
 }
 
-// show prints the addresses and keys of the server. It then unlocks s.mu, so that access and failed
-// can print.
+// show prints the addresses and keys of the server. It then unlocks s.mu, so that the methods
+// access and failed can print.
 func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
 	s.facts = f
 	io.WriteString(s.w, f.screen(tty.Of(s.w)))
 }
 
-// abandon is called instead of show if the server stops without being ready. access and failed
-// then print nothing, and do not wait.
+// abandon is called instead of show if the server stops before it is ready. The methods access and
+// failed then print nothing, and do not wait.
 func (s *screen) abandon() {
 	defer s.mu.Unlock()
 	s.w = io.Discard
@@ -157,11 +158,11 @@ func (s *screen) abandon() {
 func (s *screen) access(r rest.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // call tty.Of for each line, because the user may have changed the width
+	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // call tty.Of for each line, because the user may have changed the width of the terminal
 }
 
-// failed prints why a connection ended before its first request, such as a failed TLS
-// handshake, and a remedy. It waits until show has printed the facts about the server.
+// failed prints a remedy and the reason why a connection ended before its first request, such as a
+// failed TLS handshake. It waits until show has printed the facts about the server.
 func (s *screen) failed(c server.FailedConnection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +195,7 @@ func (f facts) screen(on tty.Screen) string {
 		noted = append(noted, []string{"Console", f.Console, "every request, live, and why"})
 	}
 	noted = append(noted, []string{"Endpoint", f.Endpoint, "for the SDKs"}, []string{"Data", data, f.state()})
-	if f.Memory && f.CAFile != "" { // show the path of the CA file, because no other command does
+	if f.Memory && f.CAFile != "" { // show the path of the CA file, because no other command shows the path for a server in memory
 		noted = append(noted, []string{"Trust", f.CAFile, "for clients, while it runs"})
 	}
 	tty.Align(noted)
@@ -209,7 +210,7 @@ func (f facts) screen(on tty.Screen) string {
 	run := name + " run" + f.data + " -- python start-chat.py"
 	try := [][]string{{run, "any program, with these settings"},
 		{evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data), "or this shell"}}
-	if f.Memory { // do not suggest env: the certificate files are removed when the server stops
+	if f.Memory { // do not suggest the command env, because the certificate files are removed when the server stops
 		try = [][]string{{run, "any program, with a server of its own"}}
 	}
 	tty.Align(try)
@@ -236,8 +237,8 @@ func (f facts) screen(on tty.Screen) string {
 const factIndent = len("  Endpoint  ")
 
 // copied writes a name and a value that people copy, such as a key. If the value does not fit on
-// the line of its name, it is on the next line, alone and uncut, so that the user can select
-// exactly the value in the terminal.
+// the line of its name, copied writes the value alone and uncut on the next line, so that the user
+// can select exactly the value in the terminal.
 func copied(b *strings.Builder, on tty.Screen, name, value string) {
 	line := "  " + tty.Pad(name, 8)
 	if on.Columns > 0 && tty.Width(line)+2+tty.Width(value) > on.Columns {
@@ -247,13 +248,13 @@ func copied(b *strings.Builder, on tty.Screen, name, value string) {
 	fmt.Fprintf(b, "%s  %s\n", line, value)
 }
 
-// Widths in columns of the parts of a line about a request. The agent is the name of the
-// client's library. On a narrow screen it gets fewer columns, or is left out if even agentLeast
-// do not fit.
+// Widths in columns of the parts of a line about a request. The agent is the name of the client's
+// library. On a narrow screen the agent gets fewer columns, or is left out if fewer than agentLeast
+// columns remain.
 const (
-	operationColumns = 24 // of "send typing notification"
-	durationColumns  = 7  // of " 999 ms"
-	agentColumns     = 41 // of "azsdk-python-communication-identity/1.5.0"
+	operationColumns = 24 // width of "send typing notification", the longest operation
+	durationColumns  = 7  // width of " 999 ms", the longest duration
+	agentColumns     = 41 // width of the agent "azsdk-python-communication-identity/1.5.0"
 	agentLeast       = 12
 	threadColumns    = 10
 	accessIndent     = len("21:04:11  201  ")
@@ -266,8 +267,8 @@ const (
 //	               8:acs:..c2f1 is not in this thread and never was. Let a participant add it, or use a participant's token.
 //
 // If the server refused the request, the next line gives the reason and a remedy. For any other
-// request, the note in r.Note follows at the end of the line, or on a second line if the screen is
-// too narrow.
+// request, the text r.Note follows at the end of the line, or on a second line if the screen is too
+// narrow.
 func accessLine(r rest.Record, on tty.Screen) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -334,7 +335,7 @@ func statusColour(status int) tty.Colour {
 }
 
 // failedLines returns a line with the reason why a connection ended before its first request. If
-// the user can do something about it, a second line names that:
+// the user can solve the problem, a second line contains the remedy:
 //
 //	21:04:11  TLS  not trusted by 127.0.0.1: unknown certificate authority
 //	               start the client with: confab run -- COMMAND; or see env (for a shell) and trust (for browsers)
@@ -367,5 +368,5 @@ func (f facts) failedLines(c server.FailedConnection, on tty.Screen) string {
 // cuts the text to the given number of columns.
 func printable(s string, columns int) string { return tty.Cut(tty.Clean(s), columns) }
 
-// pad appends at least two blanks to s, and more until it has width characters.
+// pad appends at least two blanks to s, and further blanks until s has width characters.
 func pad(s string, width int) string { return tty.Pad(s+"  ", width) }

@@ -54,14 +54,14 @@ func child() {
 		for _, name := range os.Args[2:] {
 			fmt.Printf("%s=%s\n", name, os.Getenv(name))
 		}
-	case "reads": // VAR...: prints whether the files that the variables name are readable and not empty
+	case "reads": // "reads VAR..." prints whether the files that the environment variables name are readable and not empty
 		for _, name := range os.Args[2:] {
 			text, err := os.ReadFile(os.Getenv(name))
 			fmt.Println(name, len(text) > 0, err)
 		}
-	case "call": // METHOD PATH [BODY]: sends the request, with the token in the variable TOKEN if it is set
+	case "call": // "call METHOD PATH [BODY]" sends the request, with the token in the variable TOKEN if it is set
 		os.Exit(call(os.Args[2], os.Args[3], strings.Join(os.Args[4:], " ")))
-	case "token": // prints a token for a new user
+	case "token": // "token" creates a user and prints a token for the user
 		ids, err := identity.NewClientFromConnectionString(os.Getenv("CONFAB_CONNECTION_STRING"), nil)
 		if err != nil {
 			fmt.Println(err)
@@ -73,7 +73,7 @@ func child() {
 			os.Exit(1)
 		}
 		fmt.Println(ann.Token.Token)
-	case "distrust": // begins a TLS handshake and rejects the server's certificate
+	case "distrust": // "distrust" begins a TLS handshake and rejects the server's certificate
 		address := strings.Replace(os.Getenv("CONFAB_ENDPOINT"), "https://localhost", "127.0.0.1", 1)
 		if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
 			conn.Close()
@@ -85,7 +85,7 @@ func child() {
 		fmt.Println("up")
 		fmt.Println("got", <-c)
 		os.Exit(7)
-	case "wait": // runs until a signal kills it
+	case "wait": // "wait" runs until a signal kills the program
 		fmt.Println("up")
 		select {}
 	}
@@ -136,8 +136,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
-			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // a production server would serve 5 s more after a signal
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // without this, each process with the race detector would end a second later
+			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // without this, a production server would continue to serve for 5 s after a signal
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // without this setting, the race detector would delay the end of each process by a second
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
 		},
@@ -177,7 +177,7 @@ type jobs struct{ m map[string]*job }
 
 type job struct {
 	cmd      *exec.Cmd
-	terminal *os.File   // the command's terminal, or nil
+	terminal *os.File   // the terminal of the command, or nil if it has no terminal
 	mu       sync.Mutex // guards output and more
 	output   bytes.Buffer
 	more     chan struct{} // closed and replaced when output grows
@@ -289,8 +289,8 @@ func typeText(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// hangUp implements the script command "hangup NAME". It closes the terminal of the
-// background command NAME, as happens when its window is closed or its connection is lost.
+// hangUp implements the script command "hangup NAME". It closes the terminal of the background
+// command NAME, as when the terminal's window is closed or its connection is lost.
 func hangUp(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Value("jobs").(*jobs).m[args[0]].terminal.Close())
 }
@@ -307,7 +307,7 @@ func says(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // onlyPath implements the script command "onlypath DIR". It sets the variable PATH to two folders:
-// the one with the commands of this test, and DIR.
+// the folder with the commands of this test, and DIR.
 func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 	own := filepath.SplitList(ts.Getenv("PATH"))[0]
 	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
@@ -435,8 +435,8 @@ func hang(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// mode implements the script command "mode FILE OCTAL". It fails unless the file has these
-// permissions.
+// mode implements the script command "mode FILE OCTAL". It fails unless the file has the
+// permissions OCTAL.
 func mode(ts *testscript.TestScript, _ bool, args []string) {
 	st, err := os.Stat(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -446,7 +446,7 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // cutFile implements the script command "cutfile FILE N". It removes the zeros at the end of the
-// file, which a log has behind its records, and the N bytes before them.
+// file, which follow the records of a store's log, and the N bytes before the zeros.
 func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)

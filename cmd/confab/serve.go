@@ -44,8 +44,8 @@ a variable overrides the file.`,
 	return cmd
 }
 
-// serve runs the server until a signal or a failure ends it. disk is the file system of the embedded
-// store; nil means that of the operating system.
+// serve runs the server until a signal or a failure ends it. disk is the file system of the
+// embedded store; nil means the file system of the operating system.
 func serve(cmd *cobra.Command, disk vfs.FS) error {
 	began := time.Now()
 	in, err := input(cmd)
@@ -75,7 +75,7 @@ func serve(cmd *cobra.Command, disk vfs.FS) error {
 	output := newOutput(cfg, os.Stderr, onTerminal)
 	defer output.Close()
 	o.Logger, o.Audit, o.Dropped = newLogger(output), newAudit(output), output.Dropped
-	if !cfg.Dev { // a developer sees each request at once
+	if !cfg.Dev { // a development server does not delay its log, so that a developer sees each request at once
 		o.Requests = slog.New(output.RequestHandler())
 	}
 	var notice announcement
@@ -117,9 +117,8 @@ func serve(cmd *cobra.Command, disk vfs.FS) error {
 	return err
 }
 
-// startServer starts a server and returns it. If a signal arrives first, startServer ends
-// the start and returns a nil server; the error is then nil, or that of closing the
-// server.
+// startServer starts a server and returns it. If a signal arrives first, startServer ends the start
+// and returns a nil server; the error is then nil, or the error of closing the server.
 func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error) {
 	type result struct {
 		srv *server.Server
@@ -144,7 +143,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 				return nil, closeWithin(r.srv, startPatience)
 			}
 		case <-sigs:
-		case <-time.After(startPatience): // the disk hangs: return before the start has ended; the store survives a killed process
+		case <-time.After(startPatience): // the disk may hang, so return before the start has ended; the store survives a killed process
 		}
 		return nil, nil
 	}
@@ -157,12 +156,13 @@ func closeWithin(srv *server.Server, timeout time.Duration) error {
 	return srv.Close(ctx)
 }
 
-// startPatience is the longest time that startServer waits, after a signal, for a start to end.
+// startPatience is the longest time that startServer waits, after a signal, until the start of the
+// server has ended.
 const startPatience = 3 * time.Second
 
-// stuckTimeout is the time that requests get to finish after a signal if the store cannot write.
-// It is short because such requests could wait for ever. The store gets the same time to close
-// after the time for requests has passed, even if it can write.
+// stuckTimeout is the time that requests get to finish after a signal if the store cannot write. It
+// is short because such requests could wait for ever. When the time for requests has passed, the
+// store gets the time stuckTimeout to close, even if it can write.
 const stuckTimeout = 2 * time.Second
 
 // serveUntil waits until the server fails or a signal arrives. If the server fails, it
@@ -216,8 +216,8 @@ func drainTime(sig os.Signal, cfg config.Config) time.Duration {
 	return cfg.ShutdownDelay
 }
 
-// failed returns the error for a server that stopped without a signal. This is err or, if err
-// is nil, "the server stopped unexpectedly".
+// failed returns the error for a server that stopped without a signal: err or, if err is nil, "the
+// server stopped unexpectedly".
 func failed(err error) error {
 	if err == nil {
 		return errors.New("the server stopped unexpectedly")
@@ -231,9 +231,9 @@ func stoppedAtOnce(sig os.Signal) error {
 	return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 }
 
-// newOutput returns an output for a server's logs, which the caller must close. It writes to w with
-// the level and the format of the settings, and no request waits for w. onTerminal is true if the
-// terminal already shows the requests.
+// newOutput returns an output for a server's logs, which the caller must close. The output writes
+// to w with the level and the format of the settings, and no request waits for w. onTerminal is
+// true if the terminal already shows the requests.
 func newOutput(cfg config.Config, w io.Writer, onTerminal bool) *logs.Output {
 	o := logs.NewBufferedOutput(w)
 	o.Set(logLevel(cfg, onTerminal), cfg.LogFormat == config.LogJSON)
@@ -250,11 +250,11 @@ func logLevel(cfg config.Config, onTerminal bool) slog.Level {
 	return cfg.LogLevel
 }
 
-// newLogger returns a logger that writes to the output.
+// newLogger returns a logger that writes to the output and leaves out repeated lines.
 func newLogger(o *logs.Output) *slog.Logger { return slog.New(logs.NewRepeats(o.Handler())) }
 
-// newAudit returns a logger for the audit records of the operator's requests. It writes all of
-// them to the output, even if log-level is higher than info.
+// newAudit returns a logger for the audit records of the operator's requests. It writes all audit
+// records to the output, even if log-level is higher than info.
 func newAudit(o *logs.Output) *slog.Logger { return slog.New(o.HandlerFrom(slog.LevelInfo)) }
 
 // explainStart returns the error of a server that did not start as a failure for the user.
@@ -265,7 +265,7 @@ func explainStart(err error, cfg config.Config) error {
 	var listen *server.ListenError
 	var mendable remedied
 	switch {
-	case errors.As(err, &mendable): // this case comes before that of *fs.PathError, which may be the cause of a remedied error
+	case errors.As(err, &mendable): // this case must precede the case of *fs.PathError, because a remedied error may wrap a *fs.PathError
 		return err
 	case explainFolder(err) != nil:
 		return explainFolder(err)
@@ -349,14 +349,14 @@ func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	return f
 }
 
-// otherServer returns the remedy if another Confab server uses the port or the data folder.
+// otherServer returns the remedy for a port or a data folder that another Confab server uses.
 func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
 	// The other server probably uses the same ports. If the default port of --listen is in use,
 	// the start fails, so suggest that flag. Suggest a flag for another port only if a setting
-	// names the port: otherwise the server takes a free one.
+	// names the port, because otherwise the server takes a free port.
 	flags := []string{"--listen localhost:0"}
 	if cfg.Explicit("listen-http") && cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")

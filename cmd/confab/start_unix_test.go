@@ -25,7 +25,7 @@ func TestFoldersOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	bin := filepath.Join(dir, "confab") // TestMain runs the program instead of the tests if the file has this name
+	bin := filepath.Join(dir, "confab") // name the copy confab, because TestMain then runs the program instead of the tests
 	copyProgram(t, bin)
 	locked, mine := filepath.Join(dir, "locked"), filepath.Join(dir, "mine")
 	for name, mode := range map[string]os.FileMode{dir: 0o755, locked: 0o555, mine: 0o777} {

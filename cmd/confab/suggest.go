@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// unknownCommand returns an error for the first argument, which is not a command, and
-// suggests the nearest command. It returns nil if there are no arguments.
+// unknownCommand returns an error that says that the first argument is not a command, and suggests
+// the command with the nearest name. It returns nil if there are no arguments.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -39,7 +39,8 @@ func newHelp() *cobra.Command {
 	}
 }
 
-// nearestCommand returns the subcommand that somebody who typed word may have meant, or "".
+// nearestCommand returns the name of the subcommand that a user who typed word probably meant, or
+// "".
 func nearestCommand(cmd *cobra.Command, word string) string {
 	cmd.SuggestionsMinimumDistance = 2
 	names := cmd.SuggestionsFor(word) // in alphabetical order
@@ -49,8 +50,8 @@ func nearestCommand(cmd *cobra.Command, word string) string {
 	return cmp.Or(config.Nearest(strings.ToLower(word), names), names[0])
 }
 
-// flagError returns the error for a wrong flag. If the command has no such flag, it suggests
-// the nearest one.
+// flagError returns the error for a wrong flag. If the command has no flag with that name, the
+// error suggests the flag with the nearest name.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -70,8 +71,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return suggest(usage(cmd, err.Error()), near)
 }
 
-// suggest adds "Did you mean NEAR?" to the remedy of err and returns err. It adds nothing if
-// near is empty.
+// suggest adds the question "Did you mean NEAR?" to the remedy of err and returns err. It adds
+// nothing if near is empty.
 func suggest(err error, near string) error {
 	var f *failure
 	if near != "" && errors.As(err, &f) {

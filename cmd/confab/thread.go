@@ -52,7 +52,7 @@ the server then looks at all threads.`,
 	return cmd
 }
 
-// mostThreads is the maximum number of threads that a command lists.
+// mostThreads is the maximum number of threads that the commands user and thread list.
 const mostThreads = 100
 
 // userThreads returns the path, in the operator's API, of the list of a user's threads.

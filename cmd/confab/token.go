@@ -73,7 +73,7 @@ func printToken(cmd *cobra.Command, t tokenRequest, asJSON bool) error {
 	return err
 }
 
-// issue requests the token from the server.
+// issue sends the request for the token to the server and returns the token.
 func (t tokenRequest) issue(ctx context.Context, c *apiClient) (issuedToken, error) {
 	minutes := int(t.expires / time.Minute)
 	if !t.newUser {

@@ -28,7 +28,7 @@ type transferResult struct {
 	File     string      `json:"file,omitempty"`
 	Backup   string      `json:"backup,omitempty"`
 	Data     string      `json:"data"`
-	Made     string      `json:"made,omitempty"` // when the restored backup was made
+	Made     string      `json:"made,omitempty"` // time at which the restored backup was made
 	Rows     core.Counts `json:"rows"`
 	Checksum string      `json:"sha256,omitempty"`
 	Keys     *bool       `json:"keys,omitempty"` // whether the export contains the access keys
@@ -125,8 +125,8 @@ func exportTo(cmd *cobra.Command, file string, keys, damaged, asJSON bool) error
 	return err
 }
 
-// salvageStore writes everything that can be read from a damaged store to out. It works in a
-// temporary folder beside file, and removes that folder at the end.
+// salvageStore writes an export of everything that can be read from a damaged store to out. It
+// works in a temporary folder beside file, and removes that folder at the end.
 func salvageStore(ctx context.Context, cfg config.Config, out io.Writer, file string, o server.ExportOptions) (m transfer.Summary, s *server.Salvaged, err error) {
 	in := ""
 	if file != "-" {
@@ -164,8 +164,9 @@ func printSalvaged(w io.Writer, s server.Salvaged) {
 	}
 }
 
-// exportStore writes an export of the store to out. If a running server has the embedded
-// store open, it asks the server for a temporary copy, exports that and removes it.
+// exportStore writes an export of the store to out. If a running server has the embedded store
+// open, exportStore asks the server for a temporary copy of the store, exports the copy and removes
+// it.
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		removeStaleExports(cfg.Data)
@@ -176,7 +177,7 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 			return m, err
 		}
 		defer os.RemoveAll(folder)
-		copied := filepath.Join(folder, "copy") // must not exist: the server creates this folder
+		copied := filepath.Join(folder, "copy") // this folder must not exist, because the server creates it
 		if _, err := orderBackup(ctx, cfg, copied, admin.ExportQuery, true); err != nil {
 			return m, err
 		}
@@ -185,14 +186,13 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// exportPrefix is the beginning of the name of a temporary folder. An export of a running
-// server's store copies the store to that folder. The process id of the export follows the
-// prefix in the name.
+// exportPrefix is the beginning of the names of temporary folders to which an export copies the
+// store of a running server. The process id of the export follows the prefix.
 const exportPrefix = ".export-"
 
 // removeStaleExports removes the temporary folders that killed exports left in the data folder.
 func removeStaleExports(data string) {
-	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // fails only for an invalid pattern, and then folders is empty
+	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // ignore the error: Glob fails only for an invalid pattern, and then folders is empty
 	for _, folder := range folders {
 		id, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(folder), exportPrefix), "-")
 		if pid, err := strconv.Atoi(id); ok && err == nil && !alive(pid) {
@@ -201,14 +201,14 @@ func removeStaleExports(data string) {
 	}
 }
 
-// writeNew creates a file with the content that the function write writes. Only the user
-// may read the file. The content is compressed if the name ends in .gz. The file gets its
-// name once it is complete and on disk. writeNew fails if the file exists.
+// writeNew creates a file with the content that the function write writes. Only the user may read
+// the file. The content is compressed if the name ends in .gz. The file has a temporary name until
+// it is complete and on disk. writeNew fails if the file exists.
 func writeNew(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); err == nil {
 		return &failure{what: name + " exists already", next: "name another file"}
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // only the user may read this file
+	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // CreateTemp makes a file that only the user may read
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
 }
 
 // unzipped returns a reader of the content of in. If in begins like a gzip file, the reader
-// decompresses it.
+// decompresses the content.
 func unzipped(in io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(in)
 	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {

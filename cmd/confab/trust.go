@@ -58,9 +58,8 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 
 // authorityOf returns the certificate of the local certificate authority in the command's data
 // folder, and its path. The server need not run. It fails for a server in memory, and if the
-// server uses a certificate that the user provided. The caller sets remove if it wants to
-// remove the authority from the certificate stores, not add it; only error messages depend on
-// remove.
+// server uses a certificate that the user provided. The argument remove is true if the caller is
+// going to remove the authority from the certificate stores; only error messages depend on remove.
 func authorityOf(cmd *cobra.Command, remove bool) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -111,7 +110,7 @@ func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string 
 }
 
 // sitesOf returns a text that lists the names and addresses for which the authority may sign
-// certificates. It returns "any site" if they are not limited.
+// certificates. It returns "any site" if the authority may sign for all names.
 func sitesOf(ca *x509.Certificate) string {
 	sites := slices.Clone(ca.PermittedDNSDomains)
 	for _, n := range ca.PermittedIPRanges {
@@ -130,9 +129,9 @@ func sudoAsks() bool {
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore is one of the certificate stores that the command trust changes. has reports
-// whether a certificate authority is in the store, or may be. add and remove add it to the
-// store or remove it, and return a message to print, such as "added".
+// trustStore is one of the certificate stores that the command trust changes. The function has
+// reports whether a certificate authority is or may be in the store. The functions add and remove
+// add the authority to the store or remove it, and return a message to print, such as "added".
 type trustStore struct {
 	name        string
 	has         func(*x509.Certificate) bool
@@ -160,8 +159,8 @@ func trustStores() []trustStore {
 	}
 }
 
-// inBrowsers calls change for the certificate stores of Firefox and, on Linux, of Chrome,
-// and returns the text done. If it changed nothing, it returns a text with the reason.
+// inBrowsers calls change for the certificate stores of Firefox and, on Linux, of Chrome, and
+// returns the text done. If there was nothing to change, it returns a text with the reason.
 func inBrowsers(done string, change func(...truststore.Option) error) (string, error) {
 	if runtime.GOOS == "windows" {
 		return "they use the system's store (Firefox: security.enterprise_roots in about:config)", nil
@@ -180,10 +179,10 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 // certificate authority. Package truststore can only tell whether all profiles do.
 func browsersHave(ca *x509.Certificate) bool {
 	certutil, err := exec.LookPath("certutil")
-	if err != nil || runtime.GOOS == "windows" { // on Windows, certutil is a different program
+	if err != nil || runtime.GOOS == "windows" { // give up on Windows, where certutil is a different program
 		return false
 	}
-	profiles, _ := filepath.Glob(truststore.NSSProfile) // fails only for an invalid pattern
+	profiles, _ := filepath.Glob(truststore.NSSProfile) // ignore the error, because Glob fails only for an invalid pattern
 	for _, profile := range append(profiles, filepath.Join(os.Getenv("HOME"), ".pki", "nssdb")) {
 		for file, kind := range map[string]string{"cert9.db": "sql:", "cert8.db": "dbm:"} {
 			if _, err := os.Stat(filepath.Join(profile, file)); err != nil {
@@ -197,7 +196,7 @@ func browsersHave(ca *x509.Certificate) bool {
 	return false
 }
 
-// storedName returns the name under which truststore installs an authority.
+// storedName returns the name under which package truststore installs an authority.
 func storedName(ca *x509.Certificate) string {
 	return ca.Subject.CommonName + " " + ca.SerialNumber.String()
 }

@@ -21,15 +21,16 @@ func addToSystem(ca *x509.Certificate) (string, error) {
 	return "added as " + systemFile(ca), truststore.Install(ca)
 }
 
-// debianJavaHook is the script with which Debian's ca-certificates updates Java's store.
+// debianJavaHook is the script with which Debian's package ca-certificates updates Java's
+// certificate store.
 const debianJavaHook = "/etc/ca-certificates/update.d/jks-keystore"
 
 // removeFromSystem removes the authority from the system's certificate store and, on
-// Debian, from Java's store too. It returns a text about the result.
+// Debian, from Java's certificate store too. It returns a text about the result.
 func removeFromSystem(ca *x509.Certificate) (string, error) {
 	said := "removed " + systemFile(ca)
 	// Without --fresh, update-ca-certificates leaves dangling links. It does not remove the
-	// authority from Java's store, so the code below does.
+	// authority from Java's certificate store, so the code below removes it there.
 	if c := truststore.SystemTrustCommand; len(c) == 1 && c[0] == "update-ca-certificates" {
 		truststore.SystemTrustCommand = append(c, "--fresh")
 	}
@@ -47,7 +48,7 @@ func removeFromSystem(ca *x509.Certificate) (string, error) {
 	return said + ", and from Java's store", nil
 }
 
-// systemFile returns the path under which truststore installs an authority, or "nothing" if
+// systemFile returns the path to which package truststore copies an authority, or "nothing" if
 // truststore does not know this system.
 func systemFile(ca *x509.Certificate) string {
 	if truststore.SystemTrustFilename == "" {
@@ -56,8 +57,8 @@ func systemFile(ca *x509.Certificate) string {
 	return fmt.Sprintf(truststore.SystemTrustFilename, strings.ReplaceAll(storedName(ca), " ", "_"))
 }
 
-// javaHookLine returns the line on stdin with which debianJavaHook removes the certificate
-// file from Java's store.
+// javaHookLine returns the line that makes debianJavaHook, which reads it from stdin, remove the
+// certificate file from Java's certificate store.
 func javaHookLine(file string) string {
 	return "-/etc/ssl/certs/" + strings.TrimSuffix(filepath.Base(file), ".crt") + ".pem\n"
 }

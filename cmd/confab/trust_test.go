@@ -90,7 +90,7 @@ func TestRemoveWhatIsNotThere(t *testing.T) {
 }
 
 // TestBrowsersHave adds an authority to the store of a browser's profile with certutil, the
-// browsers' own tool. It checks that browsersHave finds it afterwards, and not before.
+// browsers' own tool. It checks that browsersHave reports the authority afterwards, and not before.
 func TestBrowsersHave(t *testing.T) {
 	certutil, err := exec.LookPath("certutil")
 	if err != nil || runtime.GOOS == "windows" {

@@ -79,7 +79,8 @@ func load(t *testing.T, own map[string]string) config.Config {
 	return cfg
 }
 
-// TestScreen compares the text that a development server prints at its start.
+// TestScreen compares the text that a development server prints at its start with the expected
+// text.
 func TestScreen(t *testing.T) {
 	t.Setenv("HOME", "/home/a")
 	t.Setenv("SHELL", "/bin/bash")
@@ -114,7 +115,7 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// The second case is a server in memory that has keys of the user and listens for other
+	// The second case is a server in memory whose keys the user has set and which listens for other
 	// machines.
 	f.Memory, f.Data, f.Chat, f.Console = true, "memory:", "", "http://localhost:8082/?code=c0de"
 	f.data = " --data memory:"
@@ -147,7 +148,8 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// If the user sets only the primary key, the secondary key is still the published one.
+	// If the user sets only the primary key, the secondary key is still the published key, which
+	// everybody knows.
 	if f.cfg, err = config.Load(config.Input{
 		Defaults: map[string]string{"dev": "true", "data": "memory:"},
 		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
@@ -316,8 +318,8 @@ func TestColumnsHold(t *testing.T) {
 }
 
 // TestFailedLines compares the lines about connections that ended before a request with the
-// expected ones, for a server with a data folder, one in memory, and one with a certificate that
-// the user provided.
+// expected lines. It does so for a server with a data folder, a server in memory, and a server with
+// a certificate that the user provided.
 func TestFailedLines(t *testing.T) {
 	name := programName()
 	dev := facts{Info: server.Info{Endpoint: "https://localhost:8443", CAFile: "/d/tls/ca.pem"}, data: " --data d"}
@@ -412,7 +414,7 @@ func TestAuditAtEachLevel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out bytes.Buffer // read it only after output.Close
+		var out bytes.Buffer // read out only after output.Close, which waits until the log is written
 		output := newOutput(cfg, &out, false)
 		t.Cleanup(output.Close)
 		s, err := server.Start(t.Context(), server.Options{Config: cfg, Audit: newAudit(output)})
@@ -450,8 +452,8 @@ func TestChangedPasswordIsNamed(t *testing.T) {
 }
 
 // TestClosedWindowStopsOnce sends several SIGHUP after the terminal was closed. It checks
-// that only one of them stops the server: a second would end the process before the store is
-// closed.
+// that only one of these signals stops the server, because a second one would end the process
+// before the store is closed.
 func TestClosedWindowStopsOnce(t *testing.T) {
 	hangups, stop := make(chan os.Signal, 3), make(chan os.Signal, 3)
 	for range cap(hangups) {

@@ -57,7 +57,7 @@ revoked. Users whose deletion is complete are left out, unless --all is given.`,
 
 // listUsers prints a line for each user, page by page.
 func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
-	listed := []admin.User{} // if asJSON is true, the users of all pages; otherwise, those of one page
+	listed := []admin.User{} // if asJSON is true, the users of all pages; otherwise, the users of one page
 	printed := false
 	for after := ""; ; {
 		var page admin.Users
@@ -214,13 +214,14 @@ the user from all threads.`,
 	return cmd
 }
 
-// deletionQuestion returns the text that asks somebody to agree to the deletion of a user.
+// deletionQuestion returns the text that asks the caller of the command to agree to the deletion of
+// a user.
 func deletionQuestion(id, endpoint string) string {
 	return fmt.Sprintf("User %s of %s becomes invalid for good, and what it wrote is erased from all threads. Nothing brings it back.", id, endpoint)
 }
 
-// clientOf sets the function of cmd so that it finds a running server and calls do with a
-// client of that server. It gives cmd the flag --data and, if hasJSON is true, --json.
+// clientOf makes cmd find a running server and call do with a client of that server. It gives cmd
+// the flag --data and, if hasJSON is true, the flag --json.
 func clientOf(cmd *cobra.Command, do func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error, hasJSON bool) *cobra.Command {
 	var asJSON bool
 	cmd.DisableFlagsInUseLine = true

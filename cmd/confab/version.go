@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set when a release is built: -ldflags "-X main.version=0.1.0".
+// version is the version of a release, such as 0.1.0. The build of a release sets it with -ldflags
+// "-X main.version=0.1.0"; in other builds it is empty.
 var version string
 
 // nextVersion is the version of the next release.
@@ -46,13 +47,13 @@ func plainVersion(version string) string {
 	return plain
 }
 
-// released matches the version of a module that was built from a tag, such as v0.1.0. Other
-// versions do not match: those that Go makes of a time and a commit, and those of a working
-// folder with changes.
+// released matches the version of a module that was built from a tag, such as v0.1.0. It does not
+// match a version that Go makes of a time and a commit, or the version of a working folder with
+// changes.
 var released = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[A-Za-z][0-9A-Za-z.]*)?)$`)
 
-// versionOf implements buildVersion. set is the version that the linker set in a release, or
-// empty. info is Go's build information, or nil.
+// versionOf implements buildVersion. The argument set is the version that the linker set in a
+// release, or empty. info is Go's build information, or nil.
 func versionOf(set string, info *debug.BuildInfo) string {
 	if set != "" {
 		return strings.TrimPrefix(set, "v")
@@ -70,7 +71,7 @@ func versionOf(set string, info *debug.BuildInfo) string {
 	return dev
 }
 
-// commitOf returns the first 12 digits of the commit that a program was built from, and whether
+// commitOf returns the first 12 digits of the commit from which a program was built, and whether
 // the code had changes since that commit. The commit is empty if it is unknown.
 func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
 	for _, s := range info.Settings {
@@ -82,7 +83,7 @@ func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
 		}
 	}
 	if made := madeUp.FindStringSubmatch(info.Main.Version); commit == "" && made != nil {
-		commit = made[1] // "go install ...@latest" records the commit only in the version
+		commit = made[1] // after "go install ...@latest", only the version contains the commit
 	}
 	return commit, changed
 }
