@@ -11,19 +11,19 @@ import (
 //go:embed all:dist/chat all:dist/console
 var dist embed.FS
 
-// Chat returns the files of the chat page: index.html, and below assets/chat/ the files that it
-// loads, whose names contain a hash of their content.
+// Chat returns the files of the chat page: index.html, and below assets/chat/ the files that the
+// page loads. The names of these files contain a hash of their content.
 func Chat() fs.FS { return sub("dist/chat") }
 
 // Console returns the files of the operator's console: index.html, and below assets/console/ the
-// files that it loads, whose names contain a hash of their content.
+// files that the page loads. The names of these files contain a hash of their content.
 func Console() fs.FS { return sub("dist/console") }
 
-// sub returns the embedded files below a folder.
+// sub returns the files below a folder of the built pages, which the program embeds.
 func sub(folder string) fs.FS {
 	files, err := fs.Sub(dist, folder)
 	if err != nil {
-		panic(err) // a folder that is not a valid path
+		panic(err) // Sub fails only if folder is not a valid path
 	}
 	return files
 }

@@ -11,19 +11,19 @@ import (
 	"sync"
 )
 
-// Pages is an HTTP server for the files of one web page. It compresses them if the client
-// accepts gzip. Its methods are safe for concurrent use.
+// Pages is an HTTP server for the files of one web page. It sends compressed files to clients that
+// accept gzip. Its methods are safe for concurrent use.
 type Pages struct {
 	files func() map[string]*file
 }
 
-// file is the content of a file, plain and compressed, with its type.
+// file is the content of a file of a web page, plain and compressed, with its content type.
 type file struct {
 	kind          string // Content-Type
-	plain, packed []byte // packed is nil if gzip makes the file no smaller
+	plain, packed []byte // the file's content as it is, and compressed with gzip; packed is nil if gzip does not make it smaller
 }
 
-// NewPages returns a Pages for the files that Chat or Console returns. It reads and compresses
+// NewPages returns a Pages for files, which Chat or Console returns. The Pages reads and compresses
 // all files once, at the first request.
 func NewPages(files fs.FS) *Pages {
 	return &Pages{files: sync.OnceValue(func() map[string]*file { return load(files) })}
@@ -33,13 +33,13 @@ func NewPages(files fs.FS) *Pages {
 func (p *Pages) Index(w http.ResponseWriter, r *http.Request, policy string) {
 	w.Header().Set("Content-Security-Policy", policy)
 	// Browsers must check for a new page each time. The page names its scripts and styles
-	// by their hashes, and a newer server no longer has those that an old page names.
+	// by their hashes, and a newer server no longer has the files that an old page names.
 	p.write(w, r, "index.html", "no-cache")
 }
 
-// Asset writes a script, style or other file of the page. Its path is that of the request,
-// such as /assets/chat/index-CENxniN8.css. A browser may keep the file for ever, because the
-// name contains a hash of the content. Asset answers 404 if there is no such file.
+// Asset writes a script, style or other file of the page. The path of the request names the file,
+// such as /assets/chat/index-CENxniN8.css. A browser may keep the file for ever, because the name
+// contains a hash of the content. Asset answers 404 if there is no such file.
 func (p *Pages) Asset(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	if !strings.HasPrefix(name, "assets/") {
@@ -60,7 +60,7 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, name, caching stri
 	f := p.files()[name]
 	switch {
 	case f == nil:
-		w.Header().Set("Cache-Control", "no-store") // do not cache the 404: after an upgrade the server may have the file
+		w.Header().Set("Cache-Control", "no-store") // do not let browsers cache the 404, because the server may have the file after an upgrade
 		http.Error(w, "this page has no such file", http.StatusNotFound)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -82,7 +82,7 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, name, caching stri
 	w.Write(body)
 }
 
-// load reads and compresses all files. The key of the map is the file's path.
+// load reads and compresses all files of a page. The key of the map is the file's path.
 func load(files fs.FS) map[string]*file {
 	all := map[string]*file{}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
@@ -97,7 +97,7 @@ func load(files fs.FS) map[string]*file {
 		return nil
 	})
 	if err != nil {
-		panic(err) // the files are part of the program
+		panic(err) // reading cannot fail, because the program embeds the files
 	}
 	return all
 }
@@ -124,7 +124,7 @@ func pack(plain []byte) []byte {
 	if err != nil {
 		panic(err) // the level is invalid
 	}
-	z.Write(plain) // a bytes.Buffer returns no error
+	z.Write(plain) // ignore the error, because writing to a bytes.Buffer cannot fail
 	z.Close()
 	if b.Len() >= len(plain) {
 		return nil
@@ -132,8 +132,8 @@ func pack(plain []byte) []byte {
 	return b.Bytes()
 }
 
-// acceptsGzip reports whether the client accepts gzip: its header Accept-Encoding names gzip,
-// and not with q=0.
+// acceptsGzip reports whether the client accepts responses in gzip. It does if its header
+// Accept-Encoding names gzip without q=0.
 func acceptsGzip(r *http.Request) bool {
 	for _, line := range r.Header.Values("Accept-Encoding") {
 		for part := range strings.SplitSeq(line, ",") {

@@ -67,7 +67,7 @@ func TestPagesAreComplete(t *testing.T) {
 	}
 }
 
-// TestPagesAnswer checks the headers and the encodings of the responses.
+// TestPagesAnswer checks the headers and the encodings of the responses of a Pages.
 func TestPagesAnswer(t *testing.T) {
 	files := web.Chat()
 	p := web.NewPages(files)
