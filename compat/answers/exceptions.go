@@ -5,29 +5,30 @@ import (
 	"strings"
 )
 
-// This file lists all differences from the OpenAPI files that the judge accepts in responses,
-// with the reasons. Sections are those of docs/contract.
+// This file lists all differences from the OpenAPI files that the judge accepts in responses, with
+// the reasons. The reasons cite sections of docs/contract.
 
-// aliases maps names of versions that have no file to the version whose file applies.
+// aliases maps names of api-versions that have no OpenAPI file to the version whose file applies.
 var aliases = map[string]string{
-	"chat 2021-09-27":     "2021-09-07",         // the Java SDK has a wrong date (api-versions.md §6)
-	"identity 2021-11-01": "2021-10-31-preview", // this version has no file, but the same bodies as the preview (identity.md §2)
+	"chat 2021-09-27":     "2021-09-07",         // the Java SDK sends a wrong date (docs/contract/api-versions.md §6)
+	"identity 2021-11-01": "2021-10-31-preview", // this version has no OpenAPI file, but the same bodies as the preview (docs/contract/identity.md §2)
 }
 
-// livePaths are the segments after /chat in the paths of live events (realtime.md).
+// livePaths lists the segments that follow /chat in the paths of live events
+// (docs/contract/realtime.md).
 var livePaths = []string{"events", "config"}
 
-// errorRow is a row of the contract's error table.
+// errorRow is a row of errorTable: the error codes that a response with one status may have.
 type errorRow struct {
 	codes []string
-	// beforeOperation contains the status if a request can get it although the file lacks its
-	// path, method or api-version.
+	// beforeOperation contains the status if the server may send it for a request whose path,
+	// method or api-version is not in the OpenAPI file.
 	beforeOperation []int
 	because         string
 }
 
-// errorTable is the contract's table of errors, by status. Most OpenAPI files of the chat API
-// list only 401, 403, 429 and 503.
+// errorTable lists the errors that docs/contract allows, by status. Most OpenAPI files of the chat
+// API list only 401, 403, 429 and 503.
 var errorTable = map[int]errorRow{
 	400: {[]string{"BadRequest", "ValidationError", "ApiVersionUnspecified", "UnsupportedApiVersion", "AmbiguousApiVersion"}, []int{400},
 		"recorded for malformed ids and bodies (chat.md §7.2, identity.md §3), and for an api-version (api-versions.md §7)"},
@@ -51,23 +52,23 @@ var errorTable = map[int]errorRow{
 type envelope struct {
 	name     string
 	versions []string
-	key      string // name of the member beside "error"; empty: the body has no "error", but flatMembers
+	key      string // name of the second member of the body, beside "error"; "": the body has flatMembers and no "error"
 	schema   string // in contractSchemas
 }
 
-// flatMembers are the members that the body of a refusal without "error" has besides those of
-// the file. They repeat these in other letter case.
+// flatMembers lists members of the body of a refusal that has no member "error". They repeat
+// members that the OpenAPI file has, in other letter case.
 var flatMembers = []string{"Code", "Message", "InnerErrors"}
 
 var envelopes = []envelope{
 	{"envelope: flat", []string{"2020-09-21-preview2"}, "", "flat"},
 	{"envelope: Error", []string{"2020-11-01-preview3", "2021-01-27-preview4"}, "Error", "recorded"},
 	{"envelope: ChatError", []string{"2021-03-01-preview5"}, "ChatError", "recorded"},
-	{"envelope: CommunicationError", nil, "CommunicationError", "recorded"}, // all later ones
+	{"envelope: CommunicationError", nil, "CommunicationError", "recorded"}, // all later api-versions
 }
 
-// commonErrors is the schema of refusals for files without a schema of refusals, and for
-// requests that are in no file.
+// commonErrors is the location of the schema of refusals that applies if an OpenAPI file has no
+// such schema, or if a request is in no file.
 const commonErrors = "common/2021-03-07#/definitions/CommunicationErrorResponse"
 
 // contractSchemas returns schemas for bodies that the OpenAPI files do not describe.
@@ -75,7 +76,8 @@ func contractSchemas() map[string]any {
 	text := map[string]any{"type": "string", "minLength": 1}
 	none := map[string]any{"type": "array", "maxItems": 0}
 	return map[string]any{
-		// docs/contract/chat.md §7.1: Message is left out when there is none.
+		// Message is optional, because the service omits it when an error has no message
+		// (docs/contract/chat.md §7.1).
 		"recorded": map[string]any{
 			"type": "object", "required": []any{"Code", "Details"}, "additionalProperties": false,
 			"properties": map[string]any{"Code": text, "Message": text, "Details": none},
@@ -84,7 +86,8 @@ func contractSchemas() map[string]any {
 			"type": "object", "required": []any{"Code"}, "additionalProperties": false,
 			"properties": map[string]any{"Code": text, "Message": text, "InnerErrors": none},
 		},
-		// chat.md §7.1: a 400 has InnerErrors.
+		// InnerErrors is required, because a 400 always has this member (docs/contract/chat.md
+		// §7.1).
 		"flat 400": map[string]any{
 			"type": "object", "required": []any{"Code", "InnerErrors"}, "additionalProperties": false,
 			"properties": map[string]any{"Code": text, "Message": text, "InnerErrors": none},
@@ -92,12 +95,12 @@ func contractSchemas() map[string]any {
 	}
 }
 
-// otherPath is a second path for an operation, besides the one in the file.
+// otherPath is a second path for an operation, besides the path in the OpenAPI file.
 type otherPath struct {
-	name, api, version, method string // an empty version means any
+	name, api, version, method string // an empty version means every version
 	because                    string
-	// rename returns the path that the file has for the operation if segments are its second
-	// path, and otherwise nil.
+	// rename returns the operation's path in the OpenAPI file if segments is the second path of the
+	// operation, and otherwise nil.
 	rename func(segments []string) []string
 }
 
@@ -116,8 +119,9 @@ var otherPaths = []otherPath{
 	lettersOfReceipts("2020-09-21-preview2", "GET", "readreceipts"), lettersOfReceipts("2020-09-21-preview2", "POST", "readreceipts"),
 }
 
-// lettersOfReceipts returns the row for the path of receipts. The real service was recorded to
-// accept it also in other letter case than that of the file (chat.md §8).
+// lettersOfReceipts returns an otherPath for the path of read receipts. In recordings, the real
+// service also accepts this path in another letter case than in the OpenAPI file
+// (docs/contract/chat.md §8).
 func lettersOfReceipts(version, method, inFile string) otherPath {
 	return otherPath{
 		name: "readreceipts in other letters", api: "chat", version: version, method: method, because: "recorded from the real service (chat.md §8)",
@@ -130,16 +134,17 @@ func lettersOfReceipts(version, method, inFile string) otherPath {
 	}
 }
 
-// strictRow names members that answers must have, or must not have, although the files make them optional. The
-// reason is that a client of that time reads the member, or that this server never sends it.
+// strictRow names members that a response must have, or must not have, although the OpenAPI files
+// make them optional. The reason is that a client of that time reads the member, or that this
+// server never sends it.
 type strictRow struct {
-	folder, from, to string   // the folder of the files, and their first and last version; an empty to means all later ones
-	definitions      []string // the names that the definition has in these files
+	folder, from, to string   // folder of the OpenAPI files, and their first and last version; an empty to means all later versions
+	definitions      []string // names of the definition of the object in these files
 	required         []any
 	unless           map[string][]any // objects in which a member has one of these values may lack the required members
 	forbidden        []string
-	words            map[string][]any  // by member: the only values that it may have
-	forms            map[string]string // by member: the pattern that its date must match
+	words            map[string][]any  // for each member, the only values that it may have
+	forms            map[string]string // for each member, the pattern that its date must match
 	because          string
 }
 
@@ -196,27 +201,30 @@ var stricter = []strictRow{
 		forms: map[string]string{"expiresOn": `^[^.]*(\.\d{0,6}[1-9])?\+00:00$`}, because: "rule 9 of identity.md §1"},
 }
 
-// unservedRow names operations that the server always refuses, or refuses because tests lack something,
-// such as a token of Microsoft.
+// unservedRow describes operations that the server always refuses, or that it refuses because the
+// tests lack something, such as a token of Microsoft.
 type unservedRow struct {
 	api     string
 	path    *regexp.Regexp
 	status  int
-	always  bool // the server never carries them out
+	always  bool // whether the server always refuses these operations
 	because string
 }
 
-// unserved lists the operations that may be refused in every record, even with the flag -every.
+// unserved lists the operations that the server need not carry out in any record, even with the
+// flag -every.
 var unserved = []unservedRow{
 	{"chat", regexp.MustCompile(`/images\b`), 501, true, "it stores no images"},
 	{"identity", regexp.MustCompile(`/assignments\b`), 501, true, "it has no tenants of Microsoft"},
 	{"identity", regexp.MustCompile(`/:exchangeAccessToken$`), 401, false, "it needs a token of Microsoft Entra ID, or of an issuer that the server trusts"},
 }
 
-// codesBeforeOperation are the error codes for requests whose operation is not in the file.
+// codesBeforeOperation lists the error codes for requests whose operation is not in the OpenAPI
+// file.
 var codesBeforeOperation = []string{"UnsupportedApiVersion", "MethodNotAllowed"}
 
-// faultNames maps operations to their names in fault rules (docs/testing.md).
+// faultNames maps operations to their names in fault rules, with which tests make the server fail
+// (docs/testing.md).
 var faultNames = map[string]string{
 	"POST /chat/threads":                                      "create thread",
 	"GET /chat/threads":                                       "list threads",
@@ -264,7 +272,8 @@ var faultNames = map[string]string{
 	"DELETE /access/teamsExtension/tenants/{}/assignments/{}": "delete assignment",
 }
 
-// otherBodies has schemas of bodies that the real service sends although its file defines none.
+// otherBodies lists schemas of response bodies that the real service sends although its OpenAPI
+// file defines no body.
 var otherBodies = []struct {
 	name, api, version, operation string
 	status                        int
@@ -277,12 +286,12 @@ var otherBodies = []struct {
 	},
 }
 
-// exception describes violations that the judge accepts.
+// exception describes violations of the OpenAPI files that the judge accepts.
 type exception struct {
 	name      string
 	api       string
-	versions  []string // versions with the violation; nil: all
-	operation string   // empty: all operations
+	versions  []string // api-versions to which the exception applies; nil: all versions
+	operation string   // operation to which the exception applies; empty: all operations
 	status    int      // 0: all statuses
 	what      *regexp.Regexp
 	because   string
@@ -307,8 +316,8 @@ var exceptions = []exception{
 	},
 }
 
-// noMessage returns the row for a refusal without a message. The files require a message, but the real service leaves
-// it out in the cases of chat.md §7.2.
+// noMessage returns the exception for a refusal without a message. The OpenAPI files require a
+// message, but the real service sends none in the cases that docs/contract/chat.md §7.2 lists.
 func noMessage(operation string, status int, which string) exception {
 	return exception{
 		name: "refusal without a message: " + which, api: "chat", operation: operation, status: status,

@@ -20,8 +20,8 @@ import (
 // judge compares exchanges (requests with their responses) with the OpenAPI files.
 type judge struct {
 	specs  *specs
-	needed map[string]int  // by name of an exception: how often it was needed
-	asked  map[string]bool // operations, as API, version and name, that were carried out or whose refusal unserved allows
+	needed map[string]int  // number of violations that each exception allowed, by the name of the exception
+	asked  map[string]bool // operations that were carried out, or whose refusal the list unserved allows; the key is API, version and name
 	words  *message.Printer
 }
 
@@ -29,15 +29,15 @@ func newJudge(s *specs) *judge {
 	return &judge{specs: s, needed: map[string]int{}, asked: map[string]bool{}, words: message.NewPrinter(language.English)}
 }
 
-// verdict is the result for one exchange.
+// verdict is the result of judging one exchange.
 type verdict struct {
-	outside    string // why the OpenAPI files do not describe the exchange, or empty
+	outside    string // the reason why the OpenAPI files do not describe the exchange; empty if they do
 	api        string // "chat" or "identity"
-	version    string // version whose file applies; empty if there is no file for the requested one
+	version    string // api-version whose OpenAPI file applies; empty if the requested version has no file
 	violations []violation
 }
 
-// violation is a property of a response that neither the files nor the contract allow.
+// violation is a property of a response that neither the OpenAPI files nor docs/contract allow.
 type violation struct {
 	API, Version, Operation string // empty for a violation of a whole record
 	Status                  int
@@ -58,8 +58,9 @@ func (v violation) String() string {
 	return fmt.Sprintf("%s %s, %s%s: %s", v.API, v.Version, v.Operation, status, v.What)
 }
 
-// exchange judges one exchange. o has the faults that the test has ordered so far. If the response
-// is one of them, exchange removes it from o. A nil o has no faults.
+// exchange judges one exchange. o holds the faults that the test has ordered from the server so
+// far. If the response is one of these faults, exchange counts the fault as done. A nil o holds no
+// faults.
 func (j *judge) exchange(e exchange, o *orders) verdict {
 	segments := split(e.Request.Path)
 	api := apiOf(segments)
@@ -112,7 +113,7 @@ func (j *judge) exchange(e exchange, o *orders) verdict {
 	return v
 }
 
-// apiOf returns the API of a path: "chat", "identity" or "".
+// apiOf returns the API to which a path belongs: "chat", "identity" or "".
 func apiOf(segments []string) string {
 	if len(segments) == 0 {
 		return ""
@@ -141,8 +142,8 @@ func outside(e exchange, api string, segments []string) string {
 	return ""
 }
 
-// version returns the version whose file applies to an exchange, or "". wrong says what is wrong
-// with the response header that names another version.
+// version returns the api-version whose OpenAPI file applies to an exchange, or "" if there is
+// none. If the response has a wrong header confab-api-version, wrong describes the mistake.
 func (j *judge) version(api string, e exchange) (name, wrong string) {
 	name = e.param("api-version")
 	if is, ok := aliases[api+" "+name]; ok {
@@ -174,7 +175,8 @@ var versionName = regexp.MustCompile(`^\d{4}-\d\d-\d\d(-preview\d*)?$`)
 // dateOf returns the date in the name of an api-version.
 func dateOf(version string) string { return version[:len("2006-01-02")] }
 
-// find returns the operation of a request, also under the path that an exception names.
+// find returns the operation of a request, or nil. It also finds an operation by its second path,
+// which otherPaths lists.
 func (j *judge) find(s *spec, api, version, method string, segments []string) *operation {
 	if o := s.find(method, segments); o != nil {
 		return o
@@ -199,14 +201,14 @@ type answer struct {
 	judge     *judge
 	verdict   *verdict
 	exchange  exchange
-	op        *operation // nil if the file does not have the operation
+	op        *operation // nil if the OpenAPI file does not have the operation
 	operation string     // name of the operation
 	status    int
-	ordered   bool // the test has ordered the status
+	ordered   bool // whether the test has ordered a fault with this status
 	body      json.RawMessage
 }
 
-// faultName returns the operation's name in fault rules, or "".
+// faultName returns the operation's name in fault rules, or "" if it has none.
 func (a *answer) faultName() string {
 	if a.op == nil {
 		return ""
@@ -214,7 +216,7 @@ func (a *answer) faultName() string {
 	return faultNames[a.op.shape()]
 }
 
-// unserved returns the row of the list unserved for the operation, or nil.
+// unserved returns the entry of the list unserved for the operation, or nil.
 func (a *answer) unserved() *unservedRow {
 	if a.op == nil {
 		return nil
@@ -227,12 +229,12 @@ func (a *answer) unserved() *unservedRow {
 	return nil
 }
 
-// notOrdered is the violation for a response that reports a failure of the server, if no test has
-// ordered that fault.
+// notOrdered is the violation for a response that reports a failure of the server which no test has
+// ordered.
 const notOrdered = "a fault of the server, which no test has ordered"
 
-// isFault reports whether a status says that the server has failed or is busy. Such a status is right only if a test
-// has ordered it, even if the file allows the status.
+// isFault reports whether a status means that the server has failed or is busy. Such a status is
+// right only if a test has ordered it, even if the OpenAPI file allows the status.
 func isFault(status int) bool {
 	return status == 0 || status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 }
@@ -254,7 +256,7 @@ func (a *answer) violates(what string) {
 	}
 }
 
-// judgeSuccess judges an answer below 400.
+// judgeSuccess checks a response whose status is below 400.
 func (a *answer) judgeSuccess() {
 	location, ok := a.op.responses[strconv.Itoa(a.status)]
 	for _, x := range otherBodies {
@@ -276,7 +278,8 @@ func (a *answer) judgeSuccess() {
 	}
 }
 
-// judgeError judges a refusal: its status, its code and its envelope. u is the row of unserved for the operation, or nil.
+// judgeError checks the status, the code and the envelope of a refusal. u is the entry of the list
+// unserved for the operation, or nil.
 func (a *answer) judgeError(u *unservedRow) {
 	inFile := false
 	if a.op != nil {
@@ -325,13 +328,13 @@ func (a *answer) judgeError(u *unservedRow) {
 	}
 }
 
-// unknownHere is the violation for a refusal that says that the version lacks the operation, if the
-// file of the version has it.
+// unknownHere is the violation for a refusal with the reason that the version lacks the operation,
+// if the OpenAPI file of the version has the operation.
 const unknownHere = "the file has the operation, and the server refuses it as unknown"
 
-// envelope checks the body of a refusal and returns its error code. The body must have the form
-// of the file and also the envelope in which the real service sends refusals at this version.
-// Both must have the same code and message.
+// envelope checks the body of a refusal and returns its error code. The body must contain the error
+// in the form of the OpenAPI file and also in the form in which the real service sends refusals at
+// this version. Both forms must have the same code and message.
 func (a *answer) envelope() (code string) {
 	var body map[string]json.RawMessage
 	if err := json.Unmarshal(a.body, &body); err != nil {
@@ -367,7 +370,7 @@ func (a *answer) envelope() (code string) {
 	delete(body, x.key)
 	rest := encoded(body)
 	location := a.errorSchema()
-	if a.op == nil && x.key == newestEnvelope().key { // the body has the envelope of the newest version, not that of the request's version
+	if a.op == nil && x.key == newestEnvelope().key { // the body has the form of the newest version, not the form of the request's version
 		location = base + commonErrors
 	}
 	a.fits(location, rest)
@@ -375,7 +378,7 @@ func (a *answer) envelope() (code string) {
 	if x.key == "" {
 		documented = rest
 		if textAt(rest, "message") == "" {
-			a.violates(`at "": missing property 'message'`) // the file does not require message, but the contract does
+			a.violates(`at "": missing property 'message'`) // the OpenAPI file does not require the member message, but docs/contract does
 		}
 	}
 	for member, other := range map[string]string{"Code": "code", "Message": "message"} {
@@ -395,14 +398,14 @@ func newestEnvelope() *envelope { return &envelopes[len(envelopes)-1] }
 
 func encoded(object map[string]json.RawMessage) json.RawMessage {
 	data, err := json.Marshal(object)
-	if err != nil { // cannot happen: the value was decoded from JSON
+	if err != nil { // cannot happen, because the object was decoded from JSON
 		panic(err)
 	}
 	return data
 }
 
-// envelopeOf returns the row for the answer's version, or nil. A path, a method or a version that
-// the server does not know is refused in the envelope of the newest version.
+// envelopeOf returns the form of refusals at the version of the answer, or nil for the identity
+// API. The server refuses an unknown path, method or version in the form of the newest version.
 func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 	if a.verdict.api != "chat" {
 		return nil
@@ -421,9 +424,9 @@ func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 	return newest
 }
 
-// errorSchema returns the location of the schema of refusals: that of the status, else that of
-// another refusal of the operation, else that of a refusal of any operation of the file, else that
-// of the common file.
+// errorSchema returns the location of the schema for a refusal. It is the operation's schema for
+// the status, or else for other refusals. If the OpenAPI file lacks the operation, it is the schema
+// of any operation of the file that has one. Without such a schema, it is commonErrors.
 func (a *answer) errorSchema() string {
 	var operations []*operation
 	if a.op != nil {
@@ -441,7 +444,7 @@ func (a *answer) errorSchema() string {
 	return base + commonErrors
 }
 
-// fits checks a value against the schema at a location.
+// fits checks a value against the schema at a location, and adds a violation for each difference.
 func (a *answer) fits(location string, value json.RawMessage) {
 	schema, err := a.judge.specs.compile(location)
 	if err != nil {
@@ -461,8 +464,8 @@ func (a *answer) fits(location string, value json.RawMessage) {
 	}
 }
 
-// leaves returns the texts of all reasons why a value does not fit its schema. It omits
-// indexes of arrays, so that equal mistakes count as one.
+// leaves returns the texts of all reasons why a value does not fit its schema. The texts contain no
+// indexes of arrays, so that equal mistakes in several elements have equal texts.
 func (j *judge) leaves(e *jsonschema.ValidationError) (all []string) {
 	for _, cause := range e.Causes {
 		all = append(all, j.leaves(cause)...)
@@ -486,12 +489,12 @@ var number = regexp.MustCompile(`^\d+$`)
 func textAt(object json.RawMessage, member string) (text string) {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(object, &all) == nil {
-		json.Unmarshal(all[member], &text) // text stays empty if the member is no string
+		json.Unmarshal(all[member], &text) // ignore the error: text stays empty if the member is no string
 	}
 	return text
 }
 
-// pattern returns a path with {id} instead of each id.
+// pattern returns a path in which {id} replaces each id.
 func pattern(segments []string) string {
 	parts := []string{""}
 	for _, s := range segments {

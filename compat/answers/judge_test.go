@@ -30,16 +30,16 @@ func specsOf(t *testing.T) *specs {
 	return s
 }
 
-// differences are the violations that the judge finds in recordings of the real service. In
-// recordings of the Python suite a word replaces whole lists. No recording has the member kind, which
-// the files require and this server always sends.
+// differences lists the violations that the judge finds in recordings of the real service, which
+// the test accepts. In recordings of the Python SDK's tests, a word replaces whole lists. No
+// recording has the member kind, which the OpenAPI files require and this server always sends.
 var differences = []struct{ recording, what string }{
 	{"chat-py_2021-09-07_test_list_*", `at "/value": got string, want array`},
 	{"chat-js_2023-11-15-preview_*", `at "/createdByCommunicationIdentifier": missing property 'kind'`},
 }
 
 // TestRecordingsAreNoViolations judges the recorded responses of the real service. The judge must
-// find no violation in them.
+// find no violation in them, except those in the list differences.
 func TestRecordingsAreNoViolations(t *testing.T) {
 	j, used, judged := newJudge(specsOf(t)), make([]bool, len(differences)), 0
 	for _, r := range readRecordings(t) {
@@ -103,9 +103,9 @@ type answered struct {
 	exchange
 }
 
-// samples returns one answer for each operation, version and status, from the recordings of the
-// real service and, for what these lack, from what this project's documents say. None has a
-// violation.
+// samples returns one exchange without a violation for each operation, version and status. It takes
+// the exchange from the recordings of the real service. For a status that no recording has, it
+// makes the response that this project's documents describe.
 func samples(t *testing.T, j *judge) (all []answered) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -173,17 +173,18 @@ func decode(body json.RawMessage) (v any) {
 	return v
 }
 
-// place is a member of an object in a body.
+// place is the place of one member in a JSON body: the object that has the member, and the member's
+// name.
 type place struct {
 	object map[string]any
 	name   string
 	above  []string // names of the members that contain the object, outermost first
-	open   bool     // the object may have members of any name, as metadata has
+	open   bool     // whether the object may have members of any name, like the object metadata
 }
 
 func (p place) path() string { return strings.Join(append(slices.Clone(p.above), p.name), "/") }
 
-// walk calls f for each member of each object in a value, in the order of names.
+// walk calls f for each member of each object in a JSON value, in the order of the members' names.
 func walk(v any, f func(place)) { walkBelow(v, nil, f) }
 
 func walkBelow(v any, above []string, f func(place)) {
@@ -201,8 +202,9 @@ func walkBelow(v any, above []string, f func(place)) {
 	}
 }
 
-// alterations maps names to functions, each of which returns a function that changes one member
-// of a body. ok is false if the changed member could be valid.
+// alterations maps the name of a kind of change to a function. The function returns change, which
+// changes the member p of a body in this way, and ok, which is false if the changed body could be
+// valid.
 var alterations = map[string]func(p place) (change func(), ok bool){
 	"unknown member beside it": func(p place) (func(), bool) {
 		return func() { p.object["unknown"] = "x" }, !p.open
@@ -232,8 +234,8 @@ var alterations = map[string]func(p place) (change func(), ok bool){
 	},
 }
 
-// TestAlteredMembersAreFound alters each member of the bodies of all samples in each way, and
-// expects a violation.
+// TestAlteredMembersAreFound changes each member of the bodies of all samples in every way that
+// alterations lists. The judge must find a violation each time.
 func TestAlteredMembersAreFound(t *testing.T) {
 	j := newJudge(specsOf(t))
 	for kind, alter := range alterations {
@@ -339,8 +341,9 @@ func TestAlteredStatusesAndBodiesAreFound(t *testing.T) {
 	}
 }
 
-// TestVersions judges members, operations and envelopes in responses of versions that have them,
-// and of versions that do not. Only the latter are violations.
+// TestVersions judges responses with members, operations and forms of errors that only some
+// api-versions have. The judge must find a violation if the response's version does not have them,
+// and none otherwise.
 func TestVersions(t *testing.T) {
 	const (
 		user    = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
@@ -368,7 +371,7 @@ func TestVersions(t *testing.T) {
 	for _, c := range []struct {
 		what, method, path, version string
 		status                      int
-		body, want                  string // want is a pattern for the only violation, or empty for none
+		body, want                  string // want is a pattern for the only expected violation; empty: no violation is expected
 	}{
 		{"metadata of a thread", "GET", threadPath, "2025-03-15", 200, thread(kind, none+`,"metadata":{"a":"b"}`), ""},
 		{"metadata of a thread, too early", "GET", threadPath, "2024-03-07", 200, thread(kind, `,"metadata":{"a":"b"}`), "additional properties 'metadata'"},
@@ -429,7 +432,7 @@ func TestVersions(t *testing.T) {
 		{"no message in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","code":"Forbidden"}`, "missing property 'message'"},
 		{"no recorded message in the flat envelope", "GET", threadPath, "2020-09-21-preview2", 403, `{"Code":"Forbidden","code":"Forbidden","message":"m"}`, "recorded envelope has no Message"},
 
-		// Operations that the file has.
+		// Refusals of operations that the OpenAPI file has.
 		{"an operation refused as one of another version", "GET", threadPath, "2021-09-07", 400, refusal("UnsupportedApiVersion"), "refuses it as unknown"},
 		{"an operation refused for its method", "GET", threadPath, "2021-09-07", 405, refusal("MethodNotAllowed"), "refuses it as unknown"},
 		{"an operation refused as not implemented", "POST", messagesPath, "2021-09-07", 501, refusal("NotImplemented"), "refuses it as unknown"},
@@ -444,7 +447,7 @@ func TestVersions(t *testing.T) {
 		{"a crash", "GET", threadPath, "2021-09-07", 0, "", "did the server crash"},
 		{"a fault of live events", "GET", "/chat/events", "2021-09-07", 500, "", "fault of the server"},
 
-		// Members that answers must always or never have.
+		// Members that responses must always have, or must never have.
 		{"nothing created", "POST", "/chat/threads", "2021-09-07", 201, `{}`, "missing property 'chatThread'"},
 		{"a message without content", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `"content":{"message":"m"},`, "", 1), "missing property 'content'"},
 		{"a message without a sender", "GET", messagePath, "2021-09-07", 200, strings.Replace(message(user, "", ""), `,"senderCommunicationIdentifier":`+user, "", 1), "missing property 'senderCommunicationIdentifier'|value must be one of"},
@@ -496,10 +499,10 @@ func TestNewerVersion(t *testing.T) {
 		{"2031-01-01", "2025-03-15", "2025-03-15", 0},
 		{"2031-01-01-preview2", "2025-03-15", "2025-03-15", 0},
 		{"2031-01-01", "", "", 1},
-		{"2031-01-01", "2024-03-07", "", 2}, // the header names a wrong version, and no file applies
+		{"2031-01-01", "2024-03-07", "", 2}, // two violations: the header names a wrong version, and no OpenAPI file applies
 		{"2021-09-07", "2025-03-15", "2021-09-07", 1},
 		{"2021-09-07", "2021-09-07", "2021-09-07", 1},
-		{"2021-09-27", "2025-03-15", "2021-09-07", 1}, // the name of a known version, so the header is wrong
+		{"2021-09-27", "2025-03-15", "2021-09-07", 1}, // the header is wrong, because 2021-09-27 is another name of a known version
 		{"2021-09-08", "2025-03-15", "", 2},           // between versions
 		{"later", "2025-03-15", "", 2},
 	} {
@@ -511,8 +514,8 @@ func TestNewerVersion(t *testing.T) {
 	}
 }
 
-// TestOrderedFaults checks that a fault is no violation if the test has ordered it for the
-// operation, and only as often as ordered.
+// TestOrderedFaults checks that a response with a fault is no violation if the test has ordered the
+// fault for the operation. If the fault occurs more often than ordered, it is a violation.
 func TestOrderedFaults(t *testing.T) {
 	refusal := func(status int, code string) exchange {
 		return exchangeOf(t, "GET", "/chat/threads", "2021-09-07", status, fmt.Sprintf(`{"error":{"code":%[1]q,"message":"m"},"CommunicationError":{"Code":%[1]q,"Message":"m","Details":[]}}`, code))
@@ -556,7 +559,8 @@ func TestOrderedFaults(t *testing.T) {
 	}
 }
 
-// TestFaultNames checks that each operation of each file has the name that the documentation gives rules for faults.
+// TestFaultNames checks that faultNames has a name for each operation of each OpenAPI file, and
+// that docs/testing.md lists the name.
 func TestFaultNames(t *testing.T) {
 	page, err := os.ReadFile("../../docs/testing.md")
 	if err != nil {
@@ -581,7 +585,8 @@ func TestFaultNames(t *testing.T) {
 	}
 }
 
-// TestEveryVersionCompiles compiles the schema of every response in every file.
+// TestEveryVersionCompiles compiles the schema of every response in every OpenAPI file. None may
+// fail.
 func TestEveryVersionCompiles(t *testing.T) {
 	s, n := specsOf(t), 0
 	for _, versions := range s.byVersion {
@@ -668,7 +673,8 @@ func TestSuites(t *testing.T) {
 	}
 }
 
-// TestRun runs the program on records: good ones, an altered one, one that is not complete, and none.
+// TestRun runs the program on good records, on a record with an altered response, on an incomplete
+// record, and without a record.
 func TestRun(t *testing.T) {
 	const good = `{"name":"x","exchanges":[{"request":{"method":"GET","path":"/chat/threads","query":{"api-version":"2021-09-07"},"headers":{},"body":null},"response":{"status":200,"headers":{},"body":{"value":[]}}}]}`
 	live := strings.Replace(strings.Replace(good, "/chat/threads", "/v4/a", 1), `{"value":[]}`, "null", 1)

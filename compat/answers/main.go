@@ -2,20 +2,20 @@
 // `confab run --record` and `confab serve --dev --record` have written, and checks each answer of
 // the chat and identity API against the OpenAPI file of the api-version that was asked:
 //
-//   - the file has the operation, and the status is one of the file's or of the contract's error
-//     table;
-//   - the body fits the schema of the status, and has no member that this version does not know;
+//   - the OpenAPI file has the operation, and the file or the contract's error table has the
+//     status;
+//   - the body fits the schema for the status, and has no member that this version does not know;
 //   - a status without a schema has no body.
 //
-// exceptions.go lists everything else that is accepted, with the reasons.
+// exceptions.go lists the differences that are accepted, with the reasons.
 //
 //	answers [-api FOLDER] [-every] [-suites NAMES] RECORD...
 //
 // It prints the number of answers by version, how often each exception was needed, the violations,
-// and the first exchange with one. It exits with 1 if there are any, or if a record is not complete, and with 2 if it
-// finds nothing to judge.
-// With -every, an operation of a file that was never carried out is a violation; a refused operation counts as carried
-// out only if exceptions.go names it. With -suites, a suite without a record is a violation.
+// and the first exchange with a violation. It exits with 1 if there are violations or if a record
+// is not complete, and with 2 if it finds nothing to judge. With -every, an operation of a file
+// that was never carried out is a violation; a refused operation counts as carried out only if
+// exceptions.go names it. With -suites, a suite without a record is a violation.
 package main
 
 import (
@@ -88,12 +88,13 @@ type tally struct {
 	judge    *judge
 	judged   int
 	versions map[string]map[string]int // number of answers, by API and version
-	outside  map[string]int            // number of exchanges that are not judged, by reason
+	outside  map[string]int            // number of exchanges that are not judged, by the reason
 	found    map[violation]*sighting
 	first    string // path of the first file with a violation
 }
 
-// sighting says how often a violation was seen, and in which file first.
+// sighting is the number of times that a violation was found, and the path of the first file with
+// it.
 type sighting struct {
 	times int
 	first string // path of the file
@@ -106,7 +107,7 @@ func newTally(s *specs) *tally {
 	}
 }
 
-// folder judges all records below a folder.
+// folder judges all exchanges of the records below a folder.
 func (t *tally) folder(path string) error {
 	starts, err := readRecords(path)
 	if err != nil {
@@ -125,8 +126,9 @@ func (t *tally) folder(path string) error {
 	return nil
 }
 
-// add judges one exchange and adds the verdict to the counts. o has the faults that the test has ordered from
-// the server before this exchange, and add updates it.
+// add judges one exchange and adds the verdict to the counts. o holds the faults that the test has
+// ordered from the server before this exchange. If the response is one of them, add counts the
+// fault as done.
 func (t *tally) add(e recorded, o *orders) {
 	v := t.judge.exchange(e.exchange, o)
 	if v.outside != "" {
@@ -140,8 +142,8 @@ func (t *tally) add(e recorded, o *orders) {
 	}
 }
 
-// requireSuites adds a violation for each suite that has no exchange in its folder below a record. The runner of such
-// a suite does not record its exchanges.
+// requireSuites adds a violation for each test suite whose folder, below the given folder, has no
+// recorded exchange. The program that runs such a suite has not recorded its exchanges.
 func (t *tally) requireSuites(folder string, suites []string) {
 	for _, suite := range suites {
 		starts, err := readRecords(filepath.Join(folder, suite))
@@ -151,7 +153,8 @@ func (t *tally) requireSuites(folder string, suites []string) {
 	}
 }
 
-// requireEvery adds a violation for each operation of a file that no record has carried out.
+// requireEvery adds a violation for each operation of an OpenAPI file that the server has not
+// carried out in any record.
 func (t *tally) requireEvery() {
 	for api, versions := range t.judge.specs.byVersion {
 		for version, s := range versions {
@@ -164,7 +167,7 @@ func (t *tally) requireEvery() {
 	}
 }
 
-// neverDone is the violation for an operation that no record has carried out.
+// neverDone is the violation for an operation that the server has not carried out in any record.
 const neverDone = "never carried out"
 
 func (t *tally) see(v violation, where string) {
@@ -211,7 +214,7 @@ func (t *tally) print(out io.Writer) {
 			fmt.Fprintf(out, "      %d times, first in %s\n", s.times, s.first)
 		}
 	}
-	if data, err := os.ReadFile(t.first); err == nil { // if the record is not complete, t.first is a folder, and reading it fails
+	if data, err := os.ReadFile(t.first); err == nil { // for an incomplete record, t.first is a folder, which cannot be read: print nothing
 		fmt.Fprintf(out, "the first exchange with a violation, %s:\n%s\n", t.first, data[:min(len(data), shownBytes)])
 	}
 }

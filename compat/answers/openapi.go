@@ -17,24 +17,24 @@ import (
 // base is the prefix of the URLs under which the schema compiler knows the OpenAPI files.
 const base = "openapi:///"
 
-// specs has the OpenAPI files of all versions.
+// specs holds the OpenAPI files of all api-versions.
 type specs struct {
 	byVersion map[string]map[string]*spec // by API and version
 	compiler  *jsonschema.Compiler
 	compiled  map[string]*jsonschema.Schema // by location
 }
 
-// spec is the OpenAPI file of one version.
+// spec is the OpenAPI file of one api-version.
 type spec struct {
-	operations []*operation // operations with fewer parameters in the path come first
+	operations []*operation // sorted: operations with fewer parameters in the path come first
 }
 
-// operation is a method and a path.
+// operation is an operation in an OpenAPI file: a method and a path, with its responses.
 type operation struct {
 	name      string // such as "GET /chat/threads/{chatThreadId}"
 	method    string
-	segments  []string          // fixed text, or empty for a parameter
-	responses map[string]string // location of the schema by status or "default"; empty: no body
+	segments  []string          // segments of the path; an empty string stands for a parameter
+	responses map[string]string // location of the body's schema, by status or "default"; empty: the response has no body
 }
 
 // swagger is the part of an OpenAPI 2.0 file that the judge reads.
@@ -45,7 +45,7 @@ type swagger struct {
 	Definitions map[string]map[string]any
 }
 
-// readSpecs reads api/chat, api/identity and api/common.
+// readSpecs reads the OpenAPI files in the folders chat, identity and common below the folder api.
 func readSpecs(api string) (*specs, error) {
 	s := &specs{
 		byVersion: map[string]map[string]*spec{"chat": {}, "identity": {}},
@@ -72,8 +72,8 @@ func readSpecs(api string) (*specs, error) {
 	return s, nil
 }
 
-// read reads a file, converts its definitions and the schemas of its responses to JSON Schema, and
-// adds them to the compiler.
+// read reads an OpenAPI file, converts its definitions and the schemas of its responses to JSON
+// Schema, and adds them to the schema compiler.
 func (s *specs) read(folder, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *specs) read(folder, file string) error {
 	return s.compiler.AddResource(location, map[string]any{"definitions": definitions, "answers": answers})
 }
 
-// apply adds the requirements of the row to the definitions that it names. It fails if a
+// apply adds the requirements of the strictRow x to the definitions that x names. It fails if a
 // definition or a member does not exist.
 func (x *strictRow) apply(definitions map[string]any) error {
 	found := false
@@ -163,7 +163,7 @@ func (x *strictRow) apply(definitions map[string]any) error {
 	return nil
 }
 
-// members returns the names of all members that the row has requirements for.
+// members returns the names of all members for which the strictRow x has requirements.
 func (x *strictRow) members() []string {
 	all := slices.Concat(x.forbidden, slices.Collect(maps.Keys(x.words)), slices.Collect(maps.Keys(x.forms)), slices.Collect(maps.Keys(x.unless)))
 	for _, member := range x.required {
@@ -172,8 +172,8 @@ func (x *strictRow) members() []string {
 	return all
 }
 
-// union returns the elements of both lists without duplicates, because JSON Schema allows none.
-// list may be nil.
+// union returns the elements of both lists without duplicates, because JSON Schema allows no
+// duplicates. list may be nil.
 func union(list any, more []any) []any {
 	all, _ := list.([]any)
 	all = slices.Clone(all)
@@ -236,7 +236,7 @@ func matches(pattern, segments []string) bool {
 	return true
 }
 
-// split returns the decoded segments of an escaped path, without empty ones.
+// split returns the decoded segments of an escaped path, without empty segments.
 func split(path string) (segments []string) {
 	for s := range strings.SplitSeq(path, "/") {
 		if s == "" {
@@ -264,14 +264,14 @@ func (s *specs) compile(location string) (*jsonschema.Schema, error) {
 }
 
 // converter converts the schemas of an OpenAPI file to JSON Schema of draft 4. In the result, an
-// object must not have other members than those in the file.
+// object must have only members that the OpenAPI file names.
 type converter struct {
 	definitions  map[string]map[string]any
-	wholeSeconds bool // dates must have whole seconds, as in all recorded answers of the chat API (docs/contract/chat.md §0.6)
+	wholeSeconds bool // whether dates must have whole seconds, as in all recorded answers of the chat API (docs/contract/chat.md §0.6)
 }
 
-// all converts all definitions. A definition with a discriminator becomes a choice between the
-// definitions that extend it.
+// all converts all definitions of an OpenAPI file to JSON Schema. A definition with a discriminator
+// becomes a choice between the definitions that extend it.
 func (c converter) all() map[string]any {
 	all := map[string]any{}
 	for name, def := range c.definitions {
@@ -284,8 +284,8 @@ func (c converter) all() map[string]any {
 	return all
 }
 
-// heirs returns the converted definitions that extend the named definition. Each requires its
-// own value of the member kind, the discriminator.
+// heirs returns the converted definitions that extend the definition with the given name. Each of
+// them requires its own value in the member that kind names, the discriminator.
 func (c converter) heirs(name, kind string) (all []any) {
 	for _, heir := range slices.Sorted(maps.Keys(c.definitions)) {
 		def := c.definitions[heir]
@@ -348,7 +348,7 @@ func (c converter) schema(def map[string]any) map[string]any {
 	return out
 }
 
-// flat returns a schema together with the members of the schemas that it extends.
+// flat returns a schema that also has the members of the schemas that it extends.
 func (c converter) flat(def map[string]any) map[string]any {
 	parents, _ := def["allOf"].([]any)
 	if len(parents) == 0 {
@@ -379,9 +379,9 @@ func (c converter) flat(def map[string]any) map[string]any {
 	return out
 }
 
-// absolute returns the location to which a reference points. References to other files are to
-// common files. In a reference the folder of a common file is its version; here its name is
-// (api/README.md).
+// absolute returns the location to which a reference in an OpenAPI file points. A reference to
+// another file leads to a common file. In the reference, the version of the common file is the name
+// of its folder; in api/common, the version is the name of the file (api/README.md).
 func absolute(ref string) string {
 	file, fragment, _ := strings.Cut(ref, "#")
 	if file == "" {

@@ -27,20 +27,21 @@ type exchange struct {
 	}
 }
 
-// recorded is an exchange and the path of its file.
+// recorded is an exchange with the path of the file that contains it.
 type recorded struct {
 	exchange
 	file string
 }
 
-// start has the exchanges of one run of a server, in the order of the requests.
+// start is the record of one run of a server: the exchanges in the order of the requests.
 type start struct {
 	path       string // path of the folder with the files
 	exchanges  []recorded
-	incomplete string // why exchanges are missing, or empty
+	incomplete string // the reason why exchanges are missing; empty if the record is complete
 }
 
-// readRecords reads all records below a folder. It fails if there is none.
+// readRecords reads all records of server runs below a folder. It fails if the folder has no
+// record.
 func readRecords(folder string) ([]start, error) {
 	var all []start
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
@@ -87,17 +88,18 @@ func readRecord(path string) ([]exchange, error) {
 	return d.Exchanges, nil
 }
 
-// orders has the faults that tests have ordered in one run of a server and that have not happened yet.
+// orders holds the faults that tests have ordered in one run of a server and that have not happened
+// yet.
 type orders struct{ left []order }
 
-// order is a rule for faults (docs/testing.md).
+// order is a fault rule with which a test has made the server fail some requests (docs/testing.md).
 type order struct {
 	operation string // empty: any
-	status    int    // 0: the server must close the connection
-	times     int    // how many requests get the fault; negative: all
+	status    int    // status of the failed responses; 0: the server must close the connection
+	times     int    // number of requests that the server still has to fail; negative: all requests
 }
 
-// see updates the orders if an exchange orders faults or clears them.
+// see updates the orders if the request of an exchange orders a fault or clears all faults.
 func (o *orders) see(e exchange) {
 	if e.Request.Path != "/dev/faults" || e.Response.Status < 200 || e.Response.Status >= 300 {
 		return
@@ -127,8 +129,8 @@ func (o *orders) see(e exchange) {
 	}
 }
 
-// take reports whether the fault was ordered: this status for the operation, or no response if
-// status is 0. It counts the fault as done.
+// take reports whether a test has ordered this fault: the status for the operation, or no response
+// if status is 0. If so, take counts one occurrence of the fault as done.
 func (o *orders) take(operation string, status int) bool {
 	if o == nil {
 		return false
@@ -143,7 +145,7 @@ func (o *orders) take(operation string, status int) bool {
 	return false
 }
 
-// isEmpty reports whether a body is missing.
+// isEmpty reports whether a body is missing or null.
 func isEmpty(body json.RawMessage) bool { return len(body) == 0 || string(body) == "null" }
 
 // param returns the value of a query parameter. The letter case of its name does not matter.

@@ -1,6 +1,7 @@
 //go:build ignore
 
-// This program runs a block of code of a page: follow.py puts the block into the function block.
+// This program runs a block of code from a page of the documents. The script follow.py puts the
+// code into the function block.
 package main
 
 import (
@@ -20,7 +21,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// text is the message that a block must print. The block sends it itself, or main sends it.
+// text is the chat message that the block of code must print. The block sends the message itself,
+// or main sends it.
 const text = "Where do we eat?"
 
 func block(ctx context.Context, endpoint string, cred azcore.TokenCredential, client *chat.Client, thread *chat.ThreadClient,
@@ -54,7 +56,7 @@ func main() {
 		ended <- block(running, endpoint, cred, client, client.NewThreadClient(made.Thread.ID), "", "", func(string) {})
 		in.Close()
 	}()
-	go func() { // send messages until the block has printed one, because it is unknown when the block begins to listen
+	go func() { // send messages until the block of code prints one, because main does not know when the block begins to listen
 		for running.Err() == nil {
 			_, err := client.NewThreadClient(made.Thread.ID).SendMessage(running, text, &chat.SendMessageOptions{SenderDisplayName: "Ann"})
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -88,4 +90,4 @@ func check(err error) {
 	}
 }
 
-var _ = communication.ErrNotFound // uses the import if the block of the page does not
+var _ = communication.ErrNotFound // uses the package, because Go forbids unused imports and the block of code may not use it

@@ -16,7 +16,7 @@ func TestRetention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // the credential renews its token after the clock was moved
+	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // use a credential that renews its token, because the test moves the clock
 	if err != nil {
 		t.Fatal(err)
 	}

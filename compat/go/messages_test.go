@@ -122,7 +122,7 @@ func TestListMessages(t *testing.T) {
 // ErrUnknownFate, because it has not seen the announcement yet.
 func TestSendIsNeverDoubled(t *testing.T) {
 	ann := newPerson(t, "Ann")
-	thread := newThread(t, ann) // its response announces idempotent sends
+	thread := newThread(t, ann) // the response to this request announces idempotent sends
 	fault(t, `{"operation":"send message","drop":"after","times":1}`)
 	send(t, thread, "once")
 	mustEqual(t, "messages", messages(t, thread), []string{"once"})

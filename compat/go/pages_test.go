@@ -15,7 +15,7 @@ import (
 func TestBigPages(t *testing.T) {
 	const count, size, bound = 100, 65_000, 4 << 20
 	thread := newThread(t, newPerson(t, "Ann"))
-	var want []string // first bytes of each message
+	var want []string // the first bytes of each message, newest first
 	for n := range count {
 		want = append(want, fmt.Sprintf("%08d", n))
 		send(t, thread, want[n]+strings.Repeat("x", size-8))

@@ -63,8 +63,8 @@ func TestCreateThreadOnce(t *testing.T) {
 	if first, again, other := create(o), create(o), create(nil); first != again || first == other {
 		t.Errorf("threads %s and %s with one token, %s without", first, again, other)
 	}
-	// The response to the first attempt is lost. The client retries and gets the thread that the
-	// first attempt created.
+	// The server loses the response to the first attempt. The client retries and gets the thread
+	// that the first attempt created.
 	fault(t, `{"operation":"create thread","drop":"after","times":1}`)
 	lost := create(nil)
 	n := 0

@@ -1,12 +1,13 @@
 // Command ask sends requests to the server of `confab run`, with every api-version that has an
-// OpenAPI file. The command answers then judges the record of the responses. No release of an SDK
-// uses some of these versions, so no other test sends requests with them.
+// OpenAPI file. The server records its responses, and the command answers then checks the record.
+// Some of these versions are used by no release of an SDK, so no other test sends requests with
+// them.
 //
 //	confab run --data memory: --record FOLDER -- ask [-api FOLDER]
 //
-// It sends at least one request for each operation of a version. For some it also sends malformed
-// requests, and requests of users who are not in the thread. ask reads a response only if it needs
-// an id in it, and does not judge it.
+// ask sends at least one request for each operation of a version. For some operations it also sends
+// malformed requests, and requests of users who are not in the thread. ask reads a response only if
+// it needs an id from the response, and does not check whether the response is right.
 package main
 
 import (
@@ -94,9 +95,9 @@ func newClient() (*client, error) {
 // user is a chat user of the server, with a token.
 type user struct{ id, token string }
 
-// send sends a request and returns the status and the body of the answer. body is encoded as JSON;
-// nil sends none. If u is nil, the request is signed with the access key; otherwise it has the
-// user's token.
+// send sends a request and returns the status and the body of the answer. It encodes body as JSON;
+// if body is nil, the request has no body. If u is nil, the request is signed with the access key;
+// otherwise it has the user's token.
 func (c *client) send(u *user, version, method, path string, body any) (status int, answer []byte, err error) {
 	var data []byte
 	if body != nil {
@@ -160,10 +161,10 @@ func (c *client) newUser() (*user, error) {
 // fields are the members of a JSON object.
 type fields map[string]any
 
-// request is a request to send.
+// request describes a request that sendAll sends.
 type request struct {
-	from         *user  // the sender; nil: the request is signed with the access key
-	method, path string // the path is relative to the argument "below" of sendAll
+	from         *user  // the user whose token the request has; nil: the request is signed with the access key
+	method, path string // the path is relative to the argument below of sendAll
 	body         any
 }
 
@@ -182,17 +183,18 @@ func (c *client) sendAll(version, below string, all []request) error {
 	return nil
 }
 
-// Versions whose bodies have another form than those of all later ones.
+// Names of api-versions whose request bodies have a different form than in all later versions.
 const (
 	withMembers = "2020-09-21-preview2"
 	withTextIDs = "2020-11-01-preview3"
 )
 
-// unknownUser is the id of a user of another resource.
+// unknownUser is the id of a user who belongs to another resource, so the server does not know the
+// user.
 const unknownUser = "8:acs:00000000-0000-0000-0000-000000000000_00000000-0000-0000-0000-000000000000"
 
-// askChat sends requests for all operations of the chat API with one version. Some have
-// members that only other versions know, which the server must ignore.
+// askChat sends requests for all operations of the chat API with one api-version. Some requests
+// have JSON members that only other versions know, which the server must ignore.
 func (c *client) askChat(version string) error {
 	var users [4]*user
 	for i := range users {
@@ -293,14 +295,14 @@ func (c *client) askChat(version string) error {
 	})
 }
 
-// askIdentity sends requests for all operations of the identity API with one version.
+// askIdentity sends requests for all operations of the identity API with one api-version.
 func (c *client) askIdentity(version string) error {
 	_, body, err := c.send(nil, version, "POST", "/identities", fields{"customId": "ann " + version})
 	if err != nil {
 		return err
 	}
 	var created struct {
-		ID       string // the id of the user at the first version; later ones have Identity
+		ID       string // the user's id in a response of the first api-version; responses of later versions have Identity
 		Identity struct{ ID string }
 	}
 	if err := json.Unmarshal(body, &created); err != nil || created.ID+created.Identity.ID == "" {
