@@ -45,7 +45,7 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 	if err != nil {
 		return err
 	}
-	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // the credential renews its token, because the bot runs longer than a token is valid
+	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // use a credential that renews its token, because the bot runs longer than a token is valid
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 		switch err := b.look(ctx); {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, communication.ErrThrottled): // throttled after all retries of the client: look again at the next tick
+		case errors.Is(err, communication.ErrThrottled): // the server still throttles the bot after all retries of the client: try again at the next tick
 		case err != nil:
 			return err
 		}
@@ -113,7 +113,7 @@ func (b *bot) look(ctx context.Context) error {
 		if err := b.thread.SendReadReceipt(ctx, m.ID); err != nil {
 			return err
 		}
-		if m.CreatedOn.After(b.since) { // a time is a whole second, in which more messages may be created
+		if m.CreatedOn.After(b.since) { // times have whole seconds, so later messages may have the same time as this one
 			b.since, b.seen = m.CreatedOn, nil
 		}
 		b.seen = append(b.seen, m.ID)

@@ -4,8 +4,8 @@
 //
 //	confab run -- go run ./examples/quickstart
 //
-// or against another server by setting CONFAB_CONNECTION_STRING, and CONFAB_CA_FILE if its
-// certificate needs it.
+// or against another server by setting CONFAB_CONNECTION_STRING. If the system does not trust the
+// server's certificate, set CONFAB_CA_FILE too.
 package main
 
 import (
@@ -63,7 +63,7 @@ type quickstart struct {
 	ann, bob   communication.Identifier
 	client     *chat.Client       // Ann's client
 	room       *chat.ThreadClient // Ann's client of the thread
-	message    string             // id of the first message that Ann sent
+	message    string             // the id of the first message that Ann sent
 }
 
 func (q *quickstart) say(format string, args ...any) {
@@ -112,7 +112,7 @@ func (q *quickstart) thread() error {
 		return err
 	}
 	q.say("created thread %s with the topic %q", result.Thread.ID, result.Thread.Topic)
-	// The result lists the participants that the service did not add. The program can try them
+	// The result lists the participants that the service did not add. The program can add them
 	// again later.
 	for _, failed := range result.Failed {
 		q.say("%s could not be added: %s", failed.Identifier, failed.Message)

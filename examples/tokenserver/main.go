@@ -72,13 +72,13 @@ func run(ctx context.Context) error {
 type server struct {
 	http.ServeMux
 	identities *identity.Client
-	passwords  map[string]string // by name; a real server stores hashes of passwords
+	passwords  map[string]string // the password of each person, by name; a real server stores hashes of passwords
 
-	chatPage string // scheme and host of Confab's chat page, or empty
+	chatPage string // scheme and host of Confab's chat page; empty if it is not used
 
 	mu       sync.Mutex // guards the fields below
 	users    map[string]communication.Identifier
-	sessions map[string]string // the person's name for each value of the cookie; a real server ends sessions
+	sessions map[string]string // the name of the signed-in person, by the value of the session cookie; a real server ends sessions
 }
 
 func newServer(connection, chatPage string) (*server, error) {
@@ -89,7 +89,7 @@ func newServer(connection, chatPage string) (*server, error) {
 	s := &server{
 		identities: ids,
 		passwords:  map[string]string{"ann": "secret", "bob": "secret"},
-		users:      map[string]communication.Identifier{}, // a real server uses a database, because it must keep the ids
+		users:      map[string]communication.Identifier{}, // the chat user of each person; a real server uses a database, because it must keep the ids
 		sessions:   map[string]string{},
 		chatPage:   strings.TrimRight(chatPage, "/"),
 	}
@@ -101,8 +101,8 @@ func newServer(connection, chatPage string) (*server, error) {
 	return s, nil
 }
 
-// answer is the response to a client that signed in. It contains everything that the client needs
-// to chat.
+// answer is the JSON response to a client that signed in. It contains everything that the client
+// needs to chat.
 type answer struct {
 	Endpoint    string    `json:"endpoint"`
 	User        string    `json:"user"`
@@ -133,7 +133,7 @@ func (s *server) known(w http.ResponseWriter, r *http.Request) (name string, ok 
 // in.
 const sessionCookie = "session"
 
-// signIn asks a browser for a name and a password. If they are right, it sets the session cookie
+// signIn asks a browser for a name and a password. If the two are right, it sets the session cookie
 // and redirects the browser to the chat page.
 func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 	name, ok := s.known(w, r)
@@ -144,7 +144,7 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.sessions[session] = name
 	s.mu.Unlock()
-	// A real server uses https and also sets Secure.
+	// A real server uses https and also sets the attribute Secure of the cookie.
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: session, Path: "/chat-token", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, s.chatPage, http.StatusSeeOther)
 }
@@ -185,8 +185,8 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, name string) {
 	json.NewEncoder(w).Encode(answer{s.identities.Endpoint(), user.RawID(), name, token.Token, token.ExpiresOn})
 }
 
-// user returns the chat user of the person with the given name, and creates it the first time. The
-// mutex ensures that no person gets two users; a real server would use a database for that.
+// user returns the chat user of the person with the given name, and creates the user the first
+// time. A mutex ensures that no person gets two users; a real server would use a database instead.
 func (s *server) user(ctx context.Context, name string) (communication.Identifier, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
