@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/chattest"
 )
 
-// round is a fake testing.TB for one iteration of a benchmark. A server that is started with it
-// is closed by end, which runs the functions that were registered with Cleanup.
+// round is a fake testing.TB for one iteration of a benchmark. Its method end runs the functions
+// that were registered with Cleanup, and so closes a server that was started with the round.
 type round struct {
 	testing.TB
 	cleanups []func()

@@ -78,7 +78,7 @@ func create(t testing.TB, s *chattest.Server, token string, want int) {
 func TestServer(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
-	t.Setenv("CONFAB_LISTEN", "nowhere") // NewServer must ignore the environment: this address is invalid
+	t.Setenv("CONFAB_LISTEN", "nowhere") // set an invalid address, which NewServer must ignore, because it does not read the environment
 	s := chattest.NewServer(t)
 	user := s.NewUser()
 	create(t, s, user.Token(), 201)
@@ -173,7 +173,7 @@ func TestFaults(t *testing.T) {
 	}
 	s.Faults.Add(chattest.Fault{Status: 500, Times: chattest.Always})
 	list(t, s, user.Token(), 500)
-	s.NewUser() // succeeds: NewUser sends no request, so no fault applies
+	s.NewUser() // NewUser succeeds although requests fail, because it sends no request
 	list(t, s, user.Token(), 500)
 	s.Faults.Clear()
 	list(t, s, user.Token(), 200)
@@ -187,7 +187,7 @@ func TestFaults(t *testing.T) {
 }
 
 // TestOperations checks that the comment of the type Fault names every operation of the server, and
-// that Add accepts every one.
+// that Add accepts each of these names.
 func TestOperations(t *testing.T) {
 	source, err := os.ReadFile("faults.go")
 	if err != nil {

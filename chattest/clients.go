@@ -9,14 +9,15 @@ import (
 )
 
 // retryDelay is the pause before the first retry of a client that Chat or Identity returns. It is
-// short to keep tests fast. If a response has a Retry-After header, the client waits as long as
-// that says instead.
+// short to keep tests fast. If a response has a Retry-After header, the client waits for the time
+// in the header instead.
 const retryDelay = 5 * time.Millisecond
 
 // Chat returns a chat client for the user u. It uses the token that NewUser issued. The client
 // does not renew the token: after the token has expired, requests fail with
 // communication.ErrUnauthorized. The client makes the default number of retries, with pauses of
-// milliseconds. If a response has a Retry-After header, the client waits as long as that says.
+// milliseconds. If a response has a Retry-After header, the client waits for the time in the
+// header.
 func (s *Server) Chat(u User) *chat.Client {
 	s.t.Helper()
 	o := &chat.ClientOptions{}

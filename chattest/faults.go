@@ -8,8 +8,8 @@ import (
 )
 
 // Fault is a rule that makes requests fail. It has a Status, a Drop or a Delay. A Delay can be
-// combined with a Status or a Drop: the server waits first. Package rest has a type with the same
-// fields, to which Add converts a Fault. Fault repeats the fields to document them.
+// combined with a Status or a Drop: the server waits first. The fields equal those of a type in the
+// server's package rest, to which Add converts a Fault.
 type Fault struct {
 	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
 	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
@@ -27,10 +27,10 @@ type Fault struct {
 	// carrying out the operation. The response has the body that the server's own errors have.
 	Status int
 	// RetryAfter is the Retry-After header of the response with Status. It is rounded up to whole
-	// seconds; at most a day.
+	// seconds, and is at most a day.
 	RetryAfter time.Duration
-	// Delay is the time that the server waits before it does anything else with the request. The
-	// wait ends early if the client disconnects. It is at most 30 seconds.
+	// Delay is the time, at most 30 seconds, that the server waits before it does anything else
+	// with the request. The wait ends early if the client disconnects.
 	Delay time.Duration
 	// Drop makes the server close the connection, or with HTTP/2 the stream, without a response.
 	// HTTP clients such as net/http may then repeat a GET on their own.
@@ -46,7 +46,7 @@ const LiveSocket = dev.LiveSocket
 const Always = rest.Always
 
 // Drop selects whether the server closes the connection before or after it carries out the
-// operation. The zero Drop does not close it.
+// operation. The zero value means that the server does not close the connection.
 type Drop = rest.Drop
 
 // The values of Fault.Drop that close the connection.
@@ -77,8 +77,8 @@ func (f *Faults) Add(r Fault) {
 
 // DropLive ends all live connections of the server that are open, such as those of
 // chat.Client.Events, and returns their number. Clients receive no message with a reason, as when
-// the network fails, and may connect again at once. To prevent that, first add a fault with the
-// Operation "open event stream". DropLive leaves no fault in the list.
+// the network fails, and may connect again at once. To prevent new connections, first add a fault
+// with the Operation "open event stream". DropLive leaves no fault in the list.
 func (f *Faults) DropLive() int {
 	f.t.Helper()
 	n, err := f.faults.Cut(rest.Fault{Operation: LiveSocket, Drop: DropAfter})
@@ -88,8 +88,8 @@ func (f *Faults) DropLive() int {
 	return n
 }
 
-// Left returns the faults that have not been applied Times times yet. In each, Times is the
-// number of requests that the fault still applies to.
+// Left returns the faults that still apply to requests. The field Times of each is the number of
+// requests to which the fault still applies.
 func (f *Faults) Left() []Fault {
 	var left []Fault
 	for _, r := range f.faults.List() {

@@ -13,7 +13,7 @@ import (
 )
 
 // shared is the server that Main started, or nil. It is a global variable because Main also sets
-// environment variables with the address of the server, and these are global.
+// environment variables with the address of the server, and these variables are global too.
 var shared atomic.Pointer[Server]
 
 // Main starts a server, runs the tests of a package, and closes the server; m is the *testing.M.
@@ -25,26 +25,26 @@ var shared atomic.Pointer[Server]
 //
 // is sufficient; os.Exit(chattest.Main(m)) has the same effect. If the server cannot be started or
 // does not stop cleanly, Main prints the error and exits the process. Options.Log has no effect,
-// because no test exists yet to log to.
+// because there is no test whose log could receive the lines.
 func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	stop, err := share(options)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "chattest: start a server: %v\n", err)
-		os.Exit(1) // exit here, because the caller may ignore the code that Main returns
+		os.Exit(1) // exit here, because the caller may ignore the exit code that Main returns
 	}
 	defer func() {
 		if err := stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "chattest: close the server: %v\n", err)
 			if code == 0 {
-				os.Exit(1) // exit: otherwise go test would report success, because all tests passed
+				os.Exit(1) // exit with 1, because go test would otherwise report success after all tests have passed
 			}
 		}
 	}()
 	return m.Run()
 }
 
-// share starts the server of Main and sets the environment variables with the address of the
-// server. The returned function stop restores the variables and closes the server.
+// share starts the server of Main and sets the environment variables that contain its address. The
+// returned function stop restores the variables and closes the server.
 func share(options []*Options) (stop func() error, err error) {
 	o, err := one(options)
 	if err != nil {

@@ -18,10 +18,10 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is the longest time that close waits for active requests to end.
+// patience is the longest time that the method close waits for active requests to end.
 const patience = 5 * time.Second
 
-// Options are the optional settings of a server. The zero value selects the defaults.
+// Options are the optional settings of a Server. The zero value selects the defaults.
 type Options struct {
 	// Limits selects the rate limits: "fair", the default, which ordinary tests do not reach;
 	// "azure", the limits of the real service, above which the server answers 429; or "off".
@@ -68,7 +68,7 @@ func NewServer(t testing.TB, options ...*Options) *Server {
 	lines := &testLog{t: t}
 	if o.Log {
 		so.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-		so.Access = nil // nil: write requests to the log
+		so.Access = nil // without Access, the server writes requests to its log
 	}
 	s, err := start(o, so)
 	if err != nil {
@@ -94,8 +94,8 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server. o has the options that the test chose, and so has more options of package
-// server. The caller binds the server to a test with the method of.
+// start starts a server. o holds the options that the test chose, and so holds further options of
+// package server. The caller binds the server to a test with the method of.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
@@ -136,11 +136,12 @@ func (s *Server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Close(ctx)
-	s.client.CloseIdleConnections() // close connections again: requests that ended during Close have left idle ones
+	s.client.CloseIdleConnections() // close idle connections again, because requests that ended during Close have left some
 	return err
 }
 
-// of returns a copy of s for the test t: methods of the copy, its Clock and its Faults fail t.
+// of returns a copy of s for the test t. When a method of the copy, of its Clock or of its Faults
+// fails, it fails the test t.
 func (s *Server) of(t failer) *Server {
 	own := *s
 	own.t = t
@@ -189,7 +190,7 @@ func (s *Server) Requests(operation string) int {
 type testLog struct {
 	t testing.TB
 
-	mu    sync.Mutex // guards ended, and makes end wait for active writes
+	mu    sync.Mutex // guards the field ended, and makes the method end wait for active writes
 	ended bool
 }
 

@@ -32,22 +32,22 @@ type writer interface {
 	send(content string) (id string)
 	edit(id, content string)
 	remove(id string)
-	ids() []string // ids of all messages and system messages of the thread, in any order
+	ids() []string // returns the ids of all messages and system messages of the thread, in any order
 }
 
-// between is an HTTP transport that a test puts between a client and its server. Before it
-// forwards a request for a page of messages, it calls the function before. It also asks for
-// smaller pages than the client does, so that few messages fill many pages.
+// between is an HTTP transport that a test puts between a client and its server. Before it forwards
+// a request for a page of messages, it calls the function before. It also reduces the page size in
+// the request, so that few messages fill many pages.
 type between struct {
 	next       *http.Client
 	before     func()
-	few, many  int // page sizes that replace the client's 20 and 200
-	pages      int // number of requests for pages so far
+	few, many  int // page sizes that replace the page sizes 20 and 200 in the client's requests
+	pages      int // number of requests for pages that were forwarded so far
 	othersSeen []string
 }
 
-// Do forwards the request, with a smaller page size if it asks for a page of messages. It
-// implements policy.Transporter.
+// Do forwards the request r. If r is a request for a page of messages, Do first reduces the page
+// size. It implements policy.Transporter.
 func (b *between) Do(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/messages") {
 		b.othersSeen = append(b.othersSeen, r.Method+" "+r.URL.Path)
@@ -75,8 +75,8 @@ func (anyToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Ac
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// readThrough returns a client of a thread that sends its requests through b. If token is empty,
-// the client has the credential anyToken.
+// readThrough returns a client of a thread. The client sends its requests through the transport b.
+// If token is empty, the client has the credential anyToken.
 func readThrough(t failer, endpoint, token, thread string, b *between) *chat.ThreadClient {
 	t.Helper()
 	var cred azcore.TokenCredential = anyToken{}
@@ -103,22 +103,22 @@ type failer interface {
 	Errorf(format string, args ...any)
 }
 
-// since is the state of one run of checkSince: the changes that it has made and the messages that
-// it has read.
+// since is the state of one run of checkSince: the changes that the run has made to the thread and
+// the messages that it has read.
 type since struct {
 	*rapid.T
 	w        writer
-	contents map[string][]dated // the contents that each sent message has had, by message id
+	contents map[string][]dated // all contents that each sent message has had, by message id
 	order    []string           // ids of the sent messages, oldest first
-	moment   int                // number of writes so far
-	budget   int                // number of writes that are still allowed
+	moment   int                // number of changes that were made to the thread so far
+	budget   int                // number of changes that the run may still make
 	cursor   string
 	read     []string // ids of the messages that MessagesSince yielded
 }
 
-// dated is a content of a message, with the moment at which it began to apply. A moment is
-// the number of changes that were made to the thread by then. The content is "" from the
-// deletion of the message on.
+// dated is a content of a message, with the moment at which the message got this content. A moment
+// is the number of changes that were made to the thread before. A deleted message has the content
+// "".
 type dated struct {
 	moment  int
 	content string
@@ -160,15 +160,15 @@ func (s *since) write(n int) {
 // time, and a changed message appears at most twice.
 const tooFast = "messages since: the thread changes faster than it is read"
 
-// poll reads the messages after the cursor and checks each. It stops reading after leave+1
+// poll reads the messages after the cursor and checks each message. It stops reading after leave+1
 // messages, or at the end if leave is negative.
 func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	began := s.moment
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a time limit, so that an endless loop fails the test
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // limit the time, so that an endless loop fails the test
 	defer cancel()
 	for m, err := range thread.MessagesSince(ctx, s.cursor) {
 		if err != nil && strings.Contains(err.Error(), tooFast) && s.moment-began >= 5 {
-			return // the next poll reads these messages
+			return // stop here: the next poll reads the remaining messages
 		}
 		if err != nil {
 			s.Fatalf("messages since %q, with %d writes meanwhile: %v", s.cursor, s.moment-began, err)
@@ -187,8 +187,9 @@ func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	}
 }
 
-// stateSince reports whether the message m has a content, or the deletion, that applied at the
-// moment began or later. states lists all contents that the message has had, oldest first.
+// stateSince reports whether the message m, as it was read, agrees with the message's state at the
+// moment began or at a later moment. states lists all contents that the message has had, oldest
+// first.
 func stateSince(states []dated, began int, m chat.Message) bool {
 	for i, d := range states {
 		over := i+1 < len(states) && states[i+1].moment <= began
@@ -245,8 +246,8 @@ func (s *since) pollPresent(thread *chat.ThreadClient, b *between) {
 	}
 }
 
-// present returns a cursor after which there is no message yet: the version of the first message in
-// the list.
+// present returns a cursor after which the thread has no message yet: the version of the first
+// message in the list.
 func present(t failer, thread *chat.ThreadClient) (cursor string) {
 	t.Helper()
 	for m, err := range thread.ListMessages(context.Background(), &chat.ListMessagesOptions{MaxPageSize: 1}) {
@@ -329,11 +330,12 @@ func TestMessagesSinceOfTheDocumentedService(t *testing.T) {
 
 // documented is a fake of Microsoft's service with one thread. It lists messages as
 // docs/contract/chat.md §4.1 and §5.1 describe: by sequenceId, newest first, and with times in
-// whole seconds. A page has ten messages if the request names no maxPageSize, each full page has a
-// link to the next, and the link's syncState is a time. It answers all other requests with 404.
+// whole seconds. A page has ten messages if the request names no maxPageSize. Each full page has a
+// link to the next page, and the link's syncState is a time. The fake answers all other requests
+// with 404.
 type documented struct {
 	mu       sync.Mutex // guards the fields below
-	step     int64      // milliseconds by which each change advances the clock
+	step     int64      // milliseconds by which each change advances the fake's clock
 	now      int64
 	version  int64
 	sequence int64
@@ -358,7 +360,8 @@ func (f *documented) reset(step int) {
 	}
 }
 
-// place advances the clock and returns the version and the sequence for the next change.
+// place advances the fake's clock and returns the version and the sequence number for the next
+// change.
 func (f *documented) place() (version, sequence int64) {
 	f.now += f.step
 	f.version = max(f.now, f.version+1)
@@ -483,7 +486,8 @@ func eachService(t *testing.T, test func(t *testing.T, w writer, thread *chat.Th
 	})
 }
 
-// readSince returns the messages after a cursor, and the error that was yielded after them.
+// readSince returns the ids of the messages after a cursor that MessagesSince yields, and the error
+// that it yields last.
 func readSince(ctx context.Context, thread *chat.ThreadClient, cursor string) (ids []string, last error) {
 	for m, err := range thread.MessagesSince(ctx, cursor) {
 		if last = err; err == nil {
@@ -494,8 +498,7 @@ func readSince(ctx context.Context, thread *chat.ThreadClient, cursor string) (i
 }
 
 // TestMessagesSinceRequests edits all messages of a long thread. Then it changes some messages
-// after the cursor's message, and checks how many requests a poll takes for that number of
-// changes.
+// after the cursor's message, and checks how many requests a poll sends for that number of changes.
 func TestMessagesSinceRequests(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
 		var old []string
@@ -527,11 +530,11 @@ func TestMessagesSinceRequests(t *testing.T) {
 }
 
 // TestMessagesSinceInABusyThread polls a thread in which messages change before each request for a
-// page. If one message changes, the poll must yield all messages; if more change than a page has,
-// it must end with the error tooFast after a bounded number of requests.
+// page. If one message changes each time, the poll must yield all messages. If more messages change
+// than a page has, the poll must end with the error tooFast after a bounded number of requests.
 func TestMessagesSinceInABusyThread(t *testing.T) {
 	eachService(t, func(t *testing.T, w writer, thread *chat.ThreadClient, b *between) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a time limit, so that an endless loop fails the test
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // limit the time, so that an endless loop fails the test
 		defer cancel()
 		b.few, b.many = 2, 4
 		const pages = 10
@@ -539,7 +542,7 @@ func TestMessagesSinceInABusyThread(t *testing.T) {
 		for range b.many * pages {
 			first = append(first, w.send("first"))
 		}
-		edits := 0 // number of edits; each edits the message whose last change is the oldest
+		edits := 0 // number of edits so far; each edit changes the message that has not changed for the longest time
 		edit := func() {
 			w.edit(first[edits%len(first)], fmt.Sprint("edit ", edits))
 			edits++
@@ -588,7 +591,7 @@ func TestMessagesSinceIsCanceled(t *testing.T) {
 		}
 		want := w.ids()
 		slices.Sort(want)
-		const requests = 5 // the requests are for the newest page, three full pages, and an empty page or the top of the list again
+		const requests = 5 // one poll requests the newest page, three full pages, and an empty page or the top of the list again
 		for at := 1; at <= requests; at++ {
 			ctx, cancel := context.WithCancel(t.Context())
 			b.pages = 0
@@ -688,7 +691,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 				id, err := own.SendMessage(t.Context(), fmt.Sprintf("%d of %d", n, i), nil)
 				if err == nil {
 					sent = append(sent, id)
-					old := n/2 - n/2%5 // index of a message that the code below does not delete
+					old := n/2 - n/2%5 // index of an old message, which the code below edits and does not delete
 					err = own.UpdateMessage(t.Context(), sent[old], &chat.UpdateMessageOptions{Content: fmt.Sprintf("%d of %d, edited", old, i)})
 				}
 				if err == nil && n%5 == 4 {
@@ -707,7 +710,7 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	for done := false; !done; polls++ {
 		select {
 		case <-written:
-			done = true // the writers have ended: one more poll reads the rest
+			done = true // all writers have ended, so one more poll reads the remaining messages
 		default:
 		}
 		for m, err := range thread.MessagesSince(t.Context(), cursor) {

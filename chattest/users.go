@@ -27,8 +27,8 @@ func (u User) Token() string { return u.token }
 // never appears in output.
 func (u User) Format(f fmt.State, _ rune) { io.WriteString(f, u.ID.RawID()) }
 
-// NewUser creates a user. It calls the server's code directly, not over HTTP: faults do not
-// apply to it, and Requests does not count it.
+// NewUser creates a user. It calls the server's code directly, not over HTTP, so that faults do not
+// apply to NewUser and Requests does not count the call.
 func (s *Server) NewUser() User {
 	s.t.Helper()
 	id, err := s.server.CreateUser(context.Background())
@@ -42,7 +42,7 @@ func (s *Server) NewUser() User {
 
 // TokenOptions are the optional settings of Server.Token. The zero value selects the defaults.
 type TokenOptions struct {
-	// Scopes are the scopes of the token. If it is empty, the token has identity.ScopeChat.
+	// Scopes are the scopes of the token. If Scopes is empty, the token has identity.ScopeChat.
 	Scopes []identity.Scope
 	// Lifetime is the lifetime of the token by the server's clock, from 1 second to 24 hours, in
 	// whole seconds. 0 means 24 hours. Through the protocol, clients can request only tokens of at
