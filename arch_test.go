@@ -16,7 +16,7 @@ import (
 
 const root = "github.com/confab-chat/confab"
 
-// pkg is a package as `go list -json` describes it.
+// pkg describes a Go package, with fields of the output of `go list -json`.
 type pkg struct {
 	ImportPath string
 	Imports    []string
@@ -112,8 +112,8 @@ var may = map[string][]string{
 	"cmd/confab":           {"internal/admin", "internal/bench", "internal/bench/measure", "internal/bench/reference", "internal/bench/slowdisk", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
 }
 
-// never lists forbidden imports: part and all packages below it must not import path or a package
-// below it. why is the reason.
+// never lists forbidden imports. The package part and the packages below it must not import the
+// package path or a package below that. why is the reason of the rule.
 var never = []struct{ part, path, why string }{
 	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
 	{"internal/core", "database/sql", "the domain knows nothing of SQL"},
@@ -155,8 +155,8 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 	}
 }
 
-// TestNoInitAndNoCatchAllPackages fails if a package has a func init or a name such as
-// util.
+// TestNoInitAndNoCatchAllPackages checks that no package has a func init, and that none has a
+// meaningless name such as util.
 func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -195,7 +195,7 @@ func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 // that nobody else can read.
 var guessable = regexp.MustCompile(`os\.TempDir\(\)|/tmp/\w|mktemp\s+(-\w+\s+)*(-\w*u|--dry-run)|TMPDIR[^\n]*/[\w-]+(["'\s]|$)|tempfile\.mktemp`)
 
-// TestNoGuessableNames fails if a program or a script uses a fixed name in a shared folder
+// TestNoGuessableNames checks that no program and no script uses a fixed name in a shared folder
 // for temporary files.
 func TestNoGuessableNames(t *testing.T) {
 	for text, want := range map[string]bool{

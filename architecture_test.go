@@ -8,7 +8,7 @@ import (
 )
 
 // TestArchitecturePageFollowsTheImports checks the table of packages in docs/ARCHITECTURE.md. The
-// table must name every package, and must list each package below those that it imports.
+// table must name every package, and must list each package below the packages that it imports.
 func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	page, err := os.ReadFile("docs/ARCHITECTURE.md")
 	if err != nil {
@@ -27,7 +27,7 @@ func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	}
 	for _, p := range append(packages(t, "."), packages(t, "sdk")...) {
 		part := strings.TrimPrefix(p.ImportPath, root+"/")
-		if part == root || strings.HasPrefix(part, "sdk/internal/") { // the page names packages of sdk/internal with the clients that use them
+		if part == root || strings.HasPrefix(part, "sdk/internal/") { // the page names packages of sdk/internal together with their clients
 			continue
 		}
 		if place[part] == 0 {

@@ -13,12 +13,12 @@ var (
 	notRun    = regexp.MustCompile(`(?m)^<!-- not run: .+ -->\n\z`)
 )
 
-// runLanguages are the languages of the code blocks in documents that compat/docs/run runs without
-// a change.
+// runLanguages lists the languages of code blocks that the script compat/docs/run takes from the
+// documents and runs without a change.
 var runLanguages = []string{"sh", "go", "python"}
 
-// shownLanguages are the languages of the code blocks in documents that are not run: output, data,
-// configuration of other programs, and code that the page marks as not run.
+// shownLanguages lists the languages of code blocks in documents that compat/docs/run does not run:
+// output, data, configuration of other programs, and code that the page marks as not run.
 var shownLanguages = []string{"text", "json", "yaml", "ini", "nginx", "caddyfile", "js", "java", "csharp"}
 
 // TestBlocksAreRunOrMarked checks the language of each code block in README.md, docs, sdk and

@@ -14,8 +14,8 @@ import (
 
 const contractDir = "docs/contract"
 
-// contractPage is one page of docs/contract. It maps the number of each section, such as
-// "4.1", to the text between its heading and the next one.
+// contractPage is one page of docs/contract. It maps the number of each section, such as "4.1", to
+// the text between the section's heading and the next heading.
 type contractPage map[string]string
 
 var contractHeading = regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? .+$`)
@@ -50,15 +50,15 @@ func contractPages(t *testing.T) map[string]contractPage {
 }
 
 var (
-	// citations matches the name of a page and the numbers of the sections that are cited
-	// after it. A line break inside a comment does not end the match.
+	// citations matches the name of a page of docs/contract and the section numbers that follow the
+	// name. A line break inside a comment does not end the match.
 	citations = regexp.MustCompile(`(docs/contract/)?\b([a-z-]+\.md)(?:(?:[\s/,]|and|to)*§[0-9]+(?:\.[0-9]+)*(?:[\s/]+rule[\s/]+[0-9]+)?)+`)
 	section   = regexp.MustCompile(`§([0-9]+(?:\.[0-9]+)*)(?:[\s/]+rule[\s/]+([0-9]+))?`)
 )
 
-// broken returns the cited sections in text that do not exist, and n, the number of all cited
-// sections. A section sign without the name of a page before it cites the page self, or is ignored
-// if self is empty.
+// broken returns the sections of docs/contract that text cites and that do not exist, and n, the
+// number of all cited sections. A section sign without the name of a page before it cites the page
+// self, or is ignored if self is empty.
 func broken(pages map[string]contractPage, self, text string) (bad []string, n int) {
 	check := func(name, cited string) {
 		for _, s := range section.FindAllStringSubmatch(cited, -1) {
@@ -74,7 +74,7 @@ func broken(pages map[string]contractPage, self, text string) (bad []string, n i
 	}
 	rest := citations.ReplaceAllStringFunc(text, func(c string) string {
 		m := citations.FindStringSubmatch(c)
-		if m[1] != "" || pages[m[2]] != nil { // other files are no pages of the contract
+		if m[1] != "" || pages[m[2]] != nil { // skip the name of a file that is no page of the contract
 			check(m[2], c)
 		}
 		return ""
@@ -108,7 +108,7 @@ func TestContractCitations(t *testing.T) {
 
 func TestBrokenCitations(t *testing.T) {
 	pages := map[string]contractPage{"chat.md": parseContractPage("# C\n## 4. Messages\n### 4.1 Send\n1. one\n10. ten\n### 4.2 Edit\n")}
-	const s = "\u00a7" // an escape sequence, so that TestContractCitations finds no citations in this test
+	const s = "\u00a7" // the section sign as an escape sequence, so that TestContractCitations finds no citations in this test
 	for _, c := range []struct {
 		text string
 		n    int
@@ -130,8 +130,8 @@ func TestBrokenCitations(t *testing.T) {
 	}
 }
 
-// mark matches the words with which a section of docs/contract says how its statement is
-// known. docs/contract/README.md explains them.
+// mark matches the words with which a section of docs/contract says how its statement is known.
+// docs/contract/README.md explains these words.
 var mark = regexp.MustCompile(`\b(Recorded|Asserted|Documented|Reported|Ran|Read|Decided|Planned|Unverified)\b`)
 
 // TestContractMarks checks that every section of docs/contract says how its statements are
@@ -187,7 +187,7 @@ var (
 )
 
 // TestDocsLinks checks that every relative link in the documents leads to a file that
-// exists, and to a heading if it names one.
+// exists, and that a heading in the link exists too.
 func TestDocsLinks(t *testing.T) {
 	for _, path := range append(textFiles(t, "docs", ".md"), "README.md") {
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(readText(t, path), "code"), -1) {
@@ -213,7 +213,8 @@ var (
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *$`)
 )
 
-// anchors returns the names with which links on GitHub address the headings of a document.
+// anchors returns, for each heading of a document, the name with which a link on GitHub addresses
+// the heading.
 func anchors(text string) []string {
 	var all []string
 	for _, h := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {

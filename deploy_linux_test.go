@@ -11,8 +11,8 @@ import (
 )
 
 // runInContainer runs the program in the folder world under the conditions of the container: as the
-// container's user, with world as the root of the file system. It checks the health check and the
-// end of the program.
+// container's user, with world as the root of the file system. It checks that the container's
+// health check succeeds and that the program ends when it is told to stop.
 func runInContainer(t *testing.T, world, containerfile string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -47,7 +47,7 @@ func runInContainer(t *testing.T, world, containerfile string) {
 	serve := append(arguments(t, containerfile, "ENTRYPOINT"), arguments(t, containerfile, "CMD")...)
 	for i := range serve {
 		if serve[i] == ":8443" {
-			serve[i] = freePort(t) // port 8443 of this machine may be in use
+			serve[i] = freePort(t) // use a free port, because port 8443 of this machine may be in use
 		}
 	}
 	server := command(serve)

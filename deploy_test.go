@@ -125,16 +125,16 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", file).CombinedOutput()
-	if err != nil || bytes.Contains(out, []byte("confab.service")) { // a warning about the unit
+	if err != nil || bytes.Contains(out, []byte("confab.service")) { // the output names the unit if systemd-analyze warns of it
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
 
 // TestContainerRunsAlone builds the program as deploy/Containerfile does. It starts the program
-// under the conditions of the container: as another user, in a root folder with only the program, a
-// folder for data and /etc/hosts. The health check of the container must succeed, and the server
-// must stop. This proves that the program needs no other file of an image. The test builds no
-// image, and needs root to start the program.
+// under the conditions of the container: as another user, in a root folder that contains only the
+// program, a folder for data and /etc/hosts. The health check of the container must succeed, and
+// the server must stop. So the program needs no other file of an image. The test
+// builds no image, and needs root to start the program.
 func TestContainerRunsAlone(t *testing.T) {
 	if os.Getenv("TEST_DEPLOY") == "" {
 		t.Skip("set TEST_DEPLOY=1 to build the program of the container: make deploy")
@@ -165,7 +165,7 @@ func TestContainerRunsAlone(t *testing.T) {
 	runInContainer(t, world, containerfile)
 }
 
-// arguments returns the words of an instruction in containerfile that has a list, such as CMD
+// arguments returns the words in the list of an instruction in containerfile, such as CMD
 // ["serve"].
 func arguments(t *testing.T, containerfile, instruction string) []string {
 	t.Helper()
@@ -180,7 +180,7 @@ func arguments(t *testing.T, containerfile, instruction string) []string {
 	return words
 }
 
-// freePort returns an address, ":" and a port, that no program listened on a moment ago.
+// freePort returns an address such as ":43121". A moment ago, no program listened on the port.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "localhost:0")
@@ -192,8 +192,8 @@ func freePort(t *testing.T) string {
 	return ":" + port
 }
 
-// waitForLine reads from r until the text has appeared. If reading fails before, it returns an
-// error with everything that it has read.
+// waitForLine reads from r until the text has appeared. If reading fails before that, waitForLine
+// returns an error with everything that it has read.
 func waitForLine(r io.Reader, text string) error {
 	var all strings.Builder
 	b := make([]byte, 4096)

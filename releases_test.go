@@ -16,7 +16,8 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// release is a row of compat/releases.json (compat/matrix/README.md).
+// release is a row of compat/releases.json, which lists the SDK releases that the tests in compat
+// run (compat/matrix/README.md).
 type release struct {
 	Language string `json:"language"`
 	Chat     string `json:"chat"`
@@ -31,7 +32,9 @@ type release struct {
 	Lacks            map[string]string `json:"lacks"`
 }
 
-// offered is the number of releases that the registries offer (docs/contract/api-versions.md §8, §9).
+// offered holds, for one language, the number of SDK releases of each kind that the package
+// registry offers (docs/contract/api-versions.md §8, §9). checked is the number of chat releases
+// that every check runs.
 type offered struct{ chat, checked, identity, administration int }
 
 var registries = map[string]offered{
@@ -40,8 +43,9 @@ var registries = map[string]offered{
 	"java":       {chat: 5, checked: 4, identity: 14},
 }
 
-// TestReleasesAreAll checks that compat/releases.json lists every release of the registries, and
-// that the oldest and the newest of each language in the lane check run on PostgreSQL too.
+// TestReleasesAreAll checks that compat/releases.json lists every release of the package
+// registries. Of the releases with the lane "check", the oldest and the newest of each language
+// must run on PostgreSQL too.
 func TestReleasesAreAll(t *testing.T) {
 	rows := readReleases(t)
 	for language, want := range registries {
@@ -102,8 +106,8 @@ func TestReleasesAreAll(t *testing.T) {
 	}
 }
 
-// TestReleasesSpeakEveryVersion checks that each api-version that the server has is spoken by a
-// release in the lane check, or that compat/unspoken.json says why none speaks it.
+// TestReleasesSpeakEveryVersion checks that a release with the lane "check" uses each api-version
+// of the server, or that compat/unspoken.json says why none uses the version.
 func TestReleasesSpeakEveryVersion(t *testing.T) {
 	var unspoken map[string]map[apiver.Version]string
 	decodeStrictly(t, "compat/unspoken.json", &unspoken)
@@ -152,15 +156,16 @@ var (
 )
 
 // TestDocumentsAgreeWithReleases reads every sentence of README and docs that names an SDK or an
-// api-version. A release must be in compat/releases.json. A number of releases must be the one
-// that follows from this list. A sentence about SDKs that are not run must name no language of the
-// list. The server must have each api-version, and "all from VERSION on" must name the oldest one.
+// api-version. compat/releases.json must list each named release, and a number of releases must
+// agree with that list. A sentence about SDKs that are not run must name no language of the list.
+// The server must have each named api-version, and "all from VERSION on" must name its oldest
+// version.
 func TestDocumentsAgreeWithReleases(t *testing.T) {
 	rows := readReleases(t)
 	has := map[string]bool{}    // "python chat 1.2.0"
-	count := map[string]int{}   // the releases of a package
-	perName := map[string]int{} // the chat releases of a language
-	checked := 0                // the chat releases in the lane check
+	count := map[string]int{}   // number of releases of each package
+	perName := map[string]int{} // number of chat releases of each language
+	checked := 0                // number of chat releases with the lane "check"
 	for _, r := range rows {
 		if r.Chat != "" && r.Lane == "check" {
 			checked++
@@ -181,7 +186,7 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 	for _, page := range append(textFiles(t, "docs", ".md"), "README.md", "compat/matrix/README.md") {
 		page = filepath.ToSlash(page)
 		if strings.HasPrefix(page, "docs/contract/") {
-			continue // these pages say how releases behaved when they were observed
+			continue // skip the contract, which says how releases behaved when they were observed
 		}
 		for _, s := range sentences(readText(t, page)) {
 			for _, m := range pin.FindAllStringSubmatch(s, -1) {
@@ -235,7 +240,7 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 				found++
 				_, chat := apiver.Chat.Parse(v)
 				_, identity := apiver.Identity.Parse(v)
-				if !chat && !identity && v != "2024-09-01" { // the live configuration's own version
+				if !chat && !identity && v != "2024-09-01" { // allow 2024-09-01, the version of the configuration of live events
 					t.Errorf("%s: %q names the api-version %s, which the server does not have", page, s, v)
 				}
 			}
@@ -246,14 +251,15 @@ func TestDocumentsAgreeWithReleases(t *testing.T) {
 	}
 }
 
-// sameWire reports whether a sentence is a row of a table about an SDK that compat does not run,
-// so compat/releases.json does not have it.
+// sameWire reports whether a sentence is a row of a table about an SDK for .NET, iOS or Android.
+// The tests in compat do not run these SDKs, so compat/releases.json does not list them.
 func sameWire(sentence string) bool {
 	return regexp.MustCompile(`^\| (\.NET|iOS|Android) \|`).MatchString(sentence)
 }
 
-// sentences returns the sentences of a page. A row of a table and an item of a list begin a new one.
-// A row is a single sentence, because its first cell names the subject of the other cells.
+// sentences returns the sentences of a page. A row of a table and an item of a list begin a new
+// sentence. A row is a single sentence, because its first cell names the subject of the other
+// cells.
 func sentences(page string) []string {
 	var all []string
 	page = regexp.MustCompile(`\n([|#*-])`).ReplaceAllString(page, "\n\n$1")
@@ -278,7 +284,8 @@ func readReleases(t *testing.T) []release {
 	return rows
 }
 
-// decodeStrictly decodes a JSON file, in which no member may be unknown.
+// decodeStrictly decodes a JSON file into the value to. The test fails if the file has a member
+// that the type of the value lacks.
 func decodeStrictly(t *testing.T, path string, to any) {
 	t.Helper()
 	b, err := os.ReadFile(path)

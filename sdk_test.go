@@ -12,8 +12,8 @@ import (
 )
 
 // TestSDKBringsAzcoreAlone runs `go mod tidy` for a new program that imports sdk/chat. The program
-// may require only azcore, the modules that azcore requires in the same versions, and one module
-// for WebSockets.
+// may require only azcore, the modules that azcore itself requires, in the same versions, and one
+// module for WebSockets.
 func TestSDKBringsAzcoreAlone(t *testing.T) {
 	sdk, err := filepath.Abs("sdk")
 	if err != nil {
