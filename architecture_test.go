@@ -27,7 +27,7 @@ func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	}
 	for _, p := range append(packages(t, "."), packages(t, "sdk")...) {
 		part := strings.TrimPrefix(p.ImportPath, root+"/")
-		if part == root || strings.HasPrefix(part, "sdk/internal/") { // the page names packages of sdk/internal together with their clients
+		if part == root || strings.HasPrefix(part, "sdk/internal/") { // skip packages of sdk/internal, which the page names together with their clients
 			continue
 		}
 		if place[part] == 0 {

@@ -125,7 +125,7 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", file).CombinedOutput()
-	if err != nil || bytes.Contains(out, []byte("confab.service")) { // the output names the unit if systemd-analyze warns of it
+	if err != nil || bytes.Contains(out, []byte("confab.service")) { // systemd-analyze prints the name of the unit if it warns of the unit
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }

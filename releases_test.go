@@ -163,7 +163,7 @@ var (
 func TestDocumentsAgreeWithReleases(t *testing.T) {
 	rows := readReleases(t)
 	has := map[string]bool{}    // "python chat 1.2.0"
-	count := map[string]int{}   // number of releases of each package
+	count := map[string]int{}   // number of releases of each SDK package
 	perName := map[string]int{} // number of chat releases of each language
 	checked := 0                // number of chat releases with the lane "check"
 	for _, r := range rows {

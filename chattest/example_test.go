@@ -180,7 +180,7 @@ func ExampleServer_Identity() {
 // from the environment.
 func ExampleMain() {
 	// func TestMain(m *testing.M) { chattest.Main(m) }
-	var t *testing.T // the *testing.T of a test in the same package
+	var t *testing.T // stands for the *testing.T of a test in the same package
 
 	s := chattest.Shared(t)
 	fmt.Println(os.Getenv("CONFAB_ENDPOINT") == s.Endpoint())

@@ -68,7 +68,7 @@ func NewServer(t testing.TB, options ...*Options) *Server {
 	lines := &testLog{t: t}
 	if o.Log {
 		so.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-		so.Access = nil // without Access, the server writes requests to its log
+		so.Access = nil // if the option Access is nil, the server writes requests to its log
 	}
 	s, err := start(o, so)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *Server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Close(ctx)
-	s.client.CloseIdleConnections() // close idle connections again, because requests that ended during Close have left some
+	s.client.CloseIdleConnections() // close idle connections again, because requests that ended during Close have left idle connections
 	return err
 }
 

@@ -41,7 +41,7 @@ type writer interface {
 type between struct {
 	next       *http.Client
 	before     func()
-	few, many  int // page sizes that replace the page sizes 20 and 200 in the client's requests
+	few, many  int // page sizes that replace the sizes 20 and 200 in the client's requests
 	pages      int // number of requests for pages that were forwarded so far
 	othersSeen []string
 }
@@ -111,9 +111,9 @@ type since struct {
 	contents map[string][]dated // all contents that each sent message has had, by message id
 	order    []string           // ids of the sent messages, oldest first
 	moment   int                // number of changes that were made to the thread so far
-	budget   int                // number of changes that the run may still make
+	budget   int                // number of changes to the thread that the test may still make
 	cursor   string
-	read     []string // ids of the messages that MessagesSince yielded
+	read     []string // ids of all messages that MessagesSince has yielded
 }
 
 // dated is a content of a message, with the moment at which the message got this content. A moment

@@ -121,7 +121,7 @@ func (p benchPart) command() *cobra.Command {
 	flags.IntVar(&o.Size, "size", 128, "`bytes` of a message")
 	flags.IntVar(&o.Threads, "threads", 0, "`number` of threads (default that of the bars)")
 	flags.DurationVar(&o.SlowSync, "slow-sync", 0, "`duration` that is added to each sync")
-	_ = flags.MarkHidden("slow-sync") // only developers of the store need --slow-sync; MarkHidden fails only for an unknown flag
+	_ = flags.MarkHidden("slow-sync") // hide the flag slow-sync, because only developers of the store need it; MarkHidden fails only for an unknown flag
 	flags.BoolVar(&o.asJSON, "json", false, "print the figures as JSON")
 	return cmd
 }

@@ -240,7 +240,7 @@ func (r running) httpClient() (*http.Client, error) {
 		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, errors.New(r.CAFile + " holds no certificate")
 		}
-		config.ServerName = "localhost" // expect the name localhost, which every local certificate contains; the address may be missing
+		config.ServerName = "localhost" // expect the name localhost in the certificate: every local certificate has it, but maybe not the server's address
 	default:
 		config.InsecureSkipVerify = true // skip the usual check, because VerifyConnection below accepts only the certificate in the file
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }

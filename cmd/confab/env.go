@@ -101,7 +101,7 @@ func printEnv(cmd *cobra.Command, shell clientenv.Shell, asJSON bool) error {
 		}
 	}
 	vars := server.Vars(os.Getenv)
-	if asJSON || shell == clientenv.Dotenv { // no shell executes JSON and .env files, so there are no variables that --unset could restore
+	if asJSON || shell == clientenv.Dotenv { // store nothing for --unset, because no shell executes JSON and .env files
 		vars = slices.DeleteFunc(vars, func(v clientenv.Var) bool { return v.Name == clientenv.Before })
 	}
 	if asJSON {

@@ -37,7 +37,7 @@ func tuneGC(ctx context.Context, set func(percent int) int) {
 	collected := make(chan struct{}, 1)
 	for {
 		metrics.Read(live)
-		if now := gcPercent(live[0].Value.Uint64()); now != percent { // set only a new percentage: setting it stops all goroutines for a moment
+		if now := gcPercent(live[0].Value.Uint64()); now != percent { // set the percentage only if it changes: setting it stops all goroutines for a moment
 			percent = now
 			set(percent)
 		}

@@ -57,7 +57,7 @@ var differing = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "1"},
 	{regexp.MustCompile(`\b19:[\w-]{4}\.\.\.`), "19:2222..."},
 	{regexp.MustCompile(`\b19:[\w-]+@thread\.v2`), ""},
-	{regexp.MustCompile(`\.\.\.[0-9a-f]{8}\b`), "1"}, // three dots and the last 8 digits of a user's id
+	{regexp.MustCompile(`\.\.\.[0-9a-f]{8}\b`), "1"}, // matches the last 8 digits of a user's id, after three dots
 }
 
 var ready = regexp.MustCompile(`(Ready in |after=)[\d.]+( ?m?s)`)

@@ -38,7 +38,7 @@ type running struct {
 	Ops              string    `json:"ops,omitempty"`
 	AdminSocket      string    `json:"adminSocket,omitempty"` // path of the socket of the operator's API
 	Admin            string    `json:"admin,omitempty"`       // TCP address of the operator's API, or empty
-	AdminSecret      string    `json:"adminSecret,omitempty"` // the secret that requests to the operator's API over TCP need
+	AdminSecret      string    `json:"adminSecret,omitempty"` // the secret that a request to the operator's API over TCP must contain
 	Data             string    `json:"data"`
 	AccessKey        string    `json:"accessKey"`
 	ConnectionString string    `json:"connectionString"`
@@ -81,7 +81,7 @@ const runtimeFile = "server.json"
 // announcement writes the files that describe a running server to other commands, updates them
 // when a key is rotated, and removes them. The zero value is ready to use.
 type announcement struct {
-	mu    sync.Mutex // guards the fields below, and the files
+	mu    sync.Mutex // guards the fields below, and the files that describe the server
 	r     running
 	key   string   // the primary access key after a rotation; empty if it was not rotated
 	path  string   // path of the file that describes the server; empty while there is no such file
@@ -108,7 +108,7 @@ func (a *announcement) publish(r running) error {
 		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops, r.Admin} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
-				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // ignore an error, because the server works without the note
+				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // ignore an error, because the server works without the note about its port
 					a.notes = append(a.notes, note)
 				}
 			}

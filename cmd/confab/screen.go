@@ -25,7 +25,7 @@ type facts struct {
 	cfg     config.Config
 	version string
 	ready   time.Duration
-	data    string // the flag --data that commands in hints need, or empty
+	data    string // the flag --data, which commands in hints to the user need; or empty
 }
 
 // state returns a text about the server's data, such as "empty, new certificate authority
@@ -103,7 +103,7 @@ func (f facts) memory() (bounds []any) {
 		{"blocks", f.StoreMemory.Blocks}, {"memtables", f.StoreMemory.MemTables}, {"heads", f.StoreMemory.Heads},
 		{"threads", f.cfg.ThreadCache}, {"live_queue", f.cfg.LiveQueue}, {"answers", f.cfg.AnswerMemory},
 	} {
-		if b.bytes > 0 { // a store in PostgreSQL has no caches of its own, so their sizes are 0
+		if b.bytes > 0 { // leave out sizes of 0: with PostgreSQL, the store has no caches
 			bounds = append(bounds, b.name, sizeText(uint64(b.bytes)))
 		}
 	}

@@ -136,8 +136,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
-			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // without this, a production server would continue to serve for 5 s after a signal
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // without this setting, the race detector would delay the end of each process by a second
+			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // stop at once: by default, a production server serves for 5 more seconds after a signal
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // do not wait at the end: by default, the race detector delays the end of each process by a second
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
 		},
@@ -180,7 +180,7 @@ type job struct {
 	terminal *os.File   // the terminal of the command, or nil if it has no terminal
 	mu       sync.Mutex // guards output and more
 	output   bytes.Buffer
-	more     chan struct{} // closed and replaced when output grows
+	more     chan struct{} // closed and replaced by a new channel when the field output grows
 	done     chan struct{}
 }
 

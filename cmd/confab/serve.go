@@ -75,7 +75,7 @@ func serve(cmd *cobra.Command, disk vfs.FS) error {
 	output := newOutput(cfg, os.Stderr, onTerminal)
 	defer output.Close()
 	o.Logger, o.Audit, o.Dropped = newLogger(output), newAudit(output), output.Dropped
-	if !cfg.Dev { // a development server does not delay its log, so that a developer sees each request at once
+	if !cfg.Dev { // only a production server writes request lines with a delay: a developer sees each request at once
 		o.Requests = slog.New(output.RequestHandler())
 	}
 	var notice announcement
@@ -143,7 +143,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 				return nil, closeWithin(r.srv, startPatience)
 			}
 		case <-sigs:
-		case <-time.After(startPatience): // the disk may hang, so return before the start has ended; the store survives a killed process
+		case <-time.After(startPatience): // the disk may hang, so do not wait for the end of the start; the store survives a killed process
 		}
 		return nil, nil
 	}

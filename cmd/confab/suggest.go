@@ -57,7 +57,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !errors.As(err, &unknown) {
 		return usage(cmd, err.Error())
 	}
-	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // for "-listen", with one dash, GetSpecifiedShortnames returns "listen"
+	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // if the user typed "-listen" with one dash, GetSpecifiedShortnames returns "listen"
 	typed, _, _ = strings.Cut(typed, "=")
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })

@@ -44,7 +44,7 @@ func openTerminal() (master, slave *os.File, err error) {
 	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
 		return nil, nil, err
 	}
-	raw, err := master.SyscallConn() // do not call Fd, because reads would then block until Close, and Close would wait for the reads
+	raw, err := master.SyscallConn() // do not call the method Fd: reads would then block until Close, and Close would wait for the reads
 	if err != nil {
 		return nil, nil, err
 	}

@@ -97,7 +97,7 @@ func contractSchemas() map[string]any {
 
 // otherPath is a second path for an operation, besides the path in the OpenAPI file.
 type otherPath struct {
-	name, api, version, method string // an empty version means every version
+	name, api, version, method string // an empty version means every api-version
 	because                    string
 	// rename returns the operation's path in the OpenAPI file if segments is the second path of the
 	// operation, and otherwise nil.
@@ -138,13 +138,13 @@ func lettersOfReceipts(version, method, inFile string) otherPath {
 // make them optional. The reason is that a client of that time reads the member, or that this
 // server never sends it.
 type strictRow struct {
-	folder, from, to string   // folder of the OpenAPI files, and their first and last version; an empty to means all later versions
-	definitions      []string // names of the definition of the object in these files
+	folder, from, to string   // folder of the OpenAPI files, and their first and last version; if to is empty, all later versions
+	definitions      []string // names that the object's definition has in the OpenAPI files
 	required         []any
-	unless           map[string][]any // objects in which a member has one of these values may lack the required members
+	unless           map[string][]any // by member: if the member has one of these values, the object may lack the required members
 	forbidden        []string
-	words            map[string][]any  // for each member, the only values that it may have
-	forms            map[string]string // for each member, the pattern that its date must match
+	words            map[string][]any  // the only values that each member may have, by the member's name
+	forms            map[string]string // the pattern that the date in each member must match, by the member's name
 	because          string
 }
 
@@ -207,7 +207,7 @@ type unservedRow struct {
 	api     string
 	path    *regexp.Regexp
 	status  int
-	always  bool // whether the server always refuses these operations
+	always  bool // true if the server always refuses the operations that match path
 	because string
 }
 

@@ -39,7 +39,7 @@ type verdict struct {
 
 // violation is a property of a response that neither the OpenAPI files nor docs/contract allow.
 type violation struct {
-	API, Version, Operation string // empty for a violation of a whole record
+	API, Version, Operation string // empty if the violation concerns a whole record
 	Status                  int
 	What                    string
 }
@@ -398,7 +398,7 @@ func newestEnvelope() *envelope { return &envelopes[len(envelopes)-1] }
 
 func encoded(object map[string]json.RawMessage) json.RawMessage {
 	data, err := json.Marshal(object)
-	if err != nil { // cannot happen, because the object was decoded from JSON
+	if err != nil { // Marshal cannot fail, because the object was decoded from JSON
 		panic(err)
 	}
 	return data

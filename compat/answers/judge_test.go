@@ -178,7 +178,7 @@ func decode(body json.RawMessage) (v any) {
 type place struct {
 	object map[string]any
 	name   string
-	above  []string // names of the members that contain the object, outermost first
+	above  []string // names of the members in which the object is nested, outermost first
 	open   bool     // whether the object may have members of any name, like the object metadata
 }
 

@@ -51,7 +51,7 @@ func readSpecs(api string) (*specs, error) {
 		byVersion: map[string]map[string]*spec{"chat": {}, "identity": {}},
 		compiler:  jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{},
 	}
-	s.compiler.DefaultDraft(jsonschema.Draft4) // the version of JSON Schema on which OpenAPI 2.0 is based
+	s.compiler.DefaultDraft(jsonschema.Draft4) // use draft 4, the version of JSON Schema on which OpenAPI 2.0 is based
 	s.compiler.AssertFormat()
 	for _, folder := range []string{"chat", "identity", "common"} {
 		files, err := filepath.Glob(filepath.Join(api, folder, "*.json"))
@@ -123,7 +123,7 @@ func (s *specs) read(folder, file string) error {
 }
 
 // apply adds the requirements of the strictRow x to the definitions that x names. It fails if a
-// definition or a member does not exist.
+// definition or a JSON member that x names does not exist.
 func (x *strictRow) apply(definitions map[string]any) error {
 	found := false
 	for _, name := range x.definitions {
@@ -163,7 +163,8 @@ func (x *strictRow) apply(definitions map[string]any) error {
 	return nil
 }
 
-// members returns the names of all members for which the strictRow x has requirements.
+// members returns the names of all JSON members that the strictRow x requires, forbids or
+// restricts.
 func (x *strictRow) members() []string {
 	all := slices.Concat(x.forbidden, slices.Collect(maps.Keys(x.words)), slices.Collect(maps.Keys(x.forms)), slices.Collect(maps.Keys(x.unless)))
 	for _, member := range x.required {

@@ -35,7 +35,7 @@ type recorded struct {
 
 // start is the record of one run of a server: the exchanges in the order of the requests.
 type start struct {
-	path       string // path of the folder with the files
+	path       string // path of the folder with the files of the record
 	exchanges  []recorded
 	incomplete string // the reason why exchanges are missing; empty if the record is complete
 }
@@ -96,7 +96,7 @@ type orders struct{ left []order }
 type order struct {
 	operation string // empty: any
 	status    int    // status of the failed responses; 0: the server must close the connection
-	times     int    // number of requests that the server still has to fail; negative: all requests
+	times     int    // number of requests that still have to fail; negative: all requests fail
 }
 
 // see updates the orders if the request of an exchange orders a fault or clears all faults.

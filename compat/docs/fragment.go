@@ -90,4 +90,4 @@ func check(err error) {
 	}
 }
 
-var _ = communication.ErrNotFound // uses the package, because Go forbids unused imports and the block of code may not use it
+var _ = communication.ErrNotFound // uses the package: Go forbids unused imports, and the block of code may not use it

@@ -19,7 +19,7 @@ import (
 // The API versions of the chat protocol that a Client uses.
 const (
 	apiVersion    = "2025-03-15" // the API version in every request, unless ClientOptions.APIVersion names another one
-	minAPIVersion = "2021-03-07" // the oldest version that the types of this package can encode and decode
+	minAPIVersion = "2021-03-07" // the oldest API version whose JSON the types of this package can encode and decode
 )
 
 // scope is the OAuth scope that a client requests from its credential. A

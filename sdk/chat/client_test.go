@@ -159,7 +159,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 		}
 		next.header = nil
 		if step.token {
-			next.header = idempotentHeader // the response to the message repeats the announcement; without it the client would forget the announcement
+			next.header = idempotentHeader // repeat the announcement of idempotent sends: after a response without it, the client would not send tokens
 		}
 		if _, err := thread.SendMessage(t.Context(), "hello", nil); err != nil {
 			t.Fatal(err)

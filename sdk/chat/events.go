@@ -231,10 +231,10 @@ type GapReason string
 
 // The reasons why events are missing (docs/events.md).
 const (
-	GapTrimmed GapReason = "trimmed" // the server no longer keeps the events after the cursor
-	GapEpoch   GapReason = "epoch"   // the server's store was replaced, or restored to an older state
-	GapLost    GapReason = "lost"    // the server's store was restored to a state before the cursor
-	GapTooMuch GapReason = "tooMuch" // more threads have new events than the server reads at once, or the user left and rejoined a thread too often
+	GapTrimmed GapReason = "trimmed" // events are missing because the server no longer keeps the events after the cursor
+	GapEpoch   GapReason = "epoch"   // events are missing because the server's store was replaced, or restored to an older state
+	GapLost    GapReason = "lost"    // events are missing because the server's store was restored to a state before the cursor
+	GapTooMuch GapReason = "tooMuch" // events are missing because too many threads have new events, or the user left and rejoined a thread too often
 )
 
 // UnknownEvent is an event of a kind that a newer server sends and this version of the package does

@@ -76,7 +76,7 @@ var eventFaults = []struct {
 			a.events(2)
 			return true
 		}
-		a.gap("epoch", 1) // the server sends this gap after its store was restored; the restored store gives the number 2 to another event
+		a.gap("epoch", 1) // the gap means that the store was restored from a backup, and then gave the number 2 to another event
 		a.events(3)
 		return true
 	}, "1 2 gap:epoch 2 3, 2 requests"},

@@ -667,7 +667,7 @@ func TestEventsRenewalForgetsTyping(t *testing.T) {
 				a.cut()
 			default:
 				a.hello()
-				a.from = 1 // the request has the cursor c9 of a heartbeat, but only event 1 was sent: send event 2 next
+				a.from = 1 // send event 2 next: the request's cursor, c9, comes from a heartbeat, and only event 1 was sent
 				a.events(2)
 				a.hang()
 			}
@@ -1112,7 +1112,7 @@ func testEventsChaos(t *testing.T, seed uint64) {
 		case 4:
 			a.write("rubbish\n\n")
 		case 5:
-			<-client.Done() // case 5 sends nothing and waits until the client disconnects
+			<-client.Done() // send nothing, and wait until the client disconnects
 		case 6:
 			a.cut()
 		}

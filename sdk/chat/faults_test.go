@@ -393,7 +393,7 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 		s.act(r)
 		s.cancel()
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // send no response: the client may still read one while it closes the connection
+		panic(http.ErrAbortHandler) // send no response, because the client could still read it while it closes the connection
 	default:
 		return false
 	}

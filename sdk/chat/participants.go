@@ -79,7 +79,7 @@ var errRefused = errors.New("the service did not add the participant")
 
 func (t *ThreadClient) addParticipants(ctx context.Context, operation string, ps []Participant) (FailedParticipants, error) {
 	if len(ps) == 0 {
-		return nil, nil // send no request without participants: in AddParticipants(ctx, failed.Participants()...) the list may be empty
+		return nil, nil // do nothing for an empty list, such as the list in AddParticipants(ctx, failed.Participants()...)
 	}
 	if err := checkParticipants(operation, ps); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (p RetentionPolicy) MarshalJSON() ([]byte, error) {
 	if p.Kind == RetentionKindThreadCreationDate {
 		return json.Marshal(struct {
 			plain
-			DeleteThreadAfterDays int `json:"deleteThreadAfterDays"` // the protocol requires this field for the kind, even if it is 0
+			DeleteThreadAfterDays int `json:"deleteThreadAfterDays"` // the protocol requires this member for this kind of policy, even if it is 0
 		}{plain(p), p.DeleteThreadAfterDays})
 	}
 	return json.Marshal(plain(p))

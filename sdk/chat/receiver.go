@@ -48,12 +48,12 @@ type receiver struct {
 	cursor  string // cursor of the last event or heartbeat that was received; "" before the first stream
 
 	current *stream
-	next    *stream          // the stream that replaces current when it is ready; usually nil
-	renew   <-chan time.Time // fires when it is time to open the next stream
+	next    *stream          // the stream that will replace the current one when it is ready; nil most of the time
+	renew   <-chan time.Time // receives a value when it is time to open the next stream
 	retry   time.Duration    // how long to wait before the next stream is opened again if it fails
 
 	started  bool  // Started has been yielded
-	failures int   // number of streams in a row that ended without progress
+	failures int   // number of streams in a row that ended without a new event or cursor
 	broken   int   // number of streams in a row whose failures count towards the limit maxBroken
 	last     error // the error with which the last stream ended; nil while a stream is open
 	streams  sync.WaitGroup
@@ -139,7 +139,7 @@ func (r *receiver) take(m message) (Event, error) {
 	switch m.event {
 	case "": // a heartbeat
 		r.forgetTyping()
-		if len(r.current.seen) == 0 { // the field seen is not empty while the stream still repeats events from before the cursor
+		if len(r.current.seen) == 0 { // if seen is not empty, the stream still repeats events from before the cursor: leave the cursor there
 			r.move(m.id)
 		}
 		return nil, nil
@@ -161,7 +161,7 @@ func (r *receiver) take(m message) (Event, error) {
 	}
 	key := keyOf(event)
 	if _, ok := r.current.seen[key]; ok {
-		delete(r.current.seen, key) // do not change the cursor: it may already be after this event
+		delete(r.current.seen, key) // this event was already yielded: drop it, and do not move the cursor back
 		return nil, nil
 	}
 	r.move(m.id)
@@ -332,7 +332,7 @@ func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
-		return nil // return nil: the loop reports the error of ctx itself
+		return nil // return nil, because the loop yields the error of ctx
 	}
 	var token pipeline.Request
 	if refused {
@@ -446,9 +446,9 @@ func decodeBye(m frame) error {
 // the error with which the stream ended. Only the receiver uses the other fields.
 type stream struct {
 	out   chan message
-	start string // the cursor after which the stream begins; "" for now
+	start string // the cursor after which the stream begins; "" means that it begins with new events
 	close context.CancelFunc
-	token string    // the token of the stream, a secret; set when hello arrives
+	token string    // the access token of the stream, a secret; set when the message hello arrives
 	since time.Time // time of hello
 
 	// seen contains the events that were yielded from the previous stream after this stream was

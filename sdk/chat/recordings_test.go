@@ -88,7 +88,7 @@ func TestRecordings(t *testing.T) {
 		}
 		for _, e := range readRecording(t, file).Exchanges {
 			if !strings.HasPrefix(e.Request.Path, "/chat/") {
-				continue // skip requests to the identity API, which the recorded tests sent to create users
+				continue // skip requests to the identity API, with which the recorded program created users
 			}
 			operation := e.Request.Method + " " + template(e.Request.Path)
 			model, ok := models[operation]

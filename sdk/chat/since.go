@@ -14,7 +14,7 @@ import (
 // polls often usually finds few new messages.
 const (
 	fewMessages  = 20
-	manyMessages = 200 // the largest page of the service
+	manyMessages = 200 // the largest page size that the service allows
 )
 
 // moreLooks limits the pages that MessagesSince reads to catch up with a thread that changes
@@ -114,8 +114,8 @@ func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Mess
 // messages may go back when the clock of a server is set.
 type sinceReader struct {
 	thread *ThreadClient
-	cursor uint64                  // only messages with a greater ID are returned; 0 returns all messages
-	read   uint64                  // every message with a sequence number up to this one was read; 0 if nothing was read yet
+	cursor uint64                  // only messages whose ID is greater than cursor are returned; 0 returns all messages
+	read   uint64                  // the reader has read every message whose sequence number is at most read; 0 if it has read none
 	found  map[uint64]foundMessage // the messages found so far, by ID
 }
 

@@ -17,7 +17,7 @@ const (
 
 // frame is one message of a stream of server-sent events.
 type frame struct {
-	event string // name of the message; "" if the message is a heartbeat
+	event string // name of the message in the stream; "" if the message is a heartbeat
 	id    string // the cursor with which to continue after the message; "" if the message has none
 	data  []byte
 }
@@ -26,7 +26,7 @@ type frame struct {
 type frameReader struct {
 	r     *bufio.Reader
 	first bool   // nothing was read yet
-	long  []byte // the beginning of a line that is longer than the buffer of r
+	long  []byte // the beginning of a line that is too long for the buffer of r
 }
 
 func newFrameReader(r io.Reader) *frameReader {
@@ -101,7 +101,7 @@ func (f *frameReader) line() ([]byte, error) {
 		f.long = append(f.long, line...)
 		line = f.long
 		if cap(f.long) > 64<<10 {
-			f.long = nil // free the memory of a large message, because large messages are rare
+			f.long = nil // free the memory of the long line, because long lines are rare
 		}
 	}
 	if err == nil {

@@ -94,7 +94,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type inside struct { // fmt does not call the methods of unexported fields
+	type inside struct { // a struct with an unexported key, because fmt does not call methods of unexported fields
 		key  AccessKey
 		cs   ConnectionString
 		keys []AccessKey

@@ -10,7 +10,7 @@ import (
 // identifierJSON is the JSON form of an identifier, with the members of all API versions.
 // docs/contract/identity.md §7 calls the form CommunicationIdentifierModel.
 type identifierJSON struct {
-	Kind               any                     `json:"kind"` // MarshalJSON writes the member kind; UnmarshalJSON ignores it
+	Kind               any                     `json:"kind"` // the kind of the identifier; MarshalJSON writes it, and UnmarshalJSON ignores it
 	RawID              string                  `json:"rawId"`
 	CommunicationUser  *userJSON               `json:"communicationUser,omitempty"`
 	PhoneNumber        *phoneNumberJSON        `json:"phoneNumber,omitempty"`
@@ -31,7 +31,7 @@ type phoneNumberJSON struct {
 
 type teamsUserJSON struct {
 	UserID      string `json:"userId"`
-	IsAnonymous *bool  `json:"isAnonymous"` // always written, because SDKs require this member; nil if a decoded identifier lacks it
+	IsAnonymous *bool  `json:"isAnonymous"` // MarshalJSON always writes this member, because SDKs require it; nil if the decoded JSON lacks it
 	Cloud       string `json:"cloud"`
 }
 

@@ -192,7 +192,7 @@ func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.ex
 // tokenState is the state of a TokenCredential: its token and the calls of the function refresh.
 type tokenState struct {
 	refresh func(context.Context) (string, error) // nil for a fixed token
-	early   time.Duration                         // the credential renews a token at this time before its expiry
+	early   time.Duration                         // the time before the expiry of a token at which the credential renews it
 
 	stop       context.CancelFunc // stops the goroutine of refreshAhead; nil if that goroutine does not run
 	background sync.WaitGroup

@@ -76,8 +76,8 @@ func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		fault   http.HandlerFunc
-		all     int32 // number of requests that each operation sends that may be repeated
-		once    int32 // number of requests that each operation sends that must not be repeated
+		all     int32 // expected number of requests of each operation that may be repeated
+		once    int32 // expected number of requests of each operation that must not be repeated
 		unknown bool  // whether the operations that must not be repeated return ErrUnknownFate
 	}{
 		{"429", status(429), 4, 4, false},

@@ -164,7 +164,7 @@ type fields map[string]any
 // request describes a request that sendAll sends.
 type request struct {
 	from         *user  // the user whose token the request has; nil: the request is signed with the access key
-	method, path string // the path is relative to the argument below of sendAll
+	method, path string // method and path of the request; sendAll puts the prefix below in front of the path
 	body         any
 }
 

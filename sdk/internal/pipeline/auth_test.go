@@ -139,7 +139,7 @@ func TestKeptToken(t *testing.T) {
 	get("", "1")
 	get("", "1")
 	get("1", "2")
-	get("1", "2") // the refused token "1" was replaced by an earlier call, so get returns the cached token
+	get("1", "2") // an earlier call has already replaced the refused token "1", so get returns the cached token
 	tokens.kept.ExpiresOn, tokens.after = time.Now().Add(refreshEarly-time.Second), time.Time{}
 	cred.err = errors.New("no network")
 	get("", "2") // the credential fails, so the cached token is used until it expires

@@ -95,7 +95,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.APIVersion = "" // newRequest adds the api-version to requests; azcore would add it a second time to continuations, which contain one
+	o.APIVersion = "" // azcore must not add the api-version: newRequest adds it, except to continuations, which contain one
 	o.Transport = transport
 	az, err := azcore.NewClient("confab-"+c.Component, sdkVersion, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{
@@ -136,8 +136,8 @@ type Request struct {
 	Header     map[string]string // additional headers
 	Body       any               // the value that is encoded as the JSON body; nil for no body
 	MergePatch bool              // whether the body is a JSON merge patch
-	Creates    bool              // repeating the request may create another resource, so errors report an unknown fate
-	Once       bool              // the request is not retried after an attempt that may have been carried out; implies Creates
+	Creates    bool              // whether repeating the request may create another resource; errors then report an unknown fate
+	Once       bool              // whether no retry may follow an attempt that may have been carried out; implies Creates
 	Status     int               // expected status
 	NoVersion  bool              // send no api-version
 

@@ -165,7 +165,7 @@ const (
 // the client's RetryOptions.
 func (c *Client) Pause(failures int) time.Duration {
 	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
-	if first <= 0 { // always pause: without pauses, the client would flood a server that refuses its requests
+	if first <= 0 { // use the default for a pause of 0: without pauses, the client would flood a server that refuses its requests
 		first = firstPause
 	}
 	if most <= 0 {

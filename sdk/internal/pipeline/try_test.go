@@ -343,7 +343,7 @@ func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		statuses []int // HTTP status of the response to each attempt; 0 closes the connection
-		status   int   // the status that the error should have
+		status   int   // the HTTP status that the error should have
 		unknown  bool
 	}{
 		{"answers lost", []int{0, 0, 0, 0}, 0, true},
