@@ -106,8 +106,8 @@ func start(o Options, so server.Options) (*Server, error) {
 	if o.DeletionGrace != 0 {
 		settings["deletion-grace"] = o.DeletionGrace.String()
 	}
-	// Load only these settings, not the environment and confab.yaml, so that a test gets the same
-	// server everywhere.
+	// Load only the settings of this function, and not the environment and confab.yaml, so that a
+	// test gets the same server everywhere.
 	cfg, err := config.Load(config.Input{Defaults: settings})
 	var wrong *config.Error
 	if errors.As(err, &wrong) {

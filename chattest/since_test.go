@@ -25,7 +25,7 @@ import (
 )
 
 // This file tests chat.ThreadClient.MessagesSince with a Confab server and with a fake of the real
-// service. The fake implements only the list of messages, as it is documented.
+// service. The fake implements only the list of messages, as docs/contract/chat.md describes it.
 
 // writer sends, edits and deletes messages of a thread while a test reads them.
 type writer interface {
@@ -614,8 +614,8 @@ func TestMessagesSinceIsCanceled(t *testing.T) {
 }
 
 // TestMessagesSinceAddedAgain polls as a participant who is removed and later added again
-// with access to older messages. MessagesSince must yield the messages that were sent in
-// between, and not the older ones that have become visible.
+// with access to older messages. MessagesSince must yield the messages that were sent in between,
+// but not the older messages that have become visible.
 func TestMessagesSinceAddedAgain(t *testing.T) {
 	s := chattest.NewServer(t)
 	ann, bob := s.NewUser(), s.NewUser()

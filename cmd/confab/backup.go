@@ -209,8 +209,8 @@ func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	return dataSettings(cmd, dev)
 }
 
-// explainStoreError converts the error of a backup, restore, export or import to one that tells
-// the user the problem and a remedy. It returns exit code 130 if a signal ended ctx.
+// explainStoreError converts the error of a backup, restore, export or import to an error that
+// tells the user the problem and a remedy. It returns exit code 130 if a signal ended ctx.
 func explainStoreError(ctx context.Context, err error) error {
 	var inUse *server.DataInUseError
 	var none *server.NoDataError

@@ -167,8 +167,8 @@ func measureDisk(ctx context.Context, dir string, o diskOptions, out io.Writer) 
 	return r, ctx.Err()
 }
 
-// Limits of the time of a flush, by which the advice of bench disk tells kinds of disks apart. It
-// also uses the limits quickFlush and slowFlush, which the command doctor has.
+// Limits of the time of a flush. The advice of bench disk compares the measured time with these
+// limits, and with quickFlush and slowFlush of the command doctor, to tell what kind of disk it is.
 const (
 	goodFlush = 2 * time.Millisecond // a disk that flushes in at most this time is a local SSD
 	fairFlush = 8 * time.Millisecond // a disk that flushes in at most this time is an SSD behind a network, or a busy SSD

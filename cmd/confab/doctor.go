@@ -125,8 +125,8 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 }
 
 // settingFindings returns a finding for each error in err, which config.Load returned. If err is
-// nil, it returns one finding, which says that the settings are valid and whether they are those
-// of a production or a development server.
+// nil, it returns one finding, which says that the settings are valid and whether they describe a
+// production or a development server.
 func settingFindings(cfg config.Config, err error) []finding {
 	if err == nil {
 		return []finding{{Check: "settings", State: fine, Found: "they load; " + kindOf(cfg)}}

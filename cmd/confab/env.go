@@ -147,11 +147,11 @@ func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 	return printLines(cmd, shell, removed+restored, " env --unset")
 }
 
-// withUserRoots returns c with bundles of root certificates that also contain the user's own,
-// such as those of a company. The user's environment variables named these certificates
+// withUserRoots returns c with bundles of root certificates that also contain the user's own, such
+// as the certificates of a company. The user's environment variables named these certificates
 // before `confab env` replaced the variables. It writes the bundles below the folder that dir
-// returns, and calls dir only if bundles are needed. It prints a warning for certificates
-// that cannot be read.
+// returns, and calls dir only if bundles are needed. It prints a warning for certificates that
+// cannot be read.
 func withUserRoots(cmd *cobra.Command, c clientenv.Server, dir func() (string, error)) (clientenv.Server, error) {
 	files := clientenv.UserRoots(os.Getenv)
 	if c.CAFile == "" || len(files) == 0 {

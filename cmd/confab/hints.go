@@ -16,8 +16,8 @@ var goRunBinary = regexp.MustCompile(`[/\\](go-build\d+[/\\]b001[/\\]exe|[0-9a-f
 
 const importPath = "github.com/confab-chat/confab/cmd/confab"
 
-// programName returns the command with which the user started this program, for hints:
-// "go run ./cmd/confab", for example, or the path or name as typed.
+// programName returns the command with which the user started this program, for command lines in
+// hints. It is the path or the name as typed, or for example "go run ./cmd/confab".
 func programName() string {
 	exe, err := os.Executable()
 	if err != nil {

@@ -63,9 +63,9 @@ func (s shownKeys) text() string {
 	return b.String()
 }
 
-// liveTokens returns a text with the number n of valid tokens that were issued with a key. The
-// text says "at least", because the server does not count a token that was issued before the
-// server started until a client uses it.
+// liveTokens returns a text with the number n of valid tokens that were issued with a key. The text
+// says "at least", because a token that was issued before the server started counts only after a
+// client has used it.
 func liveTokens(n int) string {
 	return "at least " + count(n, "live token", "live tokens") + ", since the server started"
 }

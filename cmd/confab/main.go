@@ -132,9 +132,8 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints the problem, what, on one line. If the remedy, next, is not empty, it prints that on
-// the following line. It replaces control characters, because both texts may contain text from
-// clients.
+// say prints the problem, what, on one line, and the remedy, next, on the following line unless it
+// is empty. It replaces control characters, because both texts may contain text from clients.
 func say(w io.Writer, what, next string) {
 	what, next = cleanLines(what), cleanLines(next)
 	text := "confab: " + what + stop(what) + "\n"

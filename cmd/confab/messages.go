@@ -161,8 +161,8 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 	return streamEnd(err)
 }
 
-// messageIndent is the number of blanks before the text of a message that is printed below the
-// line with its sender, because it is too long for that line.
+// messageIndent is the number of blanks before the text of a long message. If the text does not fit
+// on the line with the message's sender, it is printed below that line.
 const messageIndent = 4
 
 // messageLine formats a message for a person to read, with its time, sender and text. The end of

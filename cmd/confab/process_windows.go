@@ -35,8 +35,8 @@ func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
 // started.
 func passedSignals() []os.Signal { return stopSignals() }
 
-// passOn does nothing, because the Windows console sends an interrupt to every program in it, also
-// to the one that `confab run` started.
+// passOn does nothing, because the Windows console sends an interrupt to every program that runs in
+// it, also to the program that `confab run` started.
 func passOn(*os.Process, os.Signal) {}
 
 // codeOf returns the exit code of an ended process.

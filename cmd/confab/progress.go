@@ -37,7 +37,7 @@ func newProgress(out io.Writer, verb string) *progress {
 	return p
 }
 
-// row counts one more row. It prints a report if enough time has passed since the last one.
+// row counts one more row. It prints a report if enough time has passed since the last report.
 func (p *progress) row() {
 	if p.rows++; p.rows%1024 != 0 { // look at the clock only once in 1024 rows, because reading the clock takes time
 		return

@@ -67,8 +67,8 @@ func (r *reloader) reload() {
 	r.srv.ReloadCertificate()
 }
 
-// changedSettings returns the names of the settings whose values differ between a and b, except
-// those in reloadable.
+// changedSettings returns the names of the settings whose values differ between a and b, except the
+// settings in reloadable.
 func changedSettings(a, b config.Config) (names []string) {
 	shown := b.Shown()
 	for i, s := range a.Shown() {

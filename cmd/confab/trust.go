@@ -202,8 +202,8 @@ func storedName(ca *x509.Certificate) string {
 }
 
 // changeTrust adds the authority ca to every certificate store, or removes it, and prints
-// the result for each. If one store fails it continues with the others, and returns an
-// error at the end.
+// the result for each store. If one store fails, changeTrust continues with the other stores, and
+// returns an error at the end.
 func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove bool) error {
 	var failed []string
 	for _, s := range stores {

@@ -45,7 +45,7 @@ func TestChangeTrust(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
-	// If one certificate store fails, changeTrust still changes the others.
+	// If one certificate store fails, changeTrust still changes the other stores.
 	out.Reset()
 	failed := truststore.NewCmdError(errors.New("exit status 1"), exec.Command("/bin/tee", "x"), []byte("tee: x: Permission denied\n"))
 	err := changeTrust(&out, []trustStore{store("system", "removed", failed), store("browsers", "removed", nil)}, ca, true)

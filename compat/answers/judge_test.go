@@ -173,7 +173,7 @@ func decode(body json.RawMessage) (v any) {
 	return v
 }
 
-// place is the place of one member in a JSON body: the object that has the member, and the member's
+// place identifies one member in a JSON body by the object that has the member and by the member's
 // name.
 type place struct {
 	object map[string]any
@@ -487,9 +487,10 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestNewerVersion judges answers to clients that asked for known, unknown and later versions. A client that asked
-// for a version later than all known ones must get the header confab-api-version with the newest version, whose
-// file applies. No other answer may have the header.
+// TestNewerVersion judges answers to clients that asked for known, unknown and later versions. If a
+// client asked for a version later than all known versions, the answer must have the header
+// confab-api-version with the newest version, whose OpenAPI file applies. No other answer may have
+// the header.
 func TestNewerVersion(t *testing.T) {
 	j := newJudge(specsOf(t))
 	for _, c := range []struct {

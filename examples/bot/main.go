@@ -89,7 +89,7 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// look lists the messages of the thread and answers the new ones, oldest first.
+// look lists the messages of the thread and answers the new messages, oldest first.
 func (b *bot) look(ctx context.Context) error {
 	var fresh []chat.Message
 	for m, err := range b.thread.ListMessages(ctx, &chat.ListMessagesOptions{StartTime: b.since}) {

@@ -104,8 +104,9 @@ func (q *quickstart) thread() error {
 			{Identifier: q.ann, DisplayName: "Ann"},
 			{Identifier: q.bob, DisplayName: "Bob", ShareHistoryTime: time.Now()},
 		},
-		// IdempotencyToken is optional: without it, each call makes a new token. If you choose a
-		// token, the server creates no second thread even if the program restarts and calls again.
+		// IdempotencyToken is optional: without it, each call uses a new random token. If you
+		// choose a token, the server creates no second thread even if the program restarts and
+		// calls again.
 		IdempotencyToken: fmt.Sprint("lunch of ", q.ann),
 	})
 	if err != nil {

@@ -181,16 +181,16 @@ type createThreadRequest struct {
 
 // ListThreadsOptions are the optional arguments of ListThreads.
 type ListThreadsOptions struct {
-	// StartTime, if it is not zero, omits threads whose last message is older than it. It is sent
-	// in whole seconds, rounded down.
+	// StartTime, if it is not zero, omits threads whose last message is older than StartTime. It is
+	// sent in whole seconds, rounded down.
 	StartTime time.Time
 
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
-	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
-	// options here are ignored.
+	// Continuation, if it is not empty, is the Continuation of a [Page] of an earlier list. The
+	// list then begins after that page. A Continuation includes the options of the earlier list, so
+	// the other options here are ignored.
 	Continuation string
 }
 
@@ -238,7 +238,7 @@ func (c *Client) DeleteThread(ctx context.Context, id string) error {
 
 // do sends a request and records whether the response has the header that announces idempotent
 // sends. A successful response without the header withdraws the announcement, because an older
-// server may have replaced the one that made it. A failed response without the header changes
+// server may have replaced the server that made it. A failed response without the header changes
 // nothing, because it may come from a proxy.
 func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	header, err := c.pipeline.Do(ctx, r, out)

@@ -36,10 +36,10 @@ type Event interface {
 
 // EventInfo holds the fields of all kinds of events.
 type EventInfo struct {
-	// Cursor marks the place after this event among all events of the user. To continue there
-	// later, also in another process, set [EventsOptions].Cursor to it. Its content has no meaning
-	// to programs. It is not secret: it works for this user only, and only with the same
-	// EventsOptions.Threads.
+	// Cursor marks the position after this event among all events of the user. To receive the later
+	// events in another loop, also in another process, set [EventsOptions].Cursor to this Cursor.
+	// Its content has no meaning to programs. It is not secret, because it works only for this user
+	// and only with the same EventsOptions.Threads.
 	Cursor string
 
 	// ThreadID identifies the thread of the event. It is empty in Started and Gap.
@@ -115,7 +115,7 @@ type TypingIndicatorReceived struct {
 type ReadReceiptReceived struct {
 	EventInfo
 
-	// Receipt names the participant and the last message that it has read.
+	// Receipt names the participant and the last message that the participant has read.
 	Receipt ReadReceipt
 }
 
@@ -263,7 +263,7 @@ func (ParticipantsRemoved) isEvent()     {}
 func (Gap) isEvent()                     {}
 func (UnknownEvent) isEvent()            {}
 
-// Errors with which a loop over [Client.Events] ends. It can also end with other errors, for
+// Errors with which a loop over [Client.Events] ends. The loop can also end with other errors, for
 // example if the server refuses the token or the cursor.
 var (
 	// ErrNoEventStream means that the service has no event stream, because it is the real service

@@ -466,9 +466,9 @@ func TestEventsSlowLoop(t *testing.T) {
 	})
 }
 
-// TestEventsPauses checks the pauses after connections that fail. They double after each failure,
-// are short again after an event or 45 seconds of connection, and are at least as long as the
-// server asks for, up to an hour.
+// TestEventsPauses checks the pauses after connections that fail. The pauses must double after each
+// failure, be short again after an event or 45 seconds of connection, and be at least as long as
+// the server asks for, up to an hour.
 func TestEventsPauses(t *testing.T) {
 	const second = time.Second
 	for _, test := range []struct {
@@ -746,7 +746,7 @@ func TestEventsRenewalThenGap(t *testing.T) {
 	})
 }
 
-// renewedFeed is a feed, and a credential for it whose tokens expire after an hour.
+// renewedFeed is a feed together with a credential whose tokens expire after an hour.
 type renewedFeed struct {
 	*feed
 	cred *communication.TokenCredential
@@ -796,7 +796,8 @@ func TestEventsBrokenWithProgress(t *testing.T) {
 }
 
 // TestEventsRenewalFails refuses the request for a new stream. The client must keep the old stream
-// and request another one later, which must take over when the server ends the old one.
+// and request another stream later. When the server ends the old stream, the client must continue
+// with the other stream.
 func TestEventsRenewalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred, expires := expiring(t, time.Hour)

@@ -64,8 +64,8 @@ func Example() {
 	// refused: 0
 }
 
-// Test for common errors. The hand-written response is the one that the service sends to a user who
-// is not in the thread.
+// Test for common errors. The response is written by hand; the service sends such a response to a
+// user who is not in the thread.
 func Example_errors() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{Method: "GET", Path: "/chat/threads/" + threadID},
@@ -256,8 +256,8 @@ func ExampleClient_NewThreadClient() {
 	// test topic
 }
 
-// Store the Continuation of a page. With it, the list can be resumed later after that page, also in
-// another process.
+// Store the Continuation of a page. With the Continuation, another process can resume the list
+// later, after that page.
 func ExamplePage() {
 	ctx := context.Background()
 	thread := newThread(recordedService("js_2021-09-07_scenario_one_thread", 9, 10))

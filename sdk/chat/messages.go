@@ -27,8 +27,8 @@ type Message struct {
 	// SequenceID, which moves the message to the top.
 	SequenceID string `json:"sequenceId,omitzero"`
 
-	// Version is a decimal number as text. It equals ID until an edit or a deletion assigns a
-	// larger one.
+	// Version is a decimal number as text. It equals ID until an edit or a deletion of the message
+	// assigns a larger number.
 	Version string `json:"version"`
 
 	// Content is the text of the message, or the details of a system message.
@@ -121,8 +121,8 @@ func (m Message) MarshalJSON() ([]byte, error) {
 	type content MessageContent
 	w := struct {
 		plain
-		// These two fields replace the fields Content and SenderDisplayName of plain in the JSON
-		// text, because they have the same JSON names.
+		// The next two fields replace the fields Content and SenderDisplayName of the embedded type
+		// plain in the JSON text, because they have the same JSON names.
 		Content           any     `json:"content,omitempty"`
 		SenderDisplayName *string `json:"senderDisplayName,omitempty"`
 	}{plain: plain(m)}
@@ -247,9 +247,9 @@ type ListMessagesOptions struct {
 	// the service choose.
 	MaxPageSize int
 
-	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
-	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
-	// options here are ignored.
+	// Continuation, if it is not empty, is the Continuation of a [Page] of an earlier list. The
+	// list then begins after that page. A Continuation includes the options of the earlier list, so
+	// the other options here are ignored.
 	Continuation string
 }
 

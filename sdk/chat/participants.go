@@ -19,9 +19,9 @@ type ListParticipantsOptions struct {
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
-	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
-	// options here are ignored.
+	// Continuation, if it is not empty, is the Continuation of a [Page] of an earlier list. The
+	// list then begins after that page. A Continuation includes the options of the earlier list, so
+	// the other options here are ignored.
 	Continuation string
 }
 
@@ -48,8 +48,8 @@ func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions
 // (docs/contract/chat.md §4.2). Existing participants are not changed. Without arguments
 // AddParticipants does nothing.
 //
-// A participant that the service refuses does not make AddParticipants fail: the others are added,
-// and the result lists the refusals. See [FailedParticipants].
+// A participant that the service refuses does not make AddParticipants fail: the other participants
+// are added, and the result lists the refusals. See [FailedParticipants].
 //
 // Temporary failures are retried: a participant that an earlier attempt added is not changed.
 func (t *ThreadClient) AddParticipants(ctx context.Context, participants ...Participant) (FailedParticipants, error) {

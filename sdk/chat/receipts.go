@@ -59,9 +59,9 @@ type ListReadReceiptsOptions struct {
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
-	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
-	// options here are ignored.
+	// Continuation, if it is not empty, is the Continuation of a [Page] of an earlier list. The
+	// list then begins after that page. A Continuation includes the options of the earlier list, so
+	// the other options here are ignored.
 	Continuation string
 }
 
@@ -86,7 +86,8 @@ func (t *ThreadClient) NewListReadReceiptsPager(options *ListReadReceiptsOptions
 
 // SendTypingNotificationOptions are the optional arguments of SendTypingNotification.
 type SendTypingNotificationOptions struct {
-	// SenderDisplayName is the display name that the other participants see.
+	// SenderDisplayName is the name of the sender that the other participants see with the
+	// notification.
 	SenderDisplayName string
 }
 

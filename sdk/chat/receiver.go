@@ -198,8 +198,8 @@ func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	if hello.Cursor == "" {
 		hello.Cursor = m.id
 	}
-	// Take the cursor of hello, unless the cursor has moved since s was opened: then another stream
-	// has moved it to a later place.
+	// Take the cursor from the message hello, unless the receiver's cursor has changed since the
+	// stream s was opened. Another stream has then set it to a later event.
 	if hello.Cursor != "" && r.cursor == s.start {
 		r.cursor, s.start = hello.Cursor, hello.Cursor
 	}
@@ -245,8 +245,8 @@ func (r *receiver) postpone(err error) {
 }
 
 // afterGap handles a gap in the current stream. It forgets which events the previous stream has
-// sent, because a store that was restored from a backup gives their numbers to other events. It
-// also closes the next stream, which was opened at a place before the gap.
+// sent, because a store that was restored from a backup gives the same numbers to other events. It
+// also closes the next stream, which was opened at a cursor before the gap.
 func (r *receiver) afterGap() {
 	r.current.seen = nil
 	if r.next != nil {
@@ -282,8 +282,8 @@ func (r *receiver) remember(key eventKey) {
 	r.next.seen[key] = struct{}{}
 }
 
-// keyOf returns the key of an event. It returns the zero key for an event without a number that is
-// no typing indicator.
+// keyOf returns the key of an event, by which a repeated event is recognized. It returns the zero
+// key for an event without a number, except for typing indicators.
 func keyOf(e Event) eventKey {
 	i := e.Info()
 	if t, ok := e.(TypingIndicatorReceived); ok {
@@ -309,8 +309,8 @@ func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	ended := r.current
 	ended.close()
 	if r.next != nil && !final(err) {
-		// Use the next stream, which is already being opened. If the server has ended the current
-		// stream with the reason "replaced", the next stream has replaced it.
+		// Continue with the next stream, which is already being opened. If the server has ended the
+		// current stream with the reason "replaced", the next stream has replaced it.
 		r.current, r.next = r.next, nil
 		return nil
 	}
@@ -461,8 +461,8 @@ type message struct {
 	frame
 	err error
 
-	// token is the token of the stream, and date is the time by the server's clock. Only the first
-	// message of a stream has them.
+	// token is the access token with which the stream was opened, and date is the time by the
+	// server's clock. Only the first message of a stream has the two.
 	token string
 	date  time.Time
 }

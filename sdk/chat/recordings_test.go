@@ -51,8 +51,8 @@ type exchange struct {
 	}
 }
 
-// models maps each operation to two functions, which return a new value for the request body and
-// one for the response body. A nil function means that there is no body.
+// models maps each operation to two functions. The first returns a new value for the request body,
+// and the second a new value for the response body. A nil function means that there is no body.
 var models = map[string][2]func() any{
 	"POST /chat/threads":                         {of[createThreadRequest], of[CreateThreadResult]},
 	"GET /chat/threads":                          {nil, of[pageJSON[ThreadItem]]},

@@ -25,7 +25,7 @@ func readFrames(r io.Reader) ([]frame, error) {
 }
 
 // TestFrameReader reads each stream as a whole and byte by byte, and compares the messages and the
-// error with the expected ones.
+// error with the expected messages and error.
 func TestFrameReader(t *testing.T) {
 	long := strings.Repeat("x", maxLine-len("data: "))
 	for _, test := range []struct {

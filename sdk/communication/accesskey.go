@@ -85,7 +85,7 @@ func decodeKey(text string) ([]byte, error) {
 	}
 	secret, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(secret) == 0 {
-		// Do not wrap the error of the decoder, because it describes the secret.
+		// Do not wrap the error of the decoder, because that error describes the secret.
 		return nil, errors.New("access key is not base64 (standard alphabet, with padding)")
 	}
 	return secret, nil

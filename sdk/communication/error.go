@@ -48,10 +48,11 @@ type Error struct {
 	// Code and Message are the error code and the text of the server; either may be empty. Target
 	// is the part of the request that Code refers to, and usually empty.
 	Code, Message, Target string
-	// RequestID identifies the request in the server's log. If the server returned none, it is the
+	// RequestID identifies the request in the server's log. If the server returned no id, it is the
 	// id that the client sent.
 	RequestID string
-	// RetryAfter is the time that the server asks to wait, or 0 if it asks for none.
+	// RetryAfter is the time that the server asks the client to wait, or 0 if the server asks for
+	// no wait.
 	RetryAfter time.Duration
 	// UnknownFate is true if the failed request may have been carried out. errors.Is(err,
 	// ErrUnknownFate) returns this value.

@@ -151,7 +151,7 @@ func ExampleAccessKey_Rotate() {
 }
 
 func ExampleError() {
-	// In a program, a method of a client returns such an error.
+	// In a program, a method of a client returns an error such as this one.
 	var err error = &communication.Error{Op: "send message", StatusCode: 429, Code: "TooManyRequests", Message: "Rate limit exceeded.", RetryAfter: 7 * time.Second}
 
 	var e *communication.Error

@@ -8,8 +8,8 @@ import "strings"
 // Two identifiers are equal if and only if their raw ids are equal. The raw id determines all other
 // properties, so ParseRawID(id.RawID()) == id for every identifier.
 //
-// The zero Identifier has an empty raw id and the kind KindUnknown. It identifies nobody; IsZero
-// reports it.
+// The zero Identifier has an empty raw id and the kind KindUnknown. It identifies nobody. The
+// method IsZero recognizes it.
 type Identifier struct {
 	raw   string
 	kind  Kind
@@ -177,7 +177,7 @@ func (id Identifier) PhoneNumber() string {
 
 // AssertedID returns the part of a phone number after its last underscore, an id that distinguishes
 // connections through the same number. It returns "" if the number has no underscore, and for other
-// kinds.
+// kinds of identifiers.
 func (id Identifier) AssertedID() string {
 	number := id.PhoneNumber()
 	if i := strings.LastIndexByte(number, '_'); i >= 0 {
@@ -187,7 +187,7 @@ func (id Identifier) AssertedID() string {
 }
 
 // TeamsUserID returns the Entra ID object id of a KindTeamsUser or a KindTeamsExtensionUser, and
-// the visitor id of an anonymous Teams user. It returns "" for other kinds.
+// the visitor id of an anonymous Teams user. It returns "" for other kinds of identifiers.
 func (id Identifier) TeamsUserID() string {
 	switch id.kind {
 	case KindTeamsUser:

@@ -94,8 +94,9 @@ func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 // did not accept.
 type refuser interface{ Refused(token string) }
 
-// refreshEarly is how long before its expiry a cached token is replaced. refreshPause is the time
-// between two attempts to replace a token that is still valid. azcore uses the same values.
+// refreshEarly is the time before the expiry of a cached token at which the token is replaced.
+// refreshPause is the time between two attempts to replace a token that is still valid. azcore uses
+// the same values.
 const (
 	refreshEarly = 5 * time.Minute
 	refreshPause = 30 * time.Second

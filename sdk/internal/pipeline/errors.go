@@ -48,10 +48,10 @@ func noResponseError(c *call, err error) error {
 	return e
 }
 
-// tokenError is the error of a credential that failed to return a token. It hides the sentinels of
-// package communication and the response of the token issuer, because a caller could take them for
-// the result of the operation. It has no method Unwrap, so that errors.Is and errors.As use only
-// its own methods.
+// tokenError is the error of a credential that failed to return a token. It hides the sentinel
+// errors of package communication and the response of the token issuer, because a caller could take
+// them for the result of the operation. It has no method Unwrap, so that errors.Is and errors.As
+// use only its own methods.
 type tokenError struct{ cause error }
 
 // Error returns the text of the cause without the URL of the token issuer, whose query may contain
@@ -210,8 +210,8 @@ func envelope(body []byte) (code, message, target string) {
 	return "", "", ""
 }
 
-// requestID returns the id of the request in the server's log, or the id that the client sent if
-// the response has none.
+// requestID returns the id that a request has in the server's log, or the id that the client sent
+// if the response contains no id.
 func requestID(c *call, resp *http.Response) string {
 	for _, name := range []string{"x-ms-request-id", "MS-CV"} {
 		if id := resp.Header.Get(name); id != "" {

@@ -73,8 +73,8 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 type streamKey struct{}
 
 // keepStream moves the body of resp, which is a stream, into c, where Open finds the stream, and
-// gives resp an empty body. Otherwise policies of azcore, such as the one that logs bodies, would
-// read the stream to its end.
+// gives resp an empty body. Otherwise policies of azcore, such as the policy that logs bodies,
+// would read the stream to its end.
 func (c *call) keepStream(resp *http.Response) {
 	if c.stream != nil {
 		c.stream.Close() // close the body of an earlier attempt, if a policy of the caller has repeated the request
