@@ -89,9 +89,9 @@ type announcement struct {
 }
 
 // publish writes the file that describes the server r to other commands; runtimePath
-// returns its name. For a development server it also writes a portNote for each port:
-// another Confab server that finds the port in use reads it, to tell the user which
-// server has the port.
+// returns the file's name. For a development server publish also writes a portNote for each port.
+// If another Confab server finds the port in use, it reads the note to tell the user which server
+// has the port.
 func (a *announcement) publish(r running) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

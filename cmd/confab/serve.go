@@ -250,14 +250,15 @@ func logLevel(cfg config.Config, onTerminal bool) slog.Level {
 	return cfg.LogLevel
 }
 
-// newLogger returns a logger that writes to the output and leaves out repeated lines.
+// newLogger returns a logger that writes to the output and limits repeated warnings and errors.
 func newLogger(o *logs.Output) *slog.Logger { return slog.New(logs.NewRepeats(o.Handler())) }
 
 // newAudit returns a logger for the audit records of the operator's requests. It writes all audit
 // records to the output, even if log-level is higher than info.
 func newAudit(o *logs.Output) *slog.Logger { return slog.New(o.HandlerFrom(slog.LevelInfo)) }
 
-// explainStart returns the error of a server that did not start as a failure for the user.
+// explainStart converts err, with which the start of a server failed, to a failure with a remedy
+// for the user.
 func explainStart(err error, cfg config.Config) error {
 	var port *server.PortInUseError
 	var data *server.DataInUseError

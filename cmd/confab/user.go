@@ -214,8 +214,7 @@ the user from all threads.`,
 	return cmd
 }
 
-// deletionQuestion returns the text that asks the caller of the command to agree to the deletion of
-// a user.
+// deletionQuestion returns the text that asks the operator to agree to the deletion of a chat user.
 func deletionQuestion(id, endpoint string) string {
 	return fmt.Sprintf("User %s of %s becomes invalid for good, and what it wrote is erased from all threads. Nothing brings it back.", id, endpoint)
 }

@@ -48,7 +48,7 @@ var errorTable = map[int]errorRow{
 
 // envelope describes a form in which the real service was recorded to send refusals at some
 // versions. The OpenAPI files define another form. The answers of this server have both forms
-// in one body, so that all SDKs find the code and the message (chat.md §7.1).
+// in one body, so that all SDKs find the code and the message (docs/contract/chat.md §7.1).
 type envelope struct {
 	name     string
 	versions []string

@@ -279,8 +279,8 @@ func encode(v any) json.RawMessage {
 	return data
 }
 
-// TestMissingMembersAreFound removes each member that the files require from the samples. The judge
-// must find each removal.
+// TestMissingMembersAreFound removes from the samples each member that the OpenAPI files require.
+// The judge must find each removal.
 func TestMissingMembersAreFound(t *testing.T) {
 	j, taken := newJudge(specsOf(t)), map[string]bool{}
 	required := []string{

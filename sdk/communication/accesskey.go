@@ -16,8 +16,8 @@ import (
 // take it for a key.
 const redacted = "(redacted)"
 
-// AccessKey is a secret that a client and a server share. The client signs its requests with it
-// (docs/contract/identity.md §4). Make one with [NewAccessKey] or take it from a
+// AccessKey is a secret that a client and a server share. The client signs its requests with the
+// key (docs/contract/identity.md §4). Make one with [NewAccessKey] or take it from a
 // [ConnectionString].
 //
 // Package fmt, log/slog handlers and the JSON, XML and text encoders never print the key, even if
@@ -50,8 +50,8 @@ func NewAccessKey(text string) (AccessKey, error) {
 // NewAccessKey). Clients that were made with k sign with the new secret from their next attempt on.
 // Rotate fails, and does not change k, if text is not a base64 key or k is the zero AccessKey.
 //
-// To change keys without an interruption, regenerate the secondary key on the server, rotate to it,
-// then regenerate the primary key.
+// To change keys without an interruption, regenerate the secondary key on the server, call Rotate
+// with the new secondary key, then regenerate the primary key.
 func (k AccessKey) Rotate(text string) error {
 	if k.IsZero() {
 		return errors.New("rotate access key: there is no key yet")

@@ -16,7 +16,7 @@ var (
 	// expired or been revoked.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrForbidden means that the caller is not allowed to carry out the operation (403), for
-	// example because it is not a participant of the thread.
+	// example because the caller is not a participant of the thread.
 	ErrForbidden = errors.New("forbidden")
 	// ErrNotFound means that the resource does not exist (404).
 	ErrNotFound = errors.New("not found")

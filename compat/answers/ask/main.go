@@ -63,7 +63,7 @@ func run(api string) error {
 	return nil
 }
 
-// client sends requests to the server of confab run.
+// client sends requests to the server that `confab run` has started or found.
 type client struct {
 	http           http.Client
 	endpoint, host string
@@ -158,7 +158,7 @@ func (c *client) newUser() (*user, error) {
 	return &user{created.Identity.ID, created.AccessToken.Token}, nil
 }
 
-// fields are the members of a JSON object.
+// fields holds the members of a JSON object, by name.
 type fields map[string]any
 
 // request describes a request that sendAll sends.
