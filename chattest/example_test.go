@@ -34,7 +34,7 @@ func (e *example) end() {
 
 // Start a server with two users that chat with each other.
 func Example() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -62,7 +62,7 @@ func Example() {
 
 // Move the clock by more than a day. A token with a lifetime of a day has then expired.
 func ExampleClock_Advance() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -77,7 +77,7 @@ func ExampleClock_Advance() {
 // Use a credential that requests a new token when the old one is about to expire. Its client still
 // works after the server's clock has moved by more than a day.
 func ExampleServer_Token() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -109,7 +109,7 @@ func ExampleServer_Token() {
 // Lose the response to a request that creates a thread. The client retries, and the server does not
 // create a second thread.
 func ExampleFaults_Add() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -130,7 +130,7 @@ func ExampleFaults_Add() {
 
 // Make the server answer 429 until the client stops retrying.
 func ExampleFault() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -146,7 +146,7 @@ func ExampleFault() {
 // credential gets its tokens from the identity client still works after the clock has moved by
 // more than a day.
 func ExampleServer_Identity() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -188,7 +188,7 @@ func ExampleMain() {
 
 // Break the connection of a reader of live events. The reader connects again and misses nothing.
 func ExampleFaults_DropLive() {
-	t := &example{} // a test uses its own *testing.T instead, and does not call end
+	t := &example{} // in a test, use the *testing.T of the test and do not call end
 	defer t.end()
 
 	ctx := context.Background()

@@ -273,7 +273,8 @@ func TestMessagesSince(t *testing.T) {
 	})
 }
 
-// serverWriter implements writer with a thread of a Confab server.
+// serverWriter sends, edits and deletes messages in a thread of a Confab server. It implements
+// writer.
 type serverWriter struct {
 	t      failer
 	thread *chat.ThreadClient

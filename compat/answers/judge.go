@@ -21,7 +21,7 @@ import (
 type judge struct {
 	specs  *specs
 	needed map[string]int  // number of violations that each exception allowed, by the name of the exception
-	asked  map[string]bool // operations that were carried out, or whose refusal the list unserved allows; the key is API, version and name
+	asked  map[string]bool // operations that the server has carried out or was allowed to refuse; the key is API, version and name
 	words  *message.Printer
 }
 
@@ -328,8 +328,8 @@ func (a *answer) judgeError(u *unservedRow) {
 	}
 }
 
-// unknownHere is the violation for a refusal with the reason that the version lacks the operation,
-// if the OpenAPI file of the version has the operation.
+// unknownHere is the violation for a response that says that the api-version lacks the operation,
+// although the OpenAPI file of the version has it.
 const unknownHere = "the file has the operation, and the server refuses it as unknown"
 
 // envelope checks the body of a refusal and returns its error code. The body must contain the error

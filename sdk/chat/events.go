@@ -242,7 +242,7 @@ const (
 type UnknownEvent struct {
 	EventInfo
 
-	// Name is the name of the kind in the protocol.
+	// Name is the name that the protocol gives to this kind of event.
 	Name string
 
 	// Data holds the fields of the event.

@@ -213,10 +213,10 @@ func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	return hello.User, nil
 }
 
-// takeOver handles the first message of the next stream. If it is hello, the next stream becomes
-// the current one, and the old one is closed. Otherwise the current stream stays in use, and the
-// next one is opened again later. If the credential has no new token, the current stream ends when
-// its token expires.
+// takeOver handles the first message of the next stream. If the message is hello, the next stream
+// becomes the current stream, and the old stream is closed. Otherwise the current stream stays in
+// use, and the next stream is opened again later. If the credential has no new token, the current
+// stream ends when its token expires.
 func (r *receiver) takeOver(m message) {
 	err := m.err
 	old, next := r.current, r.next
@@ -304,7 +304,7 @@ func (r *receiver) move(id string) {
 }
 
 // reconnect replaces the current stream, which has ended with err, by the next stream or by a new
-// one. It may wait before it opens a new one. It returns an error if the loop must end.
+// stream. It may wait before it opens a new stream. It returns an error if the loop must end.
 func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	ended := r.current
 	ended.close()

@@ -18,7 +18,7 @@ const (
 // frame is one message of a stream of server-sent events.
 type frame struct {
 	event string // name of the message in the stream; "" if the message is a heartbeat
-	id    string // the cursor with which to continue after the message; "" if the message has none
+	id    string // the cursor with which a client continues after this message; "" if the message has no cursor
 	data  []byte
 }
 
