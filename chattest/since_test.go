@@ -155,9 +155,9 @@ func (s *since) write(n int) {
 }
 
 // tooFast is the error of MessagesSince when it cannot catch up with a thread: it has read more
-// than ten pages again because messages kept changing. The test accepts the error only after at
-// least five changes during the poll: MessagesSince reads at least two pages of two messages each
-// time, and a changed message appears at most twice.
+// than ten pages again because messages kept changing. The test accepts the error only if at least
+// five changes were made during the poll. Fewer changes cannot cause it, because MessagesSince
+// reads at least two pages of two messages each time, and a changed message appears at most twice.
 const tooFast = "messages since: the thread changes faster than it is read"
 
 // poll reads the messages after the cursor and checks each message. It stops reading after leave+1

@@ -242,7 +242,7 @@ func (r running) httpClient() (*http.Client, error) {
 		}
 		config.ServerName = "localhost" // expect the name localhost in the certificate: every local certificate has it, but maybe not the server's address
 	default:
-		config.InsecureSkipVerify = true // skip the usual check, because VerifyConnection below accepts only the certificate in the file
+		config.InsecureSkipVerify = true // skip the usual check of the certificate: VerifyConnection below accepts only the certificate in the file
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }
 	}
 	// Use no proxy, because the server runs on this machine.

@@ -55,7 +55,7 @@ func (f facts) open() []string {
 	return open
 }
 
-// log writes the facts to the log, without access keys.
+// log writes the facts about the server to the log, without access keys.
 func (f facts) log(l *slog.Logger) {
 	kind := "server"
 	if f.Dev {

@@ -57,7 +57,7 @@ revoked. Users whose deletion is complete are left out, unless --all is given.`,
 
 // listUsers prints a line for each user, page by page.
 func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
-	listed := []admin.User{} // if asJSON is true, the users of all pages; otherwise, the users of one page
+	listed := []admin.User{} // users to print: the users of all pages if asJSON is true, and otherwise the users of one page
 	printed := false
 	for after := ""; ; {
 		var page admin.Users

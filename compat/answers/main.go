@@ -214,7 +214,7 @@ func (t *tally) print(out io.Writer) {
 			fmt.Fprintf(out, "      %d times, first in %s\n", s.times, s.first)
 		}
 	}
-	if data, err := os.ReadFile(t.first); err == nil { // for an incomplete record, t.first is a folder, which cannot be read: print nothing
+	if data, err := os.ReadFile(t.first); err == nil { // print nothing if t.first cannot be read: for an incomplete record it is a folder
 		fmt.Fprintf(out, "the first exchange with a violation, %s:\n%s\n", t.first, data[:min(len(data), shownBytes)])
 	}
 }

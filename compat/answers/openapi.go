@@ -286,7 +286,7 @@ func (c converter) all() map[string]any {
 }
 
 // heirs returns the converted definitions that extend the definition with the given name. Each of
-// them requires its own value in the member that kind names, the discriminator.
+// them requires its own value in the discriminator, which is the member with the name kind.
 func (c converter) heirs(name, kind string) (all []any) {
 	for _, heir := range slices.Sorted(maps.Keys(c.definitions)) {
 		def := c.definitions[heir]

@@ -163,7 +163,8 @@ func (a *answer) expire(reason string) bool {
 	return true
 }
 
-// gap sends the message gap with the cursor of event n. The stream continues after event n.
+// gap sends a message gap with the given reason and the cursor of event n. The stream then
+// continues after event n.
 func (a *answer) gap(reason string, n int) {
 	a.write(fmt.Sprintf("event: gap\nid: c%d\ndata: {\"reason\":%q}\n\n", n, reason))
 	a.from = n

@@ -702,8 +702,8 @@ func TestEventsRenewalThenCut(t *testing.T) {
 }
 
 // TestEventsRenewalTwice replaces a stream twice before its token expires. The third stream is
-// opened before the second one has repeated event 2 of the first. The client must yield event 2
-// once.
+// opened before the second stream has repeated event 2 of the first stream. The client must yield
+// event 2 once.
 func TestEventsRenewalTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		third := make(chan struct{})

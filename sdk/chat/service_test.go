@@ -122,7 +122,8 @@ func newEventClient(streams ...string) *chat.Client {
 	return client
 }
 
-// writtenStreams is a transport that responds to each request with the next element of streams.
+// writtenStreams is a transport that responds to each request with an event stream, the next text
+// in the field streams.
 type writtenStreams struct {
 	mu      sync.Mutex
 	streams []string

@@ -168,7 +168,7 @@ func (m *identifierJSON) identifier() (Identifier, error) {
 // are taken from rawId. In no recorded request do the two contradict each other.
 func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	raw := ParseRawID(m.RawID)
-	base := raw // the identifier that supplies the members that the nested member omits
+	base := raw // members that the nested member omits are taken from base
 	if base.kind != kind {
 		base = Identifier{}
 	}

@@ -23,7 +23,7 @@ func noResponseError(c *call, err error) error {
 	var token tokenError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &token) {
-		err = token // use the token's error without advice on CAFile: the untrusted certificate may be the token issuer's
+		err = token // give no advice about CAFile: an untrusted certificate may belong to the token issuer, not to the server
 	} else {
 		// Remove the URL from the error: the error already names the operation, and logs should not
 		// contain the query of the URL.

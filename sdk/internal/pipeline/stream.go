@@ -188,7 +188,8 @@ func Jitter(d, spread time.Duration) time.Duration {
 	return d + rand.N(spread)
 }
 
-// TryTimeout returns the time limit of a single attempt in the client's RetryOptions, 0 for none.
+// TryTimeout returns the time limit of a single attempt in the client's RetryOptions, or 0 if there
+// is no limit.
 func (c *Client) TryTimeout() time.Duration { return max(c.retry.TryTimeout, 0) }
 
 // Log writes one line at level debug to the Logger of the client's options, unless it is nil.

@@ -120,8 +120,8 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 	return &c
 }
 
-// bounded is a transport that limits the size of responses to maxResponse. The limit must be
-// applied below azcore, because azcore reads each response to its end.
+// bounded is a transport that limits the size of responses to maxResponse. The transport must apply
+// the limit, because azcore reads each response of the transport to its end.
 type bounded struct{ policy.Transporter }
 
 // Do sends the request and limits the size of the response's body. A successful request of Open is
