@@ -112,8 +112,9 @@ var may = map[string][]string{
 	"cmd/confab":           {"internal/admin", "internal/bench", "internal/bench/measure", "internal/bench/reference", "internal/bench/slowdisk", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "internal/why", "sdk/communication"},
 }
 
-// never lists forbidden imports. The package part and the packages below it must not import the
-// package path or a package below that. why is the reason of the rule.
+// never lists forbidden imports. Each entry forbids the package in the field part, and the packages
+// below it, to import the package in the field path or a package below that. The field why is the
+// reason.
 var never = []struct{ part, path, why string }{
 	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
 	{"internal/core", "database/sql", "the domain knows nothing of SQL"},

@@ -58,7 +58,7 @@ var (
 
 // broken returns the sections of docs/contract that text cites and that do not exist, and n, the
 // number of all cited sections. A section sign without the name of a page before it cites the page
-// self, or is ignored if self is empty.
+// that self names. If self is empty, such a section sign is ignored.
 func broken(pages map[string]contractPage, self, text string) (bad []string, n int) {
 	check := func(name, cited string) {
 		for _, s := range section.FindAllStringSubmatch(cited, -1) {

@@ -36,8 +36,8 @@ type writer interface {
 }
 
 // between is an HTTP transport that a test puts between a client and its server. Before it forwards
-// a request for a page of messages, it calls the function before. It also reduces the page size in
-// the request, so that few messages fill many pages.
+// a request for a page of messages, it calls the function in the field before. It also reduces the
+// page size in the request, so that few messages fill many pages.
 type between struct {
 	next       *http.Client
 	before     func()

@@ -58,8 +58,9 @@ it with its note. It needs no server and changes nothing.`,
 	return cmd
 }
 
-// verifyBackup compares the files and rows of the backup in the folder from with the description
-// that the backup contains. It prints the description as text or as JSON.
+// verifyBackup compares the files and rows of a backup with the description that the backup
+// contains. The argument from is the backup's folder. verifyBackup prints the description as text
+// or as JSON.
 func verifyBackup(cmd *cobra.Command, from string, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
@@ -99,9 +100,9 @@ func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 	return err
 }
 
-// orderBackup writes a backup to the folder to and returns the backup's description. If a
-// server runs on the data folder of cfg, orderBackup asks that server to write the backup, by a
-// request with the given query string. Otherwise it opens the store itself.
+// orderBackup writes a backup and returns the backup's description. The argument to is the folder
+// for the backup. If a server runs on the data folder of cfg, orderBackup asks that server to write
+// the backup, by a request with the given query string. Otherwise it opens the store itself.
 func orderBackup(ctx context.Context, cfg config.Config, to, query string, withoutCAKey bool) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {

@@ -222,7 +222,7 @@ func certFileFindings(cfg config.Config) []finding {
 
 // ending completes f, the finding about a certificate that is valid until end, and returns it. If
 // end has passed, the state of f becomes broken; if end is near, its state becomes warning. In both
-// cases the text of f names the date, and mend becomes the remedy.
+// cases the text of f names the date, and the text mend becomes the remedy.
 func (f finding) ending(now, end time.Time, mend string) finding {
 	date := end.UTC().Format(time.DateOnly)
 	switch {

@@ -12,7 +12,7 @@ import (
 const (
 	maxGCPercent = 300
 	minGCPercent = 100
-	maxGarbage   = 24 << 20 // bytes of garbage; if the live heap is larger than maxGarbage, the percentage is minGCPercent
+	maxGarbage   = 24 << 20 // limit of the garbage in bytes; it does not hold for a larger live heap, whose percentage is minGCPercent
 )
 
 // gcPercent returns the percentage of garbage for a live heap of the given number of bytes. It is

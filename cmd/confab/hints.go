@@ -31,7 +31,8 @@ func programName() string {
 }
 
 // nameFor implements programName. exe is the path of the running program, and arg0 its name on the
-// command line. The function here reports whether a file exists in the working folder.
+// command line. The argument here is a function that reports whether a file exists in the working
+// folder.
 func nameFor(exe, arg0 string, here func(file string) bool) string {
 	switch {
 	case !goRunBinary.MatchString(exe):

@@ -132,8 +132,9 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints the problem, what, on one line, and the remedy, next, on the following line unless it
-// is empty. It replaces control characters, because both texts may contain text from clients.
+// say prints a problem, the text in what, on one line. It prints the remedy, the text in next, on
+// the following line unless next is empty. It replaces control characters, because both texts may
+// contain text from clients.
 func say(w io.Writer, what, next string) {
 	what, next = cleanLines(what), cleanLines(next)
 	text := "confab: " + what + stop(what) + "\n"

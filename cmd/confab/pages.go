@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// listed returns the first entries of a list of the operator's API, as the JSON of the response. It
-// returns at most most entries. path is relative to admin.Prefix, and member is the name of the
-// JSON member that contains the entries of a page. more reports whether the list has further
-// entries.
+// listed returns the first entries of a list of the operator's API, as the JSON of the response.
+// The argument most is the maximum number of entries. path is relative to admin.Prefix, and member
+// is the name of the JSON member that contains the entries of a page. more reports whether the list
+// has further entries.
 func listed(ctx context.Context, c *apiClient, path string, query url.Values, member string, most int) (found []json.RawMessage, more bool, err error) {
 	found = []json.RawMessage{}
 	query.Set("limit", fmt.Sprint(max(1, min(most, 1000))))
@@ -46,8 +46,8 @@ func listed(ctx context.Context, c *apiClient, path string, query url.Values, me
 // longestEvent is the longest line, in bytes, of an event stream that readEvents accepts.
 const longestEvent = 4 << 20
 
-// readEvents reads a stream of server-sent events and calls the function each for every event. It
-// returns the first error of the function each or of reading the stream. The error is io.EOF if the
+// readEvents reads a stream of server-sent events and calls the given function for every event. It
+// returns the first error of that function or of reading the stream. The error is io.EOF if the
 // server ended the stream.
 func readEvents(stream io.Reader, each func(kind string, data []byte) error) error {
 	lines := bufio.NewScanner(stream)

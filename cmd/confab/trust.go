@@ -129,9 +129,10 @@ func sudoAsks() bool {
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore is one of the certificate stores that the command trust changes. The function has
-// reports whether a certificate authority is or may be in the store. The functions add and remove
-// add the authority to the store or remove it, and return a message to print, such as "added".
+// trustStore is one of the certificate stores that the command trust changes. The field has is a
+// function that reports whether a certificate authority is or may be in the store. The fields add
+// and remove are functions that add an authority to the store or remove it; they return a message
+// to print, such as "added".
 type trustStore struct {
 	name        string
 	has         func(*x509.Certificate) bool

@@ -138,7 +138,7 @@ func lettersOfReceipts(version, method, inFile string) otherPath {
 // make them optional. The reason is that a client of that time reads the member, or that this
 // server never sends it.
 type strictRow struct {
-	folder, from, to string   // folder of the OpenAPI files, and their first and last version; if to is empty, all later versions
+	folder, from, to string   // folder of the OpenAPI files, and their first and last version; an empty field to means all later versions
 	definitions      []string // names that the object's definition has in the OpenAPI files
 	required         []any
 	unless           map[string][]any // by member: if the member has one of these values, the object may lack the required members
@@ -154,7 +154,7 @@ const (
 	preview4 = "2021-01-27-preview4"
 )
 
-// systemTypes are the types of messages that no user has sent.
+// systemTypes lists the types of system messages, which no user has sent.
 var systemTypes = map[string][]any{"type": {"topicUpdated", "participantAdded", "participantRemoved"}}
 
 var stricter = []strictRow{

@@ -426,7 +426,8 @@ func (a *answer) envelopeOf(body map[string]json.RawMessage) *envelope {
 
 // errorSchema returns the location of the schema for a refusal. It is the operation's schema for
 // the status, or else for other refusals. If the OpenAPI file lacks the operation, it is the schema
-// of any operation of the file that has one. Without such a schema, it is commonErrors.
+// for refusals of another operation of the file. If the file has no such schema, it is
+// commonErrors.
 func (a *answer) errorSchema() string {
 	var operations []*operation
 	if a.op != nil {

@@ -33,8 +33,8 @@ const (
 	messageID = "1653551972669"
 )
 
-// recordedService returns a transport that responds with exchanges from a recorded file. exchanges
-// are their indexes in the file, in the order of the responses.
+// recordedService returns a transport that responds with exchanges from a recorded file. The
+// argument exchanges contains their indexes in the file, in the order of the responses.
 func recordedService(name string, exchanges ...int) *recorded.Transport {
 	all := recorded.MustLoad("testdata/recordings/chat-" + name + ".json").Exchanges
 	t := &recorded.Transport{AnyVersion: true}

@@ -101,9 +101,10 @@ type updateThreadRequest struct {
 	RetentionPolicy RetentionPolicy    `json:"retentionPolicy,omitzero"`
 }
 
-// patch returns the metadata member of a JSON merge patch. It contains the keys of set with their
-// values, and the keys in remove with the value removed, which makes the server remove a key. It
-// returns nil if set and remove are empty, and an error if both contain the same key.
+// patch returns the metadata member of a JSON merge patch. It contains the keys of the argument set
+// with their values. It also contains the keys in the argument remove, with the value in the
+// argument removed, which makes the server remove a key. It returns nil if set and remove are
+// empty, and an error if both contain the same key.
 func patch(operation string, set map[string]string, remove []string, removed *string) (map[string]*string, error) {
 	if len(set) == 0 && len(remove) == 0 {
 		return nil, nil

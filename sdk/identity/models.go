@@ -75,7 +75,8 @@ type userAndTokenJSON struct {
 	AccessToken *AccessToken `json:"accessToken,omitempty"`
 }
 
-// MarshalJSON encodes u as the service does (docs/contract/identity.md §3.1).
+// MarshalJSON encodes the user and the token in u as the service does (docs/contract/identity.md
+// §3.1).
 func (u UserAndToken) MarshalJSON() ([]byte, error) {
 	var j userAndTokenJSON
 	j.Identity.ID = u.User.RawID()

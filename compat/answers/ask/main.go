@@ -164,12 +164,12 @@ type fields map[string]any
 // request describes a request that sendAll sends.
 type request struct {
 	from         *user  // the user whose token the request has; nil: the request is signed with the access key
-	method, path string // method and path of the request; sendAll puts the prefix below in front of the path
+	method, path string // method and path of the request; sendAll puts a prefix in front of the path
 	body         any
 }
 
-// sendAll sends requests one after another. The path of each request is relative to the path
-// below. It fails if a request gets no response or a 500.
+// sendAll sends requests one after another. The path of each request is relative to the path in the
+// argument below. sendAll fails if a request gets no response or a 500.
 func (c *client) sendAll(version, below string, all []request) error {
 	for _, r := range all {
 		status, body, err := c.send(r.from, version, r.method, below+r.path, r.body)

@@ -24,7 +24,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// server is a TLS server that calls answer for each request. It counts the requests, from 1.
+// server is a TLS server that calls the function answer for each request. It counts the requests,
+// from 1.
 type server struct {
 	*httptest.Server
 	requests atomic.Int32
