@@ -266,7 +266,7 @@ func explainStart(err error, cfg config.Config) error {
 	var listen *server.ListenError
 	var mendable remedied
 	switch {
-	case errors.As(err, &mendable): // this case must precede the case of *fs.PathError, because a remedied error may wrap a *fs.PathError
+	case errors.As(err, &mendable): // this case must precede the case of *fs.PathError, because an error with a remedy may wrap a *fs.PathError
 		return err
 	case explainFolder(err) != nil:
 		return explainFolder(err)

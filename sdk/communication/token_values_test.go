@@ -20,8 +20,8 @@ type transport func(*http.Request) (*http.Response, error)
 func (f transport) Do(req *http.Request) (*http.Response, error) { return f(req) }
 
 // TestRefreshHasNoValuesOfARequest checks that the context of refresh has no values of the request
-// that started it, because the context values of azcore are about that request only. The race
-// detector reports an error if the refresh writes the variable captured.
+// that started it, because the context values of azcore are about that request only. If the refresh
+// wrote the variable captured, the race detector would report an error.
 func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var header http.Header
