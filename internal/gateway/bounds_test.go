@@ -81,7 +81,7 @@ func TestQueueOfASession(t *testing.T) {
 		thread := h.thread("plans", ann)
 		_, a := h.open(ann, nil, gateway.SessionOptions{})
 		a.block()
-		h.send(ann, thread, "first") // the blocked Write has taken this message from the queue
+		h.send(ann, thread, "first") // the blocked Write has taken this message from the session's queue
 		synctest.Wait()
 		want := []string{"messageReceived:first"}
 		text := strings.Repeat("x", 20_000)
@@ -128,10 +128,9 @@ func TestQueueHoldsOneEvent(t *testing.T) {
 	})
 }
 
-// TestQueuesOfAll blocks two sessions, one with a long queue and one with a short one, until
-// the two queues hold more bytes than all queues together may (Bounds.Queues). It checks that
-// only the long queue is dropped, and that both clients get every message once when they read
-// again.
+// TestQueuesOfAll blocks two sessions, one with many queued messages and one with few, until their
+// queues together hold more bytes than all queues together may (Bounds.Queues). It checks that only
+// the longer queue is dropped, and that both clients get every message once when they read again.
 func TestQueuesOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 100_000
@@ -189,7 +188,7 @@ func TestCatchUpsAtOnce(t *testing.T) {
 			users[i] = h.user()
 			h.send(users[i], h.thread("plans", users[i]), "one")
 		}
-		time.Sleep(time.Second) // wait until the hub was told of the messages
+		time.Sleep(time.Second) // wait until the hub has read the messages from the event log
 		var reading, most atomic.Int64
 		answer := make(chan struct{})
 		read := func() {
@@ -248,7 +247,8 @@ func TestThreadsWithNews(t *testing.T) {
 	})
 }
 
-// stuck is a sink whose Write fails because the client has taken no byte for too long.
+// stuck is a sink, the writing end of a session, whose Write fails as if its client had read no
+// byte for too long.
 type stuck struct{ sink }
 
 // Write fails with a timeout.
@@ -260,9 +260,9 @@ type timeout struct{}
 func (timeout) Error() string { return "no byte was taken" }
 func (timeout) Timeout() bool { return true }
 
-// TestWriteThatMovesNoByte lets the write of a session fail with a timeout, and checks that
-// the session ends for the reason Slow and is counted under it. The packages sse and trouter
-// test when a write times out.
+// TestWriteThatMovesNoByte lets the write of a session fail with a timeout, and checks that the
+// session ends for the reason Slow and that the hub counts one ended session for that reason. The
+// tests of the packages sse and trouter check when a write times out.
 func TestWriteThatMovesNoByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

@@ -16,7 +16,7 @@ import (
 // a gap or find nothing.
 type hookedStore struct {
 	core.Store
-	lost   atomic.Bool            // if true, the next page of the log that the feed reads is a gap
+	lost   atomic.Bool            // if true, the next read of the event log returns a gap
 	events atomic.Pointer[func()] // called before ThreadEvents
 	users  atomic.Pointer[func()] // called before Users
 	empty  atomic.Bool            // View finds nothing
@@ -51,9 +51,9 @@ func (s *hookedStore) Users(ctx context.Context, ids []string) ([]core.User, err
 	return s.Store.Users(ctx, ids)
 }
 
-// TestLogBreaksOff lets the hub's feed find that the event log does not continue the feed's
-// cursor, while one session is quiet, one is blocked, and one waits to catch up. It checks
-// that each session is told of one gap and then of new events.
+// TestLogBreaksOff makes the store report that the event log does not continue the hub's cursor,
+// while one session is quiet, one is blocked, and one waits to read missed events. It checks that
+// each session is told of one gap and then of new events.
 func TestLogBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})
@@ -64,7 +64,8 @@ func TestLogBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond) // so that the feed looks at the log before the session catching gives up its slot
+		// so that the feed reads the log before the session named catching gives up its slot
+		time.Sleep(100 * time.Millisecond)
 		h.send(ann, thread, "lost")
 		synctest.Wait()
 		_, quiet := h.open(ann, nil, gateway.SessionOptions{})
@@ -134,7 +135,9 @@ func TestMemberIsGone(t *testing.T) {
 		var once atomic.Bool
 		change := func() {
 			if once.CompareAndSwap(false, true) {
-				topic := "other plans" // the new topic gives the thread a newer revision, so the session reads the membership again
+				// a new topic makes the thread's revision newer, so that the session reads the
+				// membership again
+				topic := "other plans"
 				if err := h.core.UpdateThread(t.Context(), ann.ID, thread, core.UpdateThread{Topic: &topic}); err != nil {
 					t.Error(err)
 				}
@@ -174,8 +177,9 @@ func (k *pulse) Write(b []byte) error {
 	return k.sink.Write(b)
 }
 
-// TestWaitingSessionBeats opens a session that must wait until another one has read its missed
-// events, and checks that its client gets heartbeats while it waits.
+// TestWaitingSessionBeats opens a session that must wait to read its missed events until another
+// session has read its own. It checks that the client of the waiting session gets heartbeats
+// meanwhile.
 func TestWaitingSessionBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})

@@ -17,9 +17,9 @@ import (
 // its client at a time.
 const tellPage = 64
 
-// pointers is the number of missed events that a session holds in memory at a time, without
-// their messages and members. A session with missed events in more threads than that holds one
-// for each of them.
+// pointers is the number of missed events that a session holds in memory at a time, without their
+// messages and members. A session with missed events in more than that many threads holds one event
+// for each thread.
 const pointers = 8192
 
 // catchUp reads the events that the session has missed from the store and writes them to the
@@ -45,7 +45,7 @@ func (s *Session) catchUp(b []byte) []byte {
 		}
 		r.slots = append(r.slots, slot)
 	}
-	go func() { // end the reads with the session
+	go func() { // cancel the reads from the store when the session ends
 		select {
 		case <-s.ending:
 			cancel()
@@ -106,8 +106,8 @@ func (s *Session) flushControl() bool {
 	return true
 }
 
-// missed returns two cursors: the session must read the events between them from the store.
-// Later events are in the session's queue.
+// missed returns the two cursors between which the session must read missed events from the store.
+// Events after the second cursor are in the session's queue.
 func (s *Session) missed() (from, to core.Cursor) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -120,8 +120,9 @@ func (s *Session) missed() (from, to core.Cursor) {
 	return s.at, s.told
 }
 
-// caughtUp records that the client has all events up to the cursor `to`. The session stays
-// behind if breakOff or missed has moved its end, s.told, meanwhile.
+// caughtUp records that the client has all events up to the cursor `to`. The session must still
+// read missed events if breakOff or missed has moved s.told, the cursor at which they end,
+// meanwhile.
 func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,26 +135,26 @@ func (s *Session) caughtUp(to core.Cursor) {
 // ahead reports whether the cursor a comes later than b in the same log.
 func ahead(a, b core.Cursor) bool { return a.Epoch == b.Epoch && a.Position > b.Position }
 
-// replay reads the events that a session has missed, those between two cursors, and writes
-// them.
+// replay reads the events between two cursors that a session has missed, and writes them to the
+// session's client.
 type replay struct {
 	s        *Session
 	from, to core.Cursor
 
 	mu      sync.Mutex // guards the fields below: while deliver writes to the client, a timer may call release
 	slots   []chan struct{}
-	threads byPosition            // threads with events that were not written yet
-	views   map[string]*core.View // by thread id: the views of all threads with events after from
-	slow    bool                  // the session took too long, and release has given up slots, threads and views
+	threads byPosition            // threads with events that the replay has not written yet
+	views   map[string]*core.View // each thread with events after the cursor from, by its id, as the user may see it
+	// the client took too long, and a timer has released the slots, the threads and the views
+	slow bool
 }
 
-// slotTime is the time that a session may take to write one page of missed events. A session
-// that takes longer loses its slots, the right to read missed events, to other sessions. It
+// slotTime is the time that a session may take to write one page of missed events. A session that
+// takes longer loses its slots, which are the right to read missed events, to other sessions. It
 // starts over when it gets slots again.
 const slotTime = time.Second
 
-// release gives up the slots that acquire has taken for r, so that other sessions can read
-// their missed events.
+// release gives up the slots that r holds, so that other sessions can read their missed events.
 func (r *replay) release() {
 	for _, slot := range r.slots {
 		<-slot
@@ -161,9 +162,9 @@ func (r *replay) release() {
 	r.slots = nil
 }
 
-// deliver writes a page of events, and the control bytes that wait. It returns false if the
-// replay must end: because the client must answer first, because the session has ended, or
-// because the client took longer than slotTime. In the last case the slots were released.
+// deliver writes a page of events, and the control bytes that wait. It returns false if the replay
+// must end: because the client must answer first, because the session has ended, or because the
+// client took longer than slotTime. If the client took too long, the slots are released already.
 func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	writing := true
 	patience := time.AfterFunc(slotTime, func() {
@@ -187,17 +188,17 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 type unread struct {
 	*core.View
 	events []core.Event // the next events of the thread; all have positions
-	next   uint64       // number of the event after them; 0: there is none
+	next   uint64       // the number of the event after events; 0 if there is none
 }
 
-// errForgotten means that nobody knows whether a user may get an event. A member's row keeps
-// only the latest times for which the user was in the thread, and the event is older than
-// these.
+// errForgotten means that the store no longer knows whether a user may get an event. A member's row
+// keeps only the latest times for which the user was in the thread, and the event is older than all
+// of them.
 var errForgotten = errors.New("the member has been in the thread too often")
 
 // run writes the missed events up to r.to and then records that the session has caught up. It
-// returns the buffer b. It tells the client of a gap if nobody knows which events the client
-// may get.
+// returns the buffer b. If the store no longer knows which events the client may get, run tells the
+// client of a gap.
 func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 	b, err := r.write(ctx, b)
 	if errors.Is(err, errForgotten) {
@@ -206,18 +207,18 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 	return b, err
 }
 
-// write writes the missed events as run does, but fails with errForgotten when it comes to an
-// event of which nobody knows whether the client may get it.
+// write writes the missed events as run does, but fails with errForgotten at the first event for
+// which the store no longer knows whether the client may get it.
 func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 	why, err := r.gap(ctx, r.from)
 	switch {
 	case err != nil:
 		return b, err
 	case ahead(r.from, r.to) && why != GapLost:
-		// The client's cursor comes from a server that had read more of the log than this
-		// one, so it has all events up to r.to. A gap would move the cursor back, and the
-		// client would get events twice. If the log was trimmed after r.to, the feed finds
-		// that, and breakOff moves r.to.
+		// The client's cursor comes from a server that had read more of the log than this one, so
+		// it has all events up to r.to. A gap would move the cursor back, and the client would get
+		// events twice. If the log was trimmed after r.to, the hub's feed notices the trim, and
+		// breakOff moves r.to.
 		r.s.caughtUp(r.to)
 		return b, nil
 	case why != 0:
@@ -276,7 +277,8 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 			return b, nil
 		}
 	}
-	if r.s.At() == r.from { // no event was written, perhaps because a trim has deleted the missed ones
+	// the session wrote no event, perhaps because a trim of the log has deleted the missed events
+	if r.s.At() == r.from {
 		if why, err := r.gap(ctx, r.from); err != nil {
 			return b, err
 		} else if why != 0 {
@@ -297,8 +299,9 @@ func (s *Session) stopped() bool {
 // hub has not noticed it yet.
 var errRenewed = errors.New("the epoch of the event log was renewed")
 
-// gap returns the reason why the log has not all events after the cursor at, or 0 if it has
-// them. It fails with errRenewed if the hub does not know the log's epoch yet.
+// gap returns the reason why the event log does not have all events after the cursor at, or 0 if it
+// has them. It fails with errRenewed if another server has renewed the log's epoch and the hub does
+// not know the new one yet.
 func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 	foreign := r.from.Epoch != r.to.Epoch
 	if foreign {
@@ -309,15 +312,15 @@ func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 	case err != nil:
 		return 0, fmt.Errorf("read the event log: %w", err)
 	case page.Gap == core.GapEpoch:
-		return 0, errRenewed // the client comes back with its cursor, and is told of the gap then
+		return 0, errRenewed // the client reconnects with its cursor and is told of the gap then
 	case foreign:
 		return GapEpoch, nil
 	}
 	return GapReason(page.Gap), nil
 }
 
-// tellGap tells the client that it misses events up to r.to, and why. It moves the session's
-// cursor to r.to.
+// tellGap tells the client that it misses the events up to r.to, and the reason. It moves the
+// session's cursor to r.to.
 func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	r.s.hub.stats.gap(why)
 	r.s.hub.log.Debug("a client misses events", "user", r.s.claims.User, "reason", why.String(), "after", r.from.Position, "to", r.to.Position)
@@ -328,9 +331,9 @@ func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	return b
 }
 
-// read loads into t the next events of a thread that the member may get, limit at most and
-// none after r.to. It returns false if there are none. It fails with errForgotten if the
-// member's row no longer tells whether the user was in the thread at the first of them.
+// read loads the next events of a thread that the member may get into t: at most limit events, and
+// none after r.to. It returns false if the thread has no more events. It fails with errForgotten if
+// the member's row no longer tells whether the user was in the thread at the first of these events.
 func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	if t.Member == nil { // the store was put back to an older state since the replay began
 		return false, nil
@@ -361,9 +364,9 @@ func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	return false, nil
 }
 
-// tell reads the messages and members of events, and returns the events as the user may see
-// them now. It leaves out those that the user may not see. It fails with errForgotten if the
-// user may have been in the thread at an event, but the member's row no longer tells.
+// tell reads the messages and members of events, and returns the events as the user may see them
+// now. It leaves out events that the user may not see. It fails with errForgotten if the member's
+// row no longer tells whether the user was in the thread at an event.
 func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, err error) {
 	happenings, err := r.s.hub.o.Store.Tell(ctx, events)
 	if err != nil {
@@ -389,7 +392,8 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 			continue
 		}
 		var roster *core.Thread
-		if hp.Message == nil || hp.Message.Sender == "" { // the event names its actor, whose display name is in the thread
+		// the event names its actor, whose display name is in the thread's list of members
+		if hp.Message == nil || hp.Message.Sender == "" {
 			if roster, err = r.s.hub.o.Core.ThreadSince(ctx, hp.Thread, hp.Revision); err != nil {
 				return nil, fmt.Errorf("read who is in thread %s: %w", hp.Thread, err)
 			}
@@ -401,8 +405,9 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 	return told, nil
 }
 
-// older returns a copy of hp with the message as it was when the user left the thread, because
-// the message was edited afterwards. It returns nil if the user may not read the message.
+// older returns a copy of the happening hp with the message's text from before the user left the
+// thread, because the message was edited afterwards. It returns nil if the user may not read the
+// message.
 func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening, error) {
 	page, err := r.s.hub.o.Store.Messages(ctx, core.MessagesQuery{Thread: hp.Thread, Reader: r.s.claims.User, IDs: []int64{hp.MessageID}})
 	if err != nil {
@@ -416,9 +421,9 @@ func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening
 	return &own, nil
 }
 
-// view returns the thread of hp as the user sees it, at the revision of hp or a later one. It
-// reads the view again if the one in r.views is older: the user may have left the thread since
-// the replay began, and must not get later events.
+// view returns the thread of the happening hp as the user sees it, at the revision of hp or a later
+// one. It reads the view from the store again if the one in r.views is older, because the user may
+// have left the thread since the replay began, and must not get later events.
 func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, error) {
 	v := r.views[hp.Thread]
 	if v.Head.Revision >= hp.Revision {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Connection describes an open session to the operator.
+// Connection describes an open session, the live connection of one client, to the operator.
 type Connection struct {
 	Protocol Protocol
 	From     string // the address of the client; may be empty
-	Agent    string // its user agent; may be empty
+	Agent    string // the client's user agent; may be empty
 	Since    time.Time
-	Waiting  int // bytes of events that wait for the client
+	Waiting  int // the number of bytes of events that wait for the client
 }
 
 // Connections returns the open sessions of a user on this server, the oldest first.

@@ -20,8 +20,8 @@ var (
 )
 
 // The text of a cursor is the base64url form of these fields: a version, a hash of the store's
-// epoch, the check of the event before it, its position, a keyed hash of the user and its
-// threads, and a checksum of all these.
+// epoch, the check and the position of the last event before the cursor, a keyed hash of the user
+// and its threads, and a checksum of all these.
 const (
 	cursorVersion = 1
 	cursorLen     = 1 + 4 + 4 + 8 + 4 + 4
@@ -62,7 +62,7 @@ func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error
 type Binding struct {
 	Epoch string
 	sum   [4]byte // of the epoch
-	owner [4]byte // of the user and its threads
+	owner [4]byte // a keyed hash of the user and its threads
 }
 
 // NewBinding returns the Binding for a user and some threads. Empty threads mean all threads.
@@ -77,8 +77,8 @@ func NewBinding(epoch, user string, threads []string) *Binding {
 	return k
 }
 
-// Append appends the text of the cursor c to b. It ignores c.Epoch and uses that of the
-// binding. It computes no hash, because it is called for each event of each session.
+// Append appends the text of the cursor c to b. It ignores c.Epoch and uses the binding's epoch. It
+// computes no hash, because it is called for each event of each session.
 func (k *Binding) Append(b []byte, c core.Cursor) []byte {
 	var raw [cursorLen]byte
 	raw[0] = cursorVersion

@@ -44,15 +44,15 @@ type encoding struct {
 	text []byte
 }
 
-// Encoded returns encode(e). It calls encode only the first time for each protocol; later
-// calls return the same bytes, which must not be changed.
+// Encoded returns the event e as the function encode has encoded it for the protocol p. It calls
+// encode only once for each protocol. Later calls return the same bytes, which must not be changed.
 func (e *Event) Encoded(p Protocol, encode func(*Event) []byte) []byte {
 	c := &e.encoded[p]
 	c.once.Do(func() { c.text = encode(e) })
 	return c.text
 }
 
-// size returns the approximate number of bytes that the event takes in a session's queue.
+// size returns the approximate number of bytes that the event occupies in a session's queue.
 func (e *Event) size() int {
 	n := 512
 	if e.Happening == nil { // a gap
@@ -67,7 +67,7 @@ func (e *Event) size() int {
 	return n + len(e.Properties.Topic) + sizeOf(e.Properties.Metadata)
 }
 
-// sizeOf returns the number of bytes of all keys and values of metadata.
+// sizeOf returns the number of bytes of all keys and values of a thread's metadata.
 func sizeOf(metadata map[string]string) (n int) {
 	for k, v := range metadata {
 		n += len(k) + len(v)
@@ -75,8 +75,8 @@ func sizeOf(metadata map[string]string) (n int) {
 	return n
 }
 
-// newEvent returns the event that tells of the happening h in the thread t, for users who are
-// in the thread now.
+// newEvent returns the event that reports the happening h in the thread t to users who are in the
+// thread now.
 func newEvent(h *core.Happening, t *core.Thread) *Event {
 	e := &Event{Happening: h, Actor: core.MessageParticipant{User: h.Actor}}
 	if h.Kind.ChangesMembers() {
@@ -105,8 +105,8 @@ func membersOf(h *core.Happening) []core.Member {
 	return ms
 }
 
-// forMember returns the event as the member m may see it. If m has left the thread, it returns
-// a copy with the thread's properties at that time; otherwise it returns e.
+// forMember returns the event as the member m may see it. If m has left the thread, it returns a
+// copy of e with the properties that the thread had when m left. Otherwise it returns e.
 func (e *Event) forMember(m *core.Member) *Event {
 	if m.Left == nil || e.Happening.Properties == nil {
 		return e

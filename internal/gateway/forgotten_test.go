@@ -14,8 +14,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// comeAndGo removes a user from a thread and adds it again, 257 times. A member's row keeps
-// fewer such times than that, so it loses the first time for which the user was in the thread.
+// comeAndGo removes a user from a thread and adds the user again, 257 times. A member's row keeps
+// fewer times of membership than that, so it loses the first time for which the user was in the
+// thread.
 func (h *house) comeAndGo(by core.User, thread string, u core.User) {
 	h.t.Helper()
 	who := communication.ParseRawID(u.ID)
@@ -41,9 +42,9 @@ func (k *sink) first() string {
 	return words[0]
 }
 
-// TestForgottenTimesAreAGap lets a user miss an event, and then makes the store forget that
-// the user was in the thread at that event. It checks that the user is told of one gap, and
-// only if its session includes this thread, and that another member gets the event.
+// TestForgottenTimesAreAGap lets a user miss an event, and then makes the store forget that the
+// user was in the thread at that event. It checks that the user is told of one gap if its session
+// includes this thread and of none otherwise, and that another member gets the event.
 func TestForgottenTimesAreAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -77,9 +78,9 @@ func TestForgottenTimesAreAGap(t *testing.T) {
 	})
 }
 
-// behind returns a copy of h with a second hub, which hears nothing from the bus and learns of
-// events only when it reads the log, once a second. It also returns a function that stops this
-// hub.
+// behind returns a copy of the test setup h with a second hub. That hub gets nothing from the bus
+// and learns of events only when it reads the log, once a second. behind also returns a function
+// that stops the second hub.
 func (h *house) behind() (*house, func()) {
 	h.t.Helper()
 	b := *h
@@ -113,7 +114,7 @@ func TestTimesForgottenWhileCatchingUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.send(ann, thread, "missed")
-		time.Sleep(2 * time.Second) // the session has to read it from the store
+		time.Sleep(2 * time.Second) // the session must read the event from the store
 		var once sync.Once
 		hook := func() { once.Do(func() { h.comeAndGo(ann, thread, bob) }) }
 		h.hooks.events.Store(&hook)
@@ -136,11 +137,11 @@ func TestTimesForgottenOnAServerBehind(t *testing.T) {
 		ann, bob := h.user(), h.user()
 		thread := h.thread("plans", ann, bob)
 		_, k := behind.open(bob, nil, gateway.SessionOptions{})
-		time.Sleep(2 * time.Second) // by then the server behind has told all earlier events
+		time.Sleep(2 * time.Second) // by then the hub that is behind has handed on all earlier events
 		k.want(t)
 		h.send(ann, thread, "missed")
 		h.comeAndGo(ann, thread, bob)
-		time.Sleep(2 * time.Second) // by then the server behind has read the log
+		time.Sleep(2 * time.Second) // by then the hub that is behind has read the log
 		if got := k.first(); got != "gap:tooMuch" {
 			t.Errorf("the session is told %q first, want a gap", got)
 		}

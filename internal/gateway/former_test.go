@@ -26,10 +26,10 @@ func (h *house) edit(by core.User, thread string, id int64, text string) {
 	}
 }
 
-// TestReplayForWhoLeft opens a session of a user who was removed from a thread after it had
-// missed messages, which were then edited and deleted. It checks that the user is told what
-// REST shows it: an edited message with its earlier text, and nothing of a deleted message,
-// which is a tombstone (docs/contract/chat.md §7.3).
+// TestReplayForWhoLeft opens a session of a user who was removed from a thread after it had missed
+// messages, which were then edited and deleted. It checks that the user gets the same as from REST:
+// an edited message with its earlier text, and no event of a deleted message (docs/contract/chat.md
+// §7.3).
 func TestReplayForWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -53,7 +53,7 @@ func TestReplayForWhoLeft(t *testing.T) {
 		_, e := h.open(eve, &from, gateway.SessionOptions{})
 		e.want(t, "messageReceived:one-again", "messageEdited:one-again", "participantsRemoved", "messageEdited:one-again", "messageDeleted:")
 
-		// After the user has joined again, it is told the present text of the message.
+		// A user who has joined the thread again gets the present text of the message.
 		if _, err := h.core.AddParticipants(t.Context(), ann.ID, thread, []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}}); err != nil {
 			t.Fatal(err)
 		}
@@ -83,15 +83,15 @@ func TestLateFeedForWhoLeft(t *testing.T) {
 		one := h.send(ann, thread, "one")
 		h.part(ann, thread, bob)
 		h.edit(ann, thread, one, "one-edited")
-		time.Sleep(2 * time.Second) // the hub looks at the log
+		time.Sleep(2 * time.Second) // by then the hub has read the log
 		b.want(t, "messageReceived:one", "participantsRemoved")
 		e.want(t, "messageReceived:one-edited", "participantsRemoved", "messageEdited:one-edited")
 	})
 }
 
-// TestReplayAfterTheSendersErasure opens sessions that have missed messages whose sender was
-// erased since. It checks that a user who left the thread before that is told nothing of these
-// messages.
+// TestReplayAfterTheSendersErasure opens sessions that have missed messages of a sender who was
+// erased afterwards. It checks that a user who left the thread before the erasure gets none of
+// these messages.
 func TestReplayAfterTheSendersErasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

@@ -25,12 +25,18 @@ import (
 // Bounds limit the memory and the reads that sessions cost a server. A zero field means its
 // default.
 type Bounds struct {
-	PerUser  int   // sessions of a user; 0: DefaultPerUser
-	Sessions int   // sessions of all users; 0: DefaultSessions
-	Queue    int   // bytes that may wait in a session, or one event if that is larger; 0: DefaultQueue
-	Queues   int64 // bytes that may wait in all sessions together; 0: DefaultQueues
-	CatchUps int   // sessions that read missed events at the same time; 0: DefaultCatchUps for each core
-	News     int   // threads with missed events of one session; more cause a gap; 0: DefaultNews
+	PerUser  int // maximum number of sessions of one user; 0: DefaultPerUser
+	Sessions int // maximum number of sessions of all users; 0: DefaultSessions
+	// maximum number of bytes that wait in one session; a single larger event may wait; 0:
+	// DefaultQueue
+	Queue  int
+	Queues int64 // maximum number of bytes that wait in all sessions together; 0: DefaultQueues
+	// maximum number of sessions that read missed events at the same time; 0: DefaultCatchUps for
+	// each core
+	CatchUps int
+	// maximum number of threads in which one session may read missed events; more cause a gap; 0:
+	// DefaultNews
+	News int
 }
 
 // Defaults of Bounds.
@@ -60,13 +66,13 @@ func (b Bounds) withDefaults() Bounds {
 
 // Times that apply to all sessions of a hub.
 const (
-	// Heartbeat is the time between two heartbeats of a session. At a heartbeat a session
-	// without events to write moves its cursor to that of the hub.
+	// Heartbeat is the time between two heartbeats of a session. At a heartbeat a session without
+	// events to write moves its cursor to the hub's cursor.
 	Heartbeat = 15 * time.Second
-	// WriteTimeout is the time after which a session ends because its client takes no byte.
-	// The implementations of Sink apply it.
+	// WriteTimeout is the time after which a session ends if its client reads no byte. The
+	// implementations of Sink apply it.
 	WriteTimeout = 30 * time.Second
-	// linger is the time for which the hub follows the log after its last session has
+	// linger is the time for which the hub still follows the event log after its last session has
 	// ended.
 	linger = 10 * time.Second
 )
@@ -95,24 +101,25 @@ type Hub struct {
 	bounds Bounds
 	log    *slog.Logger
 	now    func() time.Time
-	wanted chan struct{} // capacity 1; an element means that a session waits for the feed
-	slots  chan struct{} // capacity Bounds.CatchUps: taken by sessions that catch up
+	wanted chan struct{} // has capacity 1; an element means that a session waits until the hub follows the log
+	slots  chan struct{} // has capacity Bounds.CatchUps; a session puts in an element while it reads missed events
 
 	writers *writers
 	queued  atomic.Int64 // bytes in the queues of all sessions
 	stats   stats
 
-	// mu guards the fields below. Lock it before the mu of a session. The feed's goroutine
-	// holds it while it hands events to the sessions, so a session that is added gets exactly
-	// the events after h.at.
-	mu       sync.Mutex
-	feed     *core.Feed
-	at       core.Cursor   // all sessions have got the events up to here; valid while live is closed
-	live     chan struct{} // closed while the hub follows the log
+	// mu guards the fields of the hub below it. Lock it before a session's mu. The goroutine that
+	// reads the log holds it while it hands events to the sessions, so a session that is added
+	// meanwhile gets exactly the events after h.at.
+	mu   sync.Mutex
+	feed *core.Feed
+	// the hub has handed all events up to this cursor to the sessions; valid while live is closed
+	at       core.Cursor
+	live     chan struct{} // a channel that is closed while the hub follows the log
 	users    map[string]*user
 	count    int
-	sinks    int         // sessions whose sink is not closed yet, ended ones included
-	idle     *time.Timer // ends the feed when there was no session for the time linger
+	sinks    int         // number of sessions whose sink is not closed yet, including sessions that have ended
+	idle     *time.Timer // fires when there was no session for the time linger, and stops the feed
 	draining bool
 	empty    chan struct{} // closed when the hub drains and all sinks are closed
 }
@@ -120,7 +127,7 @@ type Hub struct {
 // user holds the sessions of one user.
 type user struct {
 	sessions []*Session
-	catching chan struct{} // capacity 1: taken by the session that catches up
+	catching chan struct{} // has capacity 1; a session of the user puts in an element while it reads missed events
 }
 
 // NewHub returns a hub without sessions. Sessions can be opened only while Run runs.
@@ -153,11 +160,11 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// follow hands the new events of the log to the sessions. It returns when there were no
-// sessions for the time linger, or when the log breaks off: when it does not continue the
-// feed's cursor. broken is the reason why it broke off during the previous call, or 0. If it
-// is not 0, follow first tells the sessions of a gap. If again is true, the caller must call
-// follow again at once with the returned reason.
+// follow hands the new events of the log to the sessions. It returns when there were no sessions
+// for the time linger, or when the log breaks off, which means that the log no longer has the
+// events after the feed's cursor. broken is the reason why the log broke off during the previous
+// call, or 0. If broken is not 0, follow first tells the sessions of a gap. If again is true, the
+// caller must call follow again at once with the returned reason.
 func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReason, again bool) {
 	tip, err := h.o.Store.Tip(ctx)
 	if err != nil {
@@ -186,8 +193,8 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 		return 0, false
 	}
 	h.log.Error("the event log does not continue", "reason", gap.Reason.String())
-	h.o.Core.ForgetThreads()        // the store may have been put back to an older state
-	if gap.Reason == core.GapLost { // after GapEpoch the epoch is new already: another server has renewed it
+	h.o.Core.ForgetThreads()        // the store may have been restored to an older state
+	if gap.Reason == core.GapLost { // after GapEpoch another server has renewed the epoch already
 		epoch := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 		if err := h.o.Store.RenewEpoch(ctx, tip.Epoch, epoch); err != nil {
 			h.log.Error("renew the epoch of the event log", "error", err)
@@ -220,7 +227,7 @@ func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.feed != feed || h.count > 0 {
-		return // when the last session leaves, it starts the timer again
+		return // the hub starts the timer again when its last session leaves
 	}
 	h.feed = nil
 	h.live = make(chan struct{})
@@ -239,9 +246,9 @@ func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o Ses
 // open opens a session, but does not count a refusal. See Open.
 func (h *Hub) open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
 	s := newSession(h, c, o, sink)
-	// Add the session first and check its token afterwards: then a revocation at the same time
-	// is either in the user's row already, or ends the added session.
-	for entered := false; !entered; { // again if the feed stops before the session enters
+	// Add the session first and check its token afterwards. A revocation at the same time is then
+	// either in the user's row already, or ends the added session.
+	for entered := false; !entered; { // repeat if the hub stops to follow the log before the session is added
 		if err := h.waitLive(ctx); err != nil {
 			return nil, err
 		}
@@ -390,7 +397,8 @@ func (h *Hub) leave(s *Session) {
 	}
 }
 
-// closed records that the sink of a session that enter has added is closed.
+// closed records that the sink of a session is closed. Call it once for each session that enter has
+// added.
 func (h *Hub) closed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -494,8 +502,9 @@ func (h *Hub) Drain(ctx context.Context) {
 	}
 }
 
-// tell hands happenings to the sessions that may see them. The feed calls it. It waits for the
-// store if that fails, and hands on nothing if ctx is done first.
+// tell hands happenings, which are events of the log with their messages or members, to the
+// sessions that may see them. The feed calls it. While the store cannot be read, tell tries again
+// every second. It hands on nothing if ctx is done first.
 func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 	threads := map[string]*core.Thread{}
 	for _, hp := range hs {
@@ -538,8 +547,8 @@ func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
-		// The hub is behind the log, and m is a later state of the member than that at the
-		// event. The sessions read from the store which version of the event the user may
+		// The hub is behind the log, and m is a later state of the member than its state at the
+		// event. The sessions therefore read from the store which version of the event the user may
 		// see.
 		if m.Forgot(hp.Number) || m.ReadsOlder(hp) {
 			for _, s := range u.sessions {
@@ -612,7 +621,7 @@ func (h *Hub) shrink() {
 	}
 }
 
-// pause waits for d or until ctx is done.
+// pause waits for the time d or until ctx is done.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -33,7 +33,7 @@ type house struct {
 	core   *core.Service
 	tokens *token.Authority
 	hub    *gateway.Hub
-	ahead  *atomic.Int64 // the hub's clock is ahead by this time.Duration
+	ahead  *atomic.Int64 // the hub's clock is ahead of the real time by this time.Duration
 	stop   func()
 }
 
@@ -127,7 +127,7 @@ func (h *house) openBlocked(u core.User, from *core.Cursor) (*gateway.Session, *
 	return s, k
 }
 
-// thread creates a thread of users and returns its id. The first user is its creator.
+// thread creates a thread with the given users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...core.User) string {
 	h.t.Helper()
 	var ps []core.NewParticipant
@@ -155,7 +155,7 @@ func (h *house) send(u core.User, thread, text string) int64 {
 type sink struct {
 	mu     sync.Mutex // guards the fields below
 	words  []string
-	blocks chan struct{} // if not nil, Write waits until it is closed
+	blocks chan struct{} // if not nil, Write waits until this channel is closed
 	closed bool
 	last   core.Cursor
 	full   func() bool // what Full returns; nil: false
@@ -170,7 +170,7 @@ func (k *sink) block() {
 	k.blocks = make(chan struct{})
 }
 
-// unblock ends the wait of Write that block has begun.
+// unblock lets Write continue after block has made it wait.
 func (k *sink) unblock() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -245,9 +245,8 @@ func (k *sink) want(t *testing.T, words ...string) {
 	k.words = nil
 }
 
-// TestSessionIsToldWhatHappens opens sessions of two users and checks that each gets the
-// events of its user's threads, while the session is open and after it was closed and opened
-// again.
+// TestSessionIsToldWhatHappens opens sessions of two users and checks that each gets the events of
+// its user's threads, both while a session is open and after it was closed and opened again.
 func TestSessionIsToldWhatHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -274,9 +273,8 @@ func TestSessionIsToldWhatHappens(t *testing.T) {
 	})
 }
 
-// TestSlowSessionCatchesUp blocks a session's client while more is sent than the session's
-// queue holds. It checks that the client gets every message once and in order when it reads
-// again.
+// TestSlowSessionCatchesUp blocks a session's client and sends more messages than the session's
+// queue holds. It checks that the client gets every message once and in order when it reads again.
 func TestSlowSessionCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{Queue: 2000})
@@ -327,9 +325,9 @@ func TestTokensEnd(t *testing.T) {
 	})
 }
 
-// TestClockIsSetForward sets the hub's clock forward while a session is open whose token is
-// valid for an hour. It checks that the session ends an hour after its start by that clock,
-// whether the clock jumps past the end or reaches it by running.
+// TestClockIsSetForward sets the hub's clock forward while a session with a token of one hour is
+// open. It checks that the session ends an hour after its start by that clock, both when the clock
+// jumps past that time and when it reaches that time by running.
 func TestClockIsSetForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -377,9 +375,9 @@ func TestStartAfterEnd(t *testing.T) {
 	})
 }
 
-// TestDrainWaitsForGoodbyes drains a hub while a client takes no byte. It checks that Drain
-// interrupts the session's write, and that it returns once the client was told of the end and
-// the sink is closed.
+// TestDrainWaitsForGoodbyes drains a hub while a client reads no byte. It checks that Drain
+// interrupts the session's write, and that it returns once the client was told of the end and the
+// sink is closed.
 func TestDrainWaitsForGoodbyes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -425,7 +423,7 @@ func TestTyping(t *testing.T) {
 		}
 		_, b := h.open(bob, nil, gateway.SessionOptions{})
 		_, e := h.open(eve, nil, gateway.SessionOptions{})
-		synctest.Wait() // wait until the feed listens to the bus: typing notifications are not in the log
+		synctest.Wait() // wait until the hub listens to the bus, because typing notifications are not in the log
 		if err := h.core.Typing(t.Context(), ann.ID, thread, "Ann"); err != nil {
 			t.Fatal(err)
 		}
@@ -434,9 +432,9 @@ func TestTyping(t *testing.T) {
 	})
 }
 
-// TestFullClient opens one session at an old cursor and one at the present cursor. Their
-// clients take three events at a time and must then answer. The test checks that each event is
-// written once.
+// TestFullClient opens one session at an old cursor and one at the present cursor. Their clients
+// take three events at a time and must answer before they get more. The test checks that each event
+// is written once.
 func TestFullClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -477,7 +475,8 @@ func TestFullClient(t *testing.T) {
 	})
 }
 
-// narrow is a sink that takes as many events as room says. After that its Full returns true.
+// narrow is a sink that accepts as many events as its field room says. After that its method Full
+// returns true.
 type narrow struct {
 	sink
 	room int

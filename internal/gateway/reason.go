@@ -16,18 +16,18 @@ const (
 	Expired                    // the token expired
 	Revoked                    // the user's tokens were revoked, or the token's access key was replaced
 	Deleted                    // the user was deleted
-	Replaced                   // a newer connection of the same client took its place
-	Slow                       // the client took no byte for WriteTimeout
-	Silent                     // the client sent nothing for too long
+	Replaced                   // a newer connection of the same client has replaced this connection
+	Slow                       // the client read no byte for the time WriteTimeout
+	Silent                     // the client sent nothing for so long that its protocol counts it as gone
 	Hostile                    // the client broke the rules of its protocol
-	Dropped                    // a fault of a development server
+	Dropped                    // a fault that a developer injected has cut the connection
 	Draining                   // the server shuts down
 	Away                       // the store cannot be read
 	UserFull                   // the user has too many sessions
 	NodeFull                   // the server has too many sessions
 )
 
-// reasons holds, by Reason, its word, which String returns, and the time after which a client
+// reasons holds, for each Reason, the word that String returns, and the time after which a client
 // should connect again.
 var reasons = [...]struct {
 	name  string
@@ -101,13 +101,13 @@ const (
 	GapEpoch   = GapReason(core.GapEpoch)
 	GapTrimmed = GapReason(core.GapTrimmed)
 	GapLost    = GapReason(core.GapLost)
-	// GapTooMuch means that the user has missed events in more threads than Bounds.News, or
-	// that it left and joined a thread so often that its row no longer tells whether it was in
-	// the thread at a missed event.
+	// GapTooMuch means that the user has missed events in more threads than Bounds.News, or that
+	// the user left and joined a thread so often that the member's row no longer tells whether the
+	// user was in the thread at a missed event.
 	GapTooMuch = GapLost + 1
 )
 
-// String returns the word for the gap that clients and metrics see, such as "tooMuch".
+// String returns the word for the reason of a gap that clients and metrics see, such as "tooMuch".
 func (g GapReason) String() string {
 	if g == GapTooMuch {
 		return "tooMuch"

@@ -10,19 +10,20 @@ import (
 // secrets: no query string, token, sid or content.
 type Record struct {
 	Time      time.Time
-	Duration  time.Duration // until the request was answered, or until the connection ended
+	Duration  time.Duration // how long the request lasted, until its response or the end of its connection
 	Took      time.Duration // until the request was answered
 	Method    string
-	Path      string // a pattern where the path holds a secret
+	Path      string // the request's path, or the route's pattern if the path holds a secret
 	Status    int    // HTTP status; 101 for a WebSocket
 	Operation string // such as "open event stream"
 	User      string
-	Note      string    // why the request was refused, or why the connection ended
-	Reason    string    // why the caller was refused, as in requests.Refusal; the client is not told
-	Why       why.Cause // Reason as a row of the table of package why; zero if the request was not refused
-	Ended     bool      // the record is about the end of a live connection, not about a request
+	Note      string // why the request was refused, or why the connection ended
+	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
+	// the same reason as an entry of the table of package why; zero if the request was not refused
+	Why       why.Cause
+	Ended     bool // true if the record is about the end of a live connection and not about a request
 	UserAgent string
 	Client    string // address of the client, without a port
-	RequestID string // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
+	RequestID string // the id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string // the client's x-ms-client-request-id, or empty
 }

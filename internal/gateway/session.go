@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Sink writes the events of a session to a client in some protocol. Only one goroutine at a
-// time calls it, and no goroutine waits in it while there is nothing to write.
+// Sink writes the events of a session to a client in some protocol. Only one goroutine at a time
+// calls its methods, and only while there is something to write.
 type Sink interface {
 	// Append appends the event e in the sink's protocol to b, or a heartbeat if e is nil. at
 	// is the cursor after the event, from which the client can resume. Sessions share events,
@@ -36,20 +36,22 @@ type Interrupter interface{ Interrupt() }
 // SessionOptions are the options of a session for Hub.Open.
 type SessionOptions struct {
 	Protocol Protocol
-	Threads  []string // only events of these threads; empty: of all
-	// From is the address of the client and Agent its user agent, both for the operator. They may
-	// be empty.
+	Threads  []string // ids of the threads whose events the session writes; empty means all threads
+	// From is the address of the client, and Agent is the client's user agent. Both are shown to
+	// the operator and may be empty.
 	From, Agent string
 }
 
-// maxWrite is the number of bytes at which a session stops to gather events and writes them.
+// maxWrite is the size in bytes at which a session stops collecting events and writes the collected
+// ones.
 const maxWrite = 64 << 10
 
-// maxControl is the number of bytes that may wait in a session after calls of Session.Control.
+// maxControl is the maximum number of bytes of protocol data, such as answers to pings, that may
+// wait in a session.
 const maxControl = 16 << 10
 
-// Session tells one client what happens in its user's threads. It is a cursor in the event log
-// and a bounded queue of the events after it.
+// Session tells one client what happens in its user's threads. It holds a cursor in the event log
+// and a bounded queue of the events after the cursor.
 type Session struct {
 	hub     *Hub
 	user    *user
@@ -63,20 +65,22 @@ type Session struct {
 	done    chan struct{}
 	ending  chan struct{} // closed by End
 
-	mu      sync.Mutex  // guards the fields below
-	at      core.Cursor // all events up to here were written to the client
-	told    core.Cursor // the hub's cursor when the session entered, or when it began to catch up
-	behind  bool        // events between at and told must be read from the store
-	dropped bool        // events after told were dropped, so told must move to the cursor of the hub
+	mu     sync.Mutex  // guards the fields below
+	at     core.Cursor // all events up to this cursor were written to the client
+	told   core.Cursor // the hub's cursor when the session was added to it, or when it began to read missed events
+	behind bool        // the session must read the events between the cursors at and told from the store
+	// events after the cursor told were dropped from the queue, so told must move to the hub's
+	// cursor
+	dropped bool
 	queue   []queued
 	bytes   int    // of queue
 	control []byte // bytes to write before events
 	beating bool   // a heartbeat is due
 	started bool
-	running bool          // a goroutine writes, or will soon
-	woken   bool          // Wake was called: that goroutine must ask Sink.Full again
-	poke    chan struct{} // capacity 1; not nil while that goroutine reads from the store
-	why     Reason        // reason for the end; 0 while the session is open
+	running bool          // a goroutine writes for this session or will start to soon
+	woken   bool          // Wake was called, so the writing goroutine must call Sink.Full again
+	poke    chan struct{} // has capacity 1; not nil while the session's goroutine reads from the store
+	why     Reason        // why the session ended; 0 while it is open
 }
 
 // queued is an event in a session's queue, with the cursor after it.
@@ -116,9 +120,9 @@ func (s *Session) Why() Reason {
 	return s.why
 }
 
-// Start makes the session write to its sink: first the given bytes, then the events that the
-// client has missed, then new events. If the session has ended already, Start returns false
-// and writes nothing, because End has closed the sink.
+// Start makes the session write to its sink: first the given bytes, then the events that the client
+// has missed, then new events. If the session has ended already, Start does nothing and returns
+// false.
 func (s *Session) Start(first []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,8 +138,8 @@ func (s *Session) Start(first []byte) bool {
 	return true
 }
 
-// expire ends the session if its token has expired by the hub's clock. Otherwise it sets the
-// timer to the time that is left, because Judge calls expire too, after a development clock
+// expire ends the session if its token has expired by the hub's clock. Otherwise it sets the timer
+// to the remaining time. The timer calls expire, and so does Hub.Judge after a development clock
 // was set forward.
 func (s *Session) expire() {
 	left := s.claims.Expires.Sub(s.hub.now())
@@ -150,8 +154,8 @@ func (s *Session) expire() {
 	}
 }
 
-// heartbeat makes the session write a heartbeat. If the session has no events to write, it
-// first moves the session's cursor to that of the hub.
+// heartbeat makes the session write a heartbeat. If the session has no events to write, it first
+// moves the session's cursor to the hub's cursor.
 func (s *Session) heartbeat() {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -184,7 +188,8 @@ func (s *Session) Control(b []byte) {
 	}
 }
 
-// Wake makes the session write events again after Sink.Full has returned true.
+// Wake makes a session continue to write events after its client has answered. Sinks whose Full has
+// returned true must call it.
 func (s *Session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,8 +231,8 @@ func (s *Session) close() {
 	s.hub.closed()
 }
 
-// abandon removes a session that Start was not called for from its hub. Unlike End, it does
-// not close the sink.
+// abandon removes a session from its hub, if Start was not called for the session. Unlike End, it
+// does not close the sink.
 func (s *Session) abandon(why Reason) {
 	s.mu.Lock()
 	open := s.why == 0
@@ -274,14 +279,15 @@ func (s *Session) push(e *Event, at core.Cursor) {
 	s.run()
 }
 
-// waiting returns the number of bytes in the queue.
+// waiting returns the number of bytes of events in the session's queue.
 func (s *Session) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bytes
 }
 
-// drop drops the queue, unless it is empty. The session reads the events from the store later.
+// drop empties the session's queue, so that the session later reads the events from the store. It
+// does nothing if the queue is empty.
 func (s *Session) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,9 +298,9 @@ func (s *Session) drop() {
 	}
 }
 
-// reread drops the queue and makes the session read the events from the store, at once. If the
-// store cannot tell whether the user may see an event, the client is told of a gap. The caller
-// holds the hub's mu.
+// reread empties the session's queue and makes the session read its events from the store at once.
+// If the store cannot tell whether the user may see an event, the client is told of a gap. The
+// caller holds the hub's mu.
 func (s *Session) reread() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,15 +312,15 @@ func (s *Session) reread() {
 	s.run()
 }
 
-// emptyQueue removes all events from the queue and from the hub's count of bytes. The caller
-// holds s.mu.
+// emptyQueue removes all events from the session's queue and subtracts their bytes from the hub's
+// count. The caller holds s.mu.
 func (s *Session) emptyQueue() {
 	s.hub.queued.Add(-int64(s.bytes))
 	s.queue, s.bytes = nil, 0
 }
 
-// skip removes from the queue the events that the client has received already, from another
-// server that had read more of the log than this one. The caller holds s.mu.
+// skip removes from the session's queue the events that the client has already received from
+// another server that had read more of the log than this one. The caller holds s.mu.
 func (s *Session) skip() {
 	s.queue = slices.DeleteFunc(s.queue, func(q queued) bool {
 		if q.event.Happening == nil || q.event.Position == 0 || q.at.Epoch != s.at.Epoch || ahead(q.at, s.at) {
@@ -326,9 +332,9 @@ func (s *Session) skip() {
 	})
 }
 
-// breakOff drops the queue and makes the session read the events up to the cursor tip from the
-// store. If the log lost events after the session's cursor, the client is then told of a gap.
-// The caller holds the hub's mu.
+// breakOff empties the session's queue and makes the session read its missed events up to the
+// cursor tip from the store. If the log lost events after the session's cursor, the client is then
+// told of a gap. The caller holds the hub's mu.
 func (s *Session) breakOff(tip core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,8 +343,8 @@ func (s *Session) breakOff(tip core.Cursor) {
 	s.run()
 }
 
-// run makes a goroutine call Session.write, unless a goroutine already does or will soon. The
-// caller holds s.mu.
+// run makes a goroutine call Session.write, unless a goroutine is already writing for the session
+// or will start to soon. The caller holds s.mu.
 func (s *Session) run() {
 	switch {
 	case !s.started:

@@ -49,9 +49,9 @@ func TestFullClientCatchesUp(t *testing.T) {
 	})
 }
 
-// TestAnswerWhileCatchingUp opens sessions that have missed events. Their clients take three
-// events at a time, and answer after Sink.Full has returned true some number of times, or when
-// the session waits. The test checks that each client gets every event once.
+// TestAnswerWhileCatchingUp opens sessions that have missed events. Their clients take three events
+// at a time. They answer after Sink.Full has returned true one to four times, or when the session
+// waits. The test checks that each client gets every event once.
 func TestAnswerWhileCatchingUp(t *testing.T) {
 	for times := 1; times <= 4; times++ {
 		t.Run(fmt.Sprint("full=", times), func(t *testing.T) {
@@ -142,9 +142,9 @@ func TestEndBeforeStart(t *testing.T) {
 	})
 }
 
-// TestRefusedSessionLeavesNothing sends a message while Hub.Open checks a revoked token, when
-// the session is already in the hub and queues the message. It checks that Open fails and that
-// the message's bytes are no longer counted as queued.
+// TestRefusedSessionLeavesNothing sends a message while Hub.Open checks a revoked token. The
+// session is already in the hub then and queues the message. It checks that Open fails and that the
+// message's bytes are no longer counted as queued.
 func TestRefusedSessionLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -178,9 +178,8 @@ func TestRefusedSessionLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestFeedStopsAndStarts opens sessions after pauses of about the time after which a hub
-// without sessions stops to read the log. It checks that each session opens at once and gets
-// new events.
+// TestFeedStopsAndStarts opens sessions after pauses about as long as a hub without sessions goes
+// on reading the log. It checks that each session opens at once and gets new events.
 func TestFeedStopsAndStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -227,9 +226,9 @@ func TestDrainTellsClients(t *testing.T) {
 	})
 }
 
-// TestCursorOfAServerAhead resumes a session on a second server, which has not yet read the
-// event that the client has received from the first one. It checks that the client gets no
-// event twice.
+// TestCursorOfAServerAhead resumes a session on a second server, which has not yet read an event
+// that the client has received from the first server. It checks that the client gets no event
+// twice.
 func TestCursorOfAServerAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -261,9 +260,9 @@ func TestCursorOfAServerAhead(t *testing.T) {
 	})
 }
 
-// TestTrimOnAServerBehind resumes a session on a second server, which has not yet read the
-// event that the client has received from the first one, and trims the log. It checks that the
-// client gets no event twice.
+// TestTrimOnAServerBehind resumes a session on a second server, which has not yet read an event
+// that the client has received from the first server, and trims the log after that event. It checks
+// that the client gets no event twice.
 func TestTrimOnAServerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -298,7 +297,7 @@ func TestTrimOnAServerBehind(t *testing.T) {
 		bus.Publish(<-heard.Happenings())
 		synctest.Wait()
 		k.want(t)
-		time.Sleep(2 * time.Second) // by then the server behind has looked at the log
+		time.Sleep(2 * time.Second) // by then the second server has read the log
 		k.want(t, "gap:trimmed")
 		h.send(ann, thread, "three")
 		time.Sleep(2 * time.Second)
@@ -306,9 +305,9 @@ func TestTrimOnAServerBehind(t *testing.T) {
 	})
 }
 
-// TestTypingOnAServerBehind resumes a session on a second server, which has not yet read the
-// event that the client has received from the first one, and sends a typing notification
-// there. It checks that the client gets no event twice after that server has read the log.
+// TestTypingOnAServerBehind resumes a session on a second server, which has not yet read an event
+// that the client has received from the first server, and sends a typing notification there. It
+// checks that the client gets no event twice after the second server has read the log.
 func TestTypingOnAServerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -374,8 +373,8 @@ func TestTrimWhileCatchingUp(t *testing.T) {
 	})
 }
 
-// TestForeignThreadsAreForgotten checks that after the log has lost events, a cached thread is
-// no longer used and is read from the store again.
+// TestForeignThreadsAreForgotten checks that after the log has lost events, the server no longer
+// uses a cached thread but reads the thread from the store again.
 func TestForeignThreadsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -408,7 +407,7 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 		if _, err := h.hub.At(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the feed has looked at the log
+		synctest.Wait() // by then the feed has read the log
 		if err := h.store.RenewEpoch(t.Context(), "first", "second"); err != nil {
 			t.Fatal(err)
 		}
@@ -422,14 +421,15 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 	})
 }
 
-// TestClientLeavesBeforeItsSession cancels the context of Hub.Open while the hub cannot read
-// the log. It checks that the refusal is counted for the reason gone, not away, which would
-// blame the server.
+// TestClientLeavesBeforeItsSession cancels the context of Hub.Open while the hub cannot read the
+// log. It checks that the refusal is counted for the reason "gone". The reason "away" would blame
+// the server.
 func TestClientLeavesBeforeItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
 		defer h.stop()
-		idle := gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: h.bus, Keys: h.tokens}) // nobody calls Run of this hub
+		// this hub does not follow the log, because nobody calls its method Run
+		idle := gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: h.bus, Keys: h.tokens})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		_, err := idle.Open(ctx, h.claims(h.user()), nil, gateway.SessionOptions{}, &sink{})

@@ -11,15 +11,15 @@ import (
 )
 
 // model knows all changes that the simulation's store has applied. From them it computes which
-// events a reader must get, may get, and must not get. Step n is the state after n changes.
-// The model uses none of the code that it tests, core.Member.
+// events a reader must get, may get, and must not get. Step n is the state after n changes. The
+// model does not use core.Member, because that is the code under test.
 type model struct {
 	steps   int
 	times   []time.Time // of the steps, from 1
 	threads map[string]*modelThread
-	gone    map[string]int // the steps at which users were deleted
+	gone    map[string]int // the step at which each deleted user was deleted, by the user's id
 	trimmed uint64         // the log was trimmed up to this position
-	renewed int            // times that the epoch was renewed
+	renewed int            // how often the epoch of the log was renewed
 }
 
 // modelThread is the history of a thread.
@@ -28,8 +28,8 @@ type modelThread struct {
 	members  map[string][]modelMember
 	messages map[int64][]modelMessage
 	topics   []modelTopic
-	gone     map[string]int // the map gone of the model
-	purged   int            // the step at which the thread was deleted; 0: it was not
+	gone     map[string]int // the same map as model.gone: the steps at which users were deleted
+	purged   int            // the step at which the thread was deleted; 0 if it was not deleted
 }
 
 // modelEvent is an event, with the message and the members that it had when it was committed.
@@ -37,18 +37,20 @@ type modelEvent struct {
 	core.Event
 	step     int
 	content  string // of its message
-	members  string // who joined or left with it
-	position uint64 // in the log; 0: none yet
+	members  string // the members who joined or left with the event
+	position uint64 // the event's position in the log; 0 while it has none
 }
 
 // modelMember is the state of a member from one step on, until the member's next modelMember.
 type modelMember struct {
-	step      int
-	from      []uint64 // the events by which it joined
-	to        []uint64 // the events by which it left; while it is in the thread, to has one element fewer than from
-	left      int      // the step at which it left; 0: it is in the thread
+	step int
+	from []uint64 // the numbers of the events with which the member joined the thread
+	// the numbers of the events with which the member left; one fewer than in from while it is in
+	// the thread
+	to        []uint64
+	left      int // the step at which the member left; 0 while it is in the thread
 	leftTopic string
-	sees      int64 // it may read messages created at this time or later
+	sees      int64 // the member may read messages created at this time or later, in epoch milliseconds
 }
 
 // modelMessage is the state of a message from one step on, until the message's next
@@ -127,14 +129,14 @@ func (m *model) apply(c *core.Change, at int64) {
 	}
 }
 
-// place records the position in the log that an event has got after its commit.
+// place records an event's position in the log, which the event gets after its commit.
 func (m *model) place(e core.Event) {
 	if t := m.threads[e.Thread]; t != nil {
 		t.events[e.Number-1].position = e.Position
 	}
 }
 
-// at returns the number of the last step before a time.
+// at returns the number of the last step before the time when.
 func (m *model) at(when time.Time) int {
 	n, _ := slices.BinarySearchFunc(m.times, when, func(a, b time.Time) int { return a.Compare(b) })
 	return n
@@ -161,7 +163,8 @@ func (t *modelThread) memberAt(user string, step int) (m *modelMember) {
 	return m
 }
 
-// messageAt returns the state of a message at a step, or nil if there is no such message then.
+// messageAt returns the state of a message at a step, or nil if the message does not exist at that
+// step.
 func (t *modelThread) messageAt(id int64, step int) (m *modelMessage) {
 	if t.purged != 0 && t.purged <= step {
 		return nil
@@ -175,7 +178,7 @@ func (t *modelThread) messageAt(id int64, step int) (m *modelMessage) {
 	return m
 }
 
-// in reports whether the member was in the thread at the event with this number.
+// in reports whether the member was in the thread at the event with the given number.
 func (m *modelMember) in(number uint64) bool {
 	for i, from := range m.from {
 		if from <= number && (i == len(m.to) || number <= m.to[i]) {
@@ -185,10 +188,10 @@ func (m *modelMember) in(number uint64) bool {
 	return false
 }
 
-// read returns the message with this id as the member m may read it at a step, or nil if it
-// may not. A member who has left gets the message as it was when the member left, without its
-// text if the message was deleted since. unsure is true if the message's sender was deleted,
-// because then the message may be erased or not.
+// read returns the message with this id as the member m may read it at a step, or nil if it may not
+// read the message. A member who has left gets the message as it was when the member left, without
+// its text if the message was deleted afterwards. unsure is true if the message's sender was
+// deleted, because then the message may be erased or not.
 func (t *modelThread) read(m *modelMember, id int64, step int) (msg *modelMessage, unsure bool) {
 	now := t.messageAt(id, step)
 	if now == nil || now.created < m.sees {
@@ -221,11 +224,10 @@ func (t *modelThread) hears(user string, e *modelEvent, i, j int) (heard, unsure
 		msg, unsure := t.read(m, e.MessageID, i)
 		return msg != nil, unsure
 	case core.ReceiptReceived:
-		// A read receipt comes without its message, so the server compares the message's
-		// id, which is a time, with the time from which the member sees messages. In a
-		// burst of messages an id is later than the time of creation, and the member may
-		// get a receipt of a message that it cannot see. REST lists the receipt in any
-		// case.
+		// A read receipt comes without its message, so the server compares the message's id, which
+		// is a time, with the time from which the member may read messages. In a burst of messages
+		// an id is later than the time of creation, and the member may get a receipt for a message
+		// that it may not read. REST lists the receipt in any case.
 		return e.MessageID >= m.sees, false
 	}
 	return true, false
@@ -247,8 +249,8 @@ func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 	return slices.DeleteFunc(all, func(n int) bool { return n < from || n > to })
 }
 
-// must reports whether a user gets the event e no matter at which step, up to end, the hub
-// reads the message and the membership.
+// must reports whether a user gets the event e at whichever step, up to end, the hub reads the
+// message and the membership.
 func (t *modelThread) must(user string, e *modelEvent, end int) bool {
 	for _, i := range t.turns(user, e, e.step, end) {
 		if heard, unsure := t.hears(user, e, i, i); !heard || unsure {
@@ -266,11 +268,12 @@ type received struct {
 	members string
 	topic   string
 	at      core.Cursor
-	fresh   time.Time // the rows of the event were read at this time or later, or came with its commit
-	steps   int       // changes that were applied when it was received
+	fresh   time.Time // no row of the event was read before this time
+	steps   int       // the number of changes that were applied when the client received this
 }
 
-// wrong returns why the user must not have received g, or "" if it may.
+// wrong returns why the user must not have received the event or gap g, or "" if the user may
+// receive it.
 func (m *model) wrong(user string, g *received) string {
 	t := m.threads[g.Thread]
 	if t == nil || g.Number == 0 || g.Number > uint64(len(t.events)) {
@@ -304,8 +307,8 @@ func (m *model) wrong(user string, g *received) string {
 	return "the user may not get it like this: a place outside its intervals, a hidden message, or an outdated text"
 }
 
-// told reports whether the texts of g are those of the event e at step i, as the user may see
-// them with its membership of step j.
+// told reports whether a client received the right texts: whether the texts of g are those of the
+// event e at step i, as the user may see them with its membership of step j.
 func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bool {
 	m := t.memberAt(user, j)
 	switch e.Kind {
@@ -326,9 +329,9 @@ func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bo
 	return true
 }
 
-// check returns a text for each fault in log, which is all that a client has received. start
-// is the client's cursor when it first connected, and end its cursor after the last entry of
-// log. If only is not empty, the client has asked for this thread only.
+// check returns one text for each fault in log, the list of everything that a client has received.
+// start is the client's cursor when it first connected, and end its cursor after the last entry of
+// log. If only is not empty, the client has asked for the events of this thread only.
 func (m *model) check(user, only string, start core.Cursor, log []received, end core.Cursor) (faults []string) {
 	fault := func(g *received, format string, args ...any) {
 		faults = append(faults, fmt.Sprintf("%s of %s number %d, position %d, text %q: ", g.Kind, g.Thread, g.Number, g.at.Position, g.content)+fmt.Sprintf(format, args...))

@@ -12,21 +12,21 @@ import (
 )
 
 // simStore is the store of a simulation. It tells the model each applied change, and delays
-// commits. If sequenced is true, it behaves like PostgreSQL: the events of a committed batch
-// have no positions in the log until Sequence is called, and Sequence passes over batches that
-// are not committed.
+// commits. If sequenced is true, it behaves like PostgreSQL: the events of a committed batch have
+// no positions in the log until Sequence is called, and Sequence skips batches that are not
+// committed.
 type simStore struct {
 	core.Store
 	sim       *sim
 	sequenced bool
 
-	mu     sync.Mutex // guards the fields below, and makes a commit and its record one step
+	mu     sync.Mutex // guards the fields below; a commit and its record in the model happen under one lock
 	model  *model
-	open   []*simBatch // batches without positions, committed or not, in the order of their numbers
+	open   []*simBatch // batches whose events have no positions yet, committed or not, in the order of their numbers
 	placed []core.Event
 	floor  core.Cursor
 	epoch  string
-	last   uint64 // the number of the last batch
+	last   uint64 // the number of the newest batch
 }
 
 // simBatch is a batch of a sequenced simStore whose events have no positions yet.
@@ -52,8 +52,8 @@ func (s *simStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, err
 	return outcomes, err
 }
 
-// commit applies a batch and records its changes in the model. If the store is sequenced, it
-// also returns the simBatch, which has no positions yet.
+// commit applies a batch and records its changes in the model. If the store is sequenced, it also
+// returns the batch, whose events have no positions in the log yet.
 func (s *simStore) commit(ctx context.Context, b core.Batch) ([]core.Outcome, *simBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *simStore) Tip(ctx context.Context) (core.Cursor, error) {
 	return s.end(), nil
 }
 
-// Log returns the events after a cursor that have positions.
+// Log returns the events after a cursor that have positions in the log.
 func (s *simStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
 	if !s.sequenced {
 		return s.Store.Log(ctx, after, limit)
@@ -217,12 +217,12 @@ func (s *simStore) Users(ctx context.Context, ids []string) ([]core.User, error)
 	return us, err
 }
 
-// Trim deletes all events that have positions.
+// Trim deletes from the log all events that have positions.
 func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	if day <= core.DayOf(time.Now().UnixMilli()) {
-		return nil // a simulation lasts less than a day
+		return nil // only the present day can be trimmed, because a simulation lasts less than a day
 	}
-	s.mu.Lock() // pebble deletes all events before the day, so no commit of today may happen during the call
+	s.mu.Lock() // the store deletes all events before the day, so no commit of today may happen during the call
 	defer s.mu.Unlock()
 	if !s.sequenced {
 		err := s.Store.Trim(ctx, day)
@@ -235,7 +235,7 @@ func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// RenewEpoch replaces the epoch of the log, and counts in the model how often.
+// RenewEpoch replaces the epoch of the log, and counts the replacement in the model.
 func (s *simStore) RenewEpoch(ctx context.Context, was, epoch string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,7 +249,7 @@ func (s *simStore) RenewEpoch(ctx context.Context, was, epoch string) error {
 	return nil
 }
 
-// steps returns the number of changes that were applied so far.
+// steps returns the number of changes that the store has applied so far.
 func (s *simStore) steps() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,7 +260,7 @@ func (s *simStore) steps() int {
 // loses, doubles and delays some publications, so that they arrive in another order.
 type simBus struct {
 	sim  *sim
-	loss int // this percentage of the calls is dropped, the same percentage is doubled, and the same is delayed
+	loss int // percentage of the calls that are dropped; the same percentage is doubled, and the same is delayed
 
 	mu   sync.Mutex // guards subs
 	subs map[*simSubscription]struct{}
@@ -309,8 +309,9 @@ func (b *simBus) Publish(hs []*core.Happening) {
 	}
 }
 
-// send puts happenings into the channel of a subscription, unless it is closed. If the channel
-// is full, it records that the subscription has missed some. The caller holds the bus's mu.
+// send puts happenings into the channel of a subscription, unless the subscription is closed. If
+// the channel is full, it records that the subscription has missed some happenings. The caller
+// holds the bus's mu.
 func (s *simSubscription) send(hs []*core.Happening) {
 	if _, open := s.bus.subs[s]; !open {
 		return

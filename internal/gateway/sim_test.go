@@ -42,8 +42,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// freshness is the longest time after a commit for which the hub may still use the rows that
-// came with the commit. For an event that it tells later it reads the rows again.
+// freshness is the longest time after a commit for which the hub may use the rows that came with
+// the commit. To tell an event later than that, the hub reads the rows again.
 const freshness = 12 * time.Second
 
 // sim is one simulation.
@@ -52,8 +52,8 @@ type sim struct {
 	store  *simStore
 	bus    *simBus
 	bounds gateway.Bounds
-	finish chan struct{} // closed when each client must open its last session
-	sweep  chan struct{} // capacity 1: taken while somebody sweeps
+	finish chan struct{} // closed when each client must open its last session of the simulation
+	sweep  chan struct{} // has capacity 1; a goroutine puts in an element while it calls Sweep
 
 	rand struct {
 		sync.Mutex
@@ -66,7 +66,7 @@ type sim struct {
 	gone    map[string]time.Time // deleted users
 	threads []string
 	sent    map[string][]sentMessage // by thread
-	text    int                      // the number of the last text
+	text    int                      // the number in the text of the newest message
 	trace   []string
 }
 
@@ -153,12 +153,12 @@ func simulate(t *testing.T, seed uint64) {
 		readers.Go(c.live)
 	}
 	writers.Wait()
-	time.Sleep(5 * time.Second) // all batches are committed and have positions
+	time.Sleep(5 * time.Second) // by then all batches are committed and their events have positions
 	close(s.finish)
 	for _, c := range clients {
 		<-c.last
 	}
-	time.Sleep(2*gateway.Heartbeat + 5*time.Second) // all have caught up, and got a heartbeat
+	time.Sleep(2*gateway.Heartbeat + 5*time.Second) // by then all clients have received all events and a heartbeat
 	tip, err := s.store.Tip(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func (s *sim) pick() (int, *server) {
 	return i, s.servers[i]
 }
 
-// some returns a random element of all, or the zero value if all is empty.
+// some returns a random element of the slice all, or the zero value if all is empty.
 func some[T any](s *sim, all []T) (one T) {
 	if len(all) > 0 {
 		one = all[s.n(len(all))]
@@ -293,7 +293,7 @@ func (s *sim) act(seed uint64) {
 		stop := s.servers[index].stop
 		s.servers[index] = r
 		s.mu.Unlock()
-		stop() // if another writer has restarted the server meanwhile, this stops the newer one
+		stop() // stops the newer server instead if another writer has restarted the server meanwhile
 	case n < 97 && seed%4 < 2 && len(s.gone) == 0:
 		what = "delete user"
 		if err = r.core.DeleteUser(ctx, user); err == nil {
@@ -312,25 +312,27 @@ func (s *sim) act(seed uint64) {
 		err = s.store.Trim(ctx, core.DayOf(time.Now().UnixMilli())+1)
 	default:
 		what = "sweep"
-		s.sweep <- struct{}{} // Sweep has a mutex, and synctest's time stands still while somebody waits for one
+		// one call at a time: Sweep has a mutex, and synctest's clock stands still while a
+		// goroutine waits for a mutex
+		s.sweep <- struct{}{}
 		_, err = r.core.Sweep(ctx)
 		<-s.sweep
 	}
 	s.note("%s in %s, %s, server %d: %s: %v", name(user), name(thread), what, index, text, err)
 }
 
-// client is a reader in a simulation. It opens a session, leaves, and opens another one at its
-// cursor, again and again.
+// client is a reader in a simulation. It opens a session, leaves, and opens another one at the
+// cursor that it has reached, again and again.
 type client struct {
 	s    *sim
 	user string
-	only string        // the thread that it asks for, or empty
-	last chan struct{} // closed when its last session has started, or its user was deleted
+	only string        // the id of the only thread whose events the client asks for, or empty
+	last chan struct{} // closed when the client's last session has started, or its user was deleted
 	came bool          // it has had a session
 	dead bool          // its user was deleted
 
-	start core.Cursor // the cursor of its first session
-	at    core.Cursor // cursor of the last event or gap that it has received
+	start core.Cursor // the cursor of the client's first session
+	at    core.Cursor // the cursor of the last event or gap that the client has received
 	log   []received
 
 	faults []string
@@ -354,9 +356,8 @@ func (c *client) live() {
 	}
 }
 
-// visit opens one session and waits for its end. If last is true, the client takes everything
-// at once and stays until the server ends the session. visit returns false if the user was
-// deleted.
+// visit opens one session and waits for its end. If last is true, the client reads without delay
+// and stays until the server ends the session. visit returns false if the user was deleted.
 func (c *client) visit(last bool) bool {
 	s := c.s
 	var from *core.Cursor
@@ -420,9 +421,9 @@ func (c *client) visit(last bool) bool {
 	return true
 }
 
-// again is called when a session was refused, and returns the result for visit. If last is
-// true, it calls visit again, because the last session must open. Otherwise it returns true:
-// the client tries again later.
+// again returns the result of visit after a session was refused. If last is true, it calls visit
+// again, because the client's last session must open. Otherwise it returns true, and the client
+// tries again later.
 func (c *client) again(last bool) bool { return !last || c.visit(last) }
 
 // simSink is the sink of a client's session in a simulation. It records what the session
@@ -432,16 +433,16 @@ type simSink struct {
 	session *gateway.Session
 	opened  time.Time
 	last    bool
-	dies    int  // events after which the connection breaks; -1: it does not
-	window  int  // events that the client takes before it must answer; 0: any number
-	quick   bool // the client often answers right after Full has returned true
-	slow    int  // percent of the writes that take long
+	dies    int  // number of events after which the connection breaks; -1 means that it does not break
+	window  int  // number of events that the client takes before it must answer; 0 means any number
+	quick   bool // true if the client often answers right after Full has returned true
+	slow    int  // percentage of writes that take long
 
 	written []received // appended since the last Write
 
 	mu       sync.Mutex // guards unanswered
-	open     int        // events that the client has not answered
-	awaiting bool       // the answer is on its way
+	open     int        // number of events that the client has not answered
+	awaiting bool       // true while the client's answer is on its way
 }
 
 func (k *simSink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {

@@ -15,14 +15,14 @@ type stats struct {
 	gaps     [GapTooMuch + 1]atomic.Uint64
 	dropped  atomic.Uint64
 	catchUps atomic.Uint64
-	waiting  atomic.Int64 // sessions that wait to catch up
+	waiting  atomic.Int64 // number of sessions that wait until they may read missed events
 }
 
 func (s *stats) opened(p Protocol)           { s.sessions[p].Add(1) }
 func (s *stats) delivered(p Protocol, n int) { s.events[p].Add(uint64(n)) }
 func (s *stats) ended(why Reason)            { s.ends[why].Add(1) }
 
-// refused counts a refused session by the reason in err. It does nothing if err is not an
+// refused counts a refused session under the reason in err. It does nothing if err is not an
 // *OpenError.
 func (s *stats) refused(err error) {
 	var e *OpenError
@@ -37,15 +37,15 @@ func (s *stats) gap(why GapReason) { s.gaps[why].Add(1) }
 type Stats struct {
 	Sessions int               // open now
 	Queued   int64             // bytes in the queues of all sessions
-	Behind   time.Duration     // how far the hub is behind the log
-	Opened   map[string]uint64 // sessions since the start, by protocol
+	Behind   time.Duration     // for how long the hub has not caught up with the event log
+	Opened   map[string]uint64 // number of sessions opened since the start, by protocol
 	Events   map[string]uint64 // events written, by protocol
 	Ended    map[string]uint64 // sessions ended, by reason
 	Refused  map[string]uint64 // sessions refused, by reason
 	Gaps     map[string]uint64 // gaps told, by reason
 	Dropped  uint64            // queues dropped
-	CatchUps uint64            // times that sessions read missed events from the store
-	Waiting  int               // sessions that wait until they may read missed events
+	CatchUps uint64            // how often sessions have read missed events from the store
+	Waiting  int               // number of sessions that wait until they may read missed events
 }
 
 // String returns the name of the protocol in metrics.

@@ -8,12 +8,12 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// task says what the goroutine that writes a session must do next.
+// task says which work the goroutine that writes a session must do next.
 type task uint8
 
 const (
-	rest     task = iota // nothing: the goroutine takes another session
-	flush                // write control bytes, a heartbeat and events
+	rest     task = iota // no work: the goroutine takes another session
+	flush                // write the waiting control bytes, a heartbeat and events
 	catchUp              // read events from the store
 	farewell             // end
 )
@@ -24,12 +24,12 @@ type work struct {
 	control []byte
 	beat    bool
 	events  []queued
-	at      core.Cursor // the cursor of the session before the events
+	at      core.Cursor // the session's cursor before the events
 }
 
-// next returns what the goroutine that writes the session must do next, and takes the data
-// from the session. full is the result of Sink.Full: the client must answer before it gets
-// events.
+// next returns the work that the goroutine that writes the session must do next, and removes its
+// data from the session. full is the result of Sink.Full: true means that the client must answer
+// before it gets events.
 func (s *Session) next(full bool) work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,10 +71,10 @@ func (s *Session) next(full bool) work {
 // buffers holds the buffers into which sessions append their events before they write them.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// write writes all that waits in the session: control bytes, heartbeats and events. It returns
-// when nothing is left. Only one goroutine at a time calls it. If brief is true, other
-// sessions wait for this goroutine, so write starts another goroutine if it has to read missed
-// events from the store.
+// write writes all waiting data of the session: control bytes, heartbeats and events. It returns
+// when nothing is left. Only one goroutine at a time calls it. If brief is true, other sessions
+// wait for this goroutine, so write starts another goroutine if it has to read missed events from
+// the store.
 func (s *Session) write(brief bool) {
 	buffer := buffers.Get().(*[]byte)
 	b := (*buffer)[:0]
@@ -92,7 +92,7 @@ func (s *Session) write(brief bool) {
 		case farewell:
 			b = s.sink.End(append(b[:0], w.control...), s.Why())
 			if len(b) > 0 {
-				s.sink.Write(b) // an error means that the client is gone
+				s.sink.Write(b) // ignore the error: it means that the client has disconnected
 			}
 			s.close()
 			return
@@ -113,9 +113,9 @@ func (s *Session) write(brief bool) {
 }
 
 // deliver writes b and then the events. If the client must answer before it gets all of them,
-// deliver puts the rest back into the queue. It returns the buffer, and whether all events
-// were written. Callers must use that result and not call Sink.Full, because the client may
-// have answered since.
+// deliver puts the remaining events back into the session's queue. It returns the buffer b, and all
+// is true if all events were written. Callers must use the result all and not call Sink.Full,
+// because the client may have answered meanwhile.
 func (s *Session) deliver(b []byte, events []queued) (_ []byte, all bool) {
 	for len(b) > 0 || len(events) > 0 {
 		n := 0
@@ -142,9 +142,10 @@ func (s *Session) deliver(b []byte, events []queued) (_ []byte, all bool) {
 	return b, true
 }
 
-// moveTo records that all events up to q were written. It moves the cursor back only for a
-// gap. A typing notification must not move it back: it has the hub's cursor, and the client's
-// cursor may be later if it comes from a server that had read more of the log.
+// moveTo sets the session's cursor to the cursor of q, because all events up to q were written.
+// Only a gap moves the cursor back. A typing notification must not move it back: it carries the
+// hub's cursor, and the client's cursor may be later than that if the client was connected to a
+// server that had read more of the log.
 func (s *Session) moveTo(q queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +154,7 @@ func (s *Session) moveTo(q queued) {
 	}
 }
 
-// putBack puts events back at the front of the queue. It discards them if the session has
+// putBack puts events back at the front of the session's queue. It discards them if the session has
 // ended or must read the events after its cursor from the store anyway.
 func (s *Session) putBack(events []queued) {
 	s.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// stuckTime is the time after which a goroutine that still writes the same session counts as
-// stuck, probably because the client is slow. Another goroutine then takes its place.
+// stuckTime is the time after which a goroutine that still writes the same session counts as stuck,
+// probably because the client is slow. Another goroutine is then started for the other sessions.
 const stuckTime = time.Millisecond
 
 // writers is a pool of goroutines that write sessions. It has few goroutines: with a goroutine
@@ -16,19 +16,19 @@ const stuckTime = time.Millisecond
 // for stacks. Each goroutine takes one ready session after another and ends when no session
 // is ready. If a goroutine is stuck, the pool starts another one.
 type writers struct {
-	limit int // add starts a goroutine only if fewer than this run and are not stuck
+	limit int // add starts a goroutine only if fewer goroutines than this are running and not stuck
 
-	mu       sync.Mutex // guards the fields below; locked after a session's mu
+	mu       sync.Mutex // guards the fields below; lock it after a session's mu
 	ready    []*Session // in the order of add
 	all      []*writer
-	free     int         // number of goroutines in all that are not stuck
+	free     int         // number of all goroutines that are not stuck
 	watch    *time.Timer // calls look while sessions wait
 	watching bool
 }
 
 // writer is one goroutine of the pool. The mu of writers guards its fields.
 type writer struct {
-	turns, seen int // number of sessions that it has taken: so far, and at the last call of look
+	turns, seen int // number of sessions that the goroutine has taken: until now, and until the last call of look
 	stuck       bool
 }
 
@@ -65,9 +65,8 @@ func (ws *writers) start() {
 	}()
 }
 
-// take returns the next ready session for the goroutine w. It returns nil if w must end:
-// because no session is ready, or because the pool has enough other goroutines now after w was
-// stuck.
+// take returns the next ready session for the goroutine w. It returns nil if w must end, because no
+// session is ready, or because w was stuck and the pool now has enough other goroutines.
 func (ws *writers) take(w *writer) *Session {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -88,9 +87,9 @@ func (ws *writers) take(w *writer) *Session {
 	return s
 }
 
-// look marks the goroutines that have been stuck since the last call, and starts others if
-// sessions wait. The number of goroutines can double with each call, so many slow clients
-// cannot delay the others for long.
+// look marks the goroutines that have been stuck since its last call, and starts other goroutines
+// if sessions wait. Each call can double the number of goroutines, so many slow clients cannot
+// delay the other clients for long.
 func (ws *writers) look() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

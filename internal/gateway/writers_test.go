@@ -10,7 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// countingSink counts how many sinks of its kind run Write at the same time, and the maximum.
+// countingSink is a sink that counts how many sinks of its type run Write at the same time, and
+// records the maximum.
 type countingSink struct {
 	sink
 	now, most *atomic.Int64
@@ -59,9 +60,9 @@ func TestFewGoroutinesWrite(t *testing.T) {
 	})
 }
 
-// TestSlowClientsHoldUpNobody opens 300 sessions whose clients take no byte. It checks that
-// all other clients get a message within 50 ms, and that no goroutine is left after the slow
-// clients have read.
+// TestSlowClientsHoldUpNobody opens 300 sessions whose clients read no byte. It checks that all
+// other clients get a message within 50 ms, and that no goroutine is left after the slow clients
+// have read.
 func TestSlowClientsHoldUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{PerUser: 500})

@@ -1,7 +1,7 @@
-// Package hijack takes over HTTP/1 connections from net/http, so that a handler can read and
-// write bytes directly. A write to a Conn fails if the client takes no byte for too long. The
-// errors distinguish a client that is slow or has lost its network from one that has closed
-// the connection. The package knows nothing of chat.
+// Package hijack takes over HTTP/1 connections from net/http, so that a handler can read and write
+// bytes directly. A write to a Conn fails if the client takes no byte for too long. Its errors tell
+// whether the client is slow or has lost its network, or has closed the connection. The package
+// knows nothing of chat.
 package hijack
 
 import (
@@ -40,17 +40,17 @@ type Conn struct {
 
 	inRead  atomic.Bool   // true while a Read waits for the client
 	reading chan struct{} // closed when a Read has failed; then readErr is set
-	readErr error         // the error of that Read; os.ErrDeadlineExceeded if a Write has ended it
+	readErr error         // the error of the failed Read; os.ErrDeadlineExceeded if a Write has ended the Read
 	ended   error         // the error that Read has returned
 
 	sending  sync.Mutex // held during each write; guards writeErr
 	writeErr error      // the error of the first write that failed
 
 	mu     sync.Mutex // guards the fields below
-	until  time.Time  // the deadline for writes that was set last
+	until  time.Time  // the latest deadline that was set for writes
 	hurry  bool       // Interrupt was called
 	broken bool       // a write failed, or Abort was called
-	pulled bool       // a write failed and has ended the Read
+	pulled bool       // a write has failed and has made the Read return
 	closed bool
 }
 
@@ -127,8 +127,8 @@ func (c *Conn) hurried() bool {
 	return c.hurry
 }
 
-// Interrupt makes the running Write, and each later one, fail if it takes longer than Goodbye from
-// now or from its beginning.
+// Interrupt limits the running Write and each later Write to the time Goodbye (50 ms). A Write that
+// takes longer fails.
 func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,9 +152,9 @@ func (c *Conn) Aborted() bool {
 	return c.broken
 }
 
-// Close closes the connection and makes Read return. It may be called more than once. After
-// Abort or a failed write it skips the closing message of TLS, because sending that would wait
-// for a client that takes nothing.
+// Close closes the connection and makes Read return. It may be called more than once. After Abort
+// or a failed write it skips the closing message of TLS, because a client that reads nothing would
+// delay this message.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -211,14 +211,14 @@ func (c *Conn) endRead(err error) {
 }
 
 // The kernel reports only once, either to a Read or to a Write, that a client's machine has
-// acknowledged nothing for too long (see limitUnacknowledged). Later calls only find a
-// closed connection. Therefore a Read that fails takes over the error of a concurrent
-// Write, and the reverse.
+// acknowledged nothing for too long (see limitUnacknowledged). Later calls only find a closed
+// connection. Therefore a Read that fails takes over the error of a concurrent Write, and a Write
+// that fails takes over the error of a concurrent Read.
 
 // overdueRead returns the error for a failed Read. It is the error of the running Write if the
 // kernel has reported its timeout to the Write, or if the Write has ended the Read.
 func (c *Conn) overdueRead() error {
-	c.Interrupt() // so that a running Write soon unlocks sending
+	c.Interrupt() // makes a running Write return soon, which then unlocks the mutex sending
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if errors.Is(c.readErr, os.ErrDeadlineExceeded) || errors.Is(c.writeErr, syscall.ETIMEDOUT) {
@@ -234,7 +234,7 @@ func (c *Conn) overdueWrite(err error) error {
 	overdue := errors.Is(err, os.ErrDeadlineExceeded)
 	if !overdue && c.inRead.Load() {
 		c.pull()
-		timer := time.NewTimer(hearing) // Read may not fail now: it may have received bytes
+		timer := time.NewTimer(hearing) // needed because Read may not fail now: it may have received bytes
 		defer timer.Stop()
 		select {
 		case <-c.reading:
@@ -251,7 +251,7 @@ func (c *Conn) overdueWrite(err error) error {
 	return err
 }
 
-// pull makes a running Read return now, by a deadline in the past.
+// pull makes a running Read return at once, by setting a read deadline in the past.
 func (c *Conn) pull() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

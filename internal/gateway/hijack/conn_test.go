@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ends has the errors that ended the Read and the Write of a connection.
+// ends holds the errors that ended the Read and the Write of a connection.
 type ends struct{ read, write error }
 
 // take connects a client to a server that takes over the connection. The server then reads and
@@ -126,7 +126,7 @@ func TestClientThatLeaves(t *testing.T) {
 func TestSilence(t *testing.T) {
 	client, server, done := take(t, false, time.Minute)
 	server.AwaitInput(50 * time.Millisecond)
-	e := <-done // the Write was waiting, because the client reads nothing
+	e := <-done // both errors are wanted: the Write was waiting too, because the client reads nothing
 	if !errors.Is(e.read, hijack.ErrSilent) || !errors.Is(e.write, hijack.ErrSilent) {
 		t.Errorf("read: %v, write: %v; want ErrSilent", e.read, e.write)
 	}

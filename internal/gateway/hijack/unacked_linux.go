@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitUnacknowledged makes a TCP connection fail if the client's machine acknowledges
-// nothing for d. Without it, a client that lost its network would count as connected for a
-// quarter of an hour.
+// limitUnacknowledged makes a TCP connection fail if the client's machine acknowledges no sent
+// bytes for the time d. Without this limit, a client that lost its network would count as connected
+// for a quarter of an hour.
 func limitUnacknowledged(conn net.Conn, d time.Duration) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {

@@ -7,5 +7,6 @@ import (
 	"time"
 )
 
-// limitUnacknowledged does nothing: only Linux has the socket option.
+// limitUnacknowledged does nothing. Only Linux has the socket option that limits how long sent
+// bytes may stay unacknowledged.
 func limitUnacknowledged(net.Conn, time.Duration) {}

@@ -19,11 +19,11 @@ import (
 // Refusal is the error for a refused request, with the status and the message of the response.
 type Refusal struct {
 	Status     int
-	Message    string        // shown to the client and in the access log
-	Reason     string        // such as "token: revoked", for the log only; may be empty
-	Why        why.Cause     // the reason as a row of the table of package why, for the log only
-	RetryAfter time.Duration // 0: the response has no Retry-After
-	Cause      error         // the error behind the refusal, for the log; may be nil
+	Message    string        // text that the client and the access log show
+	Reason     string        // why the request was refused, such as "token: revoked"; for the log only; may be empty
+	Why        why.Cause     // the reason for the refusal as an entry of the table of package why; for the log only
+	RetryAfter time.Duration // value of the header Retry-After; 0 means that the response has no such header
+	Cause      error         // the error that led to the refusal, for the log; may be nil
 	Hub        error         // the error of gateway.Hub that led to the refusal, or nil
 }
 
@@ -48,8 +48,8 @@ func (r *Refusal) Code() string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), "")
 }
 
-// SetRetryAfter sets the header Retry-After to r.RetryAfter, in whole seconds rounded up. It
-// does nothing if that is 0.
+// SetRetryAfter sets the header Retry-After to r.RetryAfter, in whole seconds rounded up. It sets
+// no header if r.RetryAfter is 0.
 func (r *Refusal) SetRetryAfter(h http.Header) {
 	if r.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((r.RetryAfter+time.Second-1)/time.Second), 10))
@@ -62,8 +62,8 @@ func Unauthorized(message string, cause why.Cause) *Refusal {
 	return &Refusal{Status: http.StatusUnauthorized, Message: message, Why: cause}
 }
 
-// TokenRefused returns a refusal with status 401, for a token or a sealed text that is not
-// valid. It takes its Reason, which only the log shows, from err.
+// TokenRefused returns a refusal with status 401, for an invalid token or an invalid sealed text.
+// err says why the token is invalid; only the log shows this reason.
 func TokenRefused(message string, err error) *Refusal {
 	r := Unauthorized(message, token.CauseOf(err))
 	if reason := token.ReasonOf(err); reason != "" {
@@ -95,7 +95,7 @@ func internal(cause error) *Refusal {
 	return &Refusal{Status: http.StatusInternalServerError, Message: "Internal server error.", Why: why.Because(why.Internal), Cause: cause}
 }
 
-// ofHub maps each reason for which gateway.Hub refuses a session to the status and the message
+// ofHub gives, for each reason for which gateway.Hub refuses a session, the status and the message
 // of the response.
 var ofHub = map[gateway.Reason]struct {
 	status  int

@@ -46,8 +46,8 @@ type Checks struct {
 	Limiter *limits.Limiter
 	Faults  *dev.Faults
 	Logger  *slog.Logger
-	Now     func() time.Time     // the real time, for access records
-	Access  func(gateway.Record) // must be safe for concurrent use
+	Now     func() time.Time     // returns the real time, for access records
+	Access  func(gateway.Record) // receives access records; must be safe for concurrent use
 }
 
 // New returns c with defaults for the fields Logger, Now and Access if they are nil.
@@ -130,8 +130,8 @@ func (c *Checks) Allow(operation, user string) error {
 	return nil
 }
 
-// Dropped is the error for a request whose connection an injected fault closes. Its text is
-// the note about the request in the access log, as in package rest.
+// Dropped is the error for a request whose connection an injected fault closes. Its text is the
+// note for this request in the access log.
 type Dropped string
 
 // The values of Dropped: the connection is closed before or after the request was carried out.
@@ -143,10 +143,10 @@ const (
 // Error returns the note for the access log.
 func (d Dropped) Error() string { return string(d) }
 
-// Fault applies an injected fault, if there is one for the next request of the operation. It
-// waits for the fault's delay. Then it fails with a *Refusal if the fault has a status, or
-// with DroppedBefore if the fault closes the connection before the request is carried out. If
-// it returns true, the caller must close the connection after the request was carried out.
+// Fault applies an injected fault, if there is one for the next request of the operation. It waits
+// for the fault's delay. Then it fails with a *Refusal if the fault has an HTTP status, or with
+// DroppedBefore if the fault closes the connection before the request is carried out. If it returns
+// true, the caller must close the connection after the request was carried out.
 func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, err error) {
 	if c.Faults == nil {
 		return false, nil
@@ -206,8 +206,8 @@ func (c *Checks) Answered(r *gateway.Record) {
 	r.Duration = r.Took
 }
 
-// LogCause writes the cause of a refusal to the log, if it has one. The level is debug if the
-// client has hung up, because that is no error of the server.
+// LogCause writes the cause of a refusal to the log, if there is one. The level is debug if the
+// client has hung up, because the server then made no error.
 func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.Record) {
 	if refused.Cause == nil {
 		return

@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// someTokens is a fake of Tokens. For the text of a token it has a function whose result
-// Verify returns.
+// someTokens is a fake implementation of Tokens. It maps the text of a token to a function whose
+// results Verify returns.
 type someTokens map[string]func() (token.Claims, error)
 
 func (s someTokens) Verify(_ context.Context, text string) (token.Claims, error) { return s[text]() }

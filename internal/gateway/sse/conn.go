@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Conn is the response to one request for an event stream. It stays open, and messages are
-// written to it, until the client or the server closes it. Only one goroutine at a time may
-// call Write and Close; other goroutines may call Interrupt and Wait at the same time.
+// Conn is the response to one request for an event stream. It stays open until the client or the
+// server closes it, and the server writes messages to it. Only one goroutine at a time may call
+// Write and Close; other goroutines may call Interrupt and Wait at the same time.
 type Conn interface {
 	// Write sends b to the client. It fails if the client takes no byte for the timeout given
 	// to Take; the error then has a Timeout method that returns true. After an error all calls
 	// fail.
 	Write(b []byte) error
-	// Interrupt limits the running Write, and each later one, to 50 ms.
+	// Interrupt limits the running Write, and each later Write, to 50 ms.
 	Interrupt()
-	// Abort makes Close end the response without its regular end, so that the client sees a
-	// broken connection.
+	// Abort makes Close break the connection instead of ending the response regularly, so that the
+	// client notices an error.
 	Abort()
 	// Aborted reports whether the response has ended or will end as a broken connection. In
 	// that case, if Taken returns false, the handler must panic with http.ErrAbortHandler.

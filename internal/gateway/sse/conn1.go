@@ -103,7 +103,7 @@ func (c *connection) Close() {
 	if c.chunked && !c.Aborted() {
 		last := append(c.head, "0\r\n\r\n"...)
 		c.head = nil
-		c.Conn.Write(last) // fails if the client is gone, or if Close was called before
+		c.Conn.Write(last) // returns an error if the client has hung up or Close was called before
 	}
 	c.Conn.Close()
 }

@@ -22,8 +22,8 @@ type stream struct {
 	hurry   bool       // Interrupt was called
 	broken  bool       // a write failed, or Abort was called
 	closed  bool
-	writing time.Time // when the present write began, or zero
-	late    bool      // the write before it took timeout or longer, so net/http may reset the stream
+	writing time.Time // when the running write began; zero if none is running
+	late    bool      // the previous write took at least the timeout, so net/http may reset the stream
 }
 
 // takeStream begins a response to an HTTP/2 request. It fails if the write deadline that the
@@ -64,8 +64,8 @@ func (c *stream) Write(b []byte) error {
 	return c.controller.SetWriteDeadline(time.Time{})
 }
 
-// setDeadline sets the deadline of the next write. It fails if the response is broken or
-// closed.
+// setDeadline sets the deadline of the next write to this response. It fails if the response is
+// broken or closed.
 func (c *stream) setDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +81,7 @@ func (c *stream) setDeadline() error {
 	return c.controller.SetWriteDeadline(c.writing.Add(d))
 }
 
-// ended notes the end of a write, if one was running. The caller holds c.mu.
+// ended records that the running write has ended, if one was running. The caller holds c.mu.
 func (c *stream) ended() {
 	c.late = c.expired()
 	c.writing = time.Time{}
@@ -93,9 +93,9 @@ func (c *stream) expired() bool {
 	return !c.writing.IsZero() && time.Since(c.writing) >= c.timeout
 }
 
-// overdue returns err, which a write has returned or which has ended the response. If the
-// running write or the one before it has taken c.timeout or longer, net/http may have reset the
-// stream for that, and the Timeout method of the returned error returns true.
+// overdue returns the error err, with which a write or the whole response has ended. If the running
+// or the previous write has taken at least c.timeout, net/http may have reset the stream for that
+// reason, and the Timeout method of the returned error returns true.
 func (c *stream) overdue(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,13 +108,13 @@ func (c *stream) overdue(err error) error {
 // errTimeout is the error of a write whose deadline has passed.
 type errTimeout struct{ error }
 
-// Timeout returns true, as gateway.WhyOf expects from a timeout.
+// Timeout returns true. gateway.WhyOf recognizes a timeout by this method.
 func (errTimeout) Timeout() bool { return true }
 
-// Interrupt implements Conn. It moves the deadline of the running Write, and of each later one,
-// to a moment from now, so that a slow client cannot delay the end of its session. It sets no
-// deadline if no Write is running: net/http would reset the stream of a session that a busy
-// machine has not let say goodbye by then.
+// Interrupt implements Conn. It shortens the deadline of the running Write, and of each later one,
+// so that a slow client cannot delay the end of its session. It sets no deadline if no Write is
+// running: on a busy machine that deadline could pass before the last message is written, and
+// net/http would reset the stream.
 func (c *stream) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +155,7 @@ func (c *stream) Close() {
 func (c *stream) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		return c.overdue(ctx.Err()) // the deadline of a write resets the stream
+		return c.overdue(ctx.Err()) // a write deadline that has passed resets the stream and so ends ctx
 	case <-c.done:
 		return net.ErrClosed
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// slowWriter is the writer of a response whose writes take some time, and succeed.
+// slowWriter is an http.ResponseWriter whose writes take some time, and succeed.
 type slowWriter struct {
 	takes    time.Duration
 	deadline time.Time
@@ -33,8 +33,8 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 }
 
 // TestLateWriteIsSlow lets a write over HTTP/2 succeed at the moment of its deadline, at which
-// net/http resets the stream. The response must then count as ended by a slow client. If the
-// write succeeds earlier, it must count as ended by a client that hung up.
+// net/http resets the stream. It checks that the response then counts as ended by a slow client. If
+// the write succeeds earlier, the response must count as ended by a client that hung up.
 func TestLateWriteIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{takes: time.Second}
@@ -64,8 +64,9 @@ func TestLateWriteIsSlow(t *testing.T) {
 	})
 }
 
-// TestInterruptedIdleStream interrupts a stream while nothing is being written: it gets no
-// deadline, because net/http would reset it before a late goodbye. A running write gets one.
+// TestInterruptedIdleStream checks that Interrupt sets no deadline for a stream on which nothing is
+// being written, because net/http would reset the stream before a late last message. It checks that
+// a running write does get a deadline.
 func TestInterruptedIdleStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		idle := &slowWriter{}

@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// names maps each kind of event to its name in the stream.
+// names maps each kind of event to its name in the stream of server-sent events.
 var names = map[core.EventKind]string{
 	core.MessageReceived:     "chatMessageReceived",
 	core.MessageEdited:       "chatMessageEdited",
@@ -95,7 +95,7 @@ var threadEvents = map[core.EventKind]struct{ on, by, members string }{
 func appendThreadEvent(b []byte, e *gateway.Event) []byte {
 	fields := threadEvents[e.Kind]
 	at := e.At
-	if at == 0 { // an old version of Confab stored the event without a time
+	if at == 0 { // an old version of Confab has stored this event without a time
 		at = e.Version
 	}
 	b = digits(b, "version", e.Version)
@@ -147,15 +147,15 @@ func participant(b []byte, user, displayName string, shareHistory int64, data ma
 	return append(metadata(b, data), '}')
 }
 
-// name appends a comma and the name of a JSON field.
+// name appends a comma, the quoted name of a JSON field and a colon.
 func name(b []byte, name string) []byte {
 	return append(append(append(b, `,"`...), name...), `":`...)
 }
 
-// text appends a JSON field with a string.
+// text appends a JSON field whose value is a string.
 func text(b []byte, field, value string) []byte { return appendString(name(b, field), value) }
 
-// optional appends a JSON field with a string. It appends nothing if the string is empty.
+// optional appends a JSON field whose value is a string. It appends nothing if the string is empty.
 func optional(b []byte, field, value string) []byte {
 	if value == "" {
 		return b
@@ -178,8 +178,8 @@ func appendTime(b []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(b, `"2006-01-02T15:04:05.000Z"`)
 }
 
-// metadata appends the JSON field metadata, sorted by name. It appends nothing if data is
-// empty.
+// metadata appends the JSON field "metadata", an object whose fields are sorted by name. It appends
+// nothing if data is empty.
 func metadata(b []byte, data map[string]string) []byte {
 	if len(data) == 0 {
 		return b

@@ -34,8 +34,8 @@ func TestDeletedByPolicy(t *testing.T) {
 	}
 }
 
-// TestEventWithoutTime encodes an event without a time, as old versions of Confab stored them.
-// It checks that the event's version, which is a time, is used.
+// TestEventWithoutTime encodes an event without a time, as old versions of Confab stored them. It
+// checks that the event's version, which is a time, is used as its time.
 func TestEventWithoutTime(t *testing.T) {
 	h := &core.Happening{Event: core.Event{Thread: "19:a@thread.v2", Number: 3, Kind: core.ParticipantsRemoved, Version: 1604055050000}}
 	if _, got := encoded(t, &gateway.Event{Happening: h, Actor: core.MessageParticipant{User: "8:acs:x_y"}}); !strings.Contains(got, `"removedOn":"2020-10-30T10:50:50.000Z"`) || !strings.Contains(got, `"participantsRemoved":[]`) {
@@ -49,7 +49,7 @@ func TestEncodedOnce(t *testing.T) {
 	h := &core.Happening{Event: core.Event{Thread: "19:a@thread.v2", Number: 1, Kind: core.ReceiptReceived, MessageID: 5, Version: 7, Actor: "8:acs:x_y"}}
 	e := &gateway.Event{Happening: h}
 	one := string(sse.AppendEvent(e, "8:acs:one"))
-	h.MessageID = 6 // must have no effect, because the event was encoded before
+	h.MessageID = 6 // must change nothing, because the event was encoded before
 	two := string(sse.AppendEvent(e, "8:acs:two"))
 	if strings.Replace(one, "8:acs:one", "8:acs:two", 1) != two {
 		t.Errorf("got %s\nand %s", one, two)

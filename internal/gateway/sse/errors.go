@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
-// write writes the response for a refused request, with the same headers and body as a chat
-// route of package rest. A response with status 401 has no body.
+// write writes the response to a refused request. It has the same headers and body as an error of
+// the REST API. A response with status 401 has no body.
 func write(w http.ResponseWriter, r *requests.Refusal) {
 	h := w.Header()
 	h.Set("X-Ms-Error-Code", r.Code())
@@ -28,5 +28,5 @@ func write(w http.ResponseWriter, r *requests.Refusal) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(r.Status)
-	w.Write(b) // an error means that the client hung up
+	w.Write(b) // ignore the error: it means that the client hung up
 }

@@ -43,7 +43,7 @@ const (
 
 // Limits on the parameter threads of a request.
 const (
-	maxThreads  = 100 // thread ids in the parameter threads
+	maxThreads  = 100 // maximum number of thread ids in the parameter threads
 	maxThreadID = 200 // bytes of a thread id
 )
 
@@ -61,7 +61,7 @@ type Options struct {
 	Limiter *limits.Limiter // nil: no rate limits
 	Faults  *dev.Faults     // nil: no injected faults
 
-	Now    func() time.Time // the real time, for access records; nil: time.Now
+	Now    func() time.Time // returns the real time, for access records; nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
 	// Access, if not nil, is called with a record when a request was refused, when a stream
 	// has opened, and when a stream has ended. Several goroutines may call it at the same
@@ -77,7 +77,7 @@ type Options struct {
 type Handler struct {
 	o       Options
 	checks  *requests.Checks
-	streams sync.WaitGroup // streams whose end is not in the access log yet
+	streams sync.WaitGroup // counts the streams whose end is not in the access log yet
 }
 
 // New returns a Handler.
@@ -104,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, record, err)
 		return
 	}
-	h.streams.Add(1) // before Take: until then, http.Server.Shutdown waits for this request
+	h.streams.Add(1) // count the stream before Take: until then, http.Server.Shutdown waits for this request
 	c, err := Take(w, r, h.o.WriteTimeout)
 	if err != nil {
 		h.streams.Done()
@@ -116,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	opened := record
 	opened.Note = Opened
 	h.log(opened, http.StatusOK)
-	if !k.attach(c) { // the session has ended meanwhile: the token was revoked, or a fault cuts it
+	if !k.attach(c) { // the session has ended already, because the token was revoked or an injected fault cut it
 		if b := k.End(hello, s.Why()); len(b) > 0 {
 			c.Write(b)
 		}
@@ -134,8 +134,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// attend waits until the client closes the connection or the session ends. It makes sure that
-// the session has ended, and writes the record of the stream's end to the access log. ctx is
+// attend waits until the client closes the connection or the session ends. It then ends the
+// session, if it is still open, and writes the record of the stream's end to the access log. ctx is
 // the context of the request; it is used only over HTTP/2.
 func (h *Handler) attend(ctx context.Context, c Conn, s *gateway.Session, record gateway.Record) {
 	defer h.streams.Done()
@@ -218,7 +218,9 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 		}
 		for id := range strings.SplitSeq(list, ",") {
 			if !isThreadID(id) {
-				return nil, "", badThreads("threads: it has text that is not the id of a thread") // leave the text out: the message is also in the access log
+				// the message does not quote the text, because the message is also in the access
+				// log
+				return nil, "", badThreads("threads: it has text that is not the id of a thread")
 			}
 			threads = append(threads, strings.Clone(id))
 		}
@@ -267,7 +269,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.
 	if errors.As(err, &drop) {
 		record.Note, record.Why = drop.Error(), why.Because(why.Dropped, "problem", drop.Error())
 		h.log(record, 0)
-		panic(http.ErrAbortHandler) // the connection ends without a response
+		panic(http.ErrAbortHandler) // ends the connection without a response
 	}
 	refused := requests.RefusalOf(err)
 	h.checks.LogCause(r.Context(), refused, record)

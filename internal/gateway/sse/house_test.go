@@ -128,8 +128,9 @@ func newHouse(t testing.TB, bounds gateway.Bounds, o sse.Options) *house {
 	return h
 }
 
-// serve serves event streams on a listener over the transport h.over, and sets h.client. The
-// returned function drains the hub and stops the server and the client.
+// serve serves event streams on a listener over the transport h.over (an HTTP version, with or
+// without TLS), and sets h.client. The returned function drains the hub and stops the server and
+// the client.
 func (h *house) serve(l net.Listener) (stop func()) {
 	h.server = &http.Server{Handler: h.sse, WriteTimeout: time.Minute}
 	tr := &http.Transport{
@@ -224,7 +225,7 @@ func (h *house) token(u core.User, scopes token.Scopes) string {
 	return text
 }
 
-// thread creates a thread of users and returns its id. The first user is its creator.
+// thread creates a thread with the given users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...core.User) string {
 	var ps []core.NewParticipant
 	for _, u := range users[1:] {
@@ -246,7 +247,7 @@ func (h *house) send(u core.User, thread, text string) int64 {
 	return id
 }
 
-// url returns the URL of the event stream, followed by a query.
+// url returns the URL of the event stream with the given query.
 func (h *house) url(query string) string {
 	scheme := "https"
 	if h.over == plain {
@@ -339,8 +340,8 @@ type message struct {
 	comment         bool
 }
 
-// next returns the next message. It fails the test if the stream ends or the message does
-// not conform to the AsyncAPI file.
+// next returns the next message of the event stream. It fails the test if the stream ends or the
+// message does not conform to the AsyncAPI file.
 func (s *stream) next() message {
 	s.t.Helper()
 	m, err := s.read()
@@ -379,8 +380,8 @@ func (s *stream) read() (m message, _ error) {
 	}
 }
 
-// want reads messages and fails the test unless they have these names: ":" stands for a
-// comment and "" for a heartbeat with an id. It returns the last message.
+// want reads messages from an event stream and fails the test unless they have these names: ":"
+// stands for a comment and "" for a heartbeat with an id. It returns the last message.
 func (s *stream) want(events ...string) (m message) {
 	s.t.Helper()
 	for _, want := range events {
@@ -396,7 +397,7 @@ func (s *stream) want(events ...string) (m message) {
 	return m
 }
 
-// wantEnd fails the test unless the stream ends now, and as a complete response.
+// wantEnd fails the test unless the stream ends now and the response is complete.
 func (s *stream) wantEnd() {
 	s.t.Helper()
 	if m, err := s.read(); err != io.EOF {
@@ -404,7 +405,7 @@ func (s *stream) wantEnd() {
 	}
 }
 
-// wantBye fails the test unless the next message is bye with these data and the stream then
+// wantBye fails the test unless the next message is bye with the given data and the stream then
 // ends.
 func (s *stream) wantBye(data string) {
 	s.t.Helper()

@@ -58,7 +58,7 @@ func TestMemoryOfIdleStreams(t *testing.T) {
 }
 
 // idle opens event streams, reads the first message of each, and returns the clients' network
-// connections. A client keeps nothing but its connection.
+// connections. Apart from its connection, a client keeps nothing in memory.
 func (h *house) idle(t *testing.T, address, request string, streams int) []net.Conn {
 	var conns []net.Conn
 	for range streams {

@@ -63,8 +63,9 @@ func conform(t *testing.T, message, data string) {
 	}
 }
 
-// validate returns an error unless the JSON value v conforms to a schema. The error names the
-// place of v, at. validate panics at a keyword of JSON schema that it does not know.
+// validate returns an error unless the JSON value v conforms to a schema. The error contains at,
+// which says where v is in its document. validate panics at a keyword of JSON schema that it does
+// not know.
 func validate(all map[string]any, schema, v any, at string) error {
 	s := schema.(map[string]any)
 	if ref, ok := s["$ref"].(string); ok {

@@ -14,10 +14,10 @@ type sink struct {
 	user    string
 	threads []string
 	quoted  []byte           // user as a JSON string
-	binding *gateway.Binding // makes texts of cursors, in the epoch of the last one
-	last    core.Cursor      // the cursor of the last field id
+	binding *gateway.Binding // makes the texts of cursors, in the epoch of the cursor last
+	last    core.Cursor      // the cursor in the last id field that was written
 
-	mu     sync.Mutex // guards the fields below until the session has started
+	mu     sync.Mutex // guards the fields below it until the session has started
 	conn   Conn       // set by attach
 	closed bool
 }
@@ -49,7 +49,7 @@ func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	return appendEvent(k.appendID(b, at), e, k.quoted)
 }
 
-// appendID appends the field id, whose value is the text of the cursor at.
+// appendID appends the field id of a server-sent event, whose value is the text of the cursor at.
 func (k *sink) appendID(b []byte, at core.Cursor) []byte {
 	k.last = at
 	return append(k.appendCursor(append(b, "id: "...), at), '\n')
@@ -90,7 +90,7 @@ func (k *sink) Interrupt() { k.conn.Interrupt() }
 // Full returns false, because clients of this protocol answer nothing.
 func (k *sink) Full() bool { return false }
 
-// End appends the message bye, unless the client is gone or an injected fault cuts the
+// End appends the message bye, unless the client has hung up or an injected fault cuts the
 // connection.
 func (k *sink) End(b []byte, why gateway.Reason) []byte {
 	if why == gateway.Gone || why == gateway.Dropped {

@@ -33,7 +33,8 @@ func TestResponse(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
 		r := h.request("GET", h.token(ann, token.ChatJoinLimited), "")
-		r.Host = "chat.example" // responses to loopback names have no Strict-Transport-Security
+		// another host name, because responses to loopback names have no Strict-Transport-Security
+		r.Host = "chat.example"
 		r.Header.Set("Origin", "https://app.example")
 		r.Header.Set("X-Ms-Client-Request-Id", "request-1")
 		s := h.openWith(r)
@@ -80,7 +81,9 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Second) // of the bubble's clock
 		text := "edited"
 		must(h.core.UpdateMessage(ctx, ann.ID, thread, message, core.UpdateMessage{Content: &text}))
-		synctest.Wait() // wait for the feed: a typing notification would overtake events that it has not read
+		// wait until the hub has read the log, because a typing notification would overtake events
+		// that it has not read
+		synctest.Wait()
 		must(h.core.Typing(ctx, ann.ID, thread, "Ann T."))
 		must(h.core.SendReceipt(ctx, bob.ID, thread, message))
 		must(h.core.DeleteMessage(ctx, ann.ID, thread, message))
@@ -134,7 +137,9 @@ func TestEvents(t *testing.T) {
 			} else if m.id != "" {
 				t.Errorf("a typing indicator has the id %q", m.id)
 			}
-			want.event = "" // ids run ahead of the clock, so only the form of such times is checked below
+			// ids run ahead of the clock, so the test below checks only the form of times that come
+			// from ids
+			want.event = ""
 			for _, field := range []string{"version", "createdOn", "deletedOn", "updatedOn", "addedOn", "removedOn"} {
 				if _, ok := want.fields[field]; !ok && got[field] != nil {
 					want.fields[field] = got[field]
@@ -189,7 +194,7 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestThreads checks that a stream of one thread has no events of another one, and that its
+// TestThreads checks that a stream of one thread has no events of another thread, and that its
 // cursors are refused for a stream of other threads.
 func TestThreads(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
@@ -262,7 +267,7 @@ func TestRefusals(t *testing.T) {
 		if err := h.core.DeleteUser(t.Context(), ann.ID); err != nil {
 			t.Fatal(err)
 		}
-		h.refused(401, "", get("")) // refused even within the deletion grace
+		h.refused(401, "", get("")) // refused although the deletion of the user is still in its grace period
 	})
 }
 
@@ -307,9 +312,9 @@ func TestTooManyStreams(t *testing.T) {
 	})
 }
 
-// TestGaps opens streams at cursors that the event log does not continue and checks the reason
-// in the message gap. It also checks that a stream that resumes at the gap's cursor has no
-// gap.
+// TestGaps opens streams at cursors after which events are missing from the event log, and checks
+// the reason in the message gap. It also checks that a stream that resumes at the gap's cursor has
+// no gap.
 func TestGaps(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -341,7 +346,9 @@ func TestTooMuch(t *testing.T) {
 		cursor := h.open(ann, "").hello.id
 		h.thread("one", ann)
 		h.thread("two", ann)
-		synctest.Wait() // wait until the hub has both events: the session receives later ones directly, not as missed events
+		// wait until the hub has both events: the session then receives later events directly, not
+		// as missed events
+		synctest.Wait()
 		if gap := h.open(ann, "?cursor="+cursor).want("gap"); gap.data != `{"reason":"tooMuch"}` {
 			t.Errorf("got %+v", gap)
 		}
@@ -375,7 +382,7 @@ func TestByes(t *testing.T) {
 		h.hub.EndAll(gateway.Away)
 		d.wantBye(`{"reason":"away","delay":1000}`)
 		e := h.open(h.user(), "")
-		go h.hub.Drain(context.Background()) // it waits until the client has read bye
+		go h.hub.Drain(context.Background()) // in a goroutine, because it waits until the client has read bye
 		e.wantBye(`{"reason":"draining","delay":1000}`)
 		if resp := h.refused(503, "shutting down", h.request("GET", h.token(cy, token.Chat), "")); resp.Header.Get("Retry-After") != "1" {
 			t.Errorf("Retry-After is %q", resp.Header.Get("Retry-After"))
@@ -386,8 +393,8 @@ func TestByes(t *testing.T) {
 }
 
 // TestHeartbeats waits while a user gets no events, for longer than the write timeout of the
-// http.Server. It checks that the stream has a comment, or, if other users got events
-// meanwhile, a later cursor.
+// http.Server. It checks that the stream then has a comment, or a later cursor if other users got
+// events meanwhile.
 func TestHeartbeats(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann, bob := h.user(), h.user()
@@ -427,14 +434,14 @@ func TestClientCloses(t *testing.T) {
 	})
 }
 
-// TestSlowClient stops to read a stream while many messages are sent, and checks that the
-// server closes it 30 seconds after the client has taken the last byte.
+// TestSlowClient sends many messages to a client that has stopped reading its stream, and checks
+// that the server closes the stream 30 seconds after the client has read the last byte.
 func TestSlowClient(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
 		thread := h.thread("plans", ann)
 		s := h.open(ann, "")
-		for range 170 { // more than the HTTP/2 client takes without reading
+		for range 170 { // more than an HTTP/2 client accepts without reading
 			h.send(ann, thread, strings.Repeat("x", 28<<10))
 		}
 		h.wantNotes("opened")
@@ -569,7 +576,9 @@ func TestFaults(t *testing.T) {
 				h.refused(401, "", h.request("GET", bearer, ""))
 				h.notes()
 				for _, d := range []rest.Drop{rest.DropBefore, rest.DropAfter} {
-					add(rest.Fault{Drop: d, Times: rest.Always}) // the client of net/http tries again, so the rule must apply to each request
+					// the rule must apply to every request, because the client of net/http tries
+					// again
+					add(rest.Fault{Drop: d, Times: rest.Always})
 					if resp, err := h.client.Do(h.request("GET", bearer, "")); err == nil {
 						t.Errorf("drop %s: got %s", d, resp.Status)
 					}
@@ -584,8 +593,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestRateLimit uses up the rate limit of a user. It checks that the user's request for a
-// stream is refused with 429, and that another user can open one.
+// TestRateLimit uses up the rate limit of a user. It checks that the user's request for a stream is
+// refused with 429, and that another user can open a stream.
 func TestRateLimit(t *testing.T) {
 	limiter := limits.New(limits.Fair, time.Now)
 	inBubble(t, plain, gateway.Bounds{PerUser: 2000}, sse.Options{Limiter: limiter}, func(t *testing.T, h *house) {
@@ -602,8 +611,8 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// TestErrorsAreThoseOfREST sends the same invalid requests to this package and to package
-// rest, and checks that the responses have the same status, headers and structure of the body.
+// TestErrorsAreThoseOfREST sends the same invalid requests to the event stream and to the REST API,
+// and checks that the responses have the same status, headers and structure of the body.
 func TestErrorsAreThoseOfREST(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
 		api, err := rest.New(rest.Options{Core: h.core, Tokens: h.tokens})
@@ -640,7 +649,7 @@ func TestErrorsAreThoseOfREST(t *testing.T) {
 	})
 }
 
-// TestBigMessages sends messages that are larger than a TLS record, and many at once, and
+// TestBigMessages sends messages that are larger than a TLS record, and many messages at once, and
 // checks that the stream contains all of them completely.
 func TestBigMessages(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
@@ -662,8 +671,8 @@ func TestBigMessages(t *testing.T) {
 	})
 }
 
-// TestSlowClientOnSockets opens a stream over TCP and does not read it, while the test sends
-// messages until the kernel's buffers are full. It checks that the session ends as slow.
+// TestSlowClientOnSockets opens a stream over TCP and does not read it, while the test fills the
+// kernel's buffers with messages. It checks that the session ends for the reason "slow".
 func TestSlowClientOnSockets(t *testing.T) {
 	for _, over := range []transport{plain, tls1, http2} {
 		t.Run(string(over), func(t *testing.T) {

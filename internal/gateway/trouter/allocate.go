@@ -18,11 +18,11 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// Lifetimes of the values that a client gets before it can open a socket.
+// Times for which the values that a client gets before it can open a socket are valid.
 const (
 	paramsLife = 24 * time.Hour   // parameters of an allocation
 	overlap    = 5 * time.Minute  // the server asks the client for another socket this long before paramsLife ends
-	sidLife    = 30 * time.Second // from the handshake until the client must have opened its socket
+	sidLife    = 30 * time.Second // how long after the handshake the client may open its socket
 )
 
 // configure responds with the configuration of a client: the URL to which it sends all further
@@ -37,7 +37,7 @@ func (h *Handler) configure(req *request) error {
 }
 
 // base returns the URL of the server with scheme and host, without a slash at the end:
-// Options.PublicEndpoint, or the URL that the request was sent to.
+// Options.PublicEndpoint, or else the address to which the request was sent.
 func (h *Handler) base(req *request) string {
 	if h.o.PublicEndpoint != "" {
 		return h.o.PublicEndpoint
@@ -52,9 +52,9 @@ func (h *Handler) skype(req *request) (token.Claims, error) {
 	return h.user(req, c, err)
 }
 
-// user takes c and err, the results of verifying a request's token. It records the user for
-// the access log and counts the request against the user's rate limits. It returns c, and err
-// or the error of a rate limit.
+// user takes c and err, the results of verifying a request's token. It records the user for the
+// access log and counts the request against the user's rate limits. It returns c with err, or with
+// the error of a rate limit that the request exceeds.
 func (h *Handler) user(req *request, c token.Claims, err error) (token.Claims, error) {
 	req.record.User = c.User
 	if err == nil {
@@ -108,20 +108,19 @@ func (h *Handler) unseal(text, epoch string) (c token.Claims, p params, err erro
 	return c, p, nil
 }
 
-// validEndpoint reports whether id has a form that a client may choose for the id of its
-// endpoint.
+// validEndpoint reports whether a client may use the text id as the id of its endpoint.
 func validEndpoint(id string) bool {
 	return len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
-// newConnection returns a random id for a connection of a user. ownsConnection can later tell
-// whether an id was made for a user. The id is no secret.
+// newConnection returns a random id for a connection of a user. The function ownsConnection later
+// tells whether an id was made for a user. The id is not secret.
 func newConnection(user string) string {
 	random := requests.RandomText(15)
 	return random + connectionOf(random, user)
 }
 
-// ownsConnection reports whether newConnection returned the id for this user.
+// ownsConnection reports whether newConnection returned the connection's id for this user.
 func ownsConnection(id, user string) bool {
 	return len(id) == 32 && connectionOf(id[:20], user) == id[20:]
 }
@@ -133,9 +132,9 @@ func connectionOf(random, user string) string {
 }
 
 // allocate responds with the URL and the parameters with which a client opens a socket
-// (docs/contract/realtime.md §3). It refuses the request if the user could not open a socket
-// now. The reason: after a refused allocation a client waits longer before each new attempt,
-// but after the loss of a socket it comes back at once.
+// (docs/contract/realtime.md §3). It refuses the request if the user could not open a socket now.
+// It does so because a client waits longer before each new attempt after a refused allocation, but
+// tries again at once after it has lost a socket.
 func (h *Handler) allocate(req *request) error {
 	c, err := h.skype(req)
 	if err != nil {
@@ -163,7 +162,8 @@ func (h *Handler) allocate(req *request) error {
 	}
 	sealed, err := h.seal(c, p)
 	if err != nil {
-		return requests.TokenRefused("token refused", err) // the key of the token was replaced after the token was checked
+		// the token's signing key was replaced after the token was checked
+		return requests.TokenRefused("token refused", err)
 	}
 	u, err := url.Parse(h.base(req))
 	if err != nil {

@@ -37,13 +37,14 @@ func recipientField(user string) string {
 	return `{\"recipientId\":` + quoteTwice(strings.TrimPrefix(user, "8:")) + `,\"recipientMri\":` + quoteTwice(user) + `,`
 }
 
-// quoteTwice returns s as a JSON string, escaped again for a place inside a JSON string.
+// quoteTwice returns s as a JSON string, escaped once more so that it can stand inside another JSON
+// string.
 func quoteTwice(s string) string { return inner(marshal(s)) }
 
-// appendHead appends the first part of the packet that brings an event to a client. The packet
-// is a request with an id, the URL path followed by the event's name, and the recipient, as
-// recipientField returns it. encode returns the second part, which is the same for all
-// recipients.
+// appendHead appends the first part of the packet that brings an event to a client: the id of the
+// request, its URL, which is path followed by the event's name, and the recipient, as
+// recipientField returns it. The function encode returns the second part of the packet, which is
+// the same for all recipients.
 func appendHead(b []byte, id uint64, e *gateway.Event, path, recipient string) []byte {
 	b = append(b, `3:::{"id":`...)
 	b = strconv.AppendUint(b, id, 10)
@@ -57,8 +58,8 @@ func appendHead(b []byte, id uint64, e *gateway.Event, path, recipient string) [
 	return append(b, recipient...)
 }
 
-// encode returns the second part of the packet of an event: the rest of the body, after the
-// field recipientMri, escaped for a JSON string.
+// encode returns the second part of the packet of an event: the part of the body after the field
+// recipientMri, escaped for a JSON string.
 func encode(e *gateway.Event) []byte {
 	return append([]byte(inner(body(e)[1:])), `"}`...)
 }
@@ -75,7 +76,8 @@ func marshal(v any) []byte {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic("trouter: encode an event: " + err.Error()) // cannot happen: the types below can always be encoded
+		// cannot happen, because the types in this file can always be encoded
+		panic("trouter: encode an event: " + err.Error())
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
@@ -189,7 +191,7 @@ func receiptOf(c common, e *gateway.Event) messageBody {
 // threadOf returns the body of an event about a thread or its participants.
 func threadOf(c common, e *gateway.Event) threadBody {
 	at := e.At
-	if at == 0 { // an old version of Confab stored the event without a time
+	if at == 0 { // an old version of Confab has stored this event without a time
 		at = e.Version
 	}
 	b := threadBody{common: c, ThreadID: e.Thread, CreateTime: instant(cmp.Or(e.CreatedOn, at)), Version: digits(e.Version), ThreadType: "chat"}
@@ -251,12 +253,12 @@ func properties(p core.Properties) *string {
 }
 
 // nested returns the JSON text of v for use as a string in an event about a thread. It escapes
-// percent signs: the browser build calls unescape on such a string and other clients do not,
-// and without a percent sign both read the same text.
+// percent signs, because the browser build calls unescape on this string and other clients do not.
+// Without percent signs all clients read the same text.
 func nested(v any) string { return strings.ReplaceAll(string(marshal(v)), "%", `\u0025`) }
 
-// metadata returns the JSON text of metadata. It returns "null" if there is none, because the
-// iOS client drops an event in which the text is empty.
+// metadata returns the JSON text of metadata. It returns "null" if metadata is empty, because the
+// iOS client drops an event whose metadata is an empty text.
 func metadata(data map[string]string) string {
 	if len(data) == 0 {
 		return "null"

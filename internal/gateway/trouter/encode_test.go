@@ -86,7 +86,7 @@ func exampleEvents() map[int]*gateway.Event {
 	return es
 }
 
-// packetOf returns the whole packet that brings an event to a user.
+// packetOf returns the complete packet that brings an event to a user.
 func packetOf(id uint64, e *gateway.Event, path, user string) []byte {
 	return append(appendHead(nil, id, e, path, recipientField(user)), e.Encoded(gateway.Trouter, encode)...)
 }
@@ -102,7 +102,9 @@ func TestExamples(t *testing.T) {
 	}
 	for id, e := range events {
 		want := all[id]
-		want["_eventId"] = want["eventId"] // the examples leave out this field, which @azure/communication-chat 1.0.0 reads
+		// the examples in the documentation lack this field, which @azure/communication-chat 1.0.0
+		// reads
+		want["_eventId"] = want["eventId"]
 		want["transactionId"] = "7"
 		if want["collapseId"] = fmt.Sprint(int64(created)); id >= 257 || id == 245 {
 			want["collapseId"] = ""
@@ -111,12 +113,12 @@ func TestExamples(t *testing.T) {
 		case 200, 247:
 			want["attachments"] = "[]" // the message has no attachments
 		case 246:
-			// Unlike in the example, the version of the read receipt must be the time
-			// of reading, and the message's id is a time.
+			// The version of a read receipt must be the time of reading, and a message's id is a
+			// time. The example in the documentation has other values.
 			want["messageBody"] = `{"user":"8:acs:R_B","consumptionhorizon":"1768446245678;1768446250000;0","messageVisibilityTime":1768446245678,"version":"1768446250000"}`
 		case 257:
-			// Confab sends shareHistoryTime 0 for the full history, and leaves out
-			// partnerName and isMigrated, which only Microsoft's service has.
+			// Unlike in the example, Confab sends shareHistoryTime 0 for the full history, and
+			// leaves out partnerName and isMigrated, which only Microsoft's service has.
 			want["members"] = strings.Replace(want["members"].(string), `"displayName":"Alice"`, `"displayName":"Alice","shareHistoryTime":0`, 1)
 			want["properties"] = strings.Replace(want["properties"].(string), `,"partnerName":"spool","isMigrated":true`, "", 1)
 		case 258:
@@ -153,8 +155,9 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestEventVariants checks fields that no example has: the type of an HTML message, empty
-// metadata, a thread that its retention policy has deleted, and an event without a time.
+// TestEventVariants checks events and fields that the examples in the documentation lack: the type
+// of an HTML message, empty metadata, a thread that its retention policy has deleted, and an event
+// without a time.
 func TestEventVariants(t *testing.T) {
 	es := exampleEvents()
 	es[200].Message.Kind, es[200].Message.Metadata = core.HTML, nil

@@ -9,46 +9,46 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// endpoint is one client of a user, such as a browser tab. Its id stays the same over
-// reconnects, so it can have many sockets one after another. Only the newest socket gets
-// events. The next socket begins after the cursor low, and leaves out the later events that
-// the client has answered.
+// endpoint is one client of a user, such as a browser tab. Its id stays the same over reconnects,
+// so it can have many sockets one after another. Only the newest socket gets events. The next
+// socket gets the events after the cursor low, except for those that the client has answered.
 type endpoint struct {
 	user, id string
 	opening  sync.Mutex // held while a socket opens
 
-	mu      sync.Mutex // guards the fields below, and the fields of sockets whose comments name it
+	mu      sync.Mutex // guards the fields below, and those fields of sockets whose comments say so
 	known   bool       // low is valid
 	low     core.Cursor
-	reached core.Cursor // the session of the current socket has passed on all events up to here
-	flights []*flight   // events after low that were written, by position
-	current *socket     // the newest socket; nil if that is closed
+	reached core.Cursor // the current socket's session has passed on all events up to this cursor
+	flights []*flight   // written events after the cursor low, sorted by position
+	current *socket     // the newest socket; nil if the newest socket is closed
 	seen    time.Time   // last sign of life
-	moved   bool        // since the endpoint was stored, its client has answered an event or its socket has ended
-	holds   bool        // a socket is open or being opened; false if only one server uses the store
-	taken   bool        // another server owns the endpoint, so this one must not store it
-	dropped bool        // the user or the registration was deleted, so the endpoint must not be stored
-	leaving bool        // the registration was deleted, so the endpoint is forgotten when its socket closes
+	// since the endpoint was last stored, its client has answered an event or its socket has ended
+	moved   bool
+	holds   bool // true while a socket is open or being opened; always false if only one server uses the store
+	taken   bool // another server owns the endpoint, so this server must not store it
+	dropped bool // the user or the registration was deleted, so the endpoint must not be stored
+	leaving bool // the registration was deleted, so the endpoint is forgotten when its socket closes
 
 	stored   core.Cursor // the value of low in the stored row
-	storedAt time.Time   // time of the stored row; zero if the store has no row
+	storedAt time.Time   // when the row was stored; zero if the store has no row
 }
 
 // flight is an event that was written to a socket and that the client has to answer.
 type flight struct {
-	id       uint64 // id of the request that brought the event to the client
+	id       uint64 // id of the request with which the server has sent the event to the client
 	at       core.Cursor
-	lasting  bool    // true: the event is in the event log, and at is its cursor
+	lasting  bool    // true if the event is in the event log; then at is its cursor
 	socket   *socket // the socket to which the event was last written
 	event    *gateway.Event
 	size     int
 	written  time.Time
 	answered bool
-	again    bool // the event was written a second time, because the client answered 504
+	again    bool // the event was written a second time to the socket, because the client answered with status 504
 }
 
-// find returns the index in e.flights of the event at a position of the log. If there is no
-// such event, it returns the index at which to insert it, and false.
+// find returns the index in e.flights of the event at a position of the log. If e.flights does not
+// have the event, it returns the index at which to insert it, and false.
 func (e *endpoint) find(position uint64) (i int, found bool) {
 	return slices.BinarySearchFunc(e.flights, position, func(f *flight, p uint64) int {
 		switch {
@@ -61,10 +61,10 @@ func (e *endpoint) find(position uint64) (i int, found bool) {
 	})
 }
 
-// settle moves low, the cursor after which the next socket begins, past the events that need
-// not be written again: those that the client has answered, and those that an earlier socket
-// has written but the present one has skipped, because the user may no longer see them. The
-// caller holds e.mu.
+// settle advances low, the cursor after which the next socket begins, past events that need not be
+// written again. These are the events that the client has answered, and the events that an earlier
+// socket has written but the present socket has skipped, because the user may no longer see them.
+// The caller holds e.mu.
 func (e *endpoint) settle() {
 	n := 0
 	for n < len(e.flights) {
@@ -73,9 +73,13 @@ func (e *endpoint) settle() {
 			break
 		}
 		if f.at.Check == 0 && f.at.Position > e.reached.Position {
-			break // the stored row had no check; Append sets it when the event comes again
+			// stop here: the stored row has no check for this position, and Append sets the check
+			// when the event is written again
+			break
 		}
-		if f.at.Check != 0 { // 0: the event did not come again, because the user may no longer see it
+		// a check of 0 means that the event was not written again, because the user may no longer
+		// see it
+		if f.at.Check != 0 {
 			e.low = f.at
 		}
 		e.moved = true
@@ -101,14 +105,14 @@ func (e *endpoint) answer(f *flight) {
 	e.settle()
 }
 
-// restore takes over the endpoint's stored row r, which says that the client has answered all
-// events up to r.At, and the later ones in r.Answered. theirs means that another server has
-// written the row. The caller holds e.mu.
+// restore copies the endpoint's stored row r into e. The client has answered all events up to r.At,
+// and the later events in r.Answered. theirs is true if another server has written the row. The
+// caller holds e.mu.
 func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 	switch {
 	case !e.known || theirs && r.At.Epoch != e.low.Epoch:
 		e.low, e.flights = r.At, nil
-	case r.At.Epoch != e.low.Epoch: // the row is from an epoch that has ended since
+	case r.At.Epoch != e.low.Epoch: // the row has a cursor of an earlier epoch of the event log
 		return
 	}
 	if r.At.Position > e.low.Position {
@@ -127,8 +131,8 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 		}
 		i, found := e.find(p)
 		if !found {
-			// The row has only positions. Append sets the whole cursor when the event
-			// comes again.
+			// The row has only positions. Append sets the complete cursor when the event is written
+			// again.
 			at := core.Cursor{Epoch: e.low.Epoch, Position: p}
 			e.flights = slices.Insert(e.flights, i, &flight{at: at, lasting: true, answered: true})
 		} else if !e.flights[i].answered {
@@ -149,10 +153,10 @@ func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *so
 	return older
 }
 
-// detach records that the socket s is closed. why is the reason for which its session ended.
-// detach releases the unanswered events of s, which the next socket reads from the store. It
-// returns true if the user was deleted or the client has unregistered: then it has made the
-// endpoint forget its answers, and the caller must delete the endpoint's row.
+// detach records that the socket s is closed. why is the reason for which its session ended. detach
+// releases the unanswered events of s, which the next socket reads from the store. It returns true
+// if the user was deleted or the client has unregistered. In that case it has discarded the
+// endpoint's answers, and the caller must delete the endpoint's row.
 func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -177,14 +181,14 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	return forgotten
 }
 
-// forget discards what the endpoint knows about the client's answers, and prevents that it is
-// stored. The caller holds e.mu.
+// forget discards what the endpoint knows about the client's answers. After that the endpoint is
+// not stored any more. The caller holds e.mu.
 func (e *endpoint) forget() {
 	e.dropped, e.known, e.leaving, e.flights, e.storedAt = true, false, false, nil, time.Time{}
 }
 
-// breakOff discards all events that the client has not answered, and moves low to the cursor
-// at, because the log has a gap before it. The caller holds e.mu.
+// breakOff discards all events that the client has not answered, and moves low to the cursor at,
+// because events before that cursor are missing from the event log. The caller holds e.mu.
 func (e *endpoint) breakOff(at core.Cursor) {
 	for _, f := range e.flights {
 		if !f.answered {
@@ -196,10 +200,10 @@ func (e *endpoint) breakOff(at core.Cursor) {
 	e.flights, e.low, e.reached, e.moved = nil, at, at, true
 }
 
-// row returns the endpoint as a row for the store. due reports whether the row must be stored
-// now: because the client has answered an event since the last time, or because the time
-// restoreEvery has passed. That time may be long: with an old row the server reads more of the
-// log when the client comes back, but sends no event twice.
+// row returns the endpoint as a row for the store. due is true if the row must be stored now,
+// because the client has answered an event since the row was last stored, or because the time
+// restoreEvery has passed. That time may be long: with an old row, the server reads more of the log
+// when the client reconnects, but it sends no event twice.
 func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

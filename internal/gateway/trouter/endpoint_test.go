@@ -6,9 +6,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestRestoredAnswers restores an endpoint whose client has answered event 7 but not event 6.
-// The client then answers event 6 before event 7 was written again. Event 7 must stay
-// answered, and the endpoint's cursor must not move to it before its check is known.
+// TestRestoredAnswers restores an endpoint whose client has answered event 7 but not event 6. The
+// client then answers event 6 before event 7 is written again. The test checks that event 7 stays
+// answered, and that the endpoint's cursor stays before event 7 while the check of event 7 is not
+// known.
 func TestRestoredAnswers(t *testing.T) {
 	at := func(position uint64) core.Cursor { return core.Cursor{Epoch: "e", Position: position, Check: 9} }
 	e := &endpoint{}
@@ -29,9 +30,9 @@ func TestRestoredAnswers(t *testing.T) {
 	}
 }
 
-// TestFullOfRestored restores an endpoint with one unanswered event and as many answered ones
-// after it as it may remember. The next socket must not count as full before it has got the
-// unanswered event, because otherwise it would wait forever.
+// TestFullOfRestored restores an endpoint with one unanswered event, followed by as many answered
+// events as an endpoint may remember. It checks that the next socket does not count as full before
+// it has got the unanswered event, because it would then wait forever.
 func TestFullOfRestored(t *testing.T) {
 	e := &endpoint{}
 	r := core.Endpoint{At: core.Cursor{Epoch: "e", Position: 5, Check: 9}}

@@ -10,14 +10,16 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Times after which endpoints are stored and forgotten.
+// Intervals at which endpoints are stored, and the time after which they are removed from memory.
 const (
-	storeEvery   = 4 * time.Second  // interval at which changed endpoints are stored, so that each is stored within five seconds
-	restoreEvery = 10 * time.Minute // interval at which endpoints are stored that have only followed the log
+	storeEvery = 4 * time.Second // interval at which changed endpoints are stored, so that each is stored within five seconds
+	// interval at which an endpoint is stored if its cursor has moved but its client has answered
+	// nothing
+	restoreEvery = 10 * time.Minute
 	forgetAfter  = 10 * time.Minute // an endpoint without a socket is removed from memory after this time
-	// firstSocket is the time after an allocation in which an endpoint that is not in the
-	// store may open its first socket and get the events since the allocation. After that time
-	// the client gets new events only, unless the store has the endpoint.
+	// firstSocket limits how long after an allocation a new endpoint may open its first socket and
+	// still get the events since the allocation. After this time the client gets only new events,
+	// unless the store has a row of the endpoint.
 	firstSocket = time.Minute
 )
 
@@ -26,12 +28,12 @@ type endpoints struct {
 	store core.Store
 	owner string // random name of this server; empty if only one server uses the store
 
-	// saving is locked while save writes rows of endpoints, and read-locked while take or
-	// create writes a single row, so that save and these do not overlap. Lock it before the mu
-	// of an endpoint.
+	// saving is locked while save writes rows of endpoints, and read-locked while take or create
+	// writes a single row, so that save does not run at the same time as take or create. Lock it
+	// before the mu of an endpoint.
 	saving sync.RWMutex
 
-	mu    sync.Mutex // guards users; locked before the mu of an endpoint
+	mu    sync.Mutex // guards the map users; lock it before the mu of an endpoint
 	users map[string]map[string]*endpoint
 }
 
@@ -62,7 +64,7 @@ func (es *endpoints) lock(user, id string) *endpoint {
 		if es.find(user, id) == e {
 			return e
 		}
-		e.opening.Unlock() // tidy has removed e from memory meanwhile
+		e.opening.Unlock() // try again, because tidy has removed e from memory meanwhile
 	}
 }
 
@@ -83,12 +85,12 @@ func (es *endpoints) count() (n int) {
 	return n
 }
 
-// load reads the endpoint's row from the store and returns the cursor after which its next
-// socket begins. The row may be newer than what is in memory, if the client was connected to
-// another server meanwhile. If there is no row, the socket begins at the cursor in memory, or
-// else at that of the allocation p if p is at most firstSocket old. If there is none of these,
-// nobody knows which events the client has answered: load returns false, and the socket must
-// begin with new events. The caller holds e.opening.
+// load reads the endpoint's row from the store and returns the cursor after which its next socket
+// begins. The row may be newer than the endpoint in memory, if the client was connected to another
+// server meanwhile. Without a row, load returns the cursor in memory, or else the cursor of the
+// allocation p if p is at most firstSocket old. If all three are missing, the server does not know
+// which events the client has answered: load returns false, and the socket must begin with new
+// events. The caller holds e.opening.
 func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.Time) (from core.Cursor, ok bool, err error) {
 	rows, err := es.store.Endpoints(ctx, e.user)
 	if err != nil {
@@ -126,7 +128,7 @@ func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.T
 	switch {
 	case row != nil:
 		e.restore(*row, row.Owner != es.owner)
-	case e.known: // the endpoint is known in memory, but its row was deleted
+	case e.known: // the endpoint is in memory, but its row was deleted from the store
 		e.storedAt = time.Time{}
 	case now.Sub(p.issued) < firstSocket:
 		e.low = p.at
@@ -154,7 +156,7 @@ func (es *endpoints) connected(user, id string) bool {
 func (es *endpoints) unstore(rows []core.Endpoint) {
 	for _, r := range rows {
 		if e := es.find(r.User, r.ID); e != nil {
-			idle := e.opening.TryLock() // no socket of the endpoint is being opened
+			idle := e.opening.TryLock() // true if no socket of the endpoint is being opened
 			e.mu.Lock()
 			e.storedAt = time.Time{}
 			if idle && e.current == nil {
@@ -176,8 +178,8 @@ func (es *endpoints) remove(user, id string) {
 	}
 }
 
-// create stores the row of an endpoint when its first socket opens, unless the store has it.
-// from is the cursor at which the socket begins.
+// create stores the row of an endpoint when its first socket opens, unless the store already has
+// the row. from is the cursor at which the socket begins.
 func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, now time.Time) error {
 	e.mu.Lock()
 	if !e.known {
@@ -210,8 +212,8 @@ func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, 
 	return nil
 }
 
-// settle is called after an attempt to open a socket. It records whether the endpoint has a
-// socket now, and calls save if the stored row says something else.
+// settle records, after an attempt to open a socket, whether the endpoint has a socket now. It
+// calls save if the stored row does not say the same.
 func (es *endpoints) settle(e *endpoint, save func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -221,8 +223,8 @@ func (es *endpoints) settle(e *endpoint, save func()) {
 	}
 }
 
-// stay records that a client has registered. Its endpoint is then kept when its socket closes,
-// even if the client had unregistered before.
+// stay records that a client has registered. The server then keeps the client's endpoint when its
+// socket closes, even if the client had unregistered before.
 func (es *endpoints) stay(user, id string) {
 	if e := es.find(user, id); e != nil {
 		e.mu.Lock()
@@ -231,9 +233,9 @@ func (es *endpoints) stay(user, id string) {
 	}
 }
 
-// drop forgets an endpoint because its client has unregistered, and deletes its row. If the
-// endpoint has an open socket, this happens when the socket closes, unless the client
-// registers again before.
+// drop removes an endpoint from memory and its row from the store, because its client has
+// unregistered. If the endpoint has an open socket, it is removed when the socket closes, unless
+// the client registers again before.
 func (es *endpoints) drop(ctx context.Context, user, id string) error {
 	if e := es.find(user, id); e != nil {
 		e.mu.Lock()
@@ -272,7 +274,9 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	taken, err := es.store.PutEndpoints(ctx, rows)
-	var again []core.Endpoint // endpoints that were forgotten during PutEndpoints, which has written their rows again
+	// endpoints that were dropped while PutEndpoints ran; PutEndpoints has written their rows
+	// again, so delete the rows once more
+	var again []core.Endpoint
 	for _, r := range rows {
 		e := es.find(r.User, r.ID)
 		if e == nil {
@@ -324,7 +328,9 @@ func (es *endpoints) tidy(now time.Time) {
 		for id, e := range of {
 			if e.opening.TryLock() {
 				e.mu.Lock()
-				stored := !e.moved || e.dropped || e.storedAt.IsZero() // a forgotten endpoint and one without a row need no write
+				// true if nothing must be written before e is removed, as for a dropped endpoint or
+				// one without a row
+				stored := !e.moved || e.dropped || e.storedAt.IsZero()
 				if e.current == nil && stored && now.Sub(e.seen) >= forgetAfter {
 					es.remove(user, id)
 				}

@@ -99,9 +99,9 @@ func TestWholeExchange(t *testing.T) {
 	}
 }
 
-// TestUnansweredEventsComeAgain answers some of five events and cuts the socket. It checks
-// that the next socket gets the unanswered events and then what happened meanwhile, also after
-// the server was restarted.
+// TestUnansweredEventsComeAgain answers some of five events and cuts the socket. It checks that the
+// next socket gets the unanswered events and then the events of the meantime. It checks the same
+// after a restart of the server.
 func TestUnansweredEventsComeAgain(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -196,8 +196,8 @@ func TestForgottenEndpoint(t *testing.T) {
 	}
 }
 
-// TestStatus504 answers an event with status 504 and checks that the server sends it once more
-// on the same socket, and, after another 504, again on the next socket.
+// TestStatus504 answers an event with status 504. It checks that the server sends the event once
+// more on the same socket, and, after another answer with 504, again on the next socket.
 func TestStatus504(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -223,8 +223,8 @@ func TestStatus504(t *testing.T) {
 	}
 }
 
-// TestFullSocket sends more events than a client may leave unanswered, both new and missed
-// ones. It checks that the server sends the rest when the client answers, each event once.
+// TestFullSocket sends more events than a client may leave unanswered, both new and missed ones. It
+// checks that the server sends the remaining events when the client answers, and each event once.
 func TestFullSocket(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -234,7 +234,7 @@ func TestFullSocket(t *testing.T) {
 	for i := range texts {
 		texts[i] = strings.Repeat("x", i+1)
 		h.send(ann, thread, texts[i])
-		if i == 299 { // the client has no socket for the other messages
+		if i == 299 { // close the socket, so that the other messages are sent while the client has none
 			tab.CloseNow()
 			h.closed()
 		}
@@ -261,8 +261,8 @@ func TestFullSocket(t *testing.T) {
 	tab.sync()
 }
 
-// TestReplaced opens a second socket for an endpoint. It checks that the first socket ends and
-// only the second one gets events, and that another endpoint of the same user gets them too.
+// TestReplaced opens a second socket for an endpoint. It checks that the first socket ends, that
+// the second socket gets the events, and that another endpoint of the same user gets them too.
 func TestReplaced(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -352,7 +352,7 @@ func TestHandOver(t *testing.T) {
 	newer.CloseNow()
 	old.say("0::")
 	h.closed()
-	h.tab(ann, "tab").sync() // fails if an event comes again: all were answered
+	h.tab(ann, "tab").sync() // fails if the server sends an event again: the client has answered all of them
 }
 
 // TestDrain drains a server. It checks that clients are told, and that allocations, handshakes
@@ -459,7 +459,9 @@ func TestNamesOfParameters(t *testing.T) {
 		t.Fatalf("allocate: %s %s, %v", resp.Status, body, err)
 	}
 	query := strings.NewReplacer("sig=", "SIG=", "sr=", "Sr=", "&epid=", "&Epid=").Replace(a.query())
-	if resp, body := h.do("GET", "/socket.io/1/?"+query, "", ""); resp.StatusCode != 200 { // the endpoint must be the one of the allocation
+	// fails unless the handshake accepts this query: its endpoint must be the endpoint of the
+	// allocation
+	if resp, body := h.do("GET", "/socket.io/1/?"+query, "", ""); resp.StatusCode != 200 {
 		t.Errorf("handshake: %s %s", resp.Status, body)
 	}
 	if resp, _ := h.do("GET", "/socket.io/1/?"+strings.Replace(query, "Epid=tab", "Epid=other", 1), "", ""); resp.StatusCode != 401 {
@@ -467,9 +469,9 @@ func TestNamesOfParameters(t *testing.T) {
 	}
 }
 
-// TestUnregister checks that a client that unregisters, while it has a socket or after it,
-// does not get the events since then when it comes back, and that a client that registers
-// again does.
+// TestUnregister lets a client unregister while it has a socket and after its socket was closed. It
+// checks that the client does not get the events of the meantime when it connects again, but does
+// get them if it has registered again.
 func TestUnregister(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -491,7 +493,7 @@ func TestUnregister(t *testing.T) {
 		t.Errorf("endpoints %v, %v", es, err)
 	}
 	h.send(ann, thread, "two")
-	h.told() // otherwise the next socket could get the event as a new one
+	h.told() // wait until the hub has handed on the event: otherwise the next socket could get it as a new event
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	h.send(ann, thread, "three")
@@ -565,8 +567,9 @@ func TestClosedSocketsHoldLittle(t *testing.T) {
 	}
 }
 
-// TestGap opens a socket of an endpoint whose cursor the log does not continue. It checks that
-// the hub counts a gap, that the socket gets new events, and that the next socket has no gap.
+// TestGap opens a socket of an endpoint when events after the endpoint's cursor are missing from
+// the event log. It checks that the hub counts a gap, that the socket gets new events, and that the
+// next socket has no gap.
 func TestGap(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -601,8 +604,8 @@ func (broken) DropEndpoints(context.Context, []core.Endpoint) error {
 	return errors.New("the disk is gone")
 }
 
-// TestStoreAway checks that a socket is refused with 503 if its endpoint cannot be read from
-// the store, and that the response does not tell the cause.
+// TestStoreAway checks that a socket is refused with 503 if its endpoint cannot be read from the
+// store, and that the response does not contain the cause.
 func TestStoreAway(t *testing.T) {
 	h := newHouse(t, func(o *trouter.Options) { o.Store = broken{o.Store} })
 	ann := h.person()
@@ -657,19 +660,22 @@ func TestRandomCuts(t *testing.T) {
 	clients.Wait()
 }
 
-// randomClient is a client of TestRandomCuts: its socket, and the events that it has seen
-// and answered.
+// randomClient is a client of TestRandomCuts: its socket, and the events that it has received and
+// answered.
 type randomClient struct {
-	h        *house
-	tab      *tab
-	seen     map[string]int
-	fresh    []string        // answered on this socket; the server may not have read that yet
-	answered map[string]bool // the server has read the answer: the event must not come again
-	steady   bool            // answer everything with 200
-	pace     *time.Ticker    // between pings: the server ends the socket of a client that sends too many
+	h    *house
+	tab  *tab
+	seen map[string]int
+	// texts of events that the client has answered on this socket; the server may not have read
+	// these answers yet
+	fresh []string
+	// texts of events whose answer the server has read, so these events must not be sent again
+	answered map[string]bool
+	steady   bool         // answer everything with 200
+	pace     *time.Ticker // limits the pings, because the server ends the socket of a client that sends too many
 }
 
-// step pings and answers the events that have come. Sometimes it then opens a new socket.
+// step sends a ping and answers the events that have arrived. Sometimes it then opens a new socket.
 func (c *randomClient) step(u person, epid string) {
 	c.sync()
 	switch rand.IntN(10) {

@@ -19,15 +19,15 @@ const (
 	noop       = '8'
 )
 
-// maxFrame is the number of bytes that a client may send in one frame, or in one request
-// of the polling transport.
+// maxFrame is the maximum number of bytes that a client may send in one frame, or in one request of
+// a long poll.
 const maxFrame = 16 << 10
 
 // packet is a packet that a client sent.
 type packet struct {
 	kind byte
 	id   string // digits, or empty
-	ack  bool   // the id has a plus: the client wants data in the answer
+	ack  bool   // the packet's id ends in a plus, which asks for data in the answer
 	data string
 }
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestParsePacket parses packets as docs/contract/realtime.md §5.1 describes them, and texts
-// that are no packets.
+// TestParsePacket parses packets as docs/contract/realtime.md §5.1 describes them, and texts that
+// are not packets.
 func TestParsePacket(t *testing.T) {
 	for text, want := range map[string]packet{
 		"0::":                   {kind: '0'},
@@ -66,8 +66,8 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// FuzzPacket parses any text as a packet. It checks that a text that parsePacket accepts
-// begins with the type and the id, and ends with the data, that parsePacket has returned.
+// FuzzPacket parses any text as a packet. If parsePacket accepts the text, it checks that the text
+// begins with the returned type and id, and ends with the returned data.
 func FuzzPacket(f *testing.F) {
 	for _, s := range []string{"0::", `5:1+::{"name":"ping"}`, "3:::{}", "5:1:/x:a", ":::"} {
 		f.Add(s)
@@ -87,8 +87,8 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// FuzzPayload splits any payload into its packets, joins these to a payload again, and checks
-// that this one has the same packets. It skips texts that do not begin with the separator.
+// FuzzPayload splits any payload into its packets, joins the packets to a new payload, and checks
+// that the new payload has the same packets. It skips texts that do not begin with the separator.
 func FuzzPayload(f *testing.F) {
 	f.Add("1::")
 	f.Add(string(appendPayload(appendPayload(nil, []byte("1::"), nil), []byte("5:::"), []byte("😀"))))

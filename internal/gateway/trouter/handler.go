@@ -36,16 +36,16 @@ type Options struct {
 	Store  core.Store // keeps the endpoints
 
 	// PublicEndpoint is the URL at which clients reach the server, such as
-	// "https://chat.example.org". If it is empty, responses contain URLs with the scheme and
-	// the host that a trusted proxy forwards (hosts.Forwarded), or else with those of the
-	// request.
+	// "https://chat.example.org". If it is empty, responses contain URLs with the scheme and the
+	// host that a trusted proxy forwards (hosts.Forwarded), or else with the scheme and the host of
+	// the request.
 	PublicEndpoint string
 	// Polling offers long polls to clients that cannot open a WebSocket. All requests of a
 	// client must then reach the same server.
 	Polling bool
-	// Handover is the longest time for which Drain waits after it has asked the clients to
-	// open sockets at another server. That works only if another server is reached at the same
-	// address. If Handover is 0, Drain does not ask.
+	// Handover is the longest time for which Drain waits after it has asked the clients to open
+	// sockets at another server. Set it only if clients reach another server at the same address.
+	// If it is 0, Drain asks no client.
 	Handover time.Duration
 	// WriteTimeout is the time after which a socket is closed because its client takes no
 	// byte; 0 means gateway.WriteTimeout.
@@ -55,7 +55,7 @@ type Options struct {
 	Faults  *dev.Faults          // nil: no injected faults
 	Now     func() time.Time     // the clock by which tokens expire; nil: time.Now
 	Logger  *slog.Logger         // nil: nothing is logged
-	Access  func(gateway.Record) // called after each request, and after each socket; may be nil
+	Access  func(gateway.Record) // called after each request and after the end of each socket; may be nil
 	Opened  func(gateway.Record) // called when a socket has opened; may be nil
 }
 
@@ -72,17 +72,21 @@ type Handler struct {
 	upgrades  upgrader
 	waiting   sync.WaitGroup // goroutines that read sockets
 	draining  atomic.Bool
-	changed   chan struct{} // capacity 1; a value makes Run store the changed endpoints now
+	changed   chan struct{} // has capacity 1; a value makes Run store the changed endpoints now
 
 	stats struct{ forgotten, unhandled, again atomic.Uint64 }
 }
 
 // Stats are figures of a Handler for the metrics of the server.
 type Stats struct {
-	Endpoints int    // number of endpoints in memory now
-	Forgotten uint64 // sockets opened without knowing which events the client had answered; each is a gap
-	Unhandled uint64 // events that a client had no handler for (status 404)
-	Again     uint64 // events that were written twice to a socket (status 504)
+	Endpoints int // number of endpoints in memory now
+	// number of sockets opened although the server did not know which events the client had
+	// answered; each is a gap
+	Forgotten uint64
+	Unhandled uint64 // number of events that a client answered with status 404, because it had no handler for them
+	// number of events that were written twice to a socket, because the client answered with status
+	// 504
+	Again uint64
 }
 
 // New returns a Handler. Endpoints are stored only while Run runs.
@@ -174,13 +178,13 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 }
 
-// saveTime is the longest time that one write of endpoints to the store may take. Close gives
-// its write this time even if its context is done.
+// saveTime is the longest time that one write of endpoints to the store may take. Handler.Close
+// gives its write this time even if its context is done.
 const saveTime = 5 * time.Second
 
 // Close waits until the sockets are closed or ctx is done, and then stores which events their
-// clients have answered. Call it after Hub.Drain, which ends the sockets, and after the HTTP
-// server was shut down. Run may still run or have returned.
+// clients have answered. Call it after Hub.Drain, which ends the sockets, and after the HTTP server
+// was shut down. Run need not have returned.
 func (h *Handler) Close(ctx context.Context) error {
 	closed := make(chan struct{})
 	go func() { h.waiting.Wait(); close(closed) }()
@@ -193,8 +197,8 @@ func (h *Handler) Close(ctx context.Context) error {
 	return h.endpoints.save(ctx, h.now())
 }
 
-// route is a path of the protocol, with its methods and the function that serves them. A
-// pattern that ends in {id} matches a path with one more element in that place.
+// route is a path of the protocol, with its methods and the function that serves them. The {id} at
+// the end of a pattern matches one path element.
 type route struct {
 	pattern   string
 	methods   []string
@@ -217,7 +221,7 @@ var routes = []route{
 // opensSocket is the operation of the routes that open sockets, for logs, limits and faults.
 const opensSocket = "open live socket"
 
-// match returns the route of a path, or nil, and the element in the place of {id}. It treats
+// match returns the route of a path, or nil, and the path element that matches {id}. It treats
 // several slashes like one, because a client whose endpoint URL ends in a slash sends two.
 func match(path string) (r *route, id string) {
 	for strings.Contains(path, "//") {
@@ -246,9 +250,9 @@ type request struct {
 	*http.Request
 	w      http.ResponseWriter
 	route  *route
-	id     string // the element of the path in the place of {id}
+	id     string // the path element that matches {id} of the route's pattern
 	record gateway.Record
-	silent bool // the request is not logged: its socket is logged, or nothing of interest has happened
+	silent bool // the request is not logged, because its socket is logged or nothing of interest has happened
 	drop   bool // an injected fault cuts the connection after the operation
 }
 
@@ -280,8 +284,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// opened passes on the record of a request that has opened a socket. The access record is written when
-// the socket ends.
+// opened calls Options.Opened with the record of a request that has opened a socket. The access
+// record is written when the socket ends.
 func (h *Handler) opened(record gateway.Record) {
 	if h.o.Opened != nil {
 		h.checks.Answered(&record)
@@ -316,8 +320,8 @@ func (h *Handler) handle(req *request) (err error) {
 	return req.route.serve(h, req)
 }
 
-// fault delays, fails or drops a request if a fault was injected for it, as only a development
-// server allows.
+// fault delays a request, fails, or marks the request so that its connection is cut, if a fault was
+// injected for it. Only a development server has injected faults.
 func (h *Handler) fault(req *request) (err error) {
 	req.drop, err = h.checks.Fault(req.Context(), req.route.operation)
 	return err
@@ -331,8 +335,8 @@ func (h *Handler) allow(req *request, user string) error {
 // refusal is the error of a request that is refused, with the status of the response.
 type refusal = requests.Refusal
 
-// reasonOf returns the reason for which the hub refused a session with err, or 0 if err is
-// another error.
+// reasonOf returns the reason for which the hub refused a session with err, or 0 if err does not
+// come from the hub.
 func reasonOf(err error) gateway.Reason {
 	var e *gateway.OpenError
 	if errors.As(err, &e) {
@@ -341,8 +345,8 @@ func reasonOf(err error) gateway.Reason {
 	return 0
 }
 
-// refused returns the refusal for an error of the hub. It has status 503 where other protocols
-// have 429, because after 503 a client waits longer before each new attempt.
+// refused returns the refusal for an error of the hub. Its status is 503 and not 429 as in other
+// protocols, because a client waits longer before each new attempt after 503.
 func refused(err error) *refusal {
 	r := requests.OfHub(err)
 	if r.Status == http.StatusTooManyRequests {
@@ -406,7 +410,7 @@ func (req *request) respond(status int, contentType string, body []byte) {
 	}
 	req.record.Status = status
 	req.w.WriteHeader(status)
-	req.w.Write(body) // an error means that the client has disconnected
+	req.w.Write(body) // ignore the error: it means that the client has disconnected
 }
 
 // respondJSON writes v as JSON in a response with status 200.

@@ -40,7 +40,7 @@ type house struct {
 	hub    *gateway.Hub
 	h      *trouter.Handler
 	srv    *httptest.Server
-	pipes  *pipes // if not nil, connections go through it, without TLS
+	pipes  *pipes // if not nil, a listener whose in-memory connections the test uses, without TLS
 	client *http.Client
 	url    string
 	stop   func()
@@ -161,7 +161,7 @@ func (h *house) token(u core.User, scopes token.Scopes, life time.Duration) stri
 	return text
 }
 
-// thread creates a thread of users and returns its id. The first user is its creator.
+// thread creates a thread with the given users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...person) string {
 	h.t.Helper()
 	var ps []core.NewParticipant
@@ -241,7 +241,7 @@ func (h *house) allocate(p person, epid string) allocation {
 func (a allocation) query() string {
 	var b strings.Builder
 	for k, v := range a.Params {
-		fmt.Fprintf(&b, "%s=%s&", k, v) // the browser build does not escape the values
+		fmt.Fprintf(&b, "%s=%s&", k, v) // write the value as it is, because the browser build does not escape it
 	}
 	return b.String() + "v=v4&tc=" + url.QueryEscape(`{"cv":"1"}`) + "&timeout=40&auth=true&epid=" + a.epid + "&ccid=" + a.CCID + "&cor_id=1&con_num=1_1"
 }
@@ -302,8 +302,8 @@ func (t *tab) read() (string, error) {
 	return string(b), err
 }
 
-// want reads the next packet and fails the test unless it is the given one. A star at the end
-// of packet matches any rest.
+// want reads the next packet and fails the test unless it equals the given packet. A star at the
+// end of the given packet matches any text.
 func (t *tab) want(packet string) {
 	t.h.t.Helper()
 	got, err := t.read()
@@ -402,7 +402,7 @@ func (h *house) closed() {
 	h.until("no session is open", func() bool { return h.hub.Stats().Sessions == 0 })
 }
 
-// told waits until the hub has handed all events of the store to the sessions.
+// told waits until the hub has handed all events in the store to the sessions.
 func (h *house) told() {
 	h.t.Helper()
 	h.until("the hub is at the end of the log", func() bool {
@@ -418,8 +418,8 @@ func (h *house) told() {
 	})
 }
 
-// until calls is until it returns true, for at most 20 seconds. The text what describes the
-// condition in the error.
+// until calls the function is until it returns true, for at most 20 seconds. If the time passes, it
+// fails the test with the text what, which describes the condition.
 func (h *house) until(what string, is func() bool) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
@@ -447,7 +447,7 @@ func (h *house) ended() (notes []string) {
 	return notes
 }
 
-// wantEnded waits until a socket has ended for the reason why.
+// wantEnded waits until a socket has ended for the reason why, and fails the test if none does.
 func (h *house) wantEnded(why gateway.Reason) {
 	h.t.Helper()
 	h.until("a socket ends because of "+why.String(), func() bool { return slices.Contains(h.ended(), why.String()) })

@@ -22,7 +22,8 @@ import (
 
 // TestSlowClientOnSockets opens a WebSocket over TCP and does not read from it. It sends fewer
 // events than the kernel buffers, so that no write of the server blocks, and checks that the
-// session ends as slow. To the server, such a client is like one that has lost its network.
+// session ends for the reason Slow. To the server, such a client is like one that has lost its
+// network.
 func TestSlowClientOnSockets(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells that a client acknowledges nothing")
@@ -54,8 +55,8 @@ func TestSlowClientOnSockets(t *testing.T) {
 	}
 }
 
-// bare opens the WebSocket of a sid and returns the network connection below it, with a small
-// receive buffer.
+// bare opens the WebSocket of a sid and returns its network connection, which has a small receive
+// buffer.
 func (h *house) bare(address string, secure bool, sid string) net.Conn {
 	h.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {

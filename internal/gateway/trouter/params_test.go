@@ -26,8 +26,9 @@ func signer(t testing.TB) (*Handler, token.Claims) {
 		Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 }
 
-// TestParams seals the parameters of an allocation and unseals them. It checks that they are
-// the same, but that the cursor has no valid epoch if the store has another epoch by then.
+// TestParams seals the parameters of an allocation and unseals them. It checks that the parameters
+// are the same, and that the cursor has no valid epoch if the epoch of the store was renewed
+// meanwhile.
 func TestParams(t *testing.T) {
 	h, c := signer(t)
 	p := params{endpoint: "tab", connection: newConnection(c.User), issued: time.UnixMilli(time.Now().UnixMilli()),

@@ -6,10 +6,10 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// partings maps the reason for which the server has ended a WebSocket to the longest time for
-// which the server still reads from it, so that answers that were on their way count. The
-// server stops reading earlier if the client closes the WebSocket. A WebSocket that ends for
-// another reason is closed at once.
+// partings maps the reason for which the server has ended a WebSocket to the longest time for which
+// the server still reads from it, so that answers on their way still count. The server stops
+// reading earlier if the client closes the WebSocket. A WebSocket that ends for another reason is
+// closed at once.
 var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
 	gateway.Draining: time.Second,
@@ -17,7 +17,8 @@ var partings = map[gateway.Reason]time.Duration{
 	gateway.Replaced: 300 * time.Millisecond, // short, because another server may wait for the end of the WebSocket
 }
 
-// part waits until the client has closed the connection, at most for the time in partings.
+// part waits until the client has closed the WebSocket, at most for the time that partings has for
+// the reason of its end.
 func (w *webSocket) part() {
 	w.socket.mu.Lock()
 	wait := partings[w.socket.why]

@@ -16,19 +16,19 @@ import (
 // The browser build waits for 40 s.
 const pollTime = 30 * time.Second
 
-// poll is the transport of a socket over long polls (docs/contract/realtime.md §9). Written
-// packets wait in memory until the client's next GET takes them.
+// poll is the transport of a socket over long polls (docs/contract/realtime.md §9). Packets that
+// were written wait in memory for the client's next GET.
 type poll struct {
 	socket *socket
 	sid    string
 	h      *Handler
-	room   chan struct{} // capacity 1; a value tells write that the client has taken the waiting packets
-	ready  chan struct{} // capacity 1; a value tells get that packets wait or that the transport is closed
+	room   chan struct{} // has capacity 1; a value tells write that the client has taken the waiting packets
+	ready  chan struct{} // has capacity 1; a value tells get that packets wait or that the transport is closed
 
 	mu          sync.Mutex    // guards the fields below
-	waits       []byte        // the packets that wait for a GET, in the form of a payload
+	waits       []byte        // the packets that wait for the client's next GET, in the form of a payload
 	last        uint64        // id of the last request that was written to the transport
-	turn        chan struct{} // closed when the next GET comes; nil before the first GET
+	turn        chan struct{} // closed when the client's next GET arrives; nil before the first GET
 	quiet       *time.Timer   // ends the socket if the client sends no request for the time silence
 	interrupted bool
 	closed      bool
@@ -97,8 +97,8 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	return p, nil
 }
 
-// renew gives the client the time silence, from now, to send its next request. The socket ends
-// when it has passed.
+// renew gives the client the time silence, from now on, to send its next request. Otherwise the
+// socket ends.
 func (p *poll) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,10 +107,11 @@ func (p *poll) renew() {
 	}
 }
 
-// get responds to a GET with the packets that wait, as soon as there are some. After pollTime,
-// or when the client sends another GET, it responds with a packet that means nothing.
+// get responds to a GET with the waiting packets, as soon as there are any. After pollTime, or when
+// the client sends another GET, it responds with a packet without meaning.
 func (p *poll) get(req *request) error {
-	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout)) // fails only in tests with a recorder
+	// ignore the error: only a response recorder in a test cannot set a deadline
+	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout))
 	turn := p.takeTurn()
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
@@ -149,9 +150,8 @@ func (p *poll) takeTurn() chan struct{} {
 	return p.turn
 }
 
-// take removes and returns the packets that wait, with the id of the last request that was
-// written to the transport so far. over reports whether the transport is closed, so that no
-// packets will follow.
+// take removes and returns the waiting packets, with the id of the last request that was written to
+// the transport. over is true if the transport is closed, so that no packets will follow.
 func (p *poll) take() (b []byte, last uint64, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,8 +162,8 @@ func (p *poll) take() (b []byte, last uint64, over bool) {
 	return b, p.last, p.closed
 }
 
-// answer writes b, the payload of packets, as the response to a GET. It leaves out the length
-// if there is only one packet.
+// answer writes b, the payload of packets, as the response to a GET. If there is only one packet,
+// it writes the packet without its length.
 func (p *poll) answer(req *request, b []byte) error {
 	if packets, err := parsePayload(string(b)); err == nil && len(packets) == 1 {
 		b = []byte(packets[0])
@@ -221,8 +221,8 @@ func (p *poll) again(b []byte) error {
 	return nil
 }
 
-// put adds the packets in b to those that wait for the client's next GET. It returns false and
-// adds nothing if some wait already, unless the socket is about to end.
+// put adds the packets in b to the packets that wait for the client's next GET. If packets wait
+// already, it adds nothing and returns false, unless the socket is about to end.
 func (p *poll) put(b []byte, last uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -234,14 +234,15 @@ func (p *poll) put(b []byte, last uint64) bool {
 	return true
 }
 
-// add adds the packets in b to those that wait for the client's next GET. The caller holds
+// add adds the packets in b to the packets that wait for the client's next GET. The caller holds
 // p.mu.
 func (p *poll) add(b []byte) {
 	p.waits = append(p.waits, b...)
 	signal(p.ready)
 }
 
-// interrupt implements wire. It makes a write that waits for the client succeed at once.
+// interrupt implements wire. It makes a running write, which waits for the client, return at once
+// without an error.
 func (p *poll) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -65,9 +65,9 @@ func TestPollingCompressed(t *testing.T) {
 	}
 }
 
-// TestPolling uses the protocol over long polls: it reads single and several events, sends
-// single and several answers and a 504, leaves an event unanswered until the next socket, and
-// ends the connection.
+// TestPolling uses the protocol over long polls. It reads one event and several events in a
+// response, sends one answer and several answers in a request, answers with status 504, leaves an
+// event unanswered until the next socket, and closes the connection.
 func TestPolling(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -150,7 +150,7 @@ func TestHostilePolls(t *testing.T) {
 }
 
 // TestMuteWebSocket opens a WebSocket and sends nothing on it, then uses its sid for long
-// polls, as the browser build does if a proxy holds frames back. It checks that the WebSocket
+// polls, as the browser build does if a proxy delays frames. It checks that the WebSocket
 // ends. TestSidsAndParameters tests the sid of a WebSocket on which the client has sent
 // something.
 func TestMuteWebSocket(t *testing.T) {

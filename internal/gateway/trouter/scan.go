@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// answer is the id of a request and the status that a client sends to answer it.
+// answer is a client's answer to a request of the server: the id of the request and a status.
 type answer struct {
-	id     uint64 // id of the request that it answers
+	id     uint64 // id of the request of the server that the client answers
 	status int    // status of the answer; not 0
 }
 
@@ -95,10 +95,11 @@ func scanName(text string) (name string, ok bool) {
 	return name, s.ended() && !strings.Contains(name, `\`)
 }
 
-// scanner reads a JSON text without spaces, from left to right. If the text does not continue
-// with what a method reads, the scanner fails: it discards the rest, and ended returns false.
+// scanner reads a JSON text without spaces, from left to right. If the text does not continue with
+// the value that a method must read, the scanner fails: it discards the rest, and ended returns
+// false.
 type scanner struct {
-	rest   string // the part of the text that was not read yet
+	rest   string // the part of the text that the scanner has not read yet
 	failed bool
 }
 
@@ -107,21 +108,24 @@ func (s *scanner) fail() { s.rest, s.failed = "", true }
 // ended reports whether the whole text was read without a failure.
 func (s *scanner) ended() bool { return s.rest == "" && !s.failed }
 
-// found reports whether the rest of the text begins with a word. If so, it reads the word.
+// found reports whether the rest of the text begins with the given word. If so, the scanner moves
+// past the word.
 func (s *scanner) found(word string) bool {
 	rest, ok := strings.CutPrefix(s.rest, word)
 	s.rest = rest
 	return ok
 }
 
-// must reads a word. The scanner fails if the rest of the text does not begin with it.
+// must moves the scanner past the given word. The scanner fails if the rest of the text does not
+// begin with this word.
 func (s *scanner) must(word string) {
 	if !s.found(word) {
 		s.fail()
 	}
 }
 
-// number reads a number from 1 to 999,999,999. The scanner fails if there is none.
+// number reads a number from 1 to 999,999,999. The scanner fails if the rest of the text does not
+// begin with one.
 func (s *scanner) number() (n uint64) {
 	digits := 0
 	for digits < len(s.rest) && '0' <= s.rest[digits] && s.rest[digits] <= '9' {

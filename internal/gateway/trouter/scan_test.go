@@ -51,9 +51,9 @@ var otherAnswers = map[string]answer{
 	``:                                                            {},
 }
 
-// TestUsualFrames parses the texts that the browser build writes, and checks that this
-// allocates no memory. If it did, encoding/json would have parsed them, for which each open
-// socket would keep a larger stack.
+// TestUsualFrames parses the texts that the browser build writes, and checks that parsing allocates
+// no memory. Allocations would mean that encoding/json has parsed them, for which each open socket
+// would keep a larger stack.
 func TestUsualFrames(t *testing.T) {
 	for text, want := range usualAnswers {
 		if got, ok := readAnswer(text); got != want || !ok {
@@ -73,8 +73,8 @@ func TestUsualFrames(t *testing.T) {
 	}
 }
 
-// TestOtherFrames parses texts in other forms than those of the browser build, and texts that
-// must be refused.
+// TestOtherFrames checks how texts in other forms than the browser build's are parsed, and that
+// invalid texts are refused.
 func TestOtherFrames(t *testing.T) {
 	for text, want := range otherAnswers {
 		if got, ok := readAnswer(text); ok != (want != answer{}) || ok && got != want {

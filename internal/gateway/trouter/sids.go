@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// pending is a sid, a one-time id from the handshake, with what the server needs to open a
+// pending is a sid, a one-time id from the handshake, with the data that the server needs to open a
 // socket for it.
 type pending struct {
 	sid     string
@@ -17,9 +17,9 @@ type pending struct {
 	params  params
 	made    time.Time
 	user    string
-	taken   bool    // the sid was used for a WebSocket
-	socket  *socket // the socket on that WebSocket; nil until it is open
-	settled bool    // the sid was used for long polls
+	taken   bool    // true if the sid was used for a WebSocket
+	socket  *socket // the socket on the sid's WebSocket; nil until the WebSocket is open
+	settled bool    // true if the sid was used for long polls
 }
 
 // newSids returns an empty set of sids. It may hold as many unused sids as the server may have
@@ -31,11 +31,11 @@ func newSids(b gateway.Bounds) sids {
 // sids holds the sids that handshakes have issued in the last 30 seconds, and the open sockets
 // that use long polls.
 type sids struct {
-	max, maxOfUser int // most sids in pending, of all users and of one user
+	max, maxOfUser int // maximum number of sids in pending, for all users and for one user
 
 	mu      sync.Mutex // guards the fields below
 	pending map[string]*pending
-	order   []*pending // the sids of pending, oldest first
+	order   []*pending // the sids in pending, oldest first
 	polls   map[string]*poll
 }
 
@@ -70,7 +70,7 @@ func (s *sids) expire(now time.Time) {
 	s.order = s.order[n:]
 }
 
-// take uses up a sid to open a WebSocket. It returns nil if the sid is unknown, expired or
+// take uses up a sid to open a WebSocket. It returns nil if the sid is unknown, expired or already
 // used.
 func (s *sids) take(sid string) *pending {
 	s.mu.Lock()
@@ -91,10 +91,10 @@ func (s *sids) opened(p *pending, socket *socket) {
 	p.socket = socket
 }
 
-// takePoll uses up a sid to open a socket with long polls. The sid may already have a
-// WebSocket, if the client has sent nothing on it, for example because a proxy holds its
-// frames back. takePoll then returns the WebSocket's socket too, which the caller must end. It
-// returns nil if the sid is not valid.
+// takePoll uses up a sid to open a socket with long polls. The sid may already have a WebSocket, if
+// the client has sent nothing on it, for example because a proxy delays the client's frames.
+// takePoll then returns the WebSocket's socket too, which the caller must end. It returns nil if
+// the sid is not valid.
 func (s *sids) takePoll(sid string) (p *pending, mute *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

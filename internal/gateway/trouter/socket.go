@@ -12,20 +12,21 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Limits on what a socket may hold and on what its client may send.
+// Limits on the events that a socket may hold and on the frames that its client may send.
 const (
-	maxUnanswered = 256       // most events that the client may leave unanswered
-	maxFlying     = 512 << 10 // most bytes of unanswered events; a single event may be larger
-	maxSpan       = 1024      // limit on the events written since the oldest unanswered one, this one included
-	perSecond     = 50        // frames that a client may send in a second
-	perFrame      = 3         // further frames that a client may send for each event that it gets
-	silence       = 100 * time.Second
+	maxUnanswered = 256       // maximum number of events that the client may leave unanswered
+	maxFlying     = 512 << 10 // maximum number of bytes of unanswered events; a single event may be larger
+	// maximum number of events written since the oldest unanswered event, including that event
+	maxSpan   = 1024
+	perSecond = 50 // maximum number of frames that a client may send in a second
+	perFrame  = 3  // number of further frames that a client may send for each event that it gets
+	silence   = 100 * time.Second
 	// answerTime is the time after which an event counts as answered if the client still sends
 	// frames but has not answered it.
 	// Unverified: whether native clients answer; the browser build answers within 5 s.
 	answerTime = 30 * time.Second
-	// lingering is how long a socket stays open after its client has opened another one because
-	// the server asked for it. The browser build closes the old socket after 60 s.
+	// lingering is how long a socket stays open after its client has opened another one because the
+	// server has asked it to. The browser build closes the old socket after 60 s.
 	lingering = 75 * time.Second
 )
 
@@ -34,14 +35,14 @@ type wire interface {
 	// frame appends to b the packet that consists of head and tail, in the form of the
 	// transport.
 	frame(b, head, tail []byte) []byte
-	// write sends frames to the client. It fails if the client takes no byte for
-	// Options.WriteTimeout. When the client has taken the frames, the transport calls
+	// write sends frames to the client. It fails if the client reads no byte for the time
+	// Options.WriteTimeout. When the client has received the frames, the transport calls
 	// socket.taken(last).
 	write(b []byte, last uint64) error
-	// again sends frames a second time, after the client has refused them. It may be called
-	// while write runs.
+	// again sends frames a second time, after the client has refused them. It may be called while
+	// the method write runs.
 	again(b []byte) error
-	// interrupt makes a running write and all later ones return soon.
+	// interrupt makes a running write, and each later write, return soon.
 	interrupt()
 	// close closes the transport. If cut is true, it closes the connection without a close
 	// frame.
@@ -55,27 +56,29 @@ type socket struct {
 	session   *gateway.Session
 	wire      wire
 	path      string // path of the connection's URL
-	recipient string // the user in the form that recipientField returns
+	recipient string // the part of a packet that names the user, as recipientField returns it
 	from      string // the address of the client
 	agent     string // the client's User-Agent
 
 	// The mutex mu of the endpoint guards the fields from timer to frames.
-	timer      *time.Timer        // asks the client for another socket, or ends this one after it was replaced; may be nil
-	last       uint64             // id of the last request to the client
-	byID       map[uint64]*flight // events that the client has not answered, by request id
-	sent       []*flight          // events in the order of writing, from the oldest unanswered one on
+	// asks the client for another socket, or ends the socket after it was replaced; may be nil
+	timer *time.Timer
+	last  uint64             // id of the last request that was sent to the client
+	byID  map[uint64]*flight // events that the client has not answered, by the id of their request
+	// events in the order in which they were written, from the oldest unanswered event on
+	sent       []*flight
 	unanswered int
 	bytes      int  // size of the unanswered events
 	waiting    bool // the session waits for answers
-	handedOver bool // the client was asked to open another socket
-	heard      bool // the client has sent a frame
-	credit     int  // frames that the client may send besides perSecond
+	handedOver bool // true if the client was asked to open another socket
+	heard      bool // true if the client has sent a frame
+	credit     int  // number of frames that the client may send in addition to perSecond
 	second     time.Time
-	frames     int // frames from the client in the second that began at the time second
+	frames     int // number of frames that the client has sent in the second that began at the time second
 
 	mu     sync.Mutex // guards the fields below
 	why    gateway.Reason
-	record gateway.Record // written to the access log when the socket is closed, unless its Status is 0
+	record gateway.Record // the record for the access log when the socket is closed; not written if its Status is 0
 }
 
 // openTime is the longest time for which the server tries to open a socket while the store
@@ -121,9 +124,8 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 	return nil
 }
 
-// yield ends the present socket of an endpoint so that its client can open another one
-// although the user has as many sessions as it may. It returns false if the endpoint has no
-// socket.
+// yield ends the present socket of an endpoint, so that the client can open another one even if its
+// user has the maximum number of sessions. It returns false if the endpoint has no socket.
 func (h *Handler) yield(ctx context.Context, e *endpoint) bool {
 	e.mu.Lock()
 	s := e.current
@@ -149,7 +151,8 @@ func (s *socket) start(waited time.Duration, p params) {
 	connected := `5:::{"name":"trouter.connected","args":[{"ttl":` + strconv.FormatInt(int64(ttl/time.Second), 10) +
 		`,"dur":"` + strconv.FormatInt(waited.Milliseconds(), 10) + `"}]}`
 	if !s.session.Start(s.packet(b, connected)) {
-		s.detach(s.session.Why()) // detach again, because the session may have ended before the endpoint had the socket
+		// detach once more, because the session may have ended before the endpoint had the socket
+		s.detach(s.session.Why())
 		return
 	}
 	if ends.Before(s.session.Claims().Expires) {
@@ -178,7 +181,7 @@ func (s *socket) abort(why gateway.Reason) {
 	s.session.End(why)
 }
 
-// mute reports whether the client has sent no frame on this socket.
+// mute reports whether the client has sent no frame on this socket yet.
 func (s *socket) mute() bool {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -194,8 +197,8 @@ func (s *socket) handOver() {
 	s.session.Control(s.packet(nil, `5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`))
 }
 
-// replaced ends the socket because its client has opened another one. It does so at once, or
-// after the time lingering if handOver had asked the client to.
+// replaced ends the socket because its client has opened another one. If the server had asked the
+// client to open another one, the socket ends after the time lingering, and otherwise at once.
 func (s *socket) replaced() {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -230,7 +233,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 	if f.lasting {
 		e.reached = at
 		if at.Epoch == e.low.Epoch && at.Position <= e.low.Position {
-			return b // the client answered the event on the earlier socket while this one opened
+			return b // the client has answered the event on its earlier socket while this socket was opening
 		}
 		i, found := e.find(at.Position)
 		if found {
@@ -246,7 +249,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 			return b
 		}
 	}
-	if f.socket != nil { // the event was written to an earlier socket
+	if f.socket != nil { // an earlier socket has written this event before
 		f.socket.unanswered--
 		f.socket.bytes -= f.size
 	}
@@ -265,7 +268,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 	return b
 }
 
-// heads holds buffers for the first parts of packets, which differ by recipient.
+// heads holds buffers for the first parts of packets, which name the recipient of an event.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 // request appends the packet that brings the event of f to the client.
@@ -292,7 +295,8 @@ func (s *socket) Full() bool {
 // mu of the endpoint.
 func (s *socket) full() bool {
 	n := len(s.e.flights)
-	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // if reached is smaller, the session must still write events that flights has already
+	// if reached is smaller, the session has yet to write events that are in flights already
+	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position
 	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }
 
@@ -304,7 +308,8 @@ func (s *socket) Write(b []byte) error {
 	return s.wire.write(b, last)
 }
 
-// taken records the time at which the requests with ids up to last were written to the client.
+// taken records the present time as the time at which the requests with ids up to last were written
+// to the client.
 func (s *socket) taken(last uint64) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -361,7 +366,7 @@ func (s *socket) Close() {
 }
 
 // detach tells the endpoint that the socket is closed, for the reason why. It deletes the
-// endpoint's row if the endpoint is forgotten.
+// endpoint's row if the user was deleted or the client has unregistered.
 func (s *socket) detach(why gateway.Reason) {
 	if !s.e.detach(s, why) {
 		return
@@ -395,8 +400,8 @@ func (s *socket) receive(text string) {
 	}
 }
 
-// alive records that the client has sent a frame. It returns false if the client sends too
-// many frames. Events that were written at least answerTime before now count as answered.
+// alive records that the client has sent a frame. It returns false if the client sends too many
+// frames. It marks events that were written at least answerTime ago as answered.
 func (s *socket) alive() bool {
 	now := time.Now()
 	s.e.mu.Lock()
@@ -425,16 +430,16 @@ func (s *socket) alive() bool {
 	return ok
 }
 
-// settled records that the event f needs no answer any more. The caller holds the mu of the
-// endpoint.
+// settled records that the server no longer waits for the client's answer to the event f. The
+// caller holds the mu of the endpoint.
 func (s *socket) settled(f *flight) {
 	delete(s.byID, f.id)
 	s.e.answer(f)
 	s.trim()
 }
 
-// trim removes events from the front of s.sent that the client has answered or that were
-// written again to a later socket. The caller holds the mu of the endpoint.
+// trim removes events from the front of s.sent: those that the client has answered, and those that
+// were written again to a later socket. The caller holds the mu of the endpoint.
 func (s *socket) trim() {
 	n := 0
 	for n < len(s.sent) && (s.sent[n].answered || s.sent[n].socket != s) {
@@ -445,8 +450,8 @@ func (s *socket) trim() {
 	}
 }
 
-// enough reports whether the session waits for answers and the client has now sent enough of
-// them. If so, the caller must call Session.Wake. The caller holds the mu of the endpoint.
+// enough reports whether the session waits for answers and the client has now sent enough answers.
+// If so, the caller must call Session.Wake. The caller holds the mu of the endpoint.
 func (s *socket) enough() bool {
 	if s.waiting && !s.full() {
 		s.waiting = false
@@ -456,8 +461,8 @@ func (s *socket) enough() bool {
 }
 
 // answered handles the client's answer to an event. After status 504 the event is written once
-// more. After a second 504 it stays unanswered, so the next socket gets it again, unless the
-// client stays connected for answerTime.
+// more. After a second 504 it stays unanswered, so the client's next socket gets it again, unless
+// the client stays on this socket for answerTime.
 func (s *socket) answered(text string) {
 	a, ok := readAnswer(text)
 	if !ok {
@@ -468,7 +473,7 @@ func (s *socket) answered(text string) {
 	f := s.byID[a.id]
 	var again []byte
 	switch {
-	case f == nil: // the event was answered before, or counts as answered since answerTime has passed
+	case f == nil: // the client has answered the event before, or answerTime has passed
 	case a.status != 504:
 		s.settled(f)
 	case !f.again && f.event != nil && s.e.current == s && f.socket == s && s.session.Why() == 0:
@@ -495,8 +500,8 @@ func (s *socket) answered(text string) {
 	}
 }
 
-// wakeNewest wakes the session of the endpoint's newest socket if that session waits for
-// answers which have come on this older socket.
+// wakeNewest wakes the session of the endpoint's newest socket if that session waits for answers
+// that the client has sent on this older socket.
 func (s *socket) wakeNewest() {
 	s.e.mu.Lock()
 	newest := s.e.current
@@ -507,8 +512,8 @@ func (s *socket) wakeNewest() {
 	}
 }
 
-// event sends the acknowledgement of a client's event if the client asks for one. It ignores
-// the event's name, except that it answers "pong" to a ping.
+// event acknowledges an event that a client has sent, if the client asks for an acknowledgement. It
+// ignores the event's name, except that it answers "pong" to a ping.
 func (s *socket) event(p packet) {
 	name, ok := readName(p.data)
 	if !ok {

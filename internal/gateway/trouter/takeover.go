@@ -8,15 +8,18 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Times of a takeover: a client that was connected to another server opens a socket at this
-// one. This server, the caller, calls the endpoint in the store. The other server finds the
-// call, notes that in the store, and lets the endpoint go: it ends its socket.
+// Times of a takeover, in which a client that was connected to another server opens a socket at
+// this server. This server, the caller, records a call of the endpoint in the store. The other
+// server finds the call, notes in the store that it has found it, and ends the endpoint's socket.
 const (
-	lookEvery  = 100 * time.Millisecond // interval at which a server looks for calls of its endpoints
-	lookAgain  = 200 * time.Millisecond // pause after a look that has failed
-	askEvery   = 20 * time.Millisecond  // interval at which the caller looks whether the endpoint was let go
-	noticeTime = 500 * time.Millisecond // a server that has not noted a call after this time counts as dead
-	letGoTime  = 3 * time.Second        // after this time the caller opens the socket even if the endpoint was not let go
+	// interval at which a server looks for calls of its endpoints by other servers
+	lookEvery = 100 * time.Millisecond
+	lookAgain = 200 * time.Millisecond // pause after an attempt to look for calls has failed
+	// interval at which the caller checks whether the other server has ended the endpoint's socket
+	askEvery   = 20 * time.Millisecond
+	noticeTime = 500 * time.Millisecond // a server that has not noted a call within this time counts as dead
+	// after this time the caller opens the socket even if the other server has not ended its own
+	letGoTime = 3 * time.Second
 )
 
 // shared returns the store if several servers use it, and otherwise nil.
@@ -27,10 +30,10 @@ func (es *endpoints) shared() core.SharedEndpoints {
 	return es.store.(core.SharedEndpoints)
 }
 
-// take makes this server the owner of a stored endpoint and returns the endpoint's row. If
-// another server has a socket of the endpoint, take first waits until that server has stored
-// what the client has answered. If that server does not react within noticeTime, it counts as
-// dead, and take stops waiting. The caller holds e.opening.
+// take makes this server the owner of a stored endpoint and returns the endpoint's row. If another
+// server has a socket of the endpoint, take first waits until that server has stored which events
+// the client has answered. If that server does not react within noticeTime, it counts as dead, and
+// take stops waiting. The caller holds e.opening.
 func (es *endpoints) take(ctx context.Context, e *endpoint, row core.Endpoint) (core.Endpoint, error) {
 	if row.Open && row.Owner != es.owner {
 		if err := es.call(ctx, row); err != nil {
@@ -79,8 +82,8 @@ func (es *endpoints) call(ctx context.Context, row core.Endpoint) error {
 	}
 }
 
-// letGo ends the sockets of this server's endpoints whose clients open sockets at other
-// servers, until ctx is done. Run stores the endpoints once these sockets are closed.
+// letGo ends the sockets of those endpoints of this server whose clients open sockets at other
+// servers. It returns when ctx is done. Run stores the endpoints once these sockets are closed.
 func (h *Handler) letGo(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -118,9 +121,9 @@ func (es *endpoints) any() bool {
 	return len(es.users) > 0
 }
 
-// letGo ends the socket of the endpoint, because its client opens one at another server. If
-// this server had asked the client to open another socket, the old one stays open for some
-// time, but gets no events.
+// letGo ends the socket of the endpoint, because its client opens a socket at another server. If
+// this server had asked the client to open another socket, the old one stays open for some time,
+// but gets no events.
 func (e *endpoint) letGo() {
 	e.mu.Lock()
 	s := e.current

@@ -78,23 +78,23 @@ func (h *house) wantNothing(tab *tab) {
 	tab.sync()
 }
 
-// TestTakeover lets a client answer the second of two events and then connect to the other
-// server: after its socket was cut, while its old socket is still open, and after the server
-// was drained. It checks that the client gets only the unanswered event again, and that the
-// older socket is closed.
+// TestTakeover lets a client answer the second of two events and then connect to the other server.
+// The client does so after its socket was cut, while its old socket is still open, and after its
+// server was drained. The test checks that the client gets only the unanswered event again, and
+// that the older socket is closed.
 func TestTakeover(t *testing.T) {
 	here, there := twoHouses(t)
 	ann := here.person()
 	tab := here.tab(ann, "tab")
 	thread := here.thread("plans", ann)
-	tab.message("", 200) // the first message of the thread
+	tab.message("", 200) // reads and answers the first message of the thread
 	n := 0
 	texts := func() (first, second string) {
 		n += 2
 		return fmt.Sprint("text ", n-1), fmt.Sprint("text ", n)
 	}
-	// answered sends two texts to the client, which answers only the second. It returns the
-	// first.
+	// answered sends two texts to the client, which answers only the second one. It returns the
+	// first text.
 	answered := func(h *house) string {
 		t.Helper()
 		left, text := texts()
@@ -139,9 +139,9 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// TestTakeoverFromDeadServer lets a client connect while its row names another server as the
-// owner, which does not react. It checks that the client soon gets a socket, and gets the
-// events that the row does not mark as answered.
+// TestTakeoverFromDeadServer lets a client connect while its row names another server as the owner,
+// and that server does not react. It checks that the client soon gets a socket, and gets the events
+// that the row does not mark as answered.
 func TestTakeoverFromDeadServer(t *testing.T) {
 	here, _ := twoHouses(t)
 	ann := here.person()
@@ -155,7 +155,7 @@ func TestTakeoverFromDeadServer(t *testing.T) {
 	}
 	here.thread("plans", ann)
 	tab := here.tab(ann, "tab")
-	tab.message("", 200) // the first message of the thread
+	tab.message("", 200) // reads and answers the first message of the thread
 	tab.sync()
 	if r := here.row(ann); r.Owner == "dead" || !r.Open {
 		t.Errorf("the row is %+v", r)
@@ -164,10 +164,10 @@ func TestTakeoverFromDeadServer(t *testing.T) {
 	here.until("the end is stored", func() bool { return !here.row(ann).Open })
 }
 
-// TestRefusedTakeover refuses to open a socket after the server has become the owner of its
-// endpoint. It checks that the row then says that no socket is open, and that the client's
-// last sign of life in the row is not older than before: a row that looks old expires, and the
-// client would miss events.
+// TestRefusedTakeover makes a server refuse a socket after it has become the owner of its endpoint.
+// It checks that the row then says that no socket is open, and that the row's time of the client's
+// last sign of life is not older than before, because an old row expires and the client would miss
+// events.
 func TestRefusedTakeover(t *testing.T) {
 	here, there := twoHouses(t)
 	ann := here.person()
@@ -194,7 +194,7 @@ func TestTakenUnknown(t *testing.T) {
 	ann := here.person()
 	tab := here.tab(ann, "tab")
 	thread := here.thread("plans", ann)
-	tab.message("", 200) // the first message of the thread
+	tab.message("", 200) // reads and answers the first message of the thread
 	was, found, err := here.store.(core.SharedEndpoints).TakeEndpoint(t.Context(), ann.ID, "tab", "other")
 	if err != nil || !found {
 		t.Fatal(found, err)
@@ -209,7 +209,7 @@ func TestTakenUnknown(t *testing.T) {
 	}
 }
 
-// TestTakeoverInHandOver asks the client to open another socket, which the client does at the
+// TestTakeoverInHandOver asks the client to open another socket, and the client opens it at the
 // other server. It checks that the old socket stays open, as on a single server, but gets no
 // events.
 func TestTakeoverInHandOver(t *testing.T) {
@@ -230,10 +230,10 @@ func TestTakeoverInHandOver(t *testing.T) {
 	old.want("5:::*")
 	old.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
 	thread := here.thread("plans", ann)
-	old.message("", 200) // the first message of the thread
+	old.message("", 200) // reads and answers the first message of the thread
 	old.sync()
 	newer := there.tab(ann, "tab")
-	newer.sync() // fails if an event comes again
+	newer.sync() // fails if the server sends an event again
 	here.send(ann, thread, "two")
 	newer.message("two", 200)
 	here.told()

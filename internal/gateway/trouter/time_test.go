@@ -103,8 +103,8 @@ func (h *house) waitEnded(why gateway.Reason) {
 	h.t.Fatal("no socket ends")
 }
 
-// TestClientThatNeverReads sends events to a client that takes no byte, and checks that its
-// socket ends after 30 seconds.
+// TestClientThatNeverReads sends events to a client that reads no byte, and checks that its socket
+// ends after 30 seconds.
 func TestClientThatNeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -119,10 +119,9 @@ func TestClientThatNeverReads(t *testing.T) {
 	})
 }
 
-// TestClientThatNeverAnswers sends 300 events, more than may be unanswered, to a client that
-// sends pings but never answers. It checks that the client gets all of them, and that its next
-// socket gets only those events again that were written less than 30 seconds before the last
-// ping.
+// TestClientThatNeverAnswers sends 300 events, more than may be unanswered, to a client that sends
+// pings but never answers. It checks that the client gets all of them, and that its next socket
+// gets again only the events that were written less than 30 seconds before the last ping.
 func TestClientThatNeverAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -233,9 +232,8 @@ func TestSidExpires(t *testing.T) {
 	})
 }
 
-// TestQuietPolls checks that a GET gets a packet that means nothing if there are no events,
-// that a second GET makes the first one return, and that a client that stops polling loses its
-// connection.
+// TestQuietPolls checks that a GET gets a packet without meaning if there are no events, that a
+// second GET makes the first one return, and that a client that stops polling loses its connection.
 func TestQuietPolls(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		p := h.poller(h.person(), "tab")
@@ -261,8 +259,8 @@ func TestQuietPolls(t *testing.T) {
 	})
 }
 
-// TestLingeringSocket checks that a socket whose client was asked to open another one, and
-// did, ends after 75 seconds if the client does not close it.
+// TestLingeringSocket lets a client open another socket because the server has asked it to. It
+// checks that the old socket ends after 75 seconds if the client does not close it.
 func TestLingeringSocket(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -291,8 +289,8 @@ func TestLingeringSocket(t *testing.T) {
 	})
 }
 
-// TestRecordOfASocket keeps a socket open for a minute. It checks that its access record has
-// both the time that it took to open the socket and the time for which it was open.
+// TestRecordOfASocket keeps a socket open for a minute. It checks that the socket's access record
+// has both the time that it took to open the socket and the time for which it was open.
 func TestRecordOfASocket(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		tab := h.tab(h.person(), "tab")
@@ -328,9 +326,9 @@ func TestBodyThatDoesNotArrive(t *testing.T) {
 	}
 }
 
-// TestEventThatWaitsForAPoll sends an event to a polling client that for more than 30 seconds
-// only sends packets and does not ask for any. It checks that the event does not count as
-// answered: the next socket of the endpoint gets it.
+// TestEventThatWaitsForAPoll sends an event to a polling client that sends packets for more than 30
+// seconds but asks for none. It checks that the event does not count as answered, so that the next
+// socket of the endpoint gets it.
 func TestEventThatWaitsForAPoll(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -359,9 +357,9 @@ func (s latePuts) PutEndpoints(ctx context.Context, es []core.Endpoint) ([]core.
 	return s.Store.PutEndpoints(ctx, es)
 }
 
-// TestEndpointOfADeletedUser deletes a user and its endpoints just before the server writes a
-// row of one of them, because a socket opens or because the client has answered. It checks
-// that no row is left.
+// TestEndpointOfADeletedUser deletes a user and the user's endpoints just before the server writes
+// a row of one endpoint, because a socket opens or because the client has answered. It checks that
+// no row is left.
 func TestEndpointOfADeletedUser(t *testing.T) {
 	for _, opens := range []bool{true, false} {
 		t.Run(fmt.Sprintf("while a socket opens: %v", opens), func(t *testing.T) {
@@ -376,8 +374,8 @@ func TestEndpointOfADeletedUser(t *testing.T) {
 						if err := h.core.DeleteUser(t.Context(), es[0].User); err != nil {
 							t.Error(err)
 						}
-						// Wait until the hub has ended the user's sessions. Do not sleep: the
-						// bubble's clock stands still while the server may wait for a lock.
+						// Wait until the hub has ended the user's sessions. Do not sleep, because
+						// the bubble's clock stands still while the server may wait for a lock.
 						for n := 0; h.hub.Stats().Sessions > 0; n++ {
 							if runtime.Gosched(); n == 100_000_000 {
 								t.Error("the user's sessions did not end")

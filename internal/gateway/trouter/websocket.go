@@ -23,7 +23,7 @@ import (
 // gws but writes them itself, so that it can send many frames with one write.
 type webSocket struct {
 	socket *socket
-	unread chan struct{} // closed when the goroutine that reads frames has ended
+	unread chan struct{} // closed when the goroutine that reads the WebSocket's frames has ended
 
 	mu     sync.Mutex   // guards the fields below
 	conn   *hijack.Conn // nil until the upgrade
@@ -42,8 +42,8 @@ type netConn struct {
 // Read implements net.Conn. It reads from the connection that was taken over from net/http.
 func (c *netConn) Read(b []byte) (int, error) { return c.taken.Read(b) }
 
-// Write implements net.Conn. After the upgrade gws writes only a close frame. Write discards
-// it, because it could end up in the middle of a frame that the socket writes.
+// Write implements net.Conn. After the upgrade gws writes only a close frame. Write discards that
+// frame, because it could get into the middle of a frame that the socket writes.
 func (c *netConn) Write(b []byte) (int, error) {
 	if c.upgraded.Load() {
 		return len(b), nil
@@ -51,8 +51,8 @@ func (c *netConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close implements net.Conn. gws calls it when it stops reading. After the upgrade it does
-// nothing, because the socket closes the connection after its last frame.
+// Close implements net.Conn. gws calls it when it stops reading. After the upgrade Close does
+// nothing, because the socket closes the connection itself after its last frame.
 func (c *netConn) Close() error {
 	if c.upgraded.Load() {
 		return nil
@@ -122,7 +122,9 @@ func (h *Handler) openWebSocket(req *request) error {
 	c := &netConn{Conn: taken.Net(), taken: taken, socket: s}
 	g, err := h.upgrades.gws.Upgrade(hijacked{req.w, c}, req.Request)
 	if err == nil && early > 0 {
-		taken.Close() // the client has sent frames before the answer to the upgrade request
+		// the client has broken the protocol: it has sent frames before the answer to the upgrade
+		// request
+		taken.Close()
 		err = errors.New("the client did not wait for the upgrade")
 	}
 	if err != nil {
@@ -169,8 +171,8 @@ func heard(g *gws.Conn) *socket {
 // OnOpen implements gws.Event.
 func (reader) OnOpen(*gws.Conn) {}
 
-// OnMessage implements gws.Event. It handles a text frame, and ends the socket for any other
-// data.
+// OnMessage implements gws.Event. It handles a text frame, and ends the socket if the client has
+// sent other data.
 func (reader) OnMessage(g *gws.Conn, m *gws.Message) {
 	defer m.Close()
 	s := heard(g)
@@ -191,7 +193,8 @@ func (reader) OnPing(g *gws.Conn, payload []byte) {
 	s.session.Control(append(appendHeader(nil, wholePong, len(payload)), payload...))
 }
 
-// OnPong implements gws.Event. A pong frame only shows that the client is there.
+// OnPong implements gws.Event. A pong frame has no other effect than to show that the client is
+// connected.
 func (reader) OnPong(g *gws.Conn, _ []byte) {
 	s := heard(g)
 	if !s.alive() {
@@ -213,8 +216,8 @@ func (reader) OnClose(g *gws.Conn, err error) {
 	}
 }
 
-// attach sets the connection of w after the upgrade. It closes the connection if w was closed
-// before.
+// attach sets the network connection of the WebSocket w after the upgrade. It closes the connection
+// if w was closed before.
 func (w *webSocket) attach(c *hijack.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -229,8 +232,8 @@ func (w *webSocket) frame(b, head, tail []byte) []byte {
 	return append(append(appendHeader(b, wholeText, len(head)+len(tail)), head...), tail...)
 }
 
-// write implements wire. w has a connection, because write is called only after the session
-// has started.
+// write implements wire. The WebSocket w has a connection by then, because write is called only
+// after the session has started.
 func (w *webSocket) write(b []byte, last uint64) error {
 	err := w.again(b)
 	if err == nil {
