@@ -17,20 +17,23 @@ import (
 	"time"
 )
 
-// console measures by how much an open console reduces the number of sends per second. It measures
-// sends while a client reads the console's streams of requests and of figures, and without that
-// client.
+// console measures by how much an open console (the operator's web page) reduces the number of
+// sends per second. It measures sends while a client reads the console's streams of requests and of
+// figures, and without that client.
 type console struct {
 	senders, threads int
-	pairs            int           // number of pairs of rounds: one with and one without a console
-	span             time.Duration // of each round
-	out              io.Writer
+	// number of pairs of rounds; a pair is one round with and one without an open console
+	pairs int
+	span  time.Duration // of each round
+	out   io.Writer
 }
 
-// leastWithConsole is the limit: the fraction of the sends a second that must be left.
+// leastWithConsole is the smallest accepted ratio of the sends per second with an open console to
+// those without one.
 const leastWithConsole = 0.97
 
-// run prints the result. It returns a text if the limit is missed.
+// run prints how much an open console slows down sends. It returns a text if this exceeds the
+// limit.
 func (o console) run(t *testing.T) (missed []string) {
 	t.Helper()
 	p := startPeer(t, confabPeer, peerFolder(t))
@@ -79,8 +82,8 @@ func (o console) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// round sends for the time span, and returns the sends a second and the server's CPU time for each,
-// in microseconds.
+// round sends messages for the time span. It returns the number of sends per second, and the
+// server's CPU time for each send in microseconds.
 func (o console) round(t *testing.T, p *peer, senders []*sender) (rate, cpu float64) {
 	t.Helper()
 	var sending sync.WaitGroup
@@ -103,8 +106,8 @@ func (o console) round(t *testing.T, p *peer, senders []*sender) (rate, cpu floa
 	return n / took.Seconds(), float64((after.CPU - before.CPU).Microseconds()) / n
 }
 
-// sender is a connection on which messages are sent. It does little besides sending, because
-// clients and server share the cores.
+// sender is a connection on which messages are sent. It uses little CPU time, because the clients
+// and the server share the cores.
 type sender struct {
 	net.Conn
 	in       *bufio.Reader
@@ -144,8 +147,8 @@ func (s *sender) send(n int) error {
 	return err
 }
 
-// watch reads the streams of a console until the returned function read is called. That function
-// returns the number of events of the streams.
+// watch reads the streams of a console until the returned function read is called. The function
+// read returns the number of events that the streams have brought.
 func (p *peer) watch(t *testing.T) (read func() int64) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -187,8 +190,8 @@ func median[T cmp.Ordered](xs []T) T {
 	return sorted[len(sorted)/2]
 }
 
-// TestConsoleFigures prints the sends a second with a console and without. It does not fail if the
-// limit is missed, because the figure depends on the machine.
+// TestConsoleFigures prints the number of sends per second with an open console and without one. It
+// does not fail if the limit is missed, because the figure depends on the machine.
 func TestConsoleFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes a minute")
@@ -198,7 +201,8 @@ func TestConsoleFigures(t *testing.T) {
 	}
 }
 
-// TestConsoleRuns measures a few sends with a console and without.
+// TestConsoleRuns measures a few sends with an open console and without one, and checks that the
+// measurement works.
 func TestConsoleRuns(t *testing.T) {
 	var out strings.Builder
 	console{senders: 4, threads: 3, pairs: 1, span: 300 * time.Millisecond, out: &out}.run(t)

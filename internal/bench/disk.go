@@ -39,11 +39,11 @@ func (d *Disk) Close() error { return cmp.Or(d.stand.close(), d.file.Close()) }
 // Latency is the median and the 99th percentile of the times that an operation takes.
 type Latency struct {
 	Median time.Duration
-	P99    time.Duration // 1 of 100 takes this long or longer
+	P99    time.Duration // 99 of 100 operations take less time than this
 }
 
-// Flush repeats one operation for the time span: it appends 4 KiB to a file and flushes them
-// to the disk. It returns the time that the operation takes.
+// Flush repeats one operation for the time span: it appends 4 KiB to a file and flushes them to the
+// disk. It returns how long the operation takes.
 func (d *Disk) Flush(span time.Duration) (Latency, error) {
 	block := make([]byte, 4096)
 	var failure error
@@ -56,16 +56,16 @@ func (d *Disk) Flush(span time.Duration) (Latency, error) {
 	return l, failure
 }
 
-// Send sends messages of MessageSize bytes from concurrent senders for the time span, without
-// HTTP and TLS. It returns the number of messages that the store writes per second, and the
-// time until a message is on the disk and its sender can go on.
+// Send sends messages of MessageSize bytes from concurrent senders for the time span, without HTTP
+// and TLS. It returns the number of messages that the store writes per second, and the time from
+// the start of a send until the message is on the disk.
 func (d *Disk) Send(ctx context.Context, senders int, span time.Duration) (rate float64, wait Latency, err error) {
 	return d.stand.run(ctx, senders, span)
 }
 
-// Footprint sends n messages and compacts the store. It returns two numbers of bytes per
-// message: those written to the disk, log and compactions included, and those that remain on
-// it.
+// Footprint sends n messages and compacts the store. It returns two figures in bytes per message:
+// written is what the store writes to the disk, including its log and its compactions, and kept is
+// what remains on the disk.
 func (d *Disk) Footprint(ctx context.Context, n int) (written, kept float64, err error) {
 	return d.stand.footprint(ctx, n)
 }

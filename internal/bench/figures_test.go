@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestStartFigures prints how long starts take for `make bench` and `make check`. It does not
-// fail if a limit is missed, because the figures depend on the machine.
+// TestStartFigures prints how long a server takes to start, for `make bench` and `make check`. It
+// does not fail if a limit is missed, because the figures depend on the machine.
 func TestStartFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes a minute")
@@ -53,7 +53,8 @@ func TestStartFigures(t *testing.T) {
 	figure("with a million messages after a clean stop", medianStart(t, dir, again), 100*time.Millisecond)
 }
 
-// TestSDKFigures prints what a send of the Go SDK costs its client, as TestStartFigures does.
+// TestSDKFigures prints the CPU time and the allocations of a client for each send with the Go SDK,
+// for `make bench` and `make check`. It does not fail if a limit is missed.
 func TestSDKFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes half a minute")
@@ -67,7 +68,7 @@ func TestSDKFigures(t *testing.T) {
 	}
 }
 
-// rounds returns the number of rounds in which a figure is measured. That is n, or n/5 if
+// rounds returns the number of rounds in which a figure is measured: n, or n/5 if
 // TEST_FIGURES=short, which make check sets to save time.
 func rounds(n int) int {
 	if os.Getenv("TEST_FIGURES") == "short" {
@@ -102,9 +103,8 @@ func database(t *testing.T) string {
 	return u.String()
 }
 
-// TestStartAfterKill kills a process that has stored a few messages and starts a server on its
-// data folder. It only checks that the functions of this measurement work, not how long the
-// start takes.
+// TestStartAfterKill kills a process that has stored a few messages and starts a server on its data
+// folder. It checks only that this measurement works, not how long the start takes.
 func TestStartAfterKill(t *testing.T) {
 	dir := t.TempDir()
 	fillAndKill(t, dir, 2000)

@@ -20,17 +20,16 @@ import (
 // idle measures the memory and the CPU time that idle connections cost the server.
 type idle struct {
 	connections int
-	watch       time.Duration // for which their CPU is measured
-	judge       bool          // compare the figures with their bars
+	watch       time.Duration // how long the CPU time of the idle connections is measured
+	judge       bool          // whether the figures are compared with their limits
 	out         io.Writer
 }
 
-// kind is a kind of idle connections, with the limits (bars) for its figures. A limit of 0
-// means no limit.
+// kind is a kind of idle connections, with the limits for its figures. A limit of 0 means no limit.
 type kind struct {
 	name   string
 	open   func(o idle, t *testing.T, p *peer, us []liveUser) (closeAll func())
-	memory float64       // KB of heap and stacks for each connection
+	memory float64       // maximum number of kilobytes of heap and stacks for each connection
 	accept time.Duration // for all of them
 }
 
@@ -108,8 +107,8 @@ func (o idle) measure(t *testing.T, k kind) {
 	}
 }
 
-// openSome opens a few connections of a user and closes them again before the measurement, so
-// that the server has allocated what it needs only once.
+// openSome opens a few connections of a user and closes them again before the measurement, so that
+// the server has already allocated the memory that it needs only once.
 func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
 	t.Helper()
 	o.connections = 10

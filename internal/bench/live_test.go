@@ -18,12 +18,12 @@ import (
 
 // live measures the CPU time and the latency of live events.
 type live struct {
-	people   int // number of members of the thread, each with a stream
+	people   int // number of members of the thread, each of whom has a stream
 	rounds   int
-	messages int // number of messages of a round that are sent one after the other
+	messages int // number of messages that are sent one after the other in a round
 	bursts   int // of a round
-	burst    int // messages that are sent at the same time
-	pairs    int // threads of two people, for the latency
+	burst    int // number of messages that are sent at the same time
+	pairs    int // number of threads of two people, with which the latency is measured
 	span     time.Duration
 	out      io.Writer
 }
@@ -32,8 +32,8 @@ type live struct {
 type way struct {
 	name   string
 	secure bool
-	pings  bool // trouter only: the client pings after each answer, as the browser build does
-	rare   int  // a round in this way sends 1/rare of live.messages one after the other
+	pings  bool // for trouter only: the client sends a ping after each answer, as the browser build does
+	rare   int  // divides the number of messages that a round in this way sends one after the other
 }
 
 var ways = []way{
@@ -65,8 +65,8 @@ type client interface {
 	Close() error
 }
 
-// dial opens a connection to a server. From Confab it also reads what the server sends first,
-// before any event.
+// dial opens a connection to a server. If the server is Confab, dial also reads the data that the
+// server sends before the first event.
 func (w way) dial(p *peer, token, local, endpoint string) (client, error) {
 	switch {
 	case w.name == "sse":
@@ -104,8 +104,9 @@ func (o live) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// fanOut compares Confab's CPU time for each delivery of an event with that of a program that
-// only broadcasts. It subtracts the CPU time of a send without readers on both sides.
+// fanOut compares the CPU time that Confab uses to deliver an event to one client with the CPU time
+// of a program that only broadcasts texts. On both sides it subtracts the CPU time of a send that
+// nobody reads.
 func (o live) fanOut(t *testing.T, w way) (missed []string) {
 	t.Helper()
 	ours, raw := startPeer(t, confabPeer, peerFolder(t)), startPeer(t, rawPeer, "")
@@ -158,16 +159,17 @@ func (o live) fanOut(t *testing.T, w way) (missed []string) {
 
 func middle(xs []float64) float64 { return slices.Sorted(slices.Values(xs))[len(xs)/2] }
 
-// audience has one client for each of some users, and counts what the clients receive.
+// audience has one client for each of some users, and counts the events, bytes and writes that the
+// clients receive.
 type audience struct {
 	peer    *peer
 	secure  bool
 	token   string
 	clients []client
 	reading sync.WaitGroup
-	writes  atomic.Int64  // of the server, since the start
+	writes  atomic.Int64  // number of writes of the server since the start
 	bytes   atomic.Int64  // of events, since the start
-	left    atomic.Int64  // events that were not received yet
+	left    atomic.Int64  // number of events that the clients have yet to receive
 	all     chan struct{} // receives a value when left becomes 0
 }
 
@@ -210,9 +212,10 @@ func (a *audience) close() {
 	a.reading.Wait()
 }
 
-// measure posts groups of size messages to path. It posts a group when readers clients have
-// received the whole group before it. It returns the microseconds of CPU time that the server
-// uses for each message, and the number of events in each write of the server.
+// measure posts groups of messages to path. Each group has size messages. It posts the next group
+// when the given number of clients, readers, have received the whole previous group. It returns the
+// server's CPU time for each message in microseconds, and the number of events in each write of the
+// server.
 func (a *audience) measure(t testing.TB, path string, groups, size, readers int) (cpu, frames float64) {
 	t.Helper()
 	body := `{"content":"` + strings.Repeat("x", 128) + `","type":"text"}`
@@ -236,12 +239,12 @@ func (a *audience) measure(t testing.TB, path string, groups, size, readers int)
 	return cpu, messages * float64(readers) / float64(a.writes.Load()-writes)
 }
 
-// latency measures the time from the start of a send until the reader has the event, at a
-// tenth of the maximum rate of the server. Every second reader uses server-sent events, the
-// others use a WebSocket. It compares this with the time to write a line to a file durably and
-// to send as many bytes to another process and back over a WebSocket. To show where the time
-// passes, it also prints the time until the sender has its answer, which is sent after the
-// message is durable, and the time from that answer to the event.
+// latency measures the time from the start of a send until the reader has the event, at a tenth of
+// the maximum rate of the server. Every second reader uses server-sent events, the others use a
+// WebSocket. It compares this time with another: the time to write a line to a file durably, and to
+// send as many bytes to another process and back over a WebSocket. To show where the time passes,
+// it also prints the time until the sender has its answer, which is sent after the message is
+// durable, and the time from that answer to the event.
 func (o live) latency(t *testing.T) (missed []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -249,9 +252,11 @@ func (o live) latency(t *testing.T) (missed []string) {
 	us := ours.users(t, 2*o.pairs)
 	readers := []way{{name: "sse", secure: true}, {name: "trouter", secure: true}}
 	var paths []string
-	var mu sync.Mutex                                        // guards arrived and answered
-	arrived := make([]map[int64]time.Duration, len(readers)) // by the start of the send, in ns
-	answered := map[int64]time.Duration{}                    // by the start of the send, in ns
+	var mu sync.Mutex // guards arrived and answered
+	// for each reader the time when an event arrived, by the start of its send in nanoseconds
+	arrived := make([]map[int64]time.Duration, len(readers))
+	// the time when the sender got its answer, by the start of the send in nanoseconds
+	answered := map[int64]time.Duration{}
 	for i := range arrived {
 		arrived[i] = map[int64]time.Duration{}
 	}
@@ -342,7 +347,8 @@ func (o live) latency(t *testing.T) (missed []string) {
 		for i := range readers {
 			mu.Lock()
 			got := slices.Sorted(maps.Values(arrived[i]))
-			var first, later []time.Duration // the answer, and from it the event
+			// the times until the sender has its answer, and from this answer to the event
+			var first, later []time.Duration
 			for at, took := range arrived[i] {
 				first, later = append(first, answered[at]), append(later, took-answered[at])
 			}
@@ -370,7 +376,8 @@ func (o live) latency(t *testing.T) (missed []string) {
 	return missed
 }
 
-// saturate calls send from 64 goroutines for the time span and returns the calls per second.
+// saturate calls send from 64 goroutines for the time span and returns the number of calls per
+// second.
 func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 {
 	t.Helper()
 	var all sync.WaitGroup
@@ -391,8 +398,8 @@ func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 
 	return float64(sent.Load()) / time.Since(start).Seconds()
 }
 
-// until calls the function is until it returns true. After a minute it fails the test; what
-// describes the condition in the error.
+// until calls the function is until it returns true. After a minute it fails the test with the text
+// what, which describes the condition.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -429,7 +436,7 @@ func pace(t testing.TB, rate float64, span time.Duration, send func(n int) error
 // timed returns a function that calls do and appends the time that the call took to *took.
 // Only one call runs at a time.
 func timed(took *[]time.Duration, do func(n int) error) func(n int) error {
-	var mu sync.Mutex // held by the call that runs
+	var mu sync.Mutex // held while do runs, so that only one call runs at a time
 	return func(n int) error {
 		mu.Lock()
 		defer mu.Unlock()

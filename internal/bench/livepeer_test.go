@@ -33,8 +33,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The programs that a peer can run: Confab, or the raw broadcast, a program that only sends
-// every posted text to all connected clients.
+// The programs that a peer can run: Confab, or the raw broadcast, which is a program that only
+// sends every posted text to all connected clients.
 const (
 	confabPeer = "confab"
 	rawPeer    = "raw broadcast"
@@ -46,7 +46,7 @@ type peer struct {
 	AccessKey   string // of Confab
 	Admin       string // URL of the operator's port of Confab
 	AdminSecret string // for Admin
-	CA          []byte // of the server's certificate, in PEM
+	CA          []byte // the certificate of the server, in PEM
 
 	in     io.WriteCloser
 	out    *json.Decoder
@@ -56,15 +56,15 @@ type peer struct {
 
 // usage is the CPU time and the memory that a child process uses.
 type usage struct {
-	CPU      time.Duration // user and system time so far
+	CPU      time.Duration // user and system time since the start of the process
 	Heap     uint64        // bytes of objects
 	Stacks   uint64        // bytes of the stacks of goroutines
-	Resident uint64        // bytes of memory of the process
+	Resident uint64        // bytes of physical memory that the process uses
 	Routines int
 }
 
-// startPeer starts Confab or the raw broadcast in a child process. Confab stores its data in
-// the folder data, or in memory if data is config.Memory. The process ends with the test.
+// startPeer starts Confab or the raw broadcast in a child process. Confab stores its data in the
+// folder data, or in memory if data is config.Memory. The process ends when the test ends.
 func startPeer(t testing.TB, program, data string) *peer {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -99,9 +99,9 @@ func startPeer(t testing.TB, program, data string) *peer {
 	return p
 }
 
-// ask sends a command to the child process and returns what the process uses. The commands are
-// "usage"; "collect", which first collects garbage; and "profile", which starts a CPU profile
-// or, the next time, ends it and writes a heap profile.
+// ask sends a command to the child process and returns the CPU time and the memory that the process
+// uses. The command "usage" does only that. The command "collect" first collects garbage. The
+// command "profile" starts a CPU profile or, at the next call, ends it and writes a heap profile.
 func (p *peer) ask(t testing.TB, command string) (u usage) {
 	t.Helper()
 	if _, err := fmt.Fprintln(p.in, command); err != nil {
@@ -177,8 +177,8 @@ func (p *peer) users(t testing.TB, n int) []liveUser {
 	return us
 }
 
-// thread creates a thread of the users us on Confab and returns the URL path of its messages.
-// The first user is the creator.
+// thread creates a thread with the users us on Confab and returns the URL path of its messages. The
+// first user is the creator.
 func (p *peer) thread(t testing.TB, us []liveUser) (path string) {
 	t.Helper()
 	type participant map[string]map[string]string
@@ -326,8 +326,8 @@ func serveConfab() error {
 	return s.Close(ctx)
 }
 
-// obey writes the addresses and the keys of the server p to the parent process, and then
-// answers its commands, which peer.ask sends, until stdin is closed.
+// obey writes the addresses and the keys of the server p to the parent process, and then answers
+// the commands of peer.ask until stdin is closed.
 func obey(p *peer) {
 	out := json.NewEncoder(os.Stdout)
 	out.Encode(p)
@@ -368,7 +368,7 @@ func used() usage {
 
 // rawStream is a stream of server-sent events of the raw broadcast.
 type rawStream struct {
-	mu   sync.Mutex // held by the write that runs
+	mu   sync.Mutex // held while a write runs
 	conn net.Conn
 }
 
@@ -379,11 +379,11 @@ func (s *rawStream) write(b []byte) {
 }
 
 // serveRaw runs the raw broadcast, the program with which Confab is compared. GET /chat/events
-// opens a stream, and GET /socket.io/1/websocket/ a WebSocket. POST /raw/sse/each sends a
-// message with the posted bytes to all streams, with one write for each, and POST
-// /raw/trouter/each to all WebSockets. The writes run in goroutines, so that a slow client
-// does not delay the others. With /turn instead of /each they run one after the other, and
-// with /nobody there are none. GET /echo opens a WebSocket that sends back what it receives.
+// opens a stream, and GET /socket.io/1/websocket/ a WebSocket. POST /raw/sse/each sends a message
+// with the posted bytes to all streams, with one write for each stream, and POST /raw/trouter/each
+// to all WebSockets. The writes run in goroutines, so that a slow client does not delay the others.
+// With /turn at the end of the path, the writes run one after the other. With /nobody at the end,
+// nothing is written. GET /echo opens a WebSocket that sends back what it receives.
 func serveRaw() error {
 	pair, ca, err := localca.Temporary(localca.Options{})
 	if err != nil {

@@ -30,14 +30,16 @@ type resume struct {
 	threads int // of the user
 	news    int // number of threads with one message that the user has missed
 	rounds  int
-	memory  bool          // measure the memory too
-	pairs   int           // pairs of other users, each pair in a thread, whose latency is measured meanwhile; 0: none
-	rate    float64       // their sends in a second
-	span    time.Duration // of a measurement of their latency
-	out     io.Writer
+	memory  bool // measure the memory too
+	// number of pairs of other users, whose latency is measured meanwhile; each pair has its own
+	// thread; 0 means none
+	pairs int
+	rate  float64       // their sends in a second
+	span  time.Duration // duration of a measurement of the other users' latency
+	out   io.Writer
 }
 
-// run prints the time, the calls of the store and the memory that a session needs to read
+// run prints the time, the number of calls of the store and the memory that a session needs to read
 // missed events. It returns a text for each figure that exceeds its limit.
 func (o resume) run(t *testing.T) (missed []string) {
 	t.Helper()
@@ -88,7 +90,7 @@ func (o resume) run(t *testing.T) (missed []string) {
 	if _, err := store.Sequence(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := hub.At(ctx); err != nil { // the hub follows the log now
+	if _, err := hub.At(ctx); err != nil { // after this call the hub follows the log
 		t.Fatal(err)
 	}
 	again := func() error {
@@ -149,9 +151,9 @@ func (o resume) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// others measures the latency of messages between other users twice: while nothing else
-// happens, and while one user resumes a session again and again by calls of again. It returns
-// a text if the ratio exceeds its limit.
+// others measures the latency of messages between other users twice: while nothing else happens,
+// and while one user resumes a session repeatedly, which the function again does. It returns a text
+// if the ratio of the two latencies exceeds its limit.
 func (o resume) others(t *testing.T, c *core.Service, hub *gateway.Hub, tokens *token.Authority, again func() error) (missed []string) {
 	t.Helper()
 	ctx := t.Context()
@@ -234,8 +236,8 @@ func (o resume) others(t *testing.T, c *core.Service, hub *gateway.Hub, tokens *
 	return missed
 }
 
-// timingSink is a gateway.Sink. It calls the function for each message with the time at which
-// the message was sent, which is the message's content.
+// timingSink is a gateway.Sink. For each message it calls the function with the time at which the
+// message was sent. The content of a message is that time.
 type timingSink func(sent time.Time)
 
 // Append calls k if the event is about a message whose content is a time.
@@ -261,9 +263,9 @@ func (timingSink) Full() bool { return false }
 // Close implements gateway.Sink. It does nothing.
 func (timingSink) Close() {}
 
-// watchHeap runs the garbage collector again and again until the returned function is called.
-// That function returns the largest increase of the bytes in live objects since the start, and
-// the bytes that were allocated since then.
+// watchHeap runs the garbage collector repeatedly until the returned function is called. The
+// function returns two numbers of bytes since the start: the largest increase of live objects, and
+// the total of allocations.
 func watchHeap() (peak func() (held, allocated uint64)) {
 	var m runtime.MemStats
 	runtime.GC()
@@ -314,7 +316,7 @@ func keyOf(t *testing.T, tokens *token.Authority, u core.User) string {
 	return claims.Key
 }
 
-// countedStore is a core.Store that counts the calls with which a session reads missed events.
+// countedStore is a core.Store that counts the calls that a session makes to read missed events.
 type countedStore struct {
 	core.Store
 	calls atomic.Int64
@@ -344,8 +346,8 @@ func (s *countedStore) View(ctx context.Context, thread, user string) (core.View
 	return s.Store.View(ctx, thread, user)
 }
 
-// countingSink is a gateway.Sink that counts events. It closes the channel all when it has got
-// as many as it wants.
+// countingSink is a gateway.Sink that counts events. It closes the channel all when it has received
+// the number of events that it wants.
 type countingSink struct {
 	want, got int
 	all       chan struct{}
@@ -393,9 +395,9 @@ var resumeResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: []byte(strings.Repeat("x", 64))}},
 }
 
-// TestResumeFigures prints how long a client needs to resume its event stream and how often
-// the store is called, with each store. It also prints the memory for a client that is in
-// 100,000 threads.
+// TestResumeFigures prints how long a client needs to resume its event stream and how often the
+// store is called, for each kind of store. It also prints the memory that a client in 100,000
+// threads needs.
 func TestResumeFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes three minutes")
@@ -422,8 +424,9 @@ func TestResumeFigures(t *testing.T) {
 	}
 }
 
-// TestResumeRuns resumes a session with missed events in a few threads. It checks that the
-// memory is below its limit and that the store is called less often than there are threads.
+// TestResumeRuns resumes a session with missed events in a few threads. It checks that the memory
+// is below its limit and that the number of calls of the store is smaller than the number of
+// threads.
 func TestResumeRuns(t *testing.T) {
 	var out strings.Builder
 	missed := resume{engine: "embedded store", store: embedded(t), threads: 20, news: 2, rounds: 1, memory: true, pairs: 2, rate: 100, span: 50 * time.Millisecond, out: &out}.run(t)

@@ -24,14 +24,15 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// SDK measures the CPU time and the allocations of a client for each SendMessage of the Go
-// SDK. It compares them with those of the same request made with net/http and encoding/json,
-// and made with azcore alone. The server runs in another process.
+// SDK measures the CPU time and the allocations of a client for each SendMessage of the Go SDK. It
+// compares them with the same request made with net/http and encoding/json, and made with azcore
+// alone. The server runs in another process.
 type SDK struct {
 	Endpoint, CAFile, Token, Thread string
-	Rounds                          int       // measured rounds of each way; the medians are printed
-	Sends                           int       // sends in each round
-	Out                             io.Writer `json:"-"`
+	// number of measured rounds of each way to send; the medians of the rounds are printed
+	Rounds int
+	Sends  int       // sends in each round
+	Out    io.Writer `json:"-"`
 }
 
 // way is one way to send a message, such as with net/http or with the SDK, and its results.
@@ -42,8 +43,8 @@ type way struct {
 	allocs []float64 // per send
 }
 
-// Run prints a table of the results. It returns a text for each limit that the SDK
-// exceeded.
+// Run prints a table with the costs of each way to send. It returns a text for each limit that the
+// SDK has exceeded.
 func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	ways, err := s.ways()
 	if err != nil {
@@ -73,8 +74,8 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// ratio returns how many times as much CPU time w uses as to: the median of the quotients of
-// all rounds.
+// ratio returns the CPU time of the way w divided by the CPU time of the way to: the median of the
+// quotients of all rounds.
 func (w way) ratio(to way) float64 {
 	rs := make([]float64, len(w.cpu))
 	for i := range rs {
@@ -83,8 +84,7 @@ func (w way) ratio(to way) float64 {
 	return load.Median(rs)
 }
 
-// round sends messages. If counts is true, it records the CPU time and the allocations per
-// message.
+// round sends messages. If counts is true, it records the CPU time and the allocations per message.
 func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -112,7 +112,8 @@ func (s SDK) ways() ([]way, error) {
 		return nil, err
 	}
 	thread := client.NewThreadClient(s.Thread)
-	if _, err := thread.GetProperties(context.Background()); err != nil { // after this request the client has its token
+	// warm up: after this request the client has its token
+	if _, err := thread.GetProperties(context.Background()); err != nil {
 		return nil, err
 	}
 	address := s.Endpoint + "/chat/threads/" + url.PathEscape(s.Thread) + "/messages?api-version=2025-03-15"

@@ -32,8 +32,8 @@ func TestSDKRuns(t *testing.T) {
 	}
 }
 
-// serveApart starts a server in another process and creates a thread on it. It returns s
-// with the server's endpoint and CA file, the thread's id and the creator's token.
+// serveApart starts a server in another process, which creates a thread. It returns s with the
+// server's endpoint and CA file, the thread's id and the creator's token.
 func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 	t.Helper()
 	child := exec.Command(os.Args[0])

@@ -22,7 +22,7 @@ import (
 // sequencing measures how long events in PostgreSQL wait for their positions in the event log.
 type sequencing struct {
 	database string
-	senders  []int // numbers of concurrent senders, each of which is measured
+	senders  []int // numbers of concurrent senders; each number is measured
 	rounds   int
 	span     time.Duration
 	out      io.Writer
@@ -154,17 +154,18 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// timedStore is a store that measures how long its batches take, and when it gives positions.
+// timedStore is a store that records how long its batches take, and when its method Sequence gives
+// positions in the event log.
 type timedStore struct {
 	*postgres.Store
 
 	mu           sync.Mutex // guards the fields below
 	took         []time.Duration
-	begun, ended time.Time // of the last call of Sequence
-	calls, reads int       // of Sequence, and of the log
+	begun, ended time.Time // when the last call of Sequence began and ended
+	calls, reads int       // number of calls of Sequence, and number of reads of the log
 }
 
-// Log counts reads of the log.
+// Log reads the event log and counts the read.
 func (s *timedStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
 	s.mu.Lock()
 	s.reads++
@@ -172,7 +173,8 @@ func (s *timedStore) Log(ctx context.Context, after core.Cursor, limit int) (cor
 	return s.Store.Log(ctx, after, limit)
 }
 
-// Sequence gives positions to batches and records when it began and ended.
+// Sequence gives the events of batches their positions in the event log. It records when it began
+// and ended.
 func (s *timedStore) Sequence(ctx context.Context) ([]core.Placed, error) {
 	begun := time.Now()
 	placed, err := s.Store.Sequence(ctx)
@@ -193,8 +195,8 @@ func (s *timedStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, e
 	return outcomes, err
 }
 
-// take returns the durations of the batches since the previous call, and the numbers of calls of
-// Sequence and of reads of the log.
+// take returns figures since its previous call: the durations of the batches, the number of calls
+// of Sequence, and the number of reads of the log.
 func (s *timedStore) take() (took []time.Duration, calls, reads int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,11 +218,11 @@ type timingBus struct {
 
 	mu        sync.Mutex // guards the fields below
 	committed map[eventKey]time.Time
-	early     map[eventKey]bool // handed on before Publish was called, from the log
+	early     map[eventKey]bool // events that were handed on from the log before Publish was called
 	waited    []time.Duration
-	before    []time.Duration // parts of waited: until the call of the sequencer begins,
+	before    []time.Duration // the first part of waited: until the call of Sequence begins
 	call      []time.Duration // until it ends,
-	after     []time.Duration // and until the feed hands the event on
+	after     []time.Duration // the last part of waited: from then until the feed hands the event on
 }
 
 // Publish implements core.Bus. It records the time, because it is called right after the
@@ -239,7 +241,8 @@ func (b *timingBus) Publish(hs []*core.Happening) {
 	b.Bus.Publish(hs)
 }
 
-// placed is called with events that have got their positions. It records how long they waited.
+// placed is called with events that have their positions in the event log now. It records how long
+// they waited for these.
 func (b *timingBus) placed(hs []*core.Happening) {
 	now := time.Now()
 	b.store.mu.Lock()
@@ -251,7 +254,8 @@ func (b *timingBus) placed(hs []*core.Happening) {
 		key := eventKey{h.Thread, h.Number}
 		if at, ok := b.committed[key]; ok {
 			b.waited = append(b.waited, now.Sub(at))
-			if begun.Before(at) { // the call that runs when a batch is committed may find it
+			// the call of Sequence may have begun before the commit and still have found the batch
+			if begun.Before(at) {
 				begun = at
 			}
 			b.before, b.call, b.after = append(b.before, begun.Sub(at)), append(b.call, ended.Sub(begun)), append(b.after, now.Sub(ended))
@@ -269,7 +273,7 @@ func (b *timingBus) idle() bool {
 	return len(b.committed) == 0
 }
 
-// take returns the times for which events waited, since the previous call, and their parts.
+// take returns how long events waited since its previous call, and the three parts of these times.
 func (b *timingBus) take() (waited, before, call, after []time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -278,8 +282,8 @@ func (b *timingBus) take() (waited, before, call, after []time.Duration) {
 	return waited, before, call, after
 }
 
-// TestSequencingFigures prints how long events wait for their positions. It does not fail if a
-// figure exceeds its limit, because the figures depend on the machine.
+// TestSequencingFigures prints how long events wait for their positions in the event log. It does
+// not fail if a figure exceeds its limit, because the figures depend on the machine.
 func TestSequencingFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes half a minute")
@@ -293,8 +297,8 @@ func TestSequencingFigures(t *testing.T) {
 	}
 }
 
-// TestSequencingRuns measures sequencing for a short time and checks that a line is printed
-// for each number of senders.
+// TestSequencingRuns measures for a short time how long events wait for their positions in the
+// event log. It checks that a line is printed for each number of senders.
 func TestSequencingRuns(t *testing.T) {
 	if os.Getenv("TEST_POSTGRES_URL") == "" {
 		t.Skip("set TEST_POSTGRES_URL to measure positions: scripts/postgres -- go test ./internal/bench")

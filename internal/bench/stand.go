@@ -19,7 +19,8 @@ import (
 
 const messageSize = 128 // bytes of content
 
-// contents are messages of ordinary words, which compress about as well as real ones.
+// contents are texts of messages made of ordinary words, which compress about as well as real
+// messages.
 var contents = func() (all [256]string) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range all {
@@ -72,7 +73,7 @@ func (st *stand) close() error {
 	return st.store.Close()
 }
 
-// send sends the nth message to one of the threads.
+// send sends the nth message to one of the store's threads.
 func (st *stand) send(ctx context.Context, n int) error {
 	m := core.SendMessage{Kind: core.Text, Content: contents[n%len(contents)]}
 	_, err := st.core.SendMessage(ctx, st.user, st.threads[n%len(st.threads)], m)
@@ -80,7 +81,7 @@ func (st *stand) send(ctx context.Context, n int) error {
 }
 
 // run sends messages to all threads from concurrent senders for the time span. It returns the
-// messages that were stored in a second, and how long each took.
+// number of messages that were stored per second, and how long a send took.
 func (st *stand) run(ctx context.Context, senders int, span time.Duration) (rate float64, wait Latency, err error) {
 	var failure atomic.Pointer[error]
 	rate, wait = repeat(senders, span, func(sender, n int) bool {
@@ -96,9 +97,10 @@ func (st *stand) run(ctx context.Context, senders int, span time.Duration) (rate
 	return rate, wait, nil
 }
 
-// repeat calls do from so many goroutines for the time span: for the nth time in the goroutine
-// with the given index. A goroutine ends early if do returns false. repeat returns the calls in a
-// second and how long they took; both are 0 if none began within the span.
+// repeat calls the function do from the given number of goroutines for the time span. It passes the
+// index of the goroutine and the number of the call in that goroutine. A goroutine ends early if do
+// returns false. repeat returns the number of calls per second and how long they took; both are 0
+// if no call began within the span.
 func repeat(goroutines int, span time.Duration, do func(index, n int) bool) (rate float64, l Latency) {
 	var wg sync.WaitGroup
 	took := make([][]time.Duration, goroutines)
@@ -124,15 +126,16 @@ func repeat(goroutines int, span time.Duration, do func(index, n int) bool) (rat
 	return rate, Latency{quantile(all, 0.5), quantile(all, 0.99)}
 }
 
-// quantile returns the value below which the fraction q of the values in xs lies. It sorts xs,
-// which must not be empty.
+// quantile returns the value in xs that the fraction q of all values is below. It sorts xs, which
+// must not be empty.
 func quantile[T cmp.Ordered](xs []T, q float64) T {
 	slices.Sort(xs)
 	return xs[min(int(q*float64(len(xs))), len(xs)-1)]
 }
 
-// footprint sends n messages and compacts the store. It returns the bytes of a message, from
-// Pebble's metrics: those written to the disk, and those that remain in the tables.
+// footprint sends n messages and compacts the store. It returns two figures in bytes per message,
+// from Pebble's metrics: written is what the store writes to the disk, and kept is what remains in
+// the tables.
 func (st *stand) footprint(ctx context.Context, n int) (written, kept float64, err error) {
 	if err := st.store.Compact(ctx); err != nil {
 		return 0, 0, err

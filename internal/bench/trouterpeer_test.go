@@ -25,11 +25,11 @@ import (
 type webSocket struct {
 	conn  *countedConn
 	in    *bufio.Reader
-	data  []byte // payload of the frame that was read last
-	reads int64  // value of conn.reads at the last call of read that returned events
+	data  []byte // payload of the last frame that was read
+	reads int64  // value of conn.reads when read last returned events
 
-	pings   bool // ping after each answer, as the browser build does
-	pending int  // events whose ping was not acknowledged yet
+	pings   bool // whether the client sends a ping after each answer, as the browser build does
+	pending int  // number of events whose ping the server has not acknowledged yet
 
 	mu  sync.Mutex // guards the fields below, and is held while a frame is written
 	ids int        // pings sent
@@ -107,7 +107,8 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 	if err == nil {
 		err = s.ping()
 	}
-	for pong := false; err == nil && !pong; { // skip the events since the allocation that arrive before the pong
+	// skip events from the time since the allocation, which arrive before the pong
+	for pong := false; err == nil && !pong; {
 		var data []byte
 		data, _, _, err = s.read()
 		pong = bytes.HasPrefix(data, []byte("6:::"))
@@ -175,8 +176,8 @@ func (s *webSocket) frame() ([]byte, error) {
 	return s.data, err
 }
 
-// write writes a text frame. Its mask is 0, so the text need not be changed; the server still
-// removes the mask.
+// write writes a text frame. The frame's mask is 0, so that the text can be sent unchanged; the
+// server still does the work of removing a mask.
 func (s *webSocket) write(text []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,9 +202,9 @@ func (s *webSocket) ping() error {
 	return s.write(text)
 }
 
-// read reads a frame and, if it brings an event, answers it. It returns the frame's payload,
-// which is valid until the next call, the number of events that the client has finished with
-// this frame, and the number of writes of the server since read last returned events.
+// read reads a frame and, if the frame brings an event, answers the event. It returns the frame's
+// payload, which is valid until the next call, and the number of events that are finished with this
+// frame. It also returns the number of writes of the server since read last returned events.
 func (s *webSocket) read() (data []byte, events, writes int, err error) {
 	if data, err = s.frame(); err != nil {
 		return nil, 0, 0, err
@@ -306,17 +307,18 @@ func (rawReader) OnMessage(c *gws.Conn, m *gws.Message) {
 	}
 }
 
-// rawFrame returns the text of a frame with the posted body. It is padded to the length of
-// Confab's frame about the same message.
+// rawFrame returns the text of the raw broadcast's frame with the posted body. The text is padded
+// to the length of Confab's frame about the same message.
 func rawFrame(id int64, body []byte) []byte {
 	return fmt.Appendf(nil, `3:::{"id":%d,"method":"POST","body":%s,"padding":"%s"}`, id, strconv.Quote(string(body)), strings.Repeat("x", rawPadding))
 }
 
-// rawPadding is the number of bytes by which Confab's frame about a message is longer than the
-// raw broadcast's without padding.
+// rawPadding is the number of bytes of padding that make a frame of the raw broadcast as long as
+// Confab's frame about the same message.
 const rawPadding = 870
 
-// keepAlive sends a ping on each socket once in every span of time, until stop is closed.
+// keepAlive sends a ping on each socket once in each span of time, until the channel stop is
+// closed.
 func keepAlive(sockets []*webSocket, span time.Duration, stop <-chan struct{}) {
 	ticks := time.NewTicker(span / time.Duration(len(sockets)))
 	defer ticks.Stop()

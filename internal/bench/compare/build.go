@@ -13,9 +13,10 @@ import (
 	"strings"
 )
 
-// build returns the path of a program and a line, what, that describes it. If arg begins with
-// a dot or is absolute, it is the path of a source folder or of a built program; otherwise it
-// is a git revision. build builds source code into the folder dir, which it creates.
+// build returns the path of the program that arg names, and a line, what, that describes the
+// program. If arg begins with a dot or is absolute, it is the path of a source folder or of a built
+// program; otherwise it is a git revision. build builds source code into the folder dir, which it
+// creates.
 func build(ctx context.Context, arg, dir string) (program, what string, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", "", err

@@ -75,8 +75,8 @@ func TestFailedRunLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestBuildARevision commits a program, deletes its file from the working tree and checks
-// that build still builds the commit.
+// TestBuildARevision commits a program, deletes its file from the working tree and checks that
+// build builds the program from the commit.
 func TestBuildARevision(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is needed")
@@ -143,8 +143,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// played returns a fake of the function measure, for compare. It returns the given rates of
-// the sides A and B, pair by pair, and appends the side to asked in each call.
+// played returns a fake of the function measure that compare calls. It returns the given rates of
+// the sides A and B, pair by pair. At each call it appends the name of the measured side to asked.
 func played(rates [][2]float64, asked *string) func(int) (sample, error) {
 	var n [2]int
 	return func(side int) (sample, error) {

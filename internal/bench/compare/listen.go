@@ -38,7 +38,8 @@ func listen(ctx context.Context, s *load.Server) (io.Closer, error) {
 		err = fmt.Errorf("status %d of GET /chat/events", response.StatusCode)
 	}
 	if err == nil {
-		_, err = io.ReadFull(response.Body, make([]byte, 1)) // the server begins with an event
+		// wait for the first byte, because the server begins the stream with an event
+		_, err = io.ReadFull(response.Body, make([]byte, 1))
 	}
 	if err != nil {
 		c.Close()
@@ -56,11 +57,11 @@ func listen(ctx context.Context, s *load.Server) (io.Closer, error) {
 // listener is an open stream of live events.
 type listener struct {
 	*load.Conn
-	ended chan struct{} // closed when the stream is not read any more
+	ended chan struct{} // closed when the goroutine that reads the stream has ended
 }
 
-// Close closes the stream. It fails if the stream had already ended, because then the server
-// had no listener for a part of the measurement.
+// Close closes the stream. It fails if the stream had already ended, because the server was then
+// measured without a listener for some time.
 func (l *listener) Close() error {
 	select {
 	case <-l.ended:

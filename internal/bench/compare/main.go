@@ -30,13 +30,13 @@ import (
 type options struct {
 	builds      [2]string // A and B; see build
 	pairs       int
-	span, warm  time.Duration // the measured part of a round, and the unmeasured part before it
+	span, warm  time.Duration // durations of the measured part of a round, and of the unmeasured part before it
 	connections int
 	threads     int
 	size        int     // of a message, in bytes
-	dir         string  // parent of the temporary folder; empty: the system's
-	database    string  // URL of a PostgreSQL server's database, or empty: the embedded store
-	listen      [2]bool // whether a client receives live events from A, and from B
+	dir         string  // parent of the temporary folder; empty means the system's default
+	database    string  // URL of a PostgreSQL server's database; empty means the embedded store
+	listen      [2]bool // whether a client receives live events from build A, and from build B
 }
 
 func main() {
@@ -161,9 +161,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	})
 }
 
-// serve starts a build with a data folder below dir. It uses only flags that old builds have
-// too. The server logs only warnings, because logging each request would distort the
-// measurement. It writes its log to this process's stderr.
+// serve starts a built server with a data folder below dir. It uses only flags that old builds also
+// have. The server logs only warnings, because logging each request would distort the measurement.
+// It writes its log to this process's stderr.
 func serve(ctx context.Context, program, dir, database string) (*load.Server, error) {
 	return load.Serve(ctx, load.Command{
 		Program: program, Args: []string{"--listen-ops", "off", "--limits", "off", "--log-level", "warn"}, Dir: dir, Stderr: os.Stderr,

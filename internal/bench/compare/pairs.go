@@ -8,13 +8,14 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// names holds the names of the two builds that are compared. The index is the side, 0 or 1.
+// names holds the names of the two builds that are compared. Its index is 0 for the first build and
+// 1 for the second.
 var names = [2]string{"A", "B"}
 
 // sample is the result of measuring one server once.
 type sample struct {
 	rate float64       // answered requests per second
-	cpu  time.Duration // user and system time of the server per request; 0: not known
+	cpu  time.Duration // the server's user and system time per request; 0 if it is not known
 }
 
 // pair holds the results of two measurements in succession, one of each build.
@@ -23,8 +24,8 @@ type pair [2]sample
 // rate returns the requests per second of build B divided by those of build A.
 func (p pair) rate() float64 { return p[1].rate / p[0].rate }
 
-// cpu returns the CPU time per request of build B divided by that of build A, or 0 if one of
-// them is not known.
+// cpu returns the CPU time per request of build B divided by the CPU time per request of build A,
+// or 0 if one of them is not known.
 func (p pair) cpu() float64 {
 	if p[0].cpu == 0 || p[1].cpu == 0 {
 		return 0
@@ -32,11 +33,13 @@ func (p pair) cpu() float64 {
 	return float64(p[1].cpu) / float64(p[0].cpu)
 }
 
-// maxSpread is the maximum accepted value of spread. Above it, compare measures twice as many pairs.
+// maxSpread is the maximum accepted difference between the ratios of the pairs (see spread). If
+// they differ more, compare measures twice as many pairs.
 const maxSpread = 0.06
 
-// spread returns how far the ratios of the rates differ. It ignores CPU times, and the rates
-// themselves, which change with the load of the machine.
+// spread returns how far the ratios of the two builds' rates differ between the pairs. It ignores
+// CPU times. It also ignores the rates themselves, because they change with the load of the
+// machine.
 func spread(pairs []pair) float64 { return load.Spread(ratios(pairs, pair.rate)) }
 
 func ratios(pairs []pair, of func(pair) float64) []float64 {
@@ -47,8 +50,8 @@ func ratios(pairs []pair, of func(pair) float64) []float64 {
 	return rs
 }
 
-// compare measures n pairs, or 2n if the results of the first n differ too much, and prints
-// each pair and the medians. It returns the first error of measure.
+// compare measures n pairs, or 2n pairs if the results of the first n pairs differ too much, and
+// prints each pair and the medians. It returns the first error of measure.
 func compare(out io.Writer, n int, measure func(side int) (sample, error)) error {
 	fmt.Fprintf(out, "%4s %5s | %11s %9s | %11s %9s | %8s %7s\n", "pair", "order", "A sends/s", "CPU", "B sends/s", "CPU", "B/A rate", "CPU")
 	var pairs []pair

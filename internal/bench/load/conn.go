@@ -12,8 +12,8 @@ import (
 	"strconv"
 )
 
-// Conn is a connection of HTTP/1.1 over TLS that carries one request at a time. It does much
-// less than net/http's client, so that more of a shared machine is left to the server.
+// Conn is a connection of HTTP/1.1 over TLS that carries one request at a time. It uses much less
+// CPU time than a client of net/http, so that more of a shared machine is left to the server.
 type Conn struct {
 	net.Conn
 	In  *bufio.Reader
@@ -41,8 +41,9 @@ func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
 	return readAnswer(c.In)
 }
 
-// ask sends the nth request of the connection and reads the response. It fails if the
-// status is neither the expected one nor l.Also, or if l.Answered returns an error.
+// ask sends the nth request of the connection and reads the response. It fails if the response has
+// another status than the load l expects (l.Status or l.StatusOf, or l.Also), or if l.Answered
+// returns an error.
 func (c *Conn) ask(l Load, connection, n int) error {
 	c.out = l.Request(c.out[:0], connection, n)
 	want := l.Status
@@ -61,8 +62,8 @@ func (c *Conn) ask(l Load, connection, n int) error {
 	return nil
 }
 
-// readAnswer reads an HTTP response that has a Content-Length, or the status 204, and fits the
-// reader's buffer. The body is valid until the next read.
+// readAnswer reads an HTTP response. The response must have a Content-Length or the status 204, and
+// must fit the reader's buffer. The body is valid until the next read.
 func readAnswer(in *bufio.Reader) (status int, body []byte, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {

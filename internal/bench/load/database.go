@@ -17,7 +17,8 @@ import (
 func FreshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
 	u, err := url.Parse(server)
 	if err != nil {
-		return "", nil, errors.New("the address of the database server is not a URL") // the error of Parse shows the password
+		// do not return the error of url.Parse, because its text contains the password
+		return "", nil, errors.New("the address of the database server is not a URL")
 	}
 	u.Path = fmt.Sprintf("confab_bench_%d_%s", os.Getpid(), strings.ToLower(name))
 	database := pgx.Identifier{u.Path}.Sanitize()

@@ -10,22 +10,22 @@ import (
 	"sync/atomic"
 )
 
-// Operation is a kind of requests that Mixed sends.
+// Operation is a kind of request that Mixed sends.
 type Operation int
 
 // The operations of Mixed.
 const (
 	SendMessage   Operation = iota // a message
-	ListMessages                   // the newest 50 messages of a thread
-	GetMessage                     // a message that the connection has sent
-	SendReceipt                    // a read receipt for it, of another member
+	ListMessages                   // reads the newest 50 messages of a thread
+	GetMessage                     // reads a message that the connection has sent
+	SendReceipt                    // sends a read receipt for the last message of the connection, by another member
 	SendTyping                     // a typing notification
-	ListThreads                    // the first 20 threads of a user
+	ListThreads                    // reads the first 20 threads of a user
 	numOperations int       = iota
 )
 
-// mix lists the operations: their names, how many of a hundred requests are of each, and the
-// status of their responses.
+// mix lists the operations that Mixed sends. For each it has a name, how many of a hundred requests
+// are of this operation, and the expected status of the responses.
 var mix = [numOperations]struct {
 	name   string
 	share  int
@@ -48,13 +48,15 @@ func MixText() string {
 	return "of 100 requests " + strings.Join(parts, ", ")
 }
 
-// Mixed sends requests of all operations. Its messages are those of a Sends, and can be read
-// back. It checks each response with a message for the message's id.
+// Mixed sends requests of all operations. Its messages can be read back, like the messages of a
+// Sends. If a response contains a message, Mixed checks the message's id.
 type Mixed struct {
 	*Sends
-	host  string
-	order []Operation   // repeated by each connection, from another begin
-	now   []mixedAsk    // for each connection the request that waits for its response
+	host string
+	// the operations in the order in which each connection sends them; connections begin at
+	// different ones
+	order []Operation
+	now   []mixedAsk    // for each connection, the request whose response it waits for
 	sent  atomic.Uint64 // sends that were acknowledged
 }
 
@@ -63,8 +65,8 @@ type mixedAsk struct {
 	id        int64 // of the message of GetMessage
 }
 
-// NewMixed returns a Mixed for messages of size bytes, at least MinSize, and up to so many
-// connections.
+// NewMixed returns a Mixed for messages of size bytes, at least MinSize. It can use at most the
+// given number of connections.
 func NewMixed(s *Server, w World, size, connections int) *Mixed {
 	l := &Mixed{Sends: NewSends(s, w, size, connections), host: s.Endpoint.Host, now: make([]mixedAsk, connections)}
 	for o, m := range mix {
@@ -91,7 +93,7 @@ func (l *Mixed) request(buf []byte, connection, n int) []byte {
 		ask.operation = SendMessage // the others need a message
 	}
 	last := len(sent) - 1
-	// The thread of the last message, and its sender.
+	// Find the thread and the sender of the connection's last message.
 	threads := len(l.world.Threads)
 	head := l.head(connection, max(last, 0))
 	thread, member := l.world.Threads[head%threads], head/threads
@@ -115,7 +117,8 @@ func (l *Mixed) request(buf []byte, connection, n int) []byte {
 	return buf
 }
 
-// ask appends a request. The path ends with the character after which a parameter can follow.
+// ask appends a request to buf. The path must end with "?" or "&", because ask appends a query
+// parameter to it.
 func (l *Mixed) ask(buf []byte, method, bearer, body string, path ...string) []byte {
 	buf = append(append(buf, method...), ' ')
 	for _, p := range path {

@@ -58,7 +58,9 @@ func TestMixed(t *testing.T) {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
-	if err := Fill(t.Context(), s, l.Sends, 1, 1); err != nil { // the first request may be another operation then
+	// send one message first, because the first request of a Mixed may be another operation, which
+	// needs a message
+	if err := Fill(t.Context(), s, l.Sends, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	f.asks["POST messages"]--

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pacer wakes its caller at equal intervals. It uses a timer of the kernel, because the timers of
-// Go wait at least a millisecond when nothing else runs, which would count as the server's time.
+// pacer wakes its caller at equal intervals. It uses a timer of the kernel, because a timer of Go
+// waits at least a millisecond when nothing else runs, and this wait would count as time of the
+// server.
 type pacer struct{ timer *os.File }
 
 func newPacer(interval time.Duration) (*pacer, error) {
@@ -24,7 +25,8 @@ func newPacer(interval time.Duration) (*pacer, error) {
 	return &pacer{os.NewFile(uintptr(fd), "timer")}, nil
 }
 
-// wait returns at the end of the interval, or at once if one has ended since the last call.
+// wait returns at the end of the present interval, or at once if an interval has ended since the
+// last call.
 func (p *pacer) wait() error {
 	var expirations [8]byte
 	_, err := p.timer.Read(expirations[:])

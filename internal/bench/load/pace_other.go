@@ -9,7 +9,8 @@ type pacer struct{ ticker *time.Ticker }
 
 func newPacer(interval time.Duration) (*pacer, error) { return &pacer{time.NewTicker(interval)}, nil }
 
-// wait returns at the end of the interval, or at once if one has ended since the last call.
+// wait returns at the end of the present interval, or at once if an interval has ended since the
+// last call.
 func (p *pacer) wait() error {
 	<-p.ticker.C
 	return nil

@@ -2,9 +2,9 @@ package load
 
 import "slices"
 
-// Order returns the order in which the nth round, counted from 0, measures the servers, as
-// indexes: from the first to the last if n is even, and backwards if n is odd. So if the machine
-// slows down during the rounds, no server is favoured.
+// Order returns the order in which the nth round, counted from 0, measures the servers, as a list
+// of their indexes. If n is even, the order is from the first server to the last; if n is odd, it
+// is backwards. This way a machine that slows down during the rounds favours no server.
 func Order(n, servers int) []int {
 	order := make([]int, servers)
 	for i := range order {
@@ -16,8 +16,7 @@ func Order(n, servers int) []int {
 	return order
 }
 
-// Spread returns how far the ratios of rounds differ: the largest divided by the smallest,
-// minus 1.
+// Spread returns how far the given ratios differ: the largest divided by the smallest, minus 1.
 func Spread(ratios []float64) float64 { return slices.Max(ratios)/slices.Min(ratios) - 1 }
 
 // Median returns the median of xs, which must not be empty. For an even number of values it is

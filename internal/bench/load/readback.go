@@ -19,8 +19,8 @@ type Found struct {
 	Acknowledged int `json:"acknowledged"`
 	Lost         int `json:"lost"`      // acknowledged, but not returned
 	Doubled      int `json:"doubled"`   // returned twice, or never acknowledged
-	Reordered    int `json:"reordered"` // returned in another order than the connection has sent them
-	Wrong        int `json:"wrong"`     // returned with another id, text or thread
+	Reordered    int `json:"reordered"` // returned in another order than the connection sent them
+	Wrong        int `json:"wrong"`     // returned with a wrong id, text or thread
 }
 
 // Add adds the counts of g to f.
@@ -32,7 +32,8 @@ func (f *Found) Add(g Found) {
 	f.Wrong += g.Wrong
 }
 
-// Err returns an error unless the server returned each message once, in the order sent.
+// Err returns an error unless the server returned each message once, in the order in which they
+// were sent.
 func (f Found) Err() error {
 	if f.Lost+f.Doubled+f.Reordered+f.Wrong == 0 {
 		return nil
@@ -40,9 +41,9 @@ func (f Found) Err() error {
 	return fmt.Errorf("of %d acknowledged messages %d are lost, %d doubled, %d reordered and %d changed", f.Acknowledged, f.Lost, f.Doubled, f.Reordered, f.Wrong)
 }
 
-// ReadBack reads all threads of the world from the server and compares their messages with those
-// that were acknowledged. It fails if a thread cannot be read; the differences are in the
-// result.
+// ReadBack reads all threads of the world from the server and compares their messages with the
+// messages that the server has acknowledged. The result counts the differences. ReadBack fails only
+// if a thread cannot be read.
 func (l *Sends) ReadBack(ctx context.Context, s *Server) (f Found, err error) {
 	c := newChecker(l)
 	transport := &http.Transport{TLSClientConfig: s.TLS.Clone()}
@@ -112,7 +113,8 @@ func readThread(ctx context.Context, client *http.Client, endpoint string, index
 	return nil
 }
 
-// getPage reads a page. If the server limits the user, it returns the time to wait.
+// getPage reads a page of messages into p. If the server refuses the request because of the user's
+// rate limit, getPage returns the time to wait before the next try.
 func getPage(ctx context.Context, client *http.Client, url, bearer string, p *page) (wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
@@ -137,10 +139,10 @@ func getPage(ctx context.Context, client *http.Client, url, bearer string, p *pa
 // checker compares the pages of all threads with the acknowledged messages.
 type checker struct {
 	sends    *Sends
-	seen     [][]bool // seen[c][n]: message n of connection c was returned
-	previous []int    // for each connection: the number of its message that was seen last in this thread
-	thread   int      // index of the thread of previous
-	sequence int64    // sequence of the message that was seen last in this thread
+	seen     [][]bool // seen[c][n] is true if message n of connection c was returned
+	previous []int    // for each connection, the number of its message that was checked last in the present thread
+	thread   int      // index of the thread to which the values in previous belong
+	sequence int64    // the sequence number of the message that was checked last in the present thread
 	found    Found
 }
 
@@ -200,7 +202,8 @@ func (c *checker) result() Found {
 	return c.found
 }
 
-// numbers parses the text of a message: "001.00000001 text".
+// numbers parses the text of a message, such as "001.00000001 text": the number of the connection,
+// the number of the message, and the text after them.
 func numbers(content string) (connection, n int, text string, err error) {
 	first, text, _ := strings.Cut(content, " ")
 	a, b, _ := strings.Cut(first, ".")

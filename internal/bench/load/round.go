@@ -1,5 +1,6 @@
-// Package load sends requests to servers in other processes and measures both: how many are
-// answered, how long an answer takes, and what an answer costs the server.
+// Package load sends requests to servers in other processes. It measures how many requests are
+// answered, how long the answers take, and how much CPU time and memory each answer costs the
+// server.
 package load
 
 import (
@@ -18,9 +19,9 @@ type Load struct {
 	// request of a connection, both counted from 0. It is called concurrently for different
 	// connections.
 	Request func(buf []byte, connection, n int) []byte
-	Status  int // the expected status of every response; another one ends the round
+	Status  int // the expected status of every response; any other status ends the round
 	Also    int // another expected status, or 0
-	// StatusOf, if not nil, is called in place of Status for each request.
+	// StatusOf, if not nil, returns the expected status of each request. Status is then not used.
 	StatusOf func(connection, n int) int
 	// Answered, if not nil, is called with the body of each expected response, before the next
 	// request of the connection. An error ends the round. The body is valid during the call.
@@ -29,15 +30,16 @@ type Load struct {
 
 // Options configures Round.
 type Options struct {
-	Connections int           // open at the same time, each with one request at a time
-	Warm        time.Duration // time under load that is not measured
+	// number of connections that are open at the same time; each carries one request at a time
+	Connections int
+	Warm        time.Duration // how long the load runs before the measurement
 	Span        time.Duration // measured time
-	// Rate is the number of requests that become due in a second, at equal intervals, whether
-	// or not earlier ones are answered: an open loop. 0 is a closed loop, in which each
-	// connection sends its next request when the last one is answered.
+	// Rate is the number of requests per second that become due at equal intervals, even while
+	// earlier requests have no answer (an open loop). If it is 0, each connection sends its next
+	// request when its last one is answered (a closed loop).
 	Rate float64
-	// EachSecond, if not nil, is called at the begin of the span with 0, and after each second of
-	// it with the number of seconds that have passed. An error ends the round.
+	// EachSecond, if not nil, is called with 0 when the measurement begins, and after each second
+	// of it with the number of seconds that have passed. An error ends the round.
 	EachSecond func(second int) error
 }
 
@@ -45,19 +47,20 @@ type Options struct {
 type Sample struct {
 	Answers int           // within the span
 	Span    time.Duration // measured exactly
-	Usage   Usage         // of the server within the span
-	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop it has
-	// the requests that were due within the span, also those answered after it, and each counts
-	// from the moment when it was due: so the waits that a slow server causes are not omitted.
+	Usage   Usage         // what the server has used within the span
+	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop it holds
+	// the requests that were due within the measured span, including requests that were answered
+	// after it. Each time counts from the moment when the request was due, so it includes the wait
+	// that a slow server causes.
 	Latency *hdrhistogram.Histogram
-	// ByConnection is the number of answers of each connection in Latency.
+	// ByConnection is, for each connection, the number of its answers in Latency.
 	ByConnection []int
 }
 
-// Rate returns the number of answers in a second.
+// Rate returns the number of answers per second.
 func (s Sample) Rate() float64 { return float64(s.Answers) / s.Span.Seconds() }
 
-// CPU returns the CPU time of the server for each answer, or 0 if it is not known.
+// CPU returns the server's CPU time for each answer, or 0 if it is not known.
 func (s Sample) CPU() time.Duration { return s.Usage.CPU / time.Duration(s.Answers) }
 
 // NewLatency returns an empty histogram for times from a microsecond to a minute.
@@ -65,16 +68,19 @@ func NewLatency() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Minute.Microseconds(), 2)
 }
 
-// Round opens connections to the server, each with a first request, loads it for o.Warm without
-// measuring, and then measures for o.Span. It fails if a request gets no answer or an unexpected one. It returns
-// when all requests are answered, so the next round begins with an idle server.
+// Round opens connections to the server and sends a first request on each. It sends requests for
+// o.Warm without measuring, and then measures for o.Span. It fails if a request gets no answer or
+// an unexpected one. It returns when all requests are answered, so the next round begins with an
+// idle server.
 func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 	r := &round{load: l, failed: make(chan error, o.Connections+1), start: time.Now()}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
 		for _, w := range r.workers {
-			w.conn.Close() // close before the wait, because Close ends a read that would delay it
+			// close the connection before the wait, because a read that is in progress would delay
+			// the wait
+			w.conn.Close()
 		}
 		r.running.Wait()
 	}()
@@ -122,11 +128,11 @@ func Round(ctx context.Context, s *Server, l Load, o Options) (Sample, error) {
 type round struct {
 	load     Load
 	workers  []*worker
-	arrivals chan time.Time // when each request is due; nil in a closed loop
+	arrivals chan time.Time // the times at which requests are due; nil in a closed loop
 	failed   chan error
 	answered atomic.Int64
 	start    time.Time
-	from     atomic.Int64 // begin of the span in nanoseconds after start; 0: not yet
+	from     atomic.Int64 // when the measured span begins, in nanoseconds after start; 0 before it begins
 	until    atomic.Int64 // its end; 0: not yet
 	stopped  atomic.Bool
 	running  sync.WaitGroup
@@ -136,12 +142,12 @@ type round struct {
 type worker struct {
 	index    int
 	conn     *Conn
-	latency  *hdrhistogram.Histogram // of the answers that were measured
+	latency  *hdrhistogram.Histogram // the times that the measured answers took
 	measured int
 }
 
-// open opens a connection and sends its first request. A server waits only some seconds for that,
-// less than a busy machine needs to open all connections.
+// open opens a connection and sends its first request. It sends the request at once, because a
+// server waits only some seconds for it, and a busy machine needs longer to open all connections.
 func (r *round) open(ctx context.Context, s *Server, index int, o Options) error {
 	c, err := Dial(ctx, s)
 	if err != nil {
@@ -157,8 +163,8 @@ func (r *round) open(ctx context.Context, s *Server, index int, o Options) error
 	return err
 }
 
-// work sends requests until the round has stopped. In an open loop it sends all that were due
-// before.
+// work sends the requests of one connection until the round has stopped. In an open loop it first
+// sends all requests that were due before the stop.
 func (r *round) work(w *worker) error {
 	for n := 1; ; n++ {
 		due := time.Now()
@@ -177,27 +183,30 @@ func (r *round) work(w *worker) error {
 		}
 		r.answered.Add(1)
 		now := time.Now()
-		counts := now // in a closed loop an answer counts, in an open loop a request
+		// the time that must be within the span: of the answer in a closed loop, of the request in
+		// an open loop
+		counts := now
 		if r.arrivals != nil {
 			counts = due
 		}
 		if r.within(counts) {
 			w.measured++
-			// A time above the limit of the histogram cannot occur: the deadline is earlier.
+			// The histogram's limit of a minute is never exceeded, because the connection's
+			// deadline is earlier.
 			_ = w.latency.RecordValue(min(max(1, now.Sub(due).Microseconds()), time.Minute.Microseconds()))
 		}
 	}
 }
 
-// within reports whether t is within the span that is measured.
+// within reports whether the time t is within the measured span.
 func (r *round) within(t time.Time) bool {
 	at, from, until := t.Sub(r.start).Nanoseconds(), r.from.Load(), r.until.Load()
 	return from > 0 && at >= from && (until == 0 || at < until)
 }
 
-// arrive puts the time at which each request is due into r.arrivals until the round has
-// stopped. If it wakes up late, it puts the times that have passed meanwhile. It fails if the
-// server is so slow that very many requests wait.
+// arrive puts the time at which each request is due into r.arrivals until the round has stopped. If
+// it wakes up late, it puts in all times that have passed meanwhile. It fails if so many requests
+// wait that r.arrivals is full, because the server is too slow.
 func (r *round) arrive(ctx context.Context, rate float64) error {
 	p, err := newPacer(max(time.Duration(float64(time.Second)/rate), 200*time.Microsecond))
 	if err != nil {
@@ -224,8 +233,8 @@ func (r *round) arrive(ctx context.Context, rate float64) error {
 	return nil
 }
 
-// watch waits for o.Warm. Then it measures for o.Span how many requests are answered and
-// what the server uses for them.
+// watch waits for o.Warm. Then it measures for o.Span how many requests are answered and how much
+// CPU time and memory the server uses.
 func (r *round) watch(ctx context.Context, s *Server, o Options) (Sample, error) {
 	pause := func(d time.Duration) error {
 		select {

@@ -116,8 +116,9 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestRoundTakesEitherStatus lets the server answer in turn with two expected statuses, one of which has no
-// body, and then with another one.
+// TestRoundTakesEitherStatus lets the server answer with two expected statuses in turn, one of
+// which has no body, and then with an unexpected status. It checks that only the unexpected status
+// ends the round.
 func TestRoundTakesEitherStatus(t *testing.T) {
 	statuses := []int{http.StatusCreated, http.StatusNoContent}
 	n := 0 // there is one connection

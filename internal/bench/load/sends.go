@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Sends sends messages to the threads of a World, from their members in turn, and remembers what
-// the server has acknowledged. Each message is unique: it begins with the number of its
-// connection and with the number of the message among those of the connection. The texts are the
+// Sends sends messages to the threads of a World, from the members of each thread in turn, and
+// remembers which messages the server has acknowledged. Each message is unique: its text begins
+// with the number of its connection and with its own number on that connection. The texts are the
 // same for each server.
 type Sends struct {
 	world World
 	heads []string  // the beginnings of requests, up to the value of the request id
-	texts []string  // the texts of messages after the two numbers
-	acked [][]int64 // for each connection the ids of its messages, in the order in which it sent them
+	texts []string  // the texts of messages, without the two numbers with which each message begins
+	acked [][]int64 // for each connection, the ids of its acknowledged messages, in the order in which it sent them
 }
 
 // MinSize is the smallest size in bytes of a message of Sends.
@@ -29,7 +29,7 @@ const MinSize = 20
 // numbersSize is the size in bytes of the two numbers with which a message begins.
 const numbersSize = len("001.00000001 ")
 
-// NewSends returns a Sends for messages of size bytes, at least MinSize, and for up to the
+// NewSends returns a Sends for messages of size bytes, at least MinSize. It can use at most the
 // given number of connections.
 func NewSends(s *Server, w World, size, connections int) *Sends {
 	l := &Sends{world: w, acked: make([][]int64, connections)}
@@ -50,13 +50,14 @@ func NewSends(s *Server, w World, size, connections int) *Sends {
 
 const bodyBegin, bodyEnd = `{"content":"`, `","type":"text"}`
 
-// Load returns the load for Round. Its messages differ from those of all earlier calls. Do not
-// use it while a Load of an earlier call is in use.
+// Load returns the load for Round. Its messages differ from the messages of all earlier calls. Do
+// not use it while the Load of an earlier call is in use.
 func (l *Sends) Load() Load {
 	return Load{Status: http.StatusCreated, Request: l.request, Answered: l.answered}
 }
 
-// Fill sends each messages over each of so many connections.
+// Fill sends messages to the server over the given number of connections. The parameter each is the
+// number of messages for each connection.
 func Fill(ctx context.Context, s *Server, l *Sends, connections, each int) error {
 	group, within := errgroup.WithContext(ctx)
 	for i := range connections {
@@ -85,7 +86,8 @@ func (l *Sends) head(connection, n int) int { return (31*connection + n) % len(l
 func (l *Sends) request(buf []byte, connection, _ int) []byte {
 	n := len(l.acked[connection])
 	buf = append(buf, l.heads[l.head(connection, n)]...)
-	buf = fmt.Appendf(buf, "%08d-0000-4000-8000-%012d\r\n\r\n%s%03d.%08d ", connection, n, bodyBegin, connection, n) // send a request id, as SDKs do
+	// the first number is a request id, which SDKs send too
+	buf = fmt.Appendf(buf, "%08d-0000-4000-8000-%012d\r\n\r\n%s%03d.%08d ", connection, n, bodyBegin, connection, n)
 	buf = append(buf, l.texts[(31*connection+n)%len(l.texts)]...)
 	return append(buf, bodyEnd...)
 }

@@ -16,15 +16,15 @@ import (
 func TestOpenLoopCountsTheWait(t *testing.T) {
 	const slow = 20 * time.Millisecond
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(slow) // makes the server slow, which the latency must show
+		time.Sleep(slow) // makes the server slow, so that the measured latency must be long
 		w.WriteHeader(http.StatusCreated)
 	})
 	got, err := Round(t.Context(), s, posts, Options{Connections: 1, Span: 300 * time.Millisecond, Rate: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A request is due every 10 ms and takes 20 ms, so the last requests wait for many earlier
-	// ones, and about half are answered after the span.
+	// A request is due every 10 ms and takes 20 ms. So the last requests wait for many earlier
+	// ones, and about half of the requests are answered after the measured span.
 	if longest := time.Duration(got.Latency.Max()) * time.Microsecond; longest < 3*slow {
 		t.Errorf("the longest answer took %v: the wait for a connection is omitted", longest)
 	}
@@ -33,8 +33,8 @@ func TestOpenLoopCountsTheWait(t *testing.T) {
 	}
 }
 
-// sent returns a Sends whose only connection has sent: message 0 to thread a,
-// 1 to b, 2 to a, 3 to b, with the ids 10, 11, 12, 13.
+// sent returns a Sends with one connection, whose messages 0 to 3 were sent to the threads a, b, a
+// and b, and got the ids 10 to 13.
 func sent() *Sends {
 	endpoint := &url.URL{Scheme: "https", Host: "localhost:1"}
 	l := NewSends(&Server{Endpoint: endpoint}, World{[]Thread{{"a", []string{"x"}}, {"b", []string{"y"}}}}, 32, 1)
@@ -72,7 +72,7 @@ func TestReadBack(t *testing.T) {
 	const created = `{"id":"1","type":"threadCreated","sequenceId":"1"}`
 	for _, tt := range []struct {
 		name string
-		a, b []string // contents of the messages in each thread, newest first
+		a, b []string // the texts of the messages in the threads a and b, newest first
 		want Found
 	}{
 		{"all", []string{item(2, 12, 3), item(0, 10, 2), created}, []string{item(3, 13, 3), item(1, 11, 2)}, Found{}},

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Server is a running server in a process of its own.
+// Server is a running server in its own process.
 type Server struct {
 	PID      int // of the server itself
 	Endpoint *url.URL
 	Key      string      // primary access key of a Confab server
 	TLS      *tls.Config // trusts the server's certificate authority
-	Ops      string      // URL below which the server has /metrics, or empty
+	Ops      string      // URL below which the server serves /metrics, or empty
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
@@ -39,14 +39,15 @@ type Command struct {
 	Dir     string   // working folder
 	Stdout  *os.File // nil: discarded
 	Stderr  *os.File // nil: discarded
-	// SlowSync is added to each sync of the embedded store's disk, by the hidden command `bench serve`.
+	// SlowSync is the time by which each sync of the embedded store's files is prolonged. The
+	// hidden command `bench serve` does this.
 	SlowSync time.Duration
-	Under    []string // a program that runs the server, such as strace, and its arguments; nil: none
+	Under    []string // a program, such as strace, that runs the server, and its arguments; nil if none does
 }
 
-// Serve starts a Confab server with the data folder dir/data and flags in addition to
-// --data, and returns when the server is ready. The server uses PostgreSQL if database is a
-// URL. Variables CONFAB_ of this process do not reach it.
+// Serve starts a Confab server with the data folder dir/data and the given flags, and returns when
+// the server is ready. If database is a URL, the server uses PostgreSQL. The server does not get
+// this process's environment variables whose names begin with CONFAB_.
 func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 	data := filepath.Join(c.Dir, "data")
 	verb := []string{"serve"}
@@ -55,7 +56,9 @@ func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 	}
 	c.Args = slices.Concat(verb, []string{"--data", data, "--listen", "localhost:0"}, c.Args)
 	if database != "" {
-		c.Env = append(c.Env, "CONFAB_DATABASE="+database) // other users could read a flag, and the URL may contain a password
+		// use a variable, because other users of the machine could read a flag, and the URL may
+		// contain a password
+		c.Env = append(c.Env, "CONFAB_DATABASE="+database)
 	}
 	s, err := Start(ctx, c)
 	if err != nil {
@@ -65,21 +68,22 @@ func Serve(ctx context.Context, c Command, database string) (*Server, error) {
 		s.Kill()
 		return nil, err
 	}
-	if len(c.Under) > 0 { // the end of ctx kills only the program that runs the server
+	if len(c.Under) > 0 { // kill the server too, because the end of ctx kills only the program that runs it
 		context.AfterFunc(ctx, s.Kill)
 	}
 	return s, nil
 }
 
-// Announcement is the line of JSON that a reference prints to its stdout when it is ready.
+// Announcement is the line of JSON that a reference server prints to its stdout when it is ready.
 type Announcement struct {
 	Endpoint string // https URL
-	CA       string // certificate of its authority in PEM
-	Ops      string // URL below which it has /metrics
+	CA       string // the certificate of the authority that has signed the server's certificate, in PEM
+	Ops      string // URL below which the server serves /metrics
 	World    World  // what requests can name
 }
 
-// Refer starts a reference: a program that prints an Announcement.
+// Refer starts a reference, which is a server with which Confab is compared. The reference prints
+// an Announcement when it is ready.
 func Refer(ctx context.Context, c Command) (*Server, World, error) {
 	in, out, err := os.Pipe()
 	if err != nil {
@@ -88,7 +92,7 @@ func Refer(ctx context.Context, c Command) (*Server, World, error) {
 	defer in.Close()
 	c.Stdout = out
 	s, err := Start(ctx, c)
-	out.Close() // the reference has a copy of out, so the read below ends when the reference ends
+	out.Close() // close this end, because the reference has its own copy: reading then ends when the reference ends
 	if err != nil {
 		return nil, World{}, err
 	}
@@ -111,7 +115,9 @@ func Start(ctx context.Context, c Command) (*Server, error) {
 	s := &Server{cmd: exec.CommandContext(ctx, line[0], line[1:]...), ended: make(chan struct{})}
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stderr = c.Dir, append(environment(), c.Env...), c.Stderr
 	s.cmd.Stdout = c.Stdout
-	if _, err := s.cmd.StdinPipe(); err != nil { // a reference ends when its stdin ends, which happens when this process ends
+	// open a pipe, because a reference ends when its stdin ends, which happens when this process
+	// ends
+	if _, err := s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
@@ -120,7 +126,7 @@ func Start(ctx context.Context, c Command) (*Server, error) {
 	s.PID = s.cmd.Process.Pid
 	go func() {
 		defer close(s.ended)
-		_ = s.cmd.Wait() // if the server ends early, its requests fail
+		_ = s.cmd.Wait() // ignore the error: if the server ends early, its requests fail
 	}()
 	return s, nil
 }
@@ -185,16 +191,17 @@ func (s *Server) Ended() bool {
 // Kill kills the server process and waits for its end. A clean shutdown is not needed, because
 // the data is not used again.
 func (s *Server) Kill() {
-	if s.PID != s.cmd.Process.Pid { // Command.Under runs the server, so end the server first
+	if s.PID != s.cmd.Process.Pid { // a program of Command.Under runs the server, so kill the server first
 		if p, err := os.FindProcess(s.PID); err == nil {
 			_ = p.Kill()
 		}
 	}
-	_ = s.cmd.Process.Kill() // fails if the process has already ended
+	_ = s.cmd.Process.Kill() // ignore the error, which means that the process has already ended
 	<-s.ended
 }
 
-// Stop interrupts the server, which then ends by itself, and waits for the end.
+// Stop interrupts the server process, on which the server shuts down cleanly, and waits for its
+// end.
 func (s *Server) Stop() error {
 	p, err := os.FindProcess(s.PID)
 	if err == nil {

@@ -9,7 +9,7 @@ var words = strings.Fields(`the be to of and a in that have it for not on with h
 	her she or an will my one all would there their lunch train office meeting tomorrow yesterday please thanks question answer
 	number ticket morning evening coffee report customer delivery address invoice weather weekend garden window kitchen`)
 
-// Text returns size bytes of ordinary words, so that it compresses about as well as a real
+// Text returns a text of ordinary words with size bytes, which compresses about as well as a real
 // message. It has no characters that JSON must escape.
 func Text(random *rand.Rand, size int) string {
 	var b strings.Builder

@@ -14,13 +14,13 @@ import (
 	"github.com/confab-chat/confab/internal/cputime"
 )
 
-// Usage is what a server process has used since its start.
+// Usage is the CPU time and memory that a server process has used since its start.
 type Usage struct {
-	CPU time.Duration // user and system time; 0 if it is not known, as on most systems but Linux
-	// The fields below are 0 for a server whose metrics are not served (Server.Ops).
+	CPU time.Duration // user and system time; 0 if it is not known, as on most systems other than Linux
+	// The fields below are 0 if the server does not serve its metrics (Server.Ops is empty).
 	Allocations float64 // objects on the heap
 	Allocated   float64 // their bytes
-	Written     float64 // bytes that the embedded store has written to files; 0 for a reference
+	Written     float64 // number of bytes that the embedded store has written to files; 0 for a reference server
 	Heap        float64 // bytes in use now
 	Resident    float64 // bytes of the process now
 }
@@ -33,8 +33,8 @@ func (u Usage) less(b Usage) Usage {
 	return u
 }
 
-// Usage returns what the server has used so far. The CPU time comes from the operating system,
-// the rest from the server's metrics.
+// Usage returns the CPU time and memory that the server has used so far. The CPU time comes from
+// the operating system, all other figures come from the server's metrics.
 func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 	if s.Ops != "" {
 		if u, err = scrape(ctx, s.Ops+"/metrics"); err != nil {
@@ -48,7 +48,8 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 	return u, err
 }
 
-// scrape reads the metrics that Usage contains from a page in the text format of Prometheus.
+// scrape reads those metrics that Usage contains from the page at the URL page, which is in the
+// text format of Prometheus.
 func scrape(ctx context.Context, page string) (u Usage, err error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", page, nil)
 	if err != nil {

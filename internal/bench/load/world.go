@@ -13,7 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// World has the chat threads and members that the requests of a load name.
+// World is the set of chat threads, with access tokens of their members, that a load uses in its
+// requests.
 type World struct{ Threads []Thread }
 
 // Thread is a chat thread.
@@ -22,8 +23,8 @@ type Thread struct {
 	Bearers []string // an access token of each member
 }
 
-// Clients returns the options for SDK clients of a server, and a client that creates users.
-// closeIdle closes their idle connections.
+// Clients returns the options for SDK clients of a server, and an SDK client that creates users.
+// The function closeIdle closes the idle connections of all these clients.
 func Clients(s *Server) (o azcore.ClientOptions, identities *identity.Client, closeIdle func(), err error) {
 	transport := &http.Transport{TLSClientConfig: s.TLS.Clone(), MaxIdleConnsPerHost: setups}
 	o = azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
@@ -44,9 +45,9 @@ func Populate(ctx context.Context, s *Server, threads, members int) (World, erro
 	return PopulateShared(ctx, s, threads, members, threads*members)
 }
 
-// PopulateShared creates threads on a Confab server, each with the given number of members. The
-// members come from the given number of new people (at least members), and each of these people
-// is in about as many threads as the others.
+// PopulateShared creates threads on a Confab server, each with the given number of members. It
+// first creates the given number of people, at least members. Each of them becomes a member of
+// about the same number of threads.
 func PopulateShared(ctx context.Context, s *Server, threads, members, people int) (World, error) {
 	o, identities, closeIdle, err := Clients(s)
 	if err != nil {
@@ -81,7 +82,7 @@ func PopulateShared(ctx context.Context, s *Server, threads, members, people int
 	return w, group.Wait()
 }
 
-// createThread creates a thread of the users. The first one is its creator.
+// createThread creates a thread with the given users. The first one is its creator.
 func createThread(ctx context.Context, s *Server, o azcore.ClientOptions, topic string, users []identity.UserAndToken) (t Thread, err error) {
 	cred, err := communication.NewTokenCredential(users[0].Token.Token)
 	if err != nil {

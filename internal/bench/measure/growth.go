@@ -14,21 +14,24 @@ import (
 	"github.com/confab-chat/confab/internal/bench/seed"
 )
 
-// GrowthOptions configures Growth. Options.Connections has one number, Size and Threads have no effect.
+// GrowthOptions configures Growth. Options.Connections must have one number. Options.Size and
+// Options.Threads have no effect.
 type GrowthOptions struct {
 	Options
-	Sizes   []int         // numbers of messages of the stores, ascending
-	Members int           // of large threads
-	Lists   int           // most threads of one user; a store has a tenth of its messages, if that is less
-	Starts  int           // of each kind
-	Logged  int           // messages that a start after a kill reads from the log
-	Idle    time.Duration // before the memory of a server without load is read
+	Sizes   []int // numbers of messages of the stores, in ascending order
+	Members int   // of large threads
+	// maximum number of threads of one user; a smaller store uses a tenth of its number of messages
+	Lists  int
+	Starts int           // of each kind
+	Logged int           // number of messages that a server reads from the log when it starts after a kill
+	Idle   time.Duration // how long a server has no load before its memory is read
 }
 
-// stillPerRound is the number of first sends of a minute that are measured in a round on each store.
+// stillPerRound is the number of large threads of each store for which a round measures the first
+// send of a minute.
 const stillPerRound = 2
 
-// growth is the state of the part.
+// growth is the state of one call of Growth.
 type growth struct {
 	*bench
 	o      GrowthOptions
@@ -40,15 +43,15 @@ type growth struct {
 // grown is a store of one size, and the server on it.
 type grown struct {
 	messages int
-	dir      string // of the server; the data folder is dir/data
-	killed   string // a copy of the store as a kill would leave it
+	dir      string // the folder of the server; its data folder is dir/data
+	killed   string // the folder with a copy of the store as a killed server would leave it
 	world    seed.World
 	server   *load.Server
 }
 
 // Growth writes stores of different sizes and measures the same operations on each, the start of a
-// server, its memory, and the bytes of a message. All servers run side by side, and all but the one
-// that is measured are idle.
+// server, its memory, and the bytes that a message takes. All servers run at the same time, but
+// only the measured server has requests.
 func Growth(ctx context.Context, o GrowthOptions) (GrowthReport, error) {
 	g := &growth{bench: &bench{Options: o.Options}, o: o, report: GrowthReport{
 		Part: "growth", Rounds: o.Rounds, SpanSeconds: o.Span.Seconds(), Connections: o.Connections[0], Phases: map[string]float64{},
@@ -91,7 +94,8 @@ func (g *growth) seed(ctx context.Context) error {
 	return nil
 }
 
-// lists returns the number of threads of the users with many threads in a store of so many messages.
+// lists returns the number of threads of a user with many threads, in a store with the given number
+// of messages.
 func (g *growth) lists(messages int) int { return min(messages/10, g.o.Lists) }
 
 // idle starts all servers and reads their memory after a time without requests.
@@ -100,7 +104,7 @@ func (g *growth) idle(ctx context.Context) (err error) {
 		return err
 	}
 	for _, s := range g.stores {
-		// Without limits, because one user asks as fast as others together.
+		// Turn the rate limits off, because one user sends all requests.
 		if s.server, err = g.serve(ctx, s.dir, nil, "--limits", "off"); err != nil {
 			return err
 		}
@@ -136,7 +140,7 @@ func (g *growth) operations(ctx context.Context) error {
 		}
 		cells = append(cells, m)
 	}
-	for n := -1; n < g.Rounds; n++ { // the first round warms caches and is not counted
+	for n := -1; n < g.Rounds; n++ { // the round -1 only warms caches and is not counted
 		for _, m := range cells {
 			all := m.all
 			if n < 0 {
@@ -168,8 +172,8 @@ func (g *growth) operations(ctx context.Context) error {
 	return nil
 }
 
-// fresh returns a new folder below g.Dir whose data folder has a copy of the store in the folder
-// store, and the other files of the data folder of like.
+// fresh returns a new folder below g.Dir. Its data folder has a copy of the store in the folder
+// store, and copies of the other files in the data folder like.
 func (g *growth) fresh(store, like string) (dir string, err error) {
 	if dir, err = os.MkdirTemp(g.Dir, "start-"); err != nil {
 		return "", err

@@ -16,17 +16,19 @@ import (
 type growthCell struct {
 	operation string
 	what      func(g *growth, messages int) string
-	alone     bool // with one connection: others would change the same thread
+	alone     bool // uses one connection only, because several would change the same thread
 	load      func(ctx context.Context, g *growth, s *grown) (load.Load, error)
 }
 
-// listSize is the number of threads of a page that is measured: as many as World.Few has.
+// listSize is the number of threads in a measured page of threads. It is also the number of threads
+// of the user World.Few.
 const listSize = 10
 
-// deepThreads is the number of threads of World.Rooms of which a deep page is measured.
+// deepThreads is the number of threads of World.Rooms from which pages of old messages are
+// measured.
 const deepThreads = 20
 
-// maxRequests is the number of different requests of a load.
+// maxRequests is the maximum number of different requests of a load.
 const maxRequests = 4096
 
 func growthCells() (cells []growthCell) {
@@ -74,15 +76,17 @@ func post(s *load.Server, bearer, path, body string) string {
 		path, apiVersion, s.Endpoint.Host, bearer, len(body), body)
 }
 
-// repeat returns a load that sends the requests in turn, each connection from another one on.
+// repeat returns a load that sends the given requests again and again, in order. Each connection
+// begins with another request.
 func repeat(status int, requests []string) load.Load {
 	return load.Load{Status: status, Request: func(buf []byte, connection, n int) []byte {
 		return append(buf, requests[(31*connection+n)%len(requests)]...)
 	}}
 }
 
-// perMember returns the requests of the members of threads, at most maxRequests. It takes the first member of all
-// threads before it takes the second one, so that requests in succession go to different threads.
+// perMember returns the requests that the function request makes for the members of the threads,
+// maxRequests at most. It takes the first member of all threads before the second one, so that
+// successive requests go to different threads.
 func perMember(threads []seed.Thread, request func(t seed.Thread, bearer string) string) (all []string) {
 	for m := range threads[0].Bearers {
 		for _, t := range threads {
@@ -108,7 +112,7 @@ func firstPages(_ context.Context, _ *growth, s *grown, threads []seed.Thread) (
 	})), nil
 }
 
-// deepPages returns a load of pages from the middle of each thread.
+// deepPages returns a load that requests a page of messages from the middle of each thread.
 func deepPages(ctx context.Context, _ *growth, s *grown, threads []seed.Thread) (load.Load, error) {
 	conn, err := load.Dial(ctx, s.server)
 	if err != nil {
@@ -127,9 +131,10 @@ func deepPages(ctx context.Context, _ *growth, s *grown, threads []seed.Thread) 
 	})), nil
 }
 
-// middle reads pages of a thread until its middle, and returns the path of a page there.
+// middle reads the messages of a thread page by page up to the thread's middle, and returns the
+// path of the next page.
 func middle(conn *load.Conn, s *load.Server, t seed.Thread) (string, error) {
-	step := min(100, t.Sent/4+1) // messages of a page, which must fit into the buffer of conn
+	step := min(100, t.Sent/4+1) // number of messages of a page, small enough for the buffer of conn
 	path := fmt.Sprintf("/chat/threads/%s/messages?maxPageSize=%d&%s", t.ID, step, apiVersion)
 	for read := 0; read < t.Sent/2; read += step {
 		status, body, err := conn.Do([]byte(get(s, t.Bearers[0], path)))
@@ -151,10 +156,11 @@ func middle(conn *load.Conn, s *load.Server, t seed.Thread) (string, error) {
 
 func gets(_ context.Context, _ *growth, s *grown, threads []seed.Thread) (load.Load, error) {
 	var all []string
-	for n := 0; len(all) < maxRequests && n < maxRequests; n++ { // the nth message of each thread, then the next one
+	// the nth known message of each thread, then the next one of each thread
+	for n := 0; len(all) < maxRequests && n < maxRequests; n++ {
 		for _, t := range threads {
 			if n < len(t.Some) && len(all) < maxRequests {
-				// Not one after the other: the multiplier spreads them over the thread.
+				// The multiplier spreads successive requests over the whole thread.
 				id := t.Some[7919*n%len(t.Some)]
 				all = append(all, get(s.server, t.Bearers[n%len(t.Bearers)], fmt.Sprintf("/chat/threads/%s/messages/%d?%s", t.ID, id, apiVersion)))
 			}
@@ -169,8 +175,9 @@ func receiptsFor(_ context.Context, _ *growth, s *grown, threads []seed.Thread) 
 	})), nil
 }
 
-// addAndRemove returns a load that adds a guest to the thread and removes it again, then the next
-// one. It continues where the last round ended, so it must not be used by two rounds at a time.
+// addAndRemove returns a load that adds a guest to the thread and removes the guest again, then
+// does the same with the next guest. Each round continues where the last one ended, so two rounds
+// must not use the load at the same time.
 func addAndRemove(s *grown, t seed.Thread) load.Load {
 	var all []string
 	for _, guest := range s.world.Guests {

@@ -12,15 +12,17 @@ import (
 	"github.com/confab-chat/confab/internal/bench/seed"
 )
 
-// watched is the time before and after the begin of a first send for which the waits of others are compared.
+// watched is the length of two spans, before and after a first send of a minute begins. The answer
+// times of the other senders in the two spans are compared.
 const watched = 100 * time.Millisecond
 
-// others is the number of connections that send meanwhile, each to the next of all rooms. They are
-// few, so that the processors are not the reason of their waits.
+// others is the number of connections that send messages to other threads during a first send of a
+// minute, each in turn to all threads of two members. They are few, so that they do not wait for a
+// processor.
 const others = 2
 
-// minutes measures the first send of a minute to large threads: it moves the thread in the lists of
-// all members. Others send to other threads meanwhile.
+// minutes measures the first send of a minute to large threads, which moves the thread in the lists
+// of threads of all its members. Meanwhile other connections send to other threads.
 func (g *growth) minutes(ctx context.Context) error {
 	took, waited, before := make([][]float64, len(g.stores)), make([][]float64, len(g.stores)), make([][]float64, len(g.stores))
 	for n := range g.Rounds {
@@ -48,20 +50,24 @@ func (g *growth) minutes(ctx context.Context) error {
 	return nil
 }
 
-// firstSend is how long a first send of a minute took, and the longest wait of others in the time
-// watched before its begin and after it. All are in milliseconds.
+// firstSend has three times in milliseconds: how long a first send of a minute took, and the
+// longest time that another connection waited for an answer in the span before the send and in the
+// span after its begin.
 type firstSend struct{ took, before, during float64 }
 
-// waits notes the longest answers of others.
+// waits records the longest times that the other connections waited for an answer, before and
+// during a first send of a minute.
 type waits struct {
-	mu             sync.Mutex // guards the fields below
-	first          time.Time  // begin of the first send; zero: not yet
-	ended          bool       // what begins after the time watched is not noted any more
+	mu    sync.Mutex // guards the fields below
+	first time.Time  // when the first send of a minute began; zero before that
+	// the span after the first send is over, so that requests that begin after it are ignored
+	ended          bool
 	before, during time.Duration
 	answers        int // before
 }
 
-// note notes an answer of others. It counts as during the first send if it ended after its begin.
+// note records the time that a request of another connection took. A request that ends after the
+// first send has begun counts as during the first send.
 func (w *waits) note(began, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -83,7 +89,8 @@ func (g *growth) firstSend(ctx context.Context, s *grown, t seed.Thread) (f firs
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
-	// The roster is read once, as it was for any earlier request, so that this is not measured.
+	// Read the list of members once before the measurement, as any earlier request would have done,
+	// so that reading it is not measured.
 	if err := answers(conn, http.StatusOK, get(s.server, t.Bearers[0], "/chat/threads/"+t.ID+"/participants?maxPageSize=1&"+apiVersion)); err != nil {
 		return f, err
 	}
@@ -139,7 +146,8 @@ func (g *growth) firstSend(ctx context.Context, s *grown, t seed.Thread) (f firs
 	return firstSend{milliseconds(took), milliseconds(w.before), milliseconds(w.during)}, nil
 }
 
-// send sends messages until ctx is done, and notes each answer. It returns nil at the end of ctx.
+// send sends messages until ctx is done, and records how long each answer took. It returns nil when
+// ctx is done.
 func (w *waits) send(ctx context.Context, s *load.Server, l load.Load, connection int) error {
 	conn, err := load.Dial(ctx, s)
 	if err != nil {
@@ -165,7 +173,7 @@ func (w *waits) send(ctx context.Context, s *load.Server, l load.Load, connectio
 	return nil
 }
 
-// answers sends a request. It fails if the status of the answer is another one.
+// answers sends a request. It fails if the response does not have the given status.
 func answers(conn *load.Conn, status int, request string) error {
 	got, body, err := conn.Do([]byte(request))
 	if err == nil && got != status {

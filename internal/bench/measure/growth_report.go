@@ -7,20 +7,21 @@ import (
 	"slices"
 )
 
-// GrowthReport is the result of Growth. Its medians are those of all rounds.
+// GrowthReport is the result of Growth. Its medians are computed from all rounds.
 type GrowthReport struct {
-	Part        string             `json:"part"`
-	Rounds      int                `json:"rounds"`
-	SpanSeconds float64            `json:"spanSeconds"`
-	Connections int                `json:"connections"`
-	Stores      []GrownStore       `json:"stores"`
-	IdleSeconds float64            `json:"idleSeconds"`
-	Empty       ProcessMemory      `json:"empty"` // memory of a server on an empty folder, after IdleSeconds without load
-	Starts      []GrownStart       `json:"starts"`
-	Operations  []GrownOperation   `json:"operations"`
-	Minutes     []GrownMinute      `json:"firstSendsOfAMinute"`
-	Bars        []Bar              `json:"bars"`
-	Phases      map[string]float64 `json:"phaseSeconds"`
+	Part        string       `json:"part"`
+	Rounds      int          `json:"rounds"`
+	SpanSeconds float64      `json:"spanSeconds"`
+	Connections int          `json:"connections"`
+	Stores      []GrownStore `json:"stores"`
+	IdleSeconds float64      `json:"idleSeconds"`
+	// memory of a server with an empty data folder, after IdleSeconds without load
+	Empty      ProcessMemory      `json:"empty"`
+	Starts     []GrownStart       `json:"starts"`
+	Operations []GrownOperation   `json:"operations"`
+	Minutes    []GrownMinute      `json:"firstSendsOfAMinute"`
+	Bars       []Bar              `json:"bars"`
+	Phases     map[string]float64 `json:"phaseSeconds"`
 }
 
 // GrownStore is a store of one size.
@@ -32,42 +33,49 @@ type GrownStore struct {
 	After    ProcessMemory `json:"after"`        // after all operations
 }
 
-// GrownStart is how long a server needs until its first answer, in milliseconds.
+// GrownStart is how long a server needs from its start to its first answer, in milliseconds.
 type GrownStart struct {
 	Kind     string  `json:"kind"`
 	Messages int     `json:"messages"`
 	Median   float64 `json:"medianMilliseconds"`
 	Least    float64 `json:"leastMilliseconds"`
 	Most     float64 `json:"mostMilliseconds"`
-	CPU      float64 `json:"cpuMilliseconds"` // median of the CPU time of the server until then, to 10 ms; 0 if it is not known
+	// median of the server's CPU time until its first answer, to 10 ms; 0 if it is not known
+	CPU float64 `json:"cpuMilliseconds"`
 }
 
-// GrownOperation is an operation on all stores.
+// GrownOperation has the figures of one operation on all stores.
 type GrownOperation struct {
 	Name  string      `json:"name"`
 	Cells []GrownCell `json:"cells"`
 	P50   float64     `json:"largestToSmallestP50"`
-	CPU   float64     `json:"largestToSmallestCPU"` // 0 if it is not known
+	// the largest CPU time divided by the smallest; 0 if it is not known
+	CPU float64 `json:"largestToSmallestCPU"`
 }
 
-// GrownCell has the figures of an operation on one store. Figure.Name says on which threads.
+// GrownCell has the figures of an operation on one store. Figure.Name describes the threads on
+// which it was measured.
 type GrownCell struct {
 	Messages int `json:"messages"`
 	Figure
 }
 
-// GrownMinute is the first send of a minute to a large thread. Times are medians in milliseconds.
+// GrownMinute has the figures of the first send of a minute to a large thread. Times are medians in
+// milliseconds.
 type GrownMinute struct {
 	Messages int     `json:"messages"`
 	Members  int     `json:"members"`
 	Samples  int     `json:"samples"`
 	Took     float64 `json:"tookMilliseconds"`
-	Before   float64 `json:"othersBeforeMilliseconds"` // longest wait of others in the tenth of a second before
-	During   float64 `json:"othersDuringMilliseconds"` // and in that from the begin of the send on
-	Extra    float64 `json:"othersExtraMilliseconds"`  // the second less the first
+	// the longest time that others waited for an answer in the 100 ms before the send
+	Before float64 `json:"othersBeforeMilliseconds"`
+	// the longest time that others waited for an answer in the 100 ms after the begin of the send
+	During float64 `json:"othersDuringMilliseconds"`
+	Extra  float64 `json:"othersExtraMilliseconds"` // the second less the first
 }
 
-// spread returns the largest value of f divided by the smallest one, or 0 if the smallest is 0.
+// spread returns the largest value that f returns for the cells divided by the smallest one, or 0
+// if the smallest is 0.
 func spread(cells []GrownCell, f func(GrownCell) float64) float64 {
 	least, most := math.Inf(1), 0.0
 	for _, c := range cells {
@@ -79,12 +87,14 @@ func spread(cells []GrownCell, f func(GrownCell) float64) float64 {
 	return most / least
 }
 
-// atMost returns a bar without another goal.
+// atMost returns a Bar, a limit for a figure, that is met if value is at most bar. Its goal is the
+// same as its limit.
 func atMost(name string, value, bar float64) Bar {
 	return Bar{Name: name, Value: value, Bar: bar, Goal: bar, Most: true, Met: value <= bar}
 }
 
-// setBars sets the ratios of the operations and the bars.
+// setBars computes the ratios between the stores for each operation, and the report's bars, which
+// are limits for its figures.
 func (r *GrowthReport) setBars() {
 	for i := range r.Operations {
 		o := &r.Operations[i]
@@ -103,7 +113,8 @@ func (r *GrowthReport) setBars() {
 		}
 		r.Bars = append(r.Bars, atMost(name+", ms", s.Median, most[s.Kind]))
 	}
-	if last := r.Stores[len(r.Stores)-1]; last.Messages >= 1_000_000 { // a smaller store is hardly compacted
+	// only for a large store, because a smaller one is hardly compacted
+	if last := r.Stores[len(r.Stores)-1]; last.Messages >= 1_000_000 {
 		name := " for a message, " + short(last.Messages)
 		r.Bars = append(r.Bars, newBar("bytes kept"+name, last.Kept, 170, 140), newBar("bytes written"+name, last.Written, 1200, 900))
 	}
@@ -112,7 +123,7 @@ func (r *GrowthReport) setBars() {
 	}
 }
 
-// short formats a number of messages: "10k", "5M".
+// short formats a number of messages in short, such as "10k" or "5M".
 func short(n int) string {
 	switch {
 	case n >= 1_000_000 && n%100_000 == 0:

@@ -27,7 +27,7 @@ const (
 )
 
 // starts measures how long a server needs from its start to its first answer. In each round it
-// starts one server of each kind; every second round goes backwards.
+// starts one server of each kind; every second round uses the reverse order.
 func (g *growth) starts(ctx context.Context) error {
 	type kind struct {
 		GrownStart
@@ -68,7 +68,7 @@ func (g *growth) starts(ctx context.Context) error {
 				return s, errors.Join(err, os.RemoveAll(dir))
 			}})
 	}
-	// Certificates are made by the first start on a folder. The first round is not counted.
+	// The round -1 is not counted, because the first start with a data folder creates certificates.
 	for n := -1; n < g.o.Starts; n++ {
 		for _, i := range load.Order(max(n, 0), len(kinds)) {
 			s, err := kinds[i].run()
@@ -89,15 +89,17 @@ func (g *growth) starts(ctx context.Context) error {
 	return nil
 }
 
-func stop(s *load.Server) { _ = s.Stop() } // fails only if the process has ended
+func stop(s *load.Server) { _ = s.Stop() } // ignore the error, which means that the process has ended already
 
-// started is how long a start took until the first answer, and the CPU time of the server until then.
+// started holds how long a server took from its start until its first answer, and the CPU time that
+// it used until then.
 type started struct{ took, cpu time.Duration }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// startOnce starts a server on dir/data and measures until a request was answered with the status. Without a request it asks for a list of threads without a token. Then it ends the
-// server.
+// startOnce starts a server with the data folder dir/data and measures the time until the server
+// answers a request with the given status. If request is empty, it requests a list of threads
+// without a token. At the end it calls the function end, which ends the server.
 func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Server), request string, status int) (result started, err error) {
 	if request == "" {
 		request = "GET /chat/threads?" + apiVersion + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -120,7 +122,7 @@ func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Serve
 		return result, err
 	}
 	defer end(s)
-	// The certificate does not exist before the start, so it is not checked.
+	// Do not check the certificate, because the server creates it during the start.
 	s.Endpoint, s.TLS = &url.URL{Scheme: "https", Host: address}, &tls.Config{InsecureSkipVerify: true}
 	for {
 		conn, err := load.Dial(ctx, s)
@@ -147,7 +149,7 @@ func (g *growth) startOnce(ctx context.Context, dir string, end func(*load.Serve
 // startPatience is the longest time that a start may take.
 const startPatience = 2 * time.Minute
 
-// freePort returns a port of loopback on which nobody listens.
+// freePort returns a TCP port of this machine on which no process listens.
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
@@ -158,9 +160,9 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// ProcessMemory is the memory of a process in bytes. Both are 0 where /proc does not have them.
+// ProcessMemory is the memory of a process in bytes. Both fields are 0 on systems without /proc.
 type ProcessMemory struct {
-	Own      float64 `json:"ownBytes"`      // without pages of files, such as the program
+	Own      float64 `json:"ownBytes"`      // without the pages of files, such as the program's file
 	Resident float64 `json:"residentBytes"` // with them
 }
 

@@ -79,7 +79,7 @@ func TestMemoryOf(t *testing.T) {
 	}
 }
 
-// TestRequestsSpread checks that requests in succession go to different threads.
+// TestRequestsSpread checks that successive requests go to different threads.
 func TestRequestsSpread(t *testing.T) {
 	threads := []seed.Thread{
 		{Thread: load.Thread{ID: "a", Bearers: []string{"a1", "a2"}}, Some: []int64{1, 2, 3}},

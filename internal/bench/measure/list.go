@@ -9,10 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// pageSize is the number of messages of a page.
+// pageSize is the number of messages of a page that is measured.
 const pageSize = 50
 
-// List measures pages of the newest messages of threads.
+// List measures requests for a page of the newest messages of a thread.
 func List(ctx context.Context, o Options) (Report, error) {
 	return part{
 		name: "list", what: fmt.Sprintf("pages of %d messages, each of ", pageSize),
@@ -25,8 +25,8 @@ func List(ctx context.Context, o Options) (Report, error) {
 	}.run(ctx, o)
 }
 
-// startList starts Confab with messages in each thread, and references that answer with the
-// bytes of its page of the first thread.
+// startList starts Confab with messages in each thread. It also starts references, which answer
+// every request with the bytes that Confab returns for a page of its first thread.
 func startList(ctx context.Context, p part, b *bench) (s stage, err error) {
 	server, err := b.startConfab(ctx)
 	if err != nil {
@@ -36,7 +36,8 @@ func startList(ctx context.Context, p part, b *bench) (s stage, err error) {
 	if err != nil {
 		return s, fmt.Errorf("create threads: %w", err)
 	}
-	// 16 connections send 4 messages to each thread: a page, and some for the next page.
+	// The 16 connections send enough messages to each thread for a full page and some more, so that
+	// the page has a link to the next one.
 	const connections, rounds = 16, 4
 	s.messages = load.NewSends(server, world, b.Size, connections)
 	if err := load.Fill(ctx, server, s.messages, connections, rounds*p.threads); err != nil {

@@ -1,5 +1,6 @@
-// Package measure has the parts of `confab bench`: each starts a Confab server and references in
-// processes of their own, loads them in turn from this process, and compares them.
+// Package measure implements the parts of the command `confab bench`. Each part starts a Confab
+// server and reference servers in their own processes, sends requests to each in turn, and compares
+// their figures.
 package measure
 
 import (
@@ -18,18 +19,20 @@ import (
 
 // Options configures the parts.
 type Options struct {
-	Program     string // the confab to measure, which also runs the references
-	Dir         string // an empty folder on the disk to measure
-	Rounds      int
-	Span        time.Duration // measured part of a round
-	Warm        time.Duration // part of a round that is not measured
-	Connections []int         // numbers of connections, one cell of the table each; nil: the default of the part
+	Program string // path of the built confab program that is measured; it also runs the references
+	Dir     string // an empty folder on the disk that is measured
+	Rounds  int
+	Span    time.Duration // measured part of a round
+	Warm    time.Duration // how long the load of a round runs before the measurement
+	// numbers of connections, with one cell of the table for each; nil means the default of the
+	// part
+	Connections []int
 	Size        int           // bytes of a message
-	Threads     int           // number of threads; 0: the default of the part
-	Profile     string        // file for a CPU profile of the server, or empty; only Mixed uses it
-	Database    string        // postgres:// URL of a database server for Confab, or empty: the embedded store
-	SlowSync    time.Duration // added to each sync of the server's store and of the references' logs
-	Out         io.Writer     // gets a line for each step
+	Threads     int           // number of threads; 0 means the default of the part
+	Profile     string        // file to which a CPU profile of the server is written, or empty; only Mixed uses it
+	Database    string        // postgres:// URL of a database server for Confab; empty means the embedded store
+	SlowSync    time.Duration // time that is added to each sync of the server's store and of the references' logs
+	Out         io.Writer     // receives a line of text for each step
 }
 
 // subject is a server that is measured: Confab or a reference.
@@ -42,24 +45,24 @@ type subject struct {
 // MinSize is the smallest Options.Size.
 const MinSize = load.MinSize
 
-// confab is the name of the subject that is compared with the others.
+// confab is the name of the measured Confab server in tables.
 const confab = "confab"
 
-// bench has the servers of a part.
+// bench holds the servers that a part has started.
 type bench struct {
 	Options
 	stops []func()
 }
 
-// close stops what has started, the last first.
+// close stops all servers that were started, the last one first.
 func (b *bench) close() {
 	for _, stop := range slices.Backward(b.stops) {
 		stop()
 	}
 }
 
-// startConfab starts a Confab server with default settings, except for its ports and for the
-// limit of connections from one address, because all of them come from this machine. Its log
+// startConfab starts a Confab server with default settings, except for its ports, and without a
+// limit of connections from one address, because all connections come from this machine. Its log
 // goes to a file, as with most service managers. With Options.Database the server has an empty
 // database, which is dropped at the end.
 func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server, error) {
@@ -70,7 +73,8 @@ func (b *bench) startConfab(ctx context.Context, under ...string) (*load.Server,
 	return b.serve(ctx, dir, under)
 }
 
-// serve is startConfab for the data folder dir/data, which may exist, and with further flags.
+// serve starts a Confab server like startConfab, but with the data folder dir/data, which may exist
+// already, and with further flags.
 func (b *bench) serve(ctx context.Context, dir string, under []string, flags ...string) (*load.Server, error) {
 	log, err := os.Create(filepath.Join(dir, "serve.log"))
 	if err != nil {
@@ -99,7 +103,7 @@ func (b *bench) serve(ctx context.Context, dir string, under []string, flags ...
 	return s, nil
 }
 
-// startReference starts a reference with a world of its own.
+// startReference starts a reference server, which makes up its own threads and members.
 func (b *bench) startReference(ctx context.Context, kind string, threads, members int, args ...string) (*load.Server, load.World, error) {
 	dir, err := os.MkdirTemp(b.Dir, kind+"-")
 	if err != nil {
@@ -117,11 +121,11 @@ func (b *bench) startReference(ctx context.Context, kind string, threads, member
 // say prints a line about the present step.
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.Out, format+"\n", args...) }
 
-// samples holds the results of each subject, by its name: one for each round.
+// samples holds the results of each server by its name, with one result for each round.
 type samples map[string][]load.Sample
 
-// round measures each subject once, in the order of the nth round (load.Order), and appends the
-// results to all.
+// round measures each server once, in the order that load.Order returns for the nth round, and
+// appends the results to all.
 func (b *bench) round(ctx context.Context, n int, subjects []subject, o load.Options, all samples) error {
 	o.Warm, o.Span = b.Warm, b.Span
 	for _, i := range load.Order(n, len(subjects)) {
@@ -135,5 +139,5 @@ func (b *bench) round(ctx context.Context, n int, subjects []subject, o load.Opt
 	return nil
 }
 
-// ErrNotRead is the cause of errors that a server did not return what it had acknowledged.
+// ErrNotRead is the error if a server did not return exactly the messages that it has acknowledged.
 var ErrNotRead = errors.New("what was acknowledged is not what is read back")

@@ -10,16 +10,16 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// sampleOf returns a sample with this number of answers in a second and this CPU time for each
-// answer.
+// sampleOf returns a sample with the given number of answers per second and the given CPU time for
+// each answer.
 func sampleOf(rate int, cpu time.Duration) load.Sample {
 	s := load.Sample{Answers: rate, Span: time.Second, Usage: load.Usage{CPU: cpu * time.Duration(rate)}, Latency: load.NewLatency()}
 	_ = s.Latency.RecordValue(1000)
 	return s
 }
 
-// TestRatiosArePairedByRound uses rounds with so different rates that the ratio of the medians
-// differs from the median of the ratios.
+// TestRatiosArePairedByRound checks that the ratio is the median of the ratios of the rounds. The
+// rates of the rounds differ so much that the ratio of the medians would be another value.
 func TestRatiosArePairedByRound(t *testing.T) {
 	subjects := []subject{{name: confab}, {name: "log"}}
 	all := samples{

@@ -18,16 +18,17 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// Seconds shows how steadily a server acknowledges sends.
+// Seconds shows how evenly over time a server acknowledges sends.
 type Seconds struct {
-	Rates   []float64 `json:"rates"` // sends acknowledged in each second
-	Median  float64   `json:"median"`
-	Slowest float64   `json:"slowestToMedian"` // 0 too if the median is 0
+	Rates  []float64 `json:"rates"` // sends acknowledged in each second
+	Median float64   `json:"median"`
+	// the rate of the slowest second divided by the median; also 0 if the median is 0
+	Slowest float64 `json:"slowestToMedian"`
 }
 
-// Memory is the resident size of the server's process, in bytes, or 0 where it is not known.
+// Memory is the physical memory of the server's process in bytes, or 0 if it is not known.
 type Memory struct {
-	Start float64 `json:"start"` // with all threads, before the load
+	Start float64 `json:"start"` // after all threads were created, before the load
 	Half  float64 `json:"half"`  // after half of the time
 	End   float64 `json:"end"`
 }
@@ -36,15 +37,16 @@ const (
 	mixedThreads     = 1000
 	mixedMembers     = 10
 	mixedConnections = 256
-	// steady is the time for which the bars of Mixed are.
+	// steady is the duration of the load for which the bars (limits) of Mixed are meant.
 	steady = 10 * time.Minute
 
 	mebibyte = 1 << 20
 )
 
-// Mixed loads a server with all operations at the greatest rate for o.Span, at least two seconds,
-// and reports how steady it is. It does not use o.Rounds, and the first of o.Connections only.
-// It writes a CPU profile of the server within the span to o.Profile, if that is not empty.
+// Mixed sends requests of all operations to a server as fast as it answers them, for o.Span, at
+// least two seconds, and reports how steady the server is. It ignores o.Rounds and uses only the
+// first number of o.Connections. If o.Profile is not empty, it writes a CPU profile of the server
+// to that file.
 func Mixed(ctx context.Context, o Options) (r Report, err error) {
 	b := &bench{Options: o}
 	defer b.close()
@@ -55,8 +57,8 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 	if len(o.Connections) > 0 {
 		connections = o.Connections[0]
 	}
-	// Each is in about 20 threads. It is not half of the threads, which would put the same ten
-	// people into 20 threads together.
+	// Each person is in about 20 threads. The number of people is not exactly half the number of
+	// threads, because then the same ten people would be together in 20 threads.
 	people := max(mixedMembers, threads/2+1)
 	r = Report{
 		Part: "mixed", Rounds: 1, SpanSeconds: o.Span.Seconds(),
@@ -102,7 +104,8 @@ func Mixed(ctx context.Context, o Options) (r Report, err error) {
 	return r, nil
 }
 
-// steadyBars returns the bars of Mixed. Those of memory are missing where its size is not known.
+// steadyBars returns the bars (limits) of Mixed. It leaves out the bars for memory if the size of
+// the memory is not known.
 func steadyBars(s Seconds, m Memory) []Bar {
 	bars := []Bar{newBar("sends in the slowest second / in the median one", s.Slowest, 1./3, 0.5)}
 	if m.Half > 0 {
@@ -112,12 +115,12 @@ func steadyBars(s Seconds, m Memory) []Bar {
 	return bars
 }
 
-// watch observes a server during the one round of Mixed.
+// watch observes a server during the single round of Mixed.
 type watch struct {
 	*bench
 	server *load.Server
 	load   *load.Mixed
-	last   int // number of whole seconds of the span
+	last   int // number of whole seconds of the measured span
 
 	memory Memory
 	rates  []float64 // of sends in each second
@@ -144,7 +147,8 @@ func (w *watch) run(ctx context.Context, connections int) (sample load.Sample, e
 	return sample, cmp.Or(err, profiling.Wait())
 }
 
-// second notes what was sent since the last call, and after half and at the end the memory.
+// second records the number of sends since the last call. After half of the span and at its end it
+// also records the memory.
 func (w *watch) second(ctx context.Context, second int) (err error) {
 	sent, now := w.load.Sent(), time.Now()
 	if second > 0 {
@@ -165,7 +169,7 @@ func (w *watch) resident(ctx context.Context) (float64, error) {
 	return u.Resident, err
 }
 
-// profile writes a CPU profile of the next seconds of the server to a file.
+// profile writes to a file a CPU profile that the server records during the next seconds.
 func profile(ctx context.Context, s *load.Server, seconds int, file string) (err error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.Ops, seconds), nil)
 	if err != nil {
@@ -196,8 +200,8 @@ func secondsOf(rates []float64) *Seconds {
 	return s
 }
 
-// print writes a histogram: how many seconds had which part of the median rate, in steps of a
-// tenth, and when the slowest were.
+// print writes a histogram of the seconds by their rate, as a part of the median rate in steps of a
+// tenth. It also writes which seconds were the slowest.
 func (s Seconds) print(out io.Writer) {
 	counts := map[int]int{}
 	lowest, highest := math.MaxInt, 0

@@ -9,26 +9,27 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// part describes a part that compares Confab with references in a closed loop.
+// part describes a part of `confab bench` that compares Confab with reference servers in a closed
+// loop.
 type part struct {
 	name             string
-	what             string // the requests in words, before the size of a message
-	threads, members int    // of the World of each server
+	what             string // describes the requests; the report appends the size of a message
+	threads, members int    // numbers of threads, and of members of each thread, of each server
 	references       []string
-	connections      []int // a cell of the table each
+	connections      []int // numbers of connections, with one cell of the table for each
 	start            func(context.Context, part, *bench) (stage, error)
-	// fixed has the references that are also compared at a fixed rate: half of the rate of
-	// Confab with the first number of connections.
+	// fixed lists the references that are also compared at a fixed rate, which is half of the rate
+	// that Confab reaches with the first number of connections.
 	fixed []string
 	bars  func(r *Report)
-	calls bool // count the system calls of a send too
-	fair  bool // report how evenly the connections were served
+	calls bool // whether the system calls of a send are counted too
+	fair  bool // whether the report says how evenly the connections were served
 }
 
-// stage is what a part has started.
+// stage holds the servers that a part has started.
 type stage struct {
 	subjects []subject   // Confab first
-	messages *load.Sends // what Confab acknowledges; it is read back at the end
+	messages *load.Sends // the messages that Confab has acknowledged, which are read back at the end
 }
 
 func (p part) run(ctx context.Context, o Options) (r Report, err error) {
@@ -76,7 +77,7 @@ func (p part) run(ctx context.Context, o Options) (r Report, err error) {
 	return r, nil
 }
 
-// cells measures the subjects in all rounds.
+// cells measures the servers in all rounds, and returns a Cell for each number of connections.
 func (p part) cells(ctx context.Context, b *bench, subjects []subject) (cells []Cell, err error) {
 	// Run a round without measuring it, so that work that is done only once, such as the first
 	// check of each token, is not measured.
@@ -112,8 +113,8 @@ func (p part) cells(ctx context.Context, b *bench, subjects []subject) (cells []
 	return cells, nil
 }
 
-// atHalf measures Confab and the references of p.fixed in an open loop, at half of the rate that
-// Confab reached in a cell.
+// atHalf measures Confab and the references in p.fixed at a fixed rate: half of the rate that
+// Confab reached in the cell saturated.
 func (p part) atHalf(ctx context.Context, b *bench, subjects []subject, saturated Cell) (Cell, error) {
 	c := Cell{Connections: saturated.Connections, PerSecond: math.Round(saturated.Servers[0].PerSecond / 2)}
 	measured := subjects[:1:1]
@@ -133,8 +134,8 @@ func (p part) atHalf(ctx context.Context, b *bench, subjects []subject, saturate
 	return c, nil
 }
 
-// p99 appends to Bars how the p99 of the server at the fixed rate compares with that of a
-// reference.
+// p99 appends a Bar to r.Bars: the ratio of Confab's 99th percentile of latency to that of a
+// reference, both at the fixed rate.
 func (r *Report) p99(reference string, bar, goal float64) {
 	for _, c := range r.Cells {
 		if x := c.find(reference); c.PerSecond > 0 && x != nil {
@@ -143,16 +144,16 @@ func (r *Report) p99(reference string, bar, goal float64) {
 	}
 }
 
-// rate appends a Bar to r.Bars: the ratio of the rate of Confab to that of a reference. It appends nothing if
-// the report has no such ratio.
+// rate appends a Bar to r.Bars: the ratio of Confab's rate to the rate of a reference. It appends
+// nothing if the report has no such ratio.
 func (r *Report) rate(reference string, connections int, bar, goal float64) {
 	if x := r.ratio(reference, connections); x != nil {
 		r.Bars = append(r.Bars, newBar(fmt.Sprintf("%s / %s, %d connections", r.Part, reference, connections), x.Rate, bar, goal))
 	}
 }
 
-// ratio returns the ratio of Confab to a reference in the closed loop with this number of
-// connections, or nil if it was not measured.
+// ratio returns the ratio of Confab to a reference in a closed loop with the given number of
+// connections, or nil if this was not measured.
 func (r *Report) ratio(reference string, connections int) *Ratio {
 	for _, c := range r.Cells {
 		if c.Connections == connections && c.PerSecond == 0 {
@@ -162,8 +163,8 @@ func (r *Report) ratio(reference string, connections int) *Ratio {
 	return nil
 }
 
-// slowest returns the answers of the connection that got the fewest in all rounds, divided by
-// the mean of all connections.
+// slowest returns the number of answers to the connection that got the fewest in all rounds,
+// divided by the mean number of all connections.
 func slowest(ss []load.Sample) float64 {
 	answers, sum := make([]int, len(ss[0].ByConnection)), 0
 	for _, s := range ss {

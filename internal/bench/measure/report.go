@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// Report is the result of a part.
+// Report is the result of one part of `confab bench`.
 type Report struct {
 	Part        string      `json:"part"`
 	What        string      `json:"what"` // the load in words
@@ -30,30 +30,31 @@ type Cell struct {
 	Connections int      `json:"connections"`
 	PerSecond   float64  `json:"fixedPerSecond,omitempty"` // 0: closed loop
 	Servers     []Figure `json:"servers"`                  // Confab first
-	// Slowest is the answers of Confab to the connection that got the fewest, divided by the mean
-	// of all connections; 0 if the part does not report it.
+	// Slowest is the number of answers to the connection that got the fewest from Confab, divided
+	// by the mean number of all connections. It is 0 if the part does not report it.
 	Slowest float64 `json:"slowestToMean,omitempty"`
 }
 
-// Figure holds the medians of a server over all rounds. CPU, Allocations, Allocated and Written
-// are those of the server's process for each answer.
+// Figure holds the medians of a server over all rounds. CPU, Allocations, Allocated and Written are
+// the amounts that the server's process used for each answer.
 type Figure struct {
 	Name        string  `json:"name"`
 	PerSecond   float64 `json:"perSecond"`
 	CPU         float64 `json:"cpuMicroseconds"`
 	Allocations float64 `json:"allocations"`
 	Allocated   float64 `json:"allocatedBytes"`
-	Written     float64 `json:"writtenBytes"` // bytes that the embedded store has written; 0 for references
-	P50         float64 `json:"p50Milliseconds"`
-	P99         float64 `json:"p99Milliseconds"`
-	P999        float64 `json:"p999Milliseconds"`
-	// Ratio is the ratio of Confab to this server, paired by round. The Figure of Confab has
-	// none.
+	// bytes that the embedded store has written for each answer; 0 for references
+	Written float64 `json:"writtenBytes"`
+	P50     float64 `json:"p50Milliseconds"`
+	P99     float64 `json:"p99Milliseconds"`
+	P999    float64 `json:"p999Milliseconds"`
+	// Ratio compares Confab with this server, round by round. It is nil in the Figure of Confab.
 	Ratio *Ratio `json:"confabTo,omitempty"`
 }
 
-// Ratio is the median of the ratios of all rounds. Least and Most are the smallest and the
-// largest ratio of the rates: if they differ much, the median must not be relied upon.
+// Ratio holds ratios of Confab's figures to another server's. Rate, CPU and P99 are the medians of
+// the ratios of all rounds. Least and Most are the smallest and the largest ratio of the rates: if
+// they differ much, the median is not reliable.
 type Ratio struct {
 	Rate  float64 `json:"rate"`
 	Least float64 `json:"least"`
@@ -62,13 +63,13 @@ type Ratio struct {
 	P99   float64 `json:"p99"`
 }
 
-// Bar compares a figure with the value that is required of it.
+// Bar compares a figure with a limit that is required of it.
 type Bar struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Bar   float64 `json:"bar"`
 	Goal  float64 `json:"goal"`
-	Most  bool    `json:"most"` // true: the bar is the largest allowed value; false: it is the smallest
+	Most  bool    `json:"most"` // true if the limit Bar is the largest allowed value, false if it is the smallest
 	Met   bool    `json:"met"`
 }
 
@@ -77,8 +78,8 @@ func newBar(name string, value, bar, goal float64) Bar {
 	return Bar{Name: name, Value: value, Bar: bar, Goal: goal, Most: most, Met: most && value <= bar || !most && value >= bar}
 }
 
-// figures returns the medians of each subject, in the order of subjects. The first subject must
-// be Confab.
+// figures returns the medians of each measured server, in the order of subjects. The first subject
+// must be Confab.
 func figures(subjects []subject, all samples) []Figure {
 	var fs []Figure
 	ours := all[subjects[0].name]
@@ -116,8 +117,9 @@ func each(ss []load.Sample, f func(load.Sample) float64) []float64 {
 	return xs
 }
 
-// ratio divides the rate, the CPU time and the 99th percentile of ours by those of theirs, round by
-// round. It returns the median of each, and the least and the greatest ratio of the rates.
+// ratio divides the rate, the CPU time and the 99th percentile of latency of ours by those of
+// theirs, round by round. It returns the median of each ratio, and the smallest and the largest
+// ratio of the rates.
 func ratio(ours, theirs []load.Sample) *Ratio {
 	rates := make([]float64, len(ours))
 	cpus, p99s := make([]float64, len(ours)), make([]float64, len(ours))
@@ -136,7 +138,7 @@ func ratio(ours, theirs []load.Sample) *Ratio {
 	return r
 }
 
-// find returns the ratio of Confab to the named server in the cell, or nil.
+// find returns the ratio of Confab to the named server in the cell, or nil if the cell has none.
 func (c Cell) find(name string) *Ratio {
 	for _, f := range c.Servers {
 		if f.Name == name {
@@ -188,7 +190,7 @@ func (r Report) Print(out io.Writer) {
 	printBars(out, r.Bars)
 }
 
-// printBars writes a line for each bar.
+// printBars writes a line for each bar, which is a figure with its limit.
 func printBars(out io.Writer, bars []Bar) {
 	if len(bars) > 0 {
 		fmt.Fprintf(out, "\n%-52s %8s %8s %8s\n", "", "value", "bar", "goal")

@@ -66,7 +66,7 @@ func Rooms(ctx context.Context, o Options) (Report, error) {
 	}.run(ctx, o)
 }
 
-// startSends starts all servers, each of which gets sends.
+// startSends starts all servers of the part. Each of them is measured with sends.
 func startSends(ctx context.Context, p part, b *bench) (s stage, err error) {
 	most := slices.Max(p.connections)
 	server, err := b.startConfab(ctx)

@@ -16,17 +16,17 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// Calls counts the system calls of the server for each send. They are counted in a run of their
-// own, because strace makes each call slow.
+// Calls counts the system calls of the server for each send. They are counted in a separate run,
+// because strace makes each system call slow.
 type Calls struct {
 	PerSend float64 `json:"perSend"`
-	// Most has the most frequent calls, with their number for each send.
+	// Most lists the most frequent system calls and how often each is made for a send.
 	Most []Call `json:"most,omitempty"`
 	// Not says why the system calls were not counted.
 	Not string `json:"notCounted,omitempty"`
 }
 
-// Call is a system call and how often it is made for each send.
+// Call is a system call and how often the server makes it for each send.
 type Call struct {
 	Name    string  `json:"name"`
 	PerSend float64 `json:"perSend"`
@@ -45,9 +45,9 @@ func (c Calls) text() string {
 
 const tracedConnections = 64
 
-// systemCalls counts the system calls of a send. It runs two servers under strace and sends to
-// one of them for a longer time. The difference of their counts does not contain the calls of
-// the start and the preparation.
+// systemCalls counts the system calls that a server makes for each send. It runs two servers under
+// strace and sends to one of them for a longer time. The difference of their counts excludes the
+// calls during the start and the preparation.
 func (b *bench) systemCalls(ctx context.Context) *Calls {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return &Calls{Not: "because strace is not installed"}
@@ -67,7 +67,8 @@ func (b *bench) systemCalls(ctx context.Context) *Calls {
 	return &Calls{Not: "because strace failed: " + err.Error()}
 }
 
-// perSend subtracts the counts in few from those in many and divides the differences by sends.
+// perSend subtracts the counts of system calls in few from the counts in many and divides the
+// differences by sends.
 func perSend(few, many map[string]int, sends int) *Calls {
 	c := &Calls{}
 	for name, n := range many {
@@ -111,8 +112,9 @@ func (b *bench) traced(ctx context.Context, span time.Duration) (calls map[strin
 	return calls, l.Acknowledged(), err
 }
 
-// parseSummary reads the table that `strace -c` writes: share, seconds, microseconds of a call,
-// calls, perhaps errors, name.
+// parseSummary reads the table that `strace -c` writes, and returns the number of calls by name.
+// The columns of the table are: share, seconds, microseconds for each call, calls, errors (may be
+// empty) and name.
 func parseSummary(text string) (map[string]int, error) {
 	calls := map[string]int{}
 	for line := range strings.Lines(text) {

@@ -56,12 +56,14 @@ func copyProfile(from, to string) error {
 	return os.WriteFile(to, out.Bytes(), 0o644)
 }
 
-// stringTable is the number of the field of a profile that has the strings, one at a time. Its
-// other fields refer to them by index. (profile.proto of github.com/google/pprof)
+// stringTable is the number of the field of a profile that contains the strings, one string in each
+// occurrence of the field. The other fields refer to strings by index. See profile.proto of
+// github.com/google/pprof.
 const stringTable = 6
 
-// withoutPaths returns the profile with a "-" in place of each string that is an absolute path.
-// Names of functions never are; source files are not, if the program was built with -trimpath.
+// withoutPaths returns the profile with "-" as a replacement for each string that is an absolute
+// path. Names of functions are never absolute paths. Names of source files are not either, if the
+// program was built with -trimpath.
 func withoutPaths(profile []byte) ([]byte, error) {
 	var out []byte
 	for len(profile) > 0 {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestCopyProfile takes a CPU profile of this process and copies it. It checks that the copy has
-// the same functions for go tool pprof, and no path of this program.
+// TestCopyProfile takes a CPU profile of this process and copies it. It checks that go tool pprof
+// lists the same functions for the copy, and that the copy contains no path of this program.
 func TestCopyProfile(t *testing.T) {
 	folder := t.TempDir()
 	from, to := filepath.Join(folder, "a.pprof"), filepath.Join(folder, "b.pprof")
@@ -47,7 +47,8 @@ func TestCopyProfile(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		_, rest, _ := strings.Cut(string(out), "------") // before it is the name of the program
+		// skip the text before the line, which contains the name of the program
+		_, rest, _ := strings.Cut(string(out), "------")
 		return rest
 	}
 	if a, b := traces(from), traces(to); a != b || !strings.Contains(a, "TestCopyProfile") {

@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// front is a server of packages rest and core whose store is a dataLog.
+// front is a server that runs the packages rest and core of Confab on a store that only appends to
+// a log (dataLog).
 type front struct {
 	core    *core.Service
 	handler http.Handler
@@ -71,7 +72,7 @@ func (f *front) createThread(ctx context.Context, tokens *token.Authority, index
 func (f *front) close() { f.core.Close() }
 
 // logStore is a core.Store that appends messages to a dataLog and keeps threads and users in
-// memory. It has only the methods that are needed to create threads and send messages.
+// memory. It implements only the methods that are needed to create threads and send messages.
 type logStore struct {
 	core.Store // nil, so that a call of any other method panics
 	log        *dataLog
@@ -87,7 +88,7 @@ func newLogStore(l *dataLog) *logStore {
 	return &logStore{log: l, heads: map[string]*core.Head{}, members: map[string][]core.Member{}, users: map[string]core.User{}}
 }
 
-// Lanes returns 1, because the log has one committer.
+// Lanes returns 1, because only one goroutine writes the log.
 func (s *logStore) Lanes() int { return 1 }
 
 func (s *logStore) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// dataLog is a file to which lines are appended. One goroutine, the committer, writes all lines
-// that wait and makes them durable with one fdatasync.
+// dataLog is a file to which lines are appended. One goroutine, the committer, writes all waiting
+// lines and makes them durable with one fdatasync.
 type dataLog struct {
 	file      *os.File
 	slow      time.Duration // added to each sync
@@ -21,14 +21,14 @@ type dataLog struct {
 	queue []*waiter
 }
 
-// waiter is a line that waits for the committer.
+// waiter is a line that waits until the committer has written it.
 type waiter struct {
 	line string
 	done chan error // of capacity 1
 }
 
-// logSize is the size of the file in bytes. openLog fills the file with zeros, so appends never
-// make it longer. When they reach its end, they continue at its beginning.
+// logSize is the size of the log file in bytes. openLog fills the file with zeros, so that appends
+// never make it longer. An append that reaches the end of the file continues at its beginning.
 const logSize = 128 << 20
 
 func openLog(path string, slow time.Duration) (*dataLog, error) {
@@ -75,7 +75,7 @@ func (l *dataLog) commit() {
 	var buf []byte
 	for range l.wake {
 		for {
-			runtime.Gosched() // lets other goroutines append lines to the batch
+			runtime.Gosched() // lets other goroutines add lines to the batch
 			l.mu.Lock()
 			batch, l.queue = l.queue, batch[:0]
 			l.mu.Unlock()
@@ -106,7 +106,7 @@ func (l *dataLog) write(buf []byte) error {
 	return datasync(l.file)
 }
 
-// close ends the committer and closes the file. Do not call it while an append is in progress.
+// close makes the committer end and closes the file. Do not call it while an append is in progress.
 func (l *dataLog) close() error {
 	close(l.wake)
 	l.committer.Wait()

@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// null answers each send with a new id. It looks up the bearer and decodes the body. If it has
-// a log, it appends the message; otherwise it discards both.
+// null is a handler that answers each send with a new message id. It looks up the bearer token and
+// decodes the body. If it has a log, it appends the message to the log.
 type null struct {
 	callers map[string]bool // by bearer
 	next    atomic.Int64

@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/bench/load"
 )
 
-// newPage returns a handler that answers each request with the same bytes, after it has looked
-// up the bearer.
+// newPage returns a handler that looks up the bearer token of each request and answers with the
+// bytes of body.
 func newPage(w load.World, body []byte) http.Handler {
 	callers, length := callersOf(w), strconv.Itoa(len(body))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

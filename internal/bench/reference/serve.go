@@ -36,10 +36,10 @@ import (
 // Options configures Serve.
 type Options struct {
 	Kind             string        // null, log, front or page
-	Dir              string        // folder for the files of log and front
-	Threads, Members int           // of the World that is announced
-	Body             string        // file with the bytes that page answers
-	SlowSync         time.Duration // added to each sync of log and front
+	Dir              string        // folder for the log files of the references log and front
+	Threads, Members int           // numbers of threads, and of members of each, in the World that is announced
+	Body             string        // file with the bytes with which the reference page answers
+	SlowSync         time.Duration // time that is added to each sync of the references log and front
 }
 
 // Serve runs a reference until ctx is done. It prints a load.Announcement to out when the
@@ -77,7 +77,8 @@ func Serve(ctx context.Context, o Options, out io.Writer) error {
 	return serve(ctx, h, w, out)
 }
 
-// serve serves h over TLS and the metrics of the process over plain HTTP, on ports of loopback.
+// serve serves the handler h over TLS, and the metrics of this process over plain HTTP, on ports of
+// the loopback address.
 func serve(ctx context.Context, h http.Handler, w load.World, out io.Writer) error {
 	pair, ca, err := localca.Temporary(localca.Options{})
 	if err != nil {
@@ -119,8 +120,8 @@ func serve(ctx context.Context, h http.Handler, w load.World, out io.Writer) err
 // bearerSize is the size in bytes of the access tokens of a Confab server.
 const bearerSize = 520
 
-// invented returns a World with made-up threads, and with bearers that are as long as access
-// tokens.
+// invented returns a World with made-up threads and members. Their bearer tokens are as long as
+// real access tokens.
 func invented(threads, members int) load.World {
 	random := rand.New(rand.NewPCG(3, uint64(time.Now().UnixNano())))
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"

@@ -12,24 +12,28 @@ import (
 
 const (
 	perBatch = 256 // changes in a batch
-	few      = 10  // threads of World.Few, and those of World.Many with their last message in the same minute
-	large    = 2   // threads of World.Large
+	// number of threads of the user World.Few, and of threads of World.Many with their last message
+	// in the same minute
+	few      = 10
+	large    = 2 // threads of World.Large
 	guests   = 50
-	senders  = 64 // members of a large thread who have a bearer
-	perMilli = 20 // messages that are sent in a millisecond
+	senders  = 64 // maximum number of members of a thread who get an access token
+	perMilli = 20 // number of messages that have the same millisecond as their time
 	textSize = 128
-	keptIDs  = 50_000 // about so many message ids are kept in all
+	keptIDs  = 50_000 // about the total number of message ids that the fields Thread.Some hold
 )
 
-// Rooms returns the number of threads of two members in a store with so many messages. In a store of 10,000
-// messages each has about 190, so that there is a page in the middle of each.
+// Rooms returns the number of threads of two members in a store with the given number of messages.
+// In a store of 10,000 messages each of these threads has about 190, enough for a page from its
+// middle.
 func Rooms(messages int) int { return min(max(messages/2000, 50), 1000) }
 
 // world writes users, threads and the lists of threads, and sets f.made.
 func (f *filler) world() error {
 	const hour = 60 * core.MillisPerMinute
-	// The last messages are sent in the present minute or the one before. Those of size.Logged come two seconds
-	// after the begin of a minute, so that they move no thread in lists of threads, whenever this runs.
+	// The last messages have a time in the present minute or the one before. The messages of
+	// size.Logged come two seconds after the begin of a minute. A thread moves in lists of threads
+	// only with its first message of a minute, so they move no thread.
 	const after = 2000
 	logged := int64(f.size.Logged) / perMilli
 	minute := core.MinuteOf(time.Now().UnixMilli()-logged-after) * core.MillisPerMinute
@@ -95,7 +99,7 @@ func (f *filler) world() error {
 	return nil
 }
 
-// receives makes messages go to the thread t.
+// receives registers the thread t, with the members users, as one to which messages are sent.
 func (f *filler) receives(t Thread, users []string) {
 	f.sent = append(f.sent, &t)
 	f.members = append(f.members, members(users))
@@ -119,13 +123,14 @@ func (f *filler) users(n int) (ids []string, err error) {
 	return ids, nil
 }
 
-// bearer returns an access token for a day.
+// bearer returns an access token of a user, valid for a day.
 func (f *filler) bearer(user string) (string, error) {
 	text, _, err := f.issuer.Issue(core.User{ID: user}, token.Chat, 24*time.Hour, f.issuer.Held()[0])
 	return text, err
 }
 
-// lists writes n threads that have the user as only member, and so many of them in each minute.
+// lists writes n threads whose only member is the user. The parameter minute is the number of
+// threads that are created in the same minute.
 func (f *filler) lists(user string, n, minute int) error {
 	alone := []string{user}
 	for made := 0; made < n; {
@@ -144,7 +149,8 @@ func (f *filler) lists(user string, n, minute int) error {
 	return nil
 }
 
-// thread writes a thread and returns it with bearers of its first members.
+// thread writes a thread with the given users, and returns it with access tokens of its first
+// members.
 func (f *filler) thread(users []string) (t Thread, err error) {
 	c := f.create(users)
 	if _, err := f.apply([]*core.Change{c}); err != nil {
@@ -161,7 +167,7 @@ func (f *filler) thread(users []string) (t Thread, err error) {
 	return t, nil
 }
 
-// create returns the change that creates a thread of the users.
+// create returns the change that creates a thread with the given users.
 func (f *filler) create(users []string) *core.Change {
 	id := fmt.Sprintf("19:%016x%016x@thread.v2", f.random.Uint64(), f.random.Uint64())
 	const topic = "the topic of a thread"
@@ -184,7 +190,7 @@ func members(users []string) []core.Member {
 	return ms
 }
 
-// messages sends n messages to threads of f.sent at random.
+// messages sends n messages to random threads of f.sent.
 func (f *filler) messages(n int) error {
 	every := f.size.Messages/keptIDs + 1
 	changes, batch, to := make([]core.Change, perBatch), make([]*core.Change, perBatch), make([]int, perBatch)
@@ -213,7 +219,7 @@ func (f *filler) messages(n int) error {
 	return nil
 }
 
-// send returns the change of a send of ordinary words by a member of a thread.
+// send returns the change by which a random member of a thread sends a message of ordinary words.
 func (f *filler) send(thread string, roster []core.Member) core.Change {
 	sender := roster[f.random.IntN(min(senders, len(roster)))].User
 	m := core.Message{Kind: core.Text, Sender: sender, SenderDisplayName: "Ada Lovelace", Content: load.Text(f.random, textSize)}

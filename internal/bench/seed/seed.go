@@ -1,5 +1,5 @@
 // Package seed writes embedded stores of a given size for measurements. It writes users, threads
-// and messages through Store.Apply, in the form in which a server would have stored them.
+// and messages with Store.Apply, in the same form as a server.
 package seed
 
 import (
@@ -20,60 +20,65 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Size says what a store gets.
+// Size says how many messages, threads and members a store gets.
 type Size struct {
-	Messages int // in World.Rooms and World.Large together, in random order
-	Members  int // of each thread of World.Large and World.Still
-	Threads  int // of the users World.Many and World.Crowd
+	Messages int // number of messages in World.Rooms and World.Large together, in random order
+	Members  int // number of members of each thread of World.Large and World.Still
+	Threads  int // number of threads of the user World.Many and of the user World.Crowd
 	Still    int // threads of World.Still
-	Logged   int // messages that only the log of a killed store has
+	Logged   int // number of messages that a killed store has only in its log
 }
 
-// World is what a store has, with bearers of users who may send requests.
+// World describes the threads of a store, with access tokens of users who may send requests.
 type World struct {
 	Rooms []Thread // of two members
 	Large []Thread // of Size.Members members
-	// Still are threads of the members of Large. Their last message is more than an hour old, so
-	// the next one moves them in the lists of all members.
+	// Still has threads with the members of Large. Their last message is more than an hour old, so
+	// the next message moves the thread in the lists of all members.
 	Still []Thread
-	// Open is a thread that has space for Guests below the limit of participants. Pair is a thread
-	// of two. No message is sent to them.
+	// Open is a thread in which the Guests can become members before it has the maximum number of
+	// participants. Pair is a thread of two members. No messages are sent to these two threads.
 	Open, Pair Thread
 	Guests     []string // ids of users who are in no thread
-	Few        string   // bearer of a user in ten threads
-	Many       string   // bearer of a user in Size.Threads threads, ten of which have their last message in the same minute
-	Crowd      string   // bearer of a user in Size.Threads threads, all with their last message in the same minute
+	Few        string   // access token of a user who is in ten threads
+	// access token of a user in Size.Threads threads, ten of which have their last message in the
+	// same minute
+	Many string
+	// access token of a user in Size.Threads threads, all with their last message in the same
+	// minute
+	Crowd string
 }
 
 // Thread is a thread of a World.
 type Thread struct {
 	load.Thread
 	Sent   int     // number of messages in it
-	Some   []int64 // ids of some of them, the oldest first
-	LastID int64   // id of the newest one, or 0
+	Some   []int64 // ids of some messages of the thread, the oldest first
+	LastID int64   // id of the newest message of the thread, or 0 without messages
 }
 
-// Result is what Write has written.
+// Result describes the store that Write has written.
 type Result struct {
 	World   World
-	Kept    float64 // bytes of tables for each message, without what the store had before the messages
+	Kept    float64 // bytes of the store's tables for each message, without the bytes from before the messages
 	Written float64 // bytes written to files for each message: by the log, by flushes and by compactions
 }
 
-// Write creates a store in dir and closes it cleanly. If killed is not empty, it writes there a copy
-// of the store as a kill would leave it, with size.Logged more messages of which no table has any. The
-// store in dir has these messages too.
+// Write creates a store in the folder dir and closes it cleanly. Before it closes the store, it
+// writes size.Logged more messages, and copies the store to the folder killed, unless killed is
+// empty. The copy is like the store of a killed server: it has these messages in its log and not
+// yet in a table.
 func Write(ctx context.Context, dir, killed string, size Size) (r Result, err error) {
 	f := &filler{ctx: ctx, dir: dir, size: size, random: mathrand.New(mathrand.NewPCG(7, uint64(size.Messages)))}
 	if err := f.resource(); err != nil {
 		return r, err
 	}
-	// The store is closed after each part, because that flushes what a table does not have yet.
+	// The store is closed after each part, because closing it flushes all rows to tables.
 	err = f.opened(func() error {
 		if err := f.world(); err != nil {
 			return err
 		}
-		return f.store.Compact(ctx) // so that no later compaction makes these rows smaller
+		return f.store.Compact(ctx) // compact now, so that no later compaction makes these rows smaller
 	})
 	if err != nil {
 		return r, fmt.Errorf("write users and threads: %w", err)
@@ -120,9 +125,9 @@ func Write(ctx context.Context, dir, killed string, size Size) (r Result, err er
 	return r, nil
 }
 
-// Copy copies a folder whose files no process writes. Tables of a store are linked if the file system
-// can do that, because they never change. Locks, sockets and the file that says which process serves
-// the folder are left out.
+// Copy copies a folder whose files no process writes. It makes hard links to the tables of a store,
+// which never change, if the file system can do that. Locks, sockets and the file that says which
+// process serves the folder are not copied.
 func Copy(from, to string) error {
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -162,7 +167,8 @@ func copyFile(from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close()) // a server on the copy must not wait for it
+	// sync the copy now, so that a server that uses it does not have to wait for that
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // filler writes one store.
@@ -176,13 +182,13 @@ type filler struct {
 	initial core.Resource
 	issuer  *token.Authority
 	store   *pebble.Store
-	at      int64     // time of the next batch, in epoch milliseconds
-	sent    []*Thread // that get messages: those of Rooms, then those of Large
+	at      int64     // the time of the next batch, in epoch milliseconds
+	sent    []*Thread // the threads to which messages are sent: first those of World.Rooms, then those of World.Large
 	members [][]core.Member
 	written int // messages
 }
 
-// resource sets the identity of the store, with new access keys.
+// resource sets the identity of the store, which includes new access keys.
 func (f *filler) resource() (err error) {
 	f.initial = core.Resource{ID: "11111111-2222-4333-8444-555555555555", Epoch: "bench"}
 	for i := range f.initial.Keys {
@@ -193,7 +199,7 @@ func (f *filler) resource() (err error) {
 	return err
 }
 
-// opened opens the store, calls do and closes the store.
+// opened opens the store, calls the function do and closes the store.
 func (f *filler) opened(do func() error) (err error) {
 	if f.store, err = pebble.Open(f.dir, pebble.Options{Initial: f.initial}); err != nil {
 		return err
@@ -202,8 +208,8 @@ func (f *filler) opened(do func() error) (err error) {
 	return do()
 }
 
-// settle waits until the store has no flush and no compaction in progress, three times in a row,
-// because Pebble begins the next one a moment after the end of the last.
+// settle waits until the store has no flush and no compaction in progress at three checks in a row,
+// because Pebble may begin the next one a moment after the last has ended.
 func (f *filler) settle() error {
 	for idle := 0; idle < 3; {
 		if idle++; f.store.Stats().Working > 0 {
@@ -218,7 +224,7 @@ func (f *filler) settle() error {
 	return nil
 }
 
-// apply writes one batch at f.at.
+// apply writes one batch of changes with the time f.at. It fails if a change is not applied.
 func (f *filler) apply(changes []*core.Change) ([]core.Outcome, error) {
 	if err := f.ctx.Err(); err != nil {
 		return nil, err

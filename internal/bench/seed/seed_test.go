@@ -13,7 +13,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestWrite checks that the rows of a written store are consistent, and that the store has what the
-// result says. The copy that stands for a killed store must have the same rows, in its log.
+// result says. It checks that the copy of the store as a killed server leaves it has the same rows,
+// some of them only in its log.
 func TestWrite(t *testing.T) {
 	dir, killed := filepath.Join(t.TempDir(), "store"), filepath.Join(t.TempDir(), "killed")
 	size := Size{Messages: 3000, Members: 100, Threads: 45, Still: 2, Logged: 700}
@@ -65,8 +66,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// checked fails the test unless the store in dir is consistent. It reports whether it was closed,
-// and the bytes of its logs.
+// checked fails the test unless the store in dir is consistent. It reports whether the store was
+// closed cleanly, and returns the number of bytes of its logs.
 func checked(t *testing.T, dir string) (closed bool, log int64) {
 	t.Helper()
 	c, err := pebble.CheckFolder(t.Context(), dir, pebble.Options{}, func(fault string) { t.Error(fault) })
