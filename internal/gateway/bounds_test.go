@@ -81,7 +81,9 @@ func TestQueueOfASession(t *testing.T) {
 		thread := h.thread("plans", ann)
 		_, a := h.open(ann, nil, gateway.SessionOptions{})
 		a.block()
-		h.send(ann, thread, "first") // the blocked Write has taken this message from the session's queue
+		// after this the session's blocked Write holds this message, which is no longer in the
+		// queue
+		h.send(ann, thread, "first")
 		synctest.Wait()
 		want := []string{"messageReceived:first"}
 		text := strings.Repeat("x", 20_000)

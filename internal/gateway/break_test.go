@@ -12,11 +12,11 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// hookedStore is a store with hooks: a test can run code before a read, or make a read report
-// a gap or find nothing.
+// hookedStore is a store for tests. A test can run its own code before a read of the store, or make
+// a read find nothing or report a gap (missing events).
 type hookedStore struct {
 	core.Store
-	lost   atomic.Bool            // if true, the next read of the event log returns a gap
+	lost   atomic.Bool            // if true, the next read of the event log reports a gap: that events are missing
 	events atomic.Pointer[func()] // called before ThreadEvents
 	users  atomic.Pointer[func()] // called before Users
 	empty  atomic.Bool            // View finds nothing
@@ -51,9 +51,9 @@ func (s *hookedStore) Users(ctx context.Context, ids []string) ([]core.User, err
 	return s.Store.Users(ctx, ids)
 }
 
-// TestLogBreaksOff makes the store report that the event log does not continue the hub's cursor,
-// while one session is quiet, one is blocked, and one waits to read missed events. It checks that
-// each session is told of one gap and then of new events.
+// TestLogBreaksOff makes the store report that events after the hub's cursor are missing from the
+// event log, while one session is quiet, one is blocked, and one waits to read missed events. It
+// checks that each session is told of one gap and then of new events.
 func TestLogBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})
@@ -64,7 +64,8 @@ func TestLogBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// so that the feed reads the log before the session named catching gives up its slot
+		// wait, so that the hub reads the log before the session in the variable catching gives up
+		// its slot
 		time.Sleep(100 * time.Millisecond)
 		h.send(ann, thread, "lost")
 		synctest.Wait()

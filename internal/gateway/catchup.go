@@ -127,12 +127,12 @@ func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.behind = s.told != to
-	if !ahead(s.at, to) { // the cursor may come from a server that is ahead of this one
+	if !ahead(s.at, to) { // keep a later cursor: the client got it from a server ahead of this one
 		s.at = to
 	}
 }
 
-// ahead reports whether the cursor a comes later than b in the same log.
+// ahead reports whether the cursor a comes after the cursor b in the same event log.
 func ahead(a, b core.Cursor) bool { return a.Epoch == b.Epoch && a.Position > b.Position }
 
 // replay reads the events between two cursors that a session has missed, and writes them to the
@@ -154,7 +154,8 @@ type replay struct {
 // starts over when it gets slots again.
 const slotTime = time.Second
 
-// release gives up the slots that r holds, so that other sessions can read their missed events.
+// release gives up the slots (the rights to read missed events) that r holds, so that other
+// sessions can read their missed events.
 func (r *replay) release() {
 	for _, slot := range r.slots {
 		<-slot
@@ -187,8 +188,8 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 // unread is a thread with missed events that the session has not written yet.
 type unread struct {
 	*core.View
-	events []core.Event // the next events of the thread; all have positions
-	next   uint64       // the number of the event after events; 0 if there is none
+	events []core.Event // the next missed events of the thread; all of them have positions in the event log
+	next   uint64       // the number of the thread's event that follows the field events; 0 if there is none
 }
 
 // errForgotten means that the store no longer knows whether a user may get an event. A member's row
@@ -216,9 +217,9 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 		return b, err
 	case ahead(r.from, r.to) && why != GapLost:
 		// The client's cursor comes from a server that had read more of the log than this one, so
-		// it has all events up to r.to. A gap would move the cursor back, and the client would get
-		// events twice. If the log was trimmed after r.to, the hub's feed notices the trim, and
-		// breakOff moves r.to.
+		// it has all events up to r.to. Telling the client of a gap would move the cursor back, and
+		// the client would get events twice. If the log was trimmed after r.to, the hub's feed
+		// notices the trim, and breakOff moves r.to.
 		r.s.caughtUp(r.to)
 		return b, nil
 	case why != 0:
@@ -335,7 +336,7 @@ func (r *replay) tellGap(b []byte, why GapReason) []byte {
 // none after r.to. It returns false if the thread has no more events. It fails with errForgotten if
 // the member's row no longer tells whether the user was in the thread at the first of these events.
 func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
-	if t.Member == nil { // the store was put back to an older state since the replay began
+	if t.Member == nil { // the store was restored to an older state after the replay began
 		return false, nil
 	}
 	if t.Member.Forgot(t.next) {
@@ -433,11 +434,12 @@ func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, erro
 	if err != nil {
 		return nil, fmt.Errorf("read the user's place in thread %s: %w", hp.Thread, err)
 	}
-	*v = now // the replay uses the new view for further events of the thread, too
+	*v = now // overwrite the stored view too, so that the replay uses the new one for further events of the thread
 	return v, nil
 }
 
-// byPosition is a heap of threads by the position of their next event.
+// byPosition is a heap of threads, ordered by the position of each thread's next event in the event
+// log.
 type byPosition []*unread
 
 func (h byPosition) Len() int { return len(h) }

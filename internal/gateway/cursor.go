@@ -20,8 +20,8 @@ var (
 )
 
 // The text of a cursor is the base64url form of these fields: a version, a hash of the store's
-// epoch, the check and the position of the last event before the cursor, a keyed hash of the user
-// and its threads, and a checksum of all these.
+// epoch, the check (a random number) and the position of the last event before the cursor, a keyed
+// hash of the user and its threads, and a checksum of all these.
 const (
 	cursorVersion = 1
 	cursorLen     = 1 + 4 + 4 + 8 + 4 + 4
@@ -49,7 +49,7 @@ func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error
 	c := core.Cursor{Epoch: epoch, Check: binary.BigEndian.Uint32(b[5:]), Position: binary.BigEndian.Uint64(b[9:])}
 	k := NewBinding(epoch, user, threads)
 	if [4]byte(b[1:5]) != k.sum {
-		c.Epoch = "" // no store has the empty epoch, so the session begins with a gap
+		c.Epoch = "" // no store has the empty epoch, so the client is told that events are missing (a gap)
 		return c, nil
 	}
 	if [4]byte(b[17:21]) != k.owner {
@@ -65,7 +65,8 @@ type Binding struct {
 	owner [4]byte // a keyed hash of the user and its threads
 }
 
-// NewBinding returns the Binding for a user and some threads. Empty threads mean all threads.
+// NewBinding returns a Binding, which makes and checks the texts of cursors for a user and some
+// threads. If threads is empty, it is for all threads.
 func NewBinding(epoch, user string, threads []string) *Binding {
 	k := &Binding{Epoch: epoch}
 	sum := sha256.Sum256([]byte(epoch))

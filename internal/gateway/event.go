@@ -29,10 +29,10 @@ type Event struct {
 	encoded [protocols]encoding
 }
 
-// Protocol is the number of a protocol in which clients receive events.
+// Protocol is the number of a protocol, such as SSE, in which clients receive live events.
 type Protocol uint8
 
-// The protocols in which clients receive events.
+// The protocols in which clients can receive live events.
 const (
 	SSE Protocol = iota
 	Trouter

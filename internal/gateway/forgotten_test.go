@@ -31,8 +31,8 @@ func (h *house) comeAndGo(by core.User, thread string, u core.User) {
 	}
 }
 
-// first returns the first word that the sink has recorded, or "" if there is none. It discards
-// all recorded words.
+// first returns the first text that the sink, the client's side of a session, has recorded, or ""
+// if there is none. It discards all recorded texts.
 func (k *sink) first() string {
 	synctest.Wait()
 	k.mu.Lock()
@@ -114,7 +114,9 @@ func TestTimesForgottenWhileCatchingUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.send(ann, thread, "missed")
-		time.Sleep(2 * time.Second) // the session must read the event from the store
+		// wait until the second hub has read this event from the log, so that a new session must
+		// read it from the store
+		time.Sleep(2 * time.Second)
 		var once sync.Once
 		hook := func() { once.Do(func() { h.comeAndGo(ann, thread, bob) }) }
 		h.hooks.events.Store(&hook)
@@ -137,11 +139,11 @@ func TestTimesForgottenOnAServerBehind(t *testing.T) {
 		ann, bob := h.user(), h.user()
 		thread := h.thread("plans", ann, bob)
 		_, k := behind.open(bob, nil, gateway.SessionOptions{})
-		time.Sleep(2 * time.Second) // by then the hub that is behind has handed on all earlier events
+		time.Sleep(2 * time.Second) // wait until the second hub, which is behind, has handed on all earlier events
 		k.want(t)
 		h.send(ann, thread, "missed")
 		h.comeAndGo(ann, thread, bob)
-		time.Sleep(2 * time.Second) // by then the hub that is behind has read the log
+		time.Sleep(2 * time.Second) // wait until the second hub, which is behind, has read the log
 		if got := k.first(); got != "gap:tooMuch" {
 			t.Errorf("the session is told %q first, want a gap", got)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// part removes the user u from a thread, as the user by.
+// part removes the user u from a thread. The user by makes the request.
 func (h *house) part(by core.User, thread string, u core.User) {
 	h.t.Helper()
 	if err := h.core.RemoveParticipant(h.t.Context(), by.ID, thread, communication.ParseRawID(u.ID)); err != nil {
@@ -18,7 +18,7 @@ func (h *house) part(by core.User, thread string, u core.User) {
 	}
 }
 
-// edit replaces the text of a message, as the user by.
+// edit replaces the text of a message. The user by makes the request.
 func (h *house) edit(by core.User, thread string, id int64, text string) {
 	h.t.Helper()
 	if err := h.core.UpdateMessage(h.t.Context(), by.ID, thread, id, core.UpdateMessage{Content: &text}); err != nil {
@@ -83,7 +83,7 @@ func TestLateFeedForWhoLeft(t *testing.T) {
 		one := h.send(ann, thread, "one")
 		h.part(ann, thread, bob)
 		h.edit(ann, thread, one, "one-edited")
-		time.Sleep(2 * time.Second) // by then the hub has read the log
+		time.Sleep(2 * time.Second) // wait until the hub has read the log
 		b.want(t, "messageReceived:one", "participantsRemoved")
 		e.want(t, "messageReceived:one-edited", "participantsRemoved", "messageEdited:one-edited")
 	})

@@ -25,17 +25,17 @@ import (
 // Bounds limit the memory and the reads that sessions cost a server. A zero field means its
 // default.
 type Bounds struct {
-	PerUser  int // maximum number of sessions of one user; 0: DefaultPerUser
-	Sessions int // maximum number of sessions of all users; 0: DefaultSessions
-	// maximum number of bytes that wait in one session; a single larger event may wait; 0:
-	// DefaultQueue
+	PerUser  int // maximum number of sessions of one user; 0 means DefaultPerUser
+	Sessions int // maximum number of sessions of all users; 0 means DefaultSessions
+	// maximum number of bytes of events that wait in one session, unless a single event is larger;
+	// 0 means DefaultQueue
 	Queue  int
-	Queues int64 // maximum number of bytes that wait in all sessions together; 0: DefaultQueues
-	// maximum number of sessions that read missed events at the same time; 0: DefaultCatchUps for
-	// each core
+	Queues int64 // maximum number of bytes of events that wait in all sessions together; 0 means DefaultQueues
+	// maximum number of sessions that read missed events at the same time; 0 means DefaultCatchUps
+	// for each core
 	CatchUps int
-	// maximum number of threads in which one session may read missed events; more cause a gap; 0:
-	// DefaultNews
+	// maximum number of threads in which a session reads missed events; with more it reports a gap;
+	// 0 means DefaultNews
 	News int
 }
 
@@ -64,7 +64,7 @@ func (b Bounds) withDefaults() Bounds {
 	return b
 }
 
-// Times that apply to all sessions of a hub.
+// Times that apply to all sessions (live connections of clients) of a hub.
 const (
 	// Heartbeat is the time between two heartbeats of a session. At a heartbeat a session without
 	// events to write moves its cursor to the hub's cursor.
@@ -89,7 +89,7 @@ type Options struct {
 	Store  core.Store
 	Bus    core.Bus
 	Keys   Keys
-	Now    func() time.Time // the clock by which tokens expire; nil: time.Now
+	Now    func() time.Time // returns the time by which tokens expire; nil means time.Now
 	Logger *slog.Logger     // nil: nothing is logged
 	Bounds Bounds
 }
@@ -101,11 +101,11 @@ type Hub struct {
 	bounds Bounds
 	log    *slog.Logger
 	now    func() time.Time
-	wanted chan struct{} // has capacity 1; an element means that a session waits until the hub follows the log
-	slots  chan struct{} // has capacity Bounds.CatchUps; a session puts in an element while it reads missed events
+	wanted chan struct{} // signals, with capacity 1, that a session waits until the hub follows the event log
+	slots  chan struct{} // semaphore of capacity Bounds.CatchUps: a session holds a slot while it reads missed events
 
 	writers *writers
-	queued  atomic.Int64 // bytes in the queues of all sessions
+	queued  atomic.Int64 // number of bytes of events in the queues of all sessions
 	stats   stats
 
 	// mu guards the fields of the hub below it. Lock it before a session's mu. The goroutine that
@@ -113,13 +113,13 @@ type Hub struct {
 	// meanwhile gets exactly the events after h.at.
 	mu   sync.Mutex
 	feed *core.Feed
-	// the hub has handed all events up to this cursor to the sessions; valid while live is closed
+	// cursor up to which the hub has handed all events to the sessions; valid while live is closed
 	at       core.Cursor
 	live     chan struct{} // a channel that is closed while the hub follows the log
 	users    map[string]*user
 	count    int
 	sinks    int         // number of sessions whose sink is not closed yet, including sessions that have ended
-	idle     *time.Timer // fires when there was no session for the time linger, and stops the feed
+	idle     *time.Timer // stops the feed when there was no session for the time linger
 	draining bool
 	empty    chan struct{} // closed when the hub drains and all sinks are closed
 }
@@ -127,10 +127,11 @@ type Hub struct {
 // user holds the sessions of one user.
 type user struct {
 	sessions []*Session
-	catching chan struct{} // has capacity 1; a session of the user puts in an element while it reads missed events
+	// semaphore of capacity 1: a session of the user holds the slot while it reads missed events
+	catching chan struct{}
 }
 
-// NewHub returns a hub without sessions. Sessions can be opened only while Run runs.
+// NewHub returns a hub without sessions. Sessions can be opened only while the method Run runs.
 func NewHub(o Options) *Hub {
 	h := &Hub{o: o, bounds: o.Bounds.withDefaults(), log: o.Logger, now: o.Now, wanted: make(chan struct{}, 1),
 		live: make(chan struct{}), users: map[string]*user{}, empty: make(chan struct{}), writers: newWriters()}
@@ -193,8 +194,10 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 		return 0, false
 	}
 	h.log.Error("the event log does not continue", "reason", gap.Reason.String())
-	h.o.Core.ForgetThreads()        // the store may have been restored to an older state
-	if gap.Reason == core.GapLost { // after GapEpoch another server has renewed the epoch already
+	// forget cached threads, because the store may have been restored to an older state
+	h.o.Core.ForgetThreads()
+	// renew the epoch only after GapLost: after GapEpoch another server has renewed it already
+	if gap.Reason == core.GapLost {
 		epoch := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 		if err := h.o.Store.RenewEpoch(ctx, tip.Epoch, epoch); err != nil {
 			h.log.Error("renew the epoch of the event log", "error", err)
@@ -227,7 +230,7 @@ func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.feed != feed || h.count > 0 {
-		return // the hub starts the timer again when its last session leaves
+		return // do not stop the feed; the hub starts this timer again when its last session leaves
 	}
 	h.feed = nil
 	h.live = make(chan struct{})

@@ -28,12 +28,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type house struct {
 	t      *testing.T
 	store  core.Store
-	hooks  *hookedStore // wraps store; the core and the hub use the wrapper
+	hooks  *hookedStore // wraps the field store; the core and the hub use this wrapper
 	bus    core.Bus
 	core   *core.Service
 	tokens *token.Authority
 	hub    *gateway.Hub
-	ahead  *atomic.Int64 // the hub's clock is ahead of the real time by this time.Duration
+	ahead  *atomic.Int64 // the time.Duration by which the hub's clock is ahead of the real time
 	stop   func()
 }
 
@@ -189,8 +189,8 @@ func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	return append(b, word(e)+"\n"...)
 }
 
-// word returns a short text for an event, such as "messageReceived:hello", which tests
-// compare.
+// word returns a short text for an event, such as "messageReceived:hello", so that tests can
+// compare events.
 func word(e *gateway.Event) string {
 	switch {
 	case e.Gap != 0:
@@ -233,7 +233,8 @@ func (k *sink) Close() {
 	k.closed = true
 }
 
-// want fails the test unless the sink has recorded exactly these words since the last call.
+// want fails the test unless the sink, since the last call of want, has recorded exactly the given
+// words, one for each event.
 func (k *sink) want(t *testing.T, words ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -400,7 +401,7 @@ func TestDrainWaitsForGoodbyes(t *testing.T) {
 	})
 }
 
-// interruptible is a sink whose Write waits until Interrupt is called.
+// interruptible is a gateway.Sink for tests whose Write waits until Interrupt is called.
 type interruptible struct{ sink }
 
 // Interrupt implements gateway.Interrupter. It lets Write return.

@@ -78,8 +78,10 @@ func Reasons() (all []Reason) {
 
 // OpenError is the error of Hub.Open and Hub.Admit.
 type OpenError struct {
-	Why   Reason // Expired, Revoked, Deleted, Draining, Away, UserFull or NodeFull; Gone if the context is done
-	Cause error  // for the log; may be nil
+	// one of Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull, or Gone if the context
+	// is done
+	Why   Reason
+	Cause error // for the log; may be nil
 }
 
 // Error returns a text with the reason for the refusal and its cause.
@@ -96,7 +98,7 @@ func (e *OpenError) Unwrap() error { return e.Cause }
 // GapReason says why a session cannot tell its client some events that the client has missed.
 type GapReason uint8
 
-// The reasons for a gap. All but GapTooMuch come from package core.
+// The reasons for a gap (missing events). All but GapTooMuch come from package core.
 const (
 	GapEpoch   = GapReason(core.GapEpoch)
 	GapTrimmed = GapReason(core.GapTrimmed)

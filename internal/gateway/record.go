@@ -18,7 +18,7 @@ type Record struct {
 	Operation string // such as "open event stream"
 	User      string
 	Note      string // why the request was refused, or why the connection ended
-	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
+	Reason    string // why the caller was refused, as in requests.Refusal; for the log only, not for the client
 	// the same reason as an entry of the table of package why; zero if the request was not refused
 	Why       why.Cause
 	Ended     bool // true if the record is about the end of a live connection and not about a request

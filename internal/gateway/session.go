@@ -67,7 +67,7 @@ type Session struct {
 
 	mu     sync.Mutex  // guards the fields below
 	at     core.Cursor // all events up to this cursor were written to the client
-	told   core.Cursor // the hub's cursor when the session was added to it, or when it began to read missed events
+	told   core.Cursor // the hub's cursor when the session was added, or when it began to read missed events
 	behind bool        // the session must read the events between the cursors at and told from the store
 	// events after the cursor told were dropped from the queue, so told must move to the hub's
 	// cursor
@@ -77,13 +77,16 @@ type Session struct {
 	control []byte // bytes to write before events
 	beating bool   // a heartbeat is due
 	started bool
-	running bool          // a goroutine writes for this session or will start to soon
-	woken   bool          // Wake was called, so the writing goroutine must call Sink.Full again
-	poke    chan struct{} // has capacity 1; not nil while the session's goroutine reads from the store
-	why     Reason        // why the session ended; 0 while it is open
+	running bool // a goroutine writes for this session or will start to soon
+	woken   bool // Wake was called, so the writing goroutine must call Sink.Full again
+	// wakes the session's goroutine while it reads from the store, with capacity 1; nil at other
+	// times
+	poke chan struct{}
+	why  Reason // why the session has ended; 0 while it is open
 }
 
-// queued is an event in a session's queue, with the cursor after it.
+// queued is an event in a session's queue, with the cursor that the session has after writing the
+// event.
 type queued struct {
 	event *Event
 	at    core.Cursor

@@ -297,7 +297,7 @@ func TestTrimOnAServerBehind(t *testing.T) {
 		bus.Publish(<-heard.Happenings())
 		synctest.Wait()
 		k.want(t)
-		time.Sleep(2 * time.Second) // by then the second server has read the log
+		time.Sleep(2 * time.Second) // wait until the second server has read the log
 		k.want(t, "gap:trimmed")
 		h.send(ann, thread, "three")
 		time.Sleep(2 * time.Second)
@@ -407,7 +407,7 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 		if _, err := h.hub.At(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // by then the feed has read the log
+		synctest.Wait() // wait until the hub has read the log
 		if err := h.store.RenewEpoch(t.Context(), "first", "second"); err != nil {
 			t.Fatal(err)
 		}

@@ -17,19 +17,19 @@ type model struct {
 	steps   int
 	times   []time.Time // of the steps, from 1
 	threads map[string]*modelThread
-	gone    map[string]int // the step at which each deleted user was deleted, by the user's id
-	trimmed uint64         // the log was trimmed up to this position
+	gone    map[string]int // the step of the simulation at which each deleted user was deleted, by user id
+	trimmed uint64         // the position in the event log up to which the log was trimmed
 	renewed int            // how often the epoch of the log was renewed
 }
 
-// modelThread is the history of a thread.
+// modelThread is the history of a thread in the model that the simulation checks against.
 type modelThread struct {
 	events   []*modelEvent // by number, from 1
 	members  map[string][]modelMember
 	messages map[int64][]modelMessage
 	topics   []modelTopic
-	gone     map[string]int // the same map as model.gone: the steps at which users were deleted
-	purged   int            // the step at which the thread was deleted; 0 if it was not deleted
+	gone     map[string]int // the map model.gone: the steps at which users were deleted
+	purged   int            // the step of the simulation at which the thread was deleted; 0 if it was not deleted
 }
 
 // modelEvent is an event, with the message and the members that it had when it was committed.
@@ -45,12 +45,12 @@ type modelEvent struct {
 type modelMember struct {
 	step int
 	from []uint64 // the numbers of the events with which the member joined the thread
-	// the numbers of the events with which the member left; one fewer than in from while it is in
-	// the thread
+	// numbers of the events with which the member left the thread; one fewer than in from while it
+	// is a member
 	to        []uint64
-	left      int // the step at which the member left; 0 while it is in the thread
+	left      int // the step of the simulation at which the member left the thread; 0 while it is in the thread
 	leftTopic string
-	sees      int64 // the member may read messages created at this time or later, in epoch milliseconds
+	sees      int64 // from which time on, in epoch milliseconds, the member may read messages
 }
 
 // modelMessage is the state of a message from one step on, until the message's next
@@ -249,8 +249,8 @@ func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 	return slices.DeleteFunc(all, func(n int) bool { return n < from || n > to })
 }
 
-// must reports whether a user gets the event e at whichever step, up to end, the hub reads the
-// message and the membership.
+// must reports whether a user gets the event e in any case: at whichever steps, up to end, the hub
+// reads the message and the membership.
 func (t *modelThread) must(user string, e *modelEvent, end int) bool {
 	for _, i := range t.turns(user, e, e.step, end) {
 		if heard, unsure := t.hears(user, e, i, i); !heard || unsure {
@@ -268,8 +268,8 @@ type received struct {
 	members string
 	topic   string
 	at      core.Cursor
-	fresh   time.Time // no row of the event was read before this time
-	steps   int       // the number of changes that were applied when the client received this
+	fresh   time.Time // the time after which all rows of the event were read
+	steps   int       // the number of changes that were applied when the client received the event or gap
 }
 
 // wrong returns why the user must not have received the event or gap g, or "" if the user may

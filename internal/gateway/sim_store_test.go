@@ -20,9 +20,11 @@ type simStore struct {
 	sim       *sim
 	sequenced bool
 
-	mu     sync.Mutex // guards the fields below; a commit and its record in the model happen under one lock
-	model  *model
-	open   []*simBatch // batches whose events have no positions yet, committed or not, in the order of their numbers
+	mu    sync.Mutex // guards the fields below, and makes a commit and its record in the model one atomic step
+	model *model
+	// batches whose events have no positions in the log yet, committed or not, in the order of
+	// their numbers
+	open   []*simBatch
 	placed []core.Event
 	floor  core.Cursor
 	epoch  string
@@ -36,7 +38,7 @@ type simBatch struct {
 	ready  bool // it is committed
 }
 
-// Shared marks the store as one to which several servers write.
+// Shared marks the store as one that several servers use.
 func (s *simStore) Shared() {}
 
 // Apply commits a batch. It sometimes sleeps before and after the commit.
@@ -220,9 +222,11 @@ func (s *simStore) Users(ctx context.Context, ids []string) ([]core.User, error)
 // Trim deletes from the log all events that have positions.
 func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	if day <= core.DayOf(time.Now().UnixMilli()) {
-		return nil // only the present day can be trimmed, because a simulation lasts less than a day
+		return nil // do nothing for later days, because a simulation lasts less than a day
 	}
-	s.mu.Lock() // the store deletes all events before the day, so no commit of today may happen during the call
+	// hold the lock, because the store deletes all events before the day and no commit of today may
+	// happen meanwhile
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.sequenced {
 		err := s.Store.Trim(ctx, day)

@@ -53,7 +53,7 @@ type sim struct {
 	bus    *simBus
 	bounds gateway.Bounds
 	finish chan struct{} // closed when each client must open its last session of the simulation
-	sweep  chan struct{} // has capacity 1; a goroutine puts in an element while it calls Sweep
+	sweep  chan struct{} // semaphore of capacity 1, held by a goroutine while it calls Sweep
 
 	rand struct {
 		sync.Mutex
@@ -90,15 +90,15 @@ func (s *sim) n(limit int) int {
 	return s.rand.IntN(limit)
 }
 
-// sleepSometimes sleeps in the given percent of its calls, for a random time below limit.
+// sleepSometimes sleeps in the given percentage of its calls, for a random time below limit.
 func (s *sim) sleepSometimes(percent int, limit time.Duration) {
 	if s.n(100) < percent {
 		time.Sleep(time.Duration(s.n(int(limit/time.Millisecond))) * time.Millisecond)
 	}
 }
 
-// note adds a line to the trace, which a failed simulation prints. It does nothing unless a
-// seed was given on the command line.
+// note adds a line to the trace that a failed simulation prints. It does nothing unless the test
+// got a seed on the command line.
 func (s *sim) note(format string, args ...any) {
 	if *simSeed == 0 {
 		return
@@ -153,12 +153,12 @@ func simulate(t *testing.T, seed uint64) {
 		readers.Go(c.live)
 	}
 	writers.Wait()
-	time.Sleep(5 * time.Second) // by then all batches are committed and their events have positions
+	time.Sleep(5 * time.Second) // wait until all batches are committed and their events have positions in the log
 	close(s.finish)
 	for _, c := range clients {
 		<-c.last
 	}
-	time.Sleep(2*gateway.Heartbeat + 5*time.Second) // by then all clients have received all events and a heartbeat
+	time.Sleep(2*gateway.Heartbeat + 5*time.Second) // wait until all clients have received all events and a heartbeat
 	tip, err := s.store.Tip(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func (s *sim) act(seed uint64) {
 		stop := s.servers[index].stop
 		s.servers[index] = r
 		s.mu.Unlock()
-		stop() // stops the newer server instead if another writer has restarted the server meanwhile
+		stop() // if another writer has restarted the server meanwhile, this stops the newer server
 	case n < 97 && seed%4 < 2 && len(s.gone) == 0:
 		what = "delete user"
 		if err = r.core.DeleteUser(ctx, user); err == nil {
@@ -312,8 +312,8 @@ func (s *sim) act(seed uint64) {
 		err = s.store.Trim(ctx, core.DayOf(time.Now().UnixMilli())+1)
 	default:
 		what = "sweep"
-		// one call at a time: Sweep has a mutex, and synctest's clock stands still while a
-		// goroutine waits for a mutex
+		// call Sweep only once at a time, because it has a mutex, and synctest's clock stands still
+		// while a goroutine waits for one
 		s.sweep <- struct{}{}
 		_, err = r.core.Sweep(ctx)
 		<-s.sweep
@@ -435,14 +435,14 @@ type simSink struct {
 	last    bool
 	dies    int  // number of events after which the connection breaks; -1 means that it does not break
 	window  int  // number of events that the client takes before it must answer; 0 means any number
-	quick   bool // true if the client often answers right after Full has returned true
+	quick   bool // true if the client often answers at once after Full has returned true
 	slow    int  // percentage of writes that take long
 
 	written []received // appended since the last Write
 
 	mu       sync.Mutex // guards unanswered
 	open     int        // number of events that the client has not answered
-	awaiting bool       // true while the client's answer is on its way
+	awaiting bool       // true while the client is about to answer
 }
 
 func (k *simSink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
@@ -495,8 +495,8 @@ func (k *simSink) Full() bool {
 	return true
 }
 
-// Write hands the appended events to the client. It fails in the middle if the connection is
-// to break there.
+// Write hands the appended events to the client. If the client's connection is to break at one of
+// them, Write fails there.
 func (k *simSink) Write([]byte) error {
 	k.c.s.sleepSometimes(k.slow, 2*time.Second)
 	steps := k.c.s.store.steps()

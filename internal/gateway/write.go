@@ -12,10 +12,12 @@ import (
 type task uint8
 
 const (
-	rest     task = iota // no work: the goroutine takes another session
-	flush                // write the waiting control bytes, a heartbeat and events
-	catchUp              // read events from the store
-	farewell             // end
+	rest task = iota // no work: the goroutine takes another session
+	// write the waiting control bytes (protocol data such as answers to pings), a heartbeat and
+	// events
+	flush
+	catchUp  // read events from the store
+	farewell // end
 )
 
 // work is a task with the data to write.

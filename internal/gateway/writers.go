@@ -28,7 +28,7 @@ type writers struct {
 
 // writer is one goroutine of the pool. The mu of writers guards its fields.
 type writer struct {
-	turns, seen int // number of sessions that the goroutine has taken: until now, and until the last call of look
+	turns, seen int // number of sessions that the goroutine has taken so far, and the number at the last call of look
 	stuck       bool
 }
 

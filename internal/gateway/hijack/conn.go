@@ -50,7 +50,7 @@ type Conn struct {
 	until  time.Time  // the latest deadline that was set for writes
 	hurry  bool       // Interrupt was called
 	broken bool       // a write failed, or Abort was called
-	pulled bool       // a write has failed and has made the Read return
+	pulled bool       // a write has failed and has therefore ended the running Read
 	closed bool
 }
 
@@ -101,9 +101,9 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// setDeadline sets the deadline of the next write to the timeout from now. If the present
-// deadline is earlier by at most 1/32 of the timeout, it keeps that, because setting a
-// deadline costs a tenth of a write. It fails if the connection is broken or closed.
+// setDeadline sets the deadline of the next write to the timeout from now. If the present deadline
+// is earlier by at most 1/32 of the timeout, it keeps the present one, because setting a deadline
+// costs a tenth of a write. It fails if the connection is broken or closed.
 func (c *Conn) setDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,7 +218,7 @@ func (c *Conn) endRead(err error) {
 // overdueRead returns the error for a failed Read. It is the error of the running Write if the
 // kernel has reported its timeout to the Write, or if the Write has ended the Read.
 func (c *Conn) overdueRead() error {
-	c.Interrupt() // makes a running Write return soon, which then unlocks the mutex sending
+	c.Interrupt() // makes a running Write return soon and unlock the mutex sending
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if errors.Is(c.readErr, os.ErrDeadlineExceeded) || errors.Is(c.writeErr, syscall.ETIMEDOUT) {
@@ -234,7 +234,8 @@ func (c *Conn) overdueWrite(err error) error {
 	overdue := errors.Is(err, os.ErrDeadlineExceeded)
 	if !overdue && c.inRead.Load() {
 		c.pull()
-		timer := time.NewTimer(hearing) // needed because Read may not fail now: it may have received bytes
+		// wait for this time at most, because the Read may succeed now: it may have received bytes
+		timer := time.NewTimer(hearing)
 		defer timer.Stop()
 		select {
 		case <-c.reading:

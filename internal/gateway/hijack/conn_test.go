@@ -150,7 +150,7 @@ func TestDrip(t *testing.T) {
 			ended <- err
 		}()
 		for range 91 {
-			time.Sleep(50 * time.Second) // takes no real time in a synctest bubble
+			time.Sleep(50 * time.Second) // in a synctest bubble this takes no real time
 			if _, err := client.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}

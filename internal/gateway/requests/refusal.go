@@ -24,7 +24,7 @@ type Refusal struct {
 	Why        why.Cause     // the reason for the refusal as an entry of the table of package why; for the log only
 	RetryAfter time.Duration // value of the header Retry-After; 0 means that the response has no such header
 	Cause      error         // the error that led to the refusal, for the log; may be nil
-	Hub        error         // the error of gateway.Hub that led to the refusal, or nil
+	Hub        error         // the error of gateway.Hub, if it led to the refusal, or nil
 }
 
 // Error returns the message, followed by the cause if there is one.

@@ -192,8 +192,8 @@ func clientAddress(r *http.Request) string {
 
 func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
 
-// Refused stores the reasons of a refusal in the access record of the request, with facts about the
-// request such as its user.
+// Refused stores the message and the reasons of a refusal in the access record of the request, and
+// facts about the request such as its user.
 func (r *Refusal) Refused(record *gateway.Record) {
 	record.Note, record.Reason = r.Message, r.Reason
 	record.Why = r.Why.Also("user", why.User(record.User), "operation", record.Operation, "method", record.Method)
@@ -255,8 +255,9 @@ func AllowOrigin(h http.Header, r *http.Request, exposed string) bool {
 // a browser to send.
 const maxAsked = 1000
 
-// Preflight sets the headers of the response to a browser's OPTIONS request. They allow
-// methods and the request headers that the browser names, or those in usual if it names none.
+// Preflight sets the headers of the response to a browser's OPTIONS request. The headers allow the
+// given methods. They also allow the request headers that the browser asks for, or the headers in
+// usual if it asks for none.
 func Preflight(h http.Header, r *http.Request, methods, usual string) {
 	h.Add("Vary", "Access-Control-Request-Headers")
 	asked := r.Header.Get("Access-Control-Request-Headers")

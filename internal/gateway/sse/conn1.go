@@ -66,7 +66,7 @@ func (w *byteWriter) Write(b []byte) (int, error) {
 // Taken implements Conn. It returns true, because the connection was taken over from net/http.
 func (c *connection) Taken() bool { return true }
 
-// records holds buffers of hijack.MaxRecord bytes for Write.
+// records is a pool of buffers of hijack.MaxRecord bytes for Write.
 var records = sync.Pool{New: func() any { return new([hijack.MaxRecord]byte) }}
 
 // Write implements Conn. It splits b into chunks, each of which fits a TLS record.
@@ -103,7 +103,8 @@ func (c *connection) Close() {
 	if c.chunked && !c.Aborted() {
 		last := append(c.head, "0\r\n\r\n"...)
 		c.head = nil
-		c.Conn.Write(last) // returns an error if the client has hung up or Close was called before
+		// ignore the error, which means that the client has hung up or that Close was called before
+		c.Conn.Write(last)
 	}
 	c.Conn.Close()
 }

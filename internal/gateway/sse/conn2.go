@@ -155,7 +155,8 @@ func (c *stream) Close() {
 func (c *stream) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		return c.overdue(ctx.Err()) // a write deadline that has passed resets the stream and so ends ctx
+		// ctx also ends when a write deadline has passed, because net/http then resets the stream
+		return c.overdue(ctx.Err())
 	case <-c.done:
 		return net.ErrClosed
 	}

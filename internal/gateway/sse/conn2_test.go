@@ -86,7 +86,7 @@ func TestInterruptedIdleStream(t *testing.T) {
 		writing.Go(func() { c.Write([]byte("slow")) })
 		synctest.Wait()
 		c.Interrupt()
-		c.mu.Lock() // Write holds this lock when it sets the deadline
+		c.mu.Lock() // hold the lock that Write holds while it sets the deadline
 		got := busy.deadline
 		c.mu.Unlock()
 		if want := time.Now().Add(hijack.Goodbye); !got.Equal(want) {

@@ -95,7 +95,7 @@ var threadEvents = map[core.EventKind]struct{ on, by, members string }{
 func appendThreadEvent(b []byte, e *gateway.Event) []byte {
 	fields := threadEvents[e.Kind]
 	at := e.At
-	if at == 0 { // an old version of Confab has stored this event without a time
+	if at == 0 { // events that an old version of Confab has stored have no time
 		at = e.Version
 	}
 	b = digits(b, "version", e.Version)

@@ -49,7 +49,7 @@ func TestEncodedOnce(t *testing.T) {
 	h := &core.Happening{Event: core.Event{Thread: "19:a@thread.v2", Number: 1, Kind: core.ReceiptReceived, MessageID: 5, Version: 7, Actor: "8:acs:x_y"}}
 	e := &gateway.Event{Happening: h}
 	one := string(sse.AppendEvent(e, "8:acs:one"))
-	h.MessageID = 6 // must change nothing, because the event was encoded before
+	h.MessageID = 6 // this change must have no effect, because the event was encoded before
 	two := string(sse.AppendEvent(e, "8:acs:two"))
 	if strings.Replace(one, "8:acs:one", "8:acs:two", 1) != two {
 		t.Errorf("got %s\nand %s", one, two)

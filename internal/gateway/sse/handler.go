@@ -61,15 +61,15 @@ type Options struct {
 	Limiter *limits.Limiter // nil: no rate limits
 	Faults  *dev.Faults     // nil: no injected faults
 
-	Now    func() time.Time // returns the real time, for access records; nil: time.Now
+	Now    func() time.Time // returns the real time, for access records; nil means time.Now
 	Logger *slog.Logger     // nil: nothing is logged
 	// Access, if not nil, is called with a record when a request was refused, when a stream
 	// has opened, and when a stream has ended. Several goroutines may call it at the same
 	// time.
 	Access func(gateway.Record)
 
-	// WriteTimeout is the time after which a stream ends because its client takes no byte; 0
-	// means gateway.WriteTimeout.
+	// WriteTimeout is the time after which a stream ends if its client reads no byte; 0 means
+	// gateway.WriteTimeout.
 	WriteTimeout time.Duration
 }
 
@@ -104,7 +104,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, record, err)
 		return
 	}
-	h.streams.Add(1) // count the stream before Take: until then, http.Server.Shutdown waits for this request
+	// count the stream before Take, because http.Server.Shutdown no longer waits for the request
+	// after Take
+	h.streams.Add(1)
 	c, err := Take(w, r, h.o.WriteTimeout)
 	if err != nil {
 		h.streams.Done()
@@ -218,8 +220,7 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 		}
 		for id := range strings.SplitSeq(list, ",") {
 			if !isThreadID(id) {
-				// the message does not quote the text, because the message is also in the access
-				// log
+				// do not quote the client's text, because the message is also in the access log
 				return nil, "", badThreads("threads: it has text that is not the id of a thread")
 			}
 			threads = append(threads, strings.Clone(id))

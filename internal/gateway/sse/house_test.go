@@ -314,8 +314,8 @@ func (h *house) notes() (notes []string) {
 	return notes
 }
 
-// wantNotes fails the test unless the access records since the last call have exactly these
-// notes, in any order.
+// wantNotes fails the test unless the access records since its last call have exactly these notes,
+// in any order.
 func (h *house) wantNotes(notes ...string) {
 	h.t.Helper()
 	got := h.notes()

@@ -41,7 +41,9 @@ func TestMemoryOfIdleStreams(t *testing.T) {
 			stop := h.serve(l)
 			defer stop()
 			request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", sse.Path, h.token(h.user(), token.Chat))
-			h.idle(t, l.Addr().String(), request, 100) // the first streams also allocate memory that all streams share
+			// open some streams before the measurement, because the first ones also allocate memory
+			// that all streams share
+			h.idle(t, l.Addr().String(), request, 100)
 			before := inUse()
 			conns := h.idle(t, l.Addr().String(), request, streams)
 			after := inUse()
@@ -87,7 +89,7 @@ func (h *house) idle(t *testing.T, address, request string, streams int) []net.C
 // inUse returns the number of bytes of heap and stacks in use after a garbage collection.
 func inUse() uint64 {
 	var m runtime.MemStats
-	for range 3 { // one collection is not enough to run finalizers and empty pools
+	for range 3 { // collect three times, because one collection does not run all finalizers and empty all pools
 		debug.FreeOSMemory()
 	}
 	runtime.ReadMemStats(&m)

@@ -14,8 +14,8 @@ type sink struct {
 	user    string
 	threads []string
 	quoted  []byte           // user as a JSON string
-	binding *gateway.Binding // makes the texts of cursors, in the epoch of the cursor last
-	last    core.Cursor      // the cursor in the last id field that was written
+	binding *gateway.Binding // makes the texts of cursors, for the epoch of the field last
+	last    core.Cursor      // the cursor in the id field that was written last
 
 	mu     sync.Mutex // guards the fields below it until the session has started
 	conn   Conn       // set by attach
@@ -33,7 +33,8 @@ var _ interface {
 	gateway.Interrupter
 } = (*sink)(nil)
 
-// Append appends the message for an event, a gap or a heartbeat to b.
+// Append appends to b the server-sent message for an event, for a gap (missing events) or for a
+// heartbeat.
 func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	switch {
 	case e == nil && at == k.last:

@@ -33,7 +33,8 @@ func TestResponse(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
 		r := h.request("GET", h.token(ann, token.ChatJoinLimited), "")
-		// another host name, because responses to loopback names have no Strict-Transport-Security
+		// use a host that is not a loopback name, because responses to loopback names have no
+		// Strict-Transport-Security
 		r.Host = "chat.example"
 		r.Header.Set("Origin", "https://app.example")
 		r.Header.Set("X-Ms-Client-Request-Id", "request-1")
@@ -267,7 +268,8 @@ func TestRefusals(t *testing.T) {
 		if err := h.core.DeleteUser(t.Context(), ann.ID); err != nil {
 			t.Fatal(err)
 		}
-		h.refused(401, "", get("")) // refused although the deletion of the user is still in its grace period
+		// the request is refused although the deletion of the user is still in its grace period
+		h.refused(401, "", get(""))
 	})
 }
 
@@ -382,7 +384,8 @@ func TestByes(t *testing.T) {
 		h.hub.EndAll(gateway.Away)
 		d.wantBye(`{"reason":"away","delay":1000}`)
 		e := h.open(h.user(), "")
-		go h.hub.Drain(context.Background()) // in a goroutine, because it waits until the client has read bye
+		// drain in a goroutine, because Drain waits until the client has read the message bye
+		go h.hub.Drain(context.Background())
 		e.wantBye(`{"reason":"draining","delay":1000}`)
 		if resp := h.refused(503, "shutting down", h.request("GET", h.token(cy, token.Chat), "")); resp.Header.Get("Retry-After") != "1" {
 			t.Errorf("Retry-After is %q", resp.Header.Get("Retry-After"))
@@ -441,7 +444,7 @@ func TestSlowClient(t *testing.T) {
 		ann := h.user()
 		thread := h.thread("plans", ann)
 		s := h.open(ann, "")
-		for range 170 { // more than an HTTP/2 client accepts without reading
+		for range 170 { // more messages than an HTTP/2 client accepts without reading
 			h.send(ann, thread, strings.Repeat("x", 28<<10))
 		}
 		h.wantNotes("opened")
@@ -487,7 +490,8 @@ func TestClientSendsGarbage(t *testing.T) {
 				conn, s := h.raw("GET /chat/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.token(h.user(), token.Chat) + "\r\n\r\nearly garbage")
 				fmt.Fprint(conn, "late garbage")
 				s.want("hello", ":")
-				go fmt.Fprint(conn, strings.Repeat("x", 17<<10)) // in a goroutine, because it blocks when the server stops reading
+				// write in a goroutine, because the write blocks when the server stops reading
+				go fmt.Fprint(conn, strings.Repeat("x", 17<<10))
 				s.wantBye(`{"reason":"hostile","delay":0}`)
 				conn.Close()
 				h.wantNotes("opened", "ended: hostile")

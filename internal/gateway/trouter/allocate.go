@@ -20,9 +20,10 @@ import (
 
 // Times for which the values that a client gets before it can open a socket are valid.
 const (
-	paramsLife = 24 * time.Hour   // parameters of an allocation
-	overlap    = 5 * time.Minute  // the server asks the client for another socket this long before paramsLife ends
-	sidLife    = 30 * time.Second // how long after the handshake the client may open its socket
+	paramsLife = 24 * time.Hour // parameters of an allocation
+	// how long before the end of paramsLife the server asks the client to open another socket
+	overlap = 5 * time.Minute
+	sidLife = 30 * time.Second // how long after the handshake the client may open its socket
 )
 
 // configure responds with the configuration of a client: the URL to which it sends all further
@@ -67,7 +68,7 @@ func (h *Handler) user(req *request, c token.Claims, err error) (token.Claims, e
 // it opens a socket.
 type params struct {
 	endpoint   string // chosen by the client
-	connection string // the id in the URL of the connection
+	connection string // the connection's id, which is part of the connection's URL
 	issued     time.Time
 	at         core.Cursor // the end of the event log at the time of the allocation
 }
@@ -183,8 +184,8 @@ func (h *Handler) allocate(req *request) error {
 	})
 }
 
-// pathOf returns the path of a connection's URL. The URLs of the events that the server sends
-// on the connection begin with it.
+// pathOf returns the URL path of a connection. When the server sends an event to the client, the
+// event has a URL that begins with this path.
 func pathOf(connection string) string { return "/v4/f/" + connection + "/" }
 
 // allocation is the JSON response to a request that allocates a socket.

@@ -76,7 +76,7 @@ func marshal(v any) []byte {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		// cannot happen, because the types in this file can always be encoded
+		// Marshal cannot fail, because the types in this file can always be encoded
 		panic("trouter: encode an event: " + err.Error())
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
@@ -191,7 +191,7 @@ func receiptOf(c common, e *gateway.Event) messageBody {
 // threadOf returns the body of an event about a thread or its participants.
 func threadOf(c common, e *gateway.Event) threadBody {
 	at := e.At
-	if at == 0 { // an old version of Confab has stored this event without a time
+	if at == 0 { // events that an old version of Confab has stored have no time
 		at = e.Version
 	}
 	b := threadBody{common: c, ThreadID: e.Thread, CreateTime: instant(cmp.Or(e.CreatedOn, at)), Version: digits(e.Version), ThreadType: "chat"}

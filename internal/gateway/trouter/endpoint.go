@@ -16,21 +16,24 @@ type endpoint struct {
 	user, id string
 	opening  sync.Mutex // held while a socket opens
 
-	mu      sync.Mutex // guards the fields below, and those fields of sockets whose comments say so
-	known   bool       // low is valid
+	// guards the fields of the endpoint below it, and those fields of its sockets whose comments
+	// name this mutex
+	mu      sync.Mutex
+	known   bool // low is valid
 	low     core.Cursor
-	reached core.Cursor // the current socket's session has passed on all events up to this cursor
-	flights []*flight   // written events after the cursor low, sorted by position
+	reached core.Cursor // the cursor up to which the current socket's session has passed on all events
+	flights []*flight   // the events after the cursor low that were written to a socket, sorted by position
 	current *socket     // the newest socket; nil if the newest socket is closed
 	seen    time.Time   // last sign of life
-	// since the endpoint was last stored, its client has answered an event or its socket has ended
+	// true if the client has answered an event or its socket has ended since the endpoint was last
+	// stored
 	moved   bool
 	holds   bool // true while a socket is open or being opened; always false if only one server uses the store
 	taken   bool // another server owns the endpoint, so this server must not store it
-	dropped bool // the user or the registration was deleted, so the endpoint must not be stored
-	leaving bool // the registration was deleted, so the endpoint is forgotten when its socket closes
+	dropped bool // true if the user or the registration was deleted, so that the endpoint must not be stored
+	leaving bool // true if the registration was deleted, so that the endpoint must be removed when its socket closes
 
-	stored   core.Cursor // the value of low in the stored row
+	stored   core.Cursor // the value of the field low in the stored row
 	storedAt time.Time   // when the row was stored; zero if the store has no row
 }
 
@@ -44,7 +47,7 @@ type flight struct {
 	size     int
 	written  time.Time
 	answered bool
-	again    bool // the event was written a second time to the socket, because the client answered with status 504
+	again    bool // true if the event was written twice to the socket, because the client answered with status 504
 }
 
 // find returns the index in e.flights of the event at a position of the log. If e.flights does not
@@ -73,12 +76,11 @@ func (e *endpoint) settle() {
 			break
 		}
 		if f.at.Check == 0 && f.at.Position > e.reached.Position {
-			// stop here: the stored row has no check for this position, and Append sets the check
-			// when the event is written again
+			// stop here: the stored row has no check for this position; Append sets the check when
+			// it writes the event again
 			break
 		}
-		// a check of 0 means that the event was not written again, because the user may no longer
-		// see it
+		// without a check the event was not written again, because the user may no longer see it
 		if f.at.Check != 0 {
 			e.low = f.at
 		}
@@ -112,7 +114,7 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 	switch {
 	case !e.known || theirs && r.At.Epoch != e.low.Epoch:
 		e.low, e.flights = r.At, nil
-	case r.At.Epoch != e.low.Epoch: // the row has a cursor of an earlier epoch of the event log
+	case r.At.Epoch != e.low.Epoch: // the row's cursor is from an earlier epoch of the event log
 		return
 	}
 	if r.At.Position > e.low.Position {
@@ -131,8 +133,8 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 		}
 		i, found := e.find(p)
 		if !found {
-			// The row has only positions. Append sets the complete cursor when the event is written
-			// again.
+			// The stored row has only positions in the log. Append sets the complete cursor when
+			// the event is written again.
 			at := core.Cursor{Epoch: e.low.Epoch, Position: p}
 			e.flights = slices.Insert(e.flights, i, &flight{at: at, lasting: true, answered: true})
 		} else if !e.flights[i].answered {

@@ -16,7 +16,7 @@ const (
 	// interval at which an endpoint is stored if its cursor has moved but its client has answered
 	// nothing
 	restoreEvery = 10 * time.Minute
-	forgetAfter  = 10 * time.Minute // an endpoint without a socket is removed from memory after this time
+	forgetAfter  = 10 * time.Minute // time after which an endpoint without a socket is removed from memory
 	// firstSocket limits how long after an allocation a new endpoint may open its first socket and
 	// still get the events since the allocation. After this time the client gets only new events,
 	// unless the store has a row of the endpoint.
@@ -37,8 +37,8 @@ type endpoints struct {
 	users map[string]map[string]*endpoint
 }
 
-// get returns the endpoint of a user with this id. It makes a new one if there is none in
-// memory.
+// get returns the endpoint (a client such as a browser tab) with this id of a user. It makes a new
+// one if there is none in memory.
 func (es *endpoints) get(user, id string) *endpoint {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -64,18 +64,19 @@ func (es *endpoints) lock(user, id string) *endpoint {
 		if es.find(user, id) == e {
 			return e
 		}
-		e.opening.Unlock() // try again, because tidy has removed e from memory meanwhile
+		e.opening.Unlock() // tidy has removed the endpoint from memory meanwhile, so try again
 	}
 }
 
-// find returns the endpoint of a user with this id, or nil if it is not in memory.
+// find returns the endpoint (a client such as a browser tab) with this id of a user, or nil if it
+// is not in memory.
 func (es *endpoints) find(user, id string) *endpoint {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	return es.users[user][id]
 }
 
-// count returns the number of endpoints in memory.
+// count returns the number of endpoints (clients such as browser tabs) in memory.
 func (es *endpoints) count() (n int) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -139,7 +140,8 @@ func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.T
 	return e.low, true, nil
 }
 
-// connected reports whether an endpoint has a socket on this server.
+// connected reports whether an endpoint, a client such as a browser tab, has a socket on this
+// server.
 func (es *endpoints) connected(user, id string) bool {
 	e := es.find(user, id)
 	if e == nil {
@@ -259,7 +261,7 @@ func (es *endpoints) deleteRow(ctx context.Context, user, id string) error {
 	return nil
 }
 
-// save stores all endpoints whose rows are due, in one call of the store.
+// save stores all endpoints whose stored rows are out of date, with one call of the store.
 func (es *endpoints) save(ctx context.Context, now time.Time) error {
 	es.saving.Lock()
 	defer es.saving.Unlock()
@@ -274,8 +276,8 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	taken, err := es.store.PutEndpoints(ctx, rows)
-	// endpoints that were dropped while PutEndpoints ran; PutEndpoints has written their rows
-	// again, so delete the rows once more
+	// endpoints that were dropped while PutEndpoints wrote their rows again, so delete these rows
+	// once more
 	var again []core.Endpoint
 	for _, r := range rows {
 		e := es.find(r.User, r.ID)
@@ -319,8 +321,8 @@ func (es *endpoints) all() (all []*endpoint) {
 	return all
 }
 
-// tidy removes from memory the endpoints that have had no socket for forgetAfter and have no
-// changes to store.
+// tidy removes endpoints from memory that have had no socket for the time forgetAfter and that need
+// not be stored.
 func (es *endpoints) tidy(now time.Time) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -328,8 +330,8 @@ func (es *endpoints) tidy(now time.Time) {
 		for id, e := range of {
 			if e.opening.TryLock() {
 				e.mu.Lock()
-				// true if nothing must be written before e is removed, as for a dropped endpoint or
-				// one without a row
+				// true if removing the endpoint from memory loses nothing: it has no changes to
+				// store, or must not be stored
 				stored := !e.moved || e.dropped || e.storedAt.IsZero()
 				if e.current == nil && stored && now.Sub(e.seen) >= forgetAfter {
 					es.remove(user, id)

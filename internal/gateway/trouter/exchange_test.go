@@ -76,7 +76,7 @@ func TestWholeExchange(t *testing.T) {
 	tab.say("0::")
 	tab.wantClosed()
 	h.wantEnded(gateway.Gone)
-	for range 2 { // the second request unregisters an unknown id, which must succeed too
+	for range 2 { // twice, because unregistering an unknown id must succeed too
 		if resp, _ := h.do("DELETE", "/v3/registrations/0f0e-epid", ann.token, ""); resp.StatusCode != 202 {
 			t.Errorf("unregister: %s", resp.Status)
 		}
@@ -100,8 +100,8 @@ func TestWholeExchange(t *testing.T) {
 }
 
 // TestUnansweredEventsComeAgain answers some of five events and cuts the socket. It checks that the
-// next socket gets the unanswered events and then the events of the meantime. It checks the same
-// after a restart of the server.
+// next socket gets the unanswered events and then the events that came while there was no socket.
+// It checks the same after a restart of the server.
 func TestUnansweredEventsComeAgain(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -144,7 +144,7 @@ func TestUnansweredEventsComeAgain(t *testing.T) {
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	another := h.tab(ann, "other")
-	another.sync() // fails if the server sends an event from before the allocation
+	another.sync() // sync fails if the server sends an event from before the allocation
 }
 
 // TestEventsSinceAllocation checks that the first socket of an endpoint gets the events since
@@ -248,7 +248,7 @@ func TestFullSocket(t *testing.T) {
 		}
 		first = append(first, n)
 	}
-	tab.sync() // fails if the server sends another event
+	tab.sync() // sync fails if the server sends another event
 	for i, n := range first {
 		tab.answer(n, 200)
 		if next := i + 256; next < len(texts) {
@@ -342,17 +342,18 @@ func TestHandOver(t *testing.T) {
 	h.send(ann, thread, "one")
 	one := old.notice()
 	newer := h.tab(ann, "tab")
-	newer.message("one", 0) // the client has not answered this event yet
+	newer.message("one", 0) // the newer socket gets this event too, because the client has not answered it yet
 	old.answer(one, 200)
 	old.sync()
 	h.send(ann, thread, "two")
 	newer.message("two", 200)
 	newer.sync()
-	old.sync() // fails if the old socket got an event
+	old.sync() // sync fails if the old socket got an event
 	newer.CloseNow()
 	old.say("0::")
 	h.closed()
-	h.tab(ann, "tab").sync() // fails if the server sends an event again: the client has answered all of them
+	// sync fails if the server sends an event again, because the client has answered all of them
+	h.tab(ann, "tab").sync()
 }
 
 // TestDrain drains a server. It checks that clients are told, and that allocations, handshakes
@@ -406,7 +407,7 @@ func TestDrainWithHandOver(t *testing.T) {
 		close(drained)
 	}()
 	tab.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
-	tab.say("0::") // the client closes its socket, because it has another one
+	tab.say("0::") // the client closes this socket, because it has opened another one
 	<-drained
 }
 
@@ -459,8 +460,7 @@ func TestNamesOfParameters(t *testing.T) {
 		t.Fatalf("allocate: %s %s, %v", resp.Status, body, err)
 	}
 	query := strings.NewReplacer("sig=", "SIG=", "sr=", "Sr=", "&epid=", "&Epid=").Replace(a.query())
-	// fails unless the handshake accepts this query: its endpoint must be the endpoint of the
-	// allocation
+	// the handshake must accept this query, because its endpoint is the one in the allocation
 	if resp, body := h.do("GET", "/socket.io/1/?"+query, "", ""); resp.StatusCode != 200 {
 		t.Errorf("handshake: %s %s", resp.Status, body)
 	}
@@ -470,8 +470,8 @@ func TestNamesOfParameters(t *testing.T) {
 }
 
 // TestUnregister lets a client unregister while it has a socket and after its socket was closed. It
-// checks that the client does not get the events of the meantime when it connects again, but does
-// get them if it has registered again.
+// checks that the client does not get the events in between when it connects again, but gets them
+// if it has registered again.
 func TestUnregister(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -493,7 +493,9 @@ func TestUnregister(t *testing.T) {
 		t.Errorf("endpoints %v, %v", es, err)
 	}
 	h.send(ann, thread, "two")
-	h.told() // wait until the hub has handed on the event: otherwise the next socket could get it as a new event
+	// wait until the hub has handed on the event, because the next socket could otherwise get it as
+	// a new event
+	h.told()
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	h.send(ann, thread, "three")

@@ -1,6 +1,7 @@
 package trouter
 
-// Tests outside the package use these functions, which write and read payloads of long polls.
+// These variables make functions that write and read payloads of long polls available to tests
+// outside the package.
 var (
 	ParsePayload  = parsePayload
 	AppendPayload = appendPayload

@@ -47,13 +47,13 @@ type Options struct {
 	// sockets at another server. Set it only if clients reach another server at the same address.
 	// If it is 0, Drain asks no client.
 	Handover time.Duration
-	// WriteTimeout is the time after which a socket is closed because its client takes no
-	// byte; 0 means gateway.WriteTimeout.
+	// WriteTimeout is the time after which a socket is closed if its client reads no byte; 0 means
+	// gateway.WriteTimeout.
 	WriteTimeout time.Duration
 
 	Limiter *limits.Limiter      // nil: no rate limits
 	Faults  *dev.Faults          // nil: no injected faults
-	Now     func() time.Time     // the clock by which tokens expire; nil: time.Now
+	Now     func() time.Time     // returns the time by which tokens expire; nil means time.Now
 	Logger  *slog.Logger         // nil: nothing is logged
 	Access  func(gateway.Record) // called after each request and after the end of each socket; may be nil
 	Opened  func(gateway.Record) // called when a socket has opened; may be nil
@@ -72,7 +72,7 @@ type Handler struct {
 	upgrades  upgrader
 	waiting   sync.WaitGroup // goroutines that read sockets
 	draining  atomic.Bool
-	changed   chan struct{} // has capacity 1; a value makes Run store the changed endpoints now
+	changed   chan struct{} // has capacity 1; an element makes Run store the changed endpoints at once
 
 	stats struct{ forgotten, unhandled, again atomic.Uint64 }
 }
@@ -80,8 +80,8 @@ type Handler struct {
 // Stats are figures of a Handler for the metrics of the server.
 type Stats struct {
 	Endpoints int // number of endpoints in memory now
-	// number of sockets opened although the server did not know which events the client had
-	// answered; each is a gap
+	// number of sockets opened without knowing which events the client had answered; each of them
+	// may miss events (a gap)
 	Forgotten uint64
 	Unhandled uint64 // number of events that a client answered with status 404, because it had no handler for them
 	// number of events that were written twice to a socket, because the client answered with status
@@ -202,12 +202,12 @@ func (h *Handler) Close(ctx context.Context) error {
 type route struct {
 	pattern   string
 	methods   []string
-	operation string // name of the operation for faults, limits and the access log
+	operation string // name of the route's operation in injected faults, rate limits and the access log
 	serve     func(*Handler, *request) error
 }
 
-// routes lists the paths of docs/contract/realtime.md §7. A polling client sends many requests
-// with one sid; only the first of them is logged and can meet an injected fault.
+// routes lists the paths of docs/contract/realtime.md §7. A polling client sends many requests with
+// one sid (one-time id); only the first of them is logged and can meet an injected fault.
 var routes = []route{
 	{"/chat/config/realTimeNotifications", []string{"GET"}, "get live configuration", (*Handler).configure},
 	{"/v4/a", []string{"POST"}, "allocate live socket", (*Handler).allocate},
@@ -239,7 +239,7 @@ func match(path string) (r *route, id string) {
 	return nil, ""
 }
 
-// Handles reports whether a path belongs to the protocol, so that ServeHTTP serves it.
+// Handles reports whether a URL path belongs to the protocol, so that Handler.ServeHTTP serves it.
 func (h *Handler) Handles(path string) bool {
 	r, _ := match(path)
 	return r != nil
@@ -250,10 +250,12 @@ type request struct {
 	*http.Request
 	w      http.ResponseWriter
 	route  *route
-	id     string // the path element that matches {id} of the route's pattern
+	id     string // the path element in the place of {id} in the route's pattern
 	record gateway.Record
-	silent bool // the request is not logged, because its socket is logged or nothing of interest has happened
-	drop   bool // an injected fault cuts the connection after the operation
+	// true if the request is not logged, because the end of its socket is logged or nothing of
+	// interest has happened
+	silent bool
+	drop   bool // true if an injected fault cuts the connection after the request was carried out
 }
 
 // ServeHTTP implements http.Handler.
@@ -419,7 +421,7 @@ func (req *request) respondJSON(v any) error {
 	if err != nil {
 		return fmt.Errorf("encode a response: %w", err)
 	}
-	// The browser build accepts only this spelling of the content type
+	// Write the content type exactly so, because the browser build accepts no other spelling
 	// (docs/contract/realtime.md §3).
 	req.respond(http.StatusOK, "application/json; charset=utf-8", body)
 	return nil

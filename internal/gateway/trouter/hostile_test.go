@@ -172,9 +172,9 @@ func TestAnswersOutOfOrder(t *testing.T) {
 	h.tab(ann, "tab").sync()
 }
 
-// TestSidsAndParameters checks that a sid opens only one socket, on only one transport, and that
-// parameters are refused if they are missing, changed, mixed with the parameters of another
-// allocation, or issued by another server.
+// TestSidsAndParameters checks that a sid, the one-time id from a handshake, opens only one socket,
+// on only one transport, and that parameters are refused if they are missing, changed, mixed with
+// the parameters of another allocation, or issued by another server.
 func TestSidsAndParameters(t *testing.T) {
 	h := newHouse(t, nil)
 	ann, bob := h.person(), h.person()
@@ -207,7 +207,7 @@ func TestSidsAndParameters(t *testing.T) {
 	changed := a
 	changed.Params = map[string]string{"sr": a.Params["sr"], "sig": a.Params["sig"][:40] + "x" + a.Params["sig"][41:]}
 	foreign := newHouse(t, nil)
-	// the other server has the same keys, but its user is unknown to this server
+	// a user of the other server, which has the same keys; this server does not know the user
 	stranger := foreign.allocate(foreign.person(), "tab")
 	for name, c := range map[string]struct {
 		a     allocation
@@ -243,8 +243,8 @@ func TestSidsAndParameters(t *testing.T) {
 	}
 }
 
-// TestTooManySids makes more handshakes than a user may have unused sids, and checks that the last
-// one is refused and that other users can still make a handshake.
+// TestTooManySids makes more handshakes than a user may have unused sids (one-time ids), and checks
+// that the last one is refused and that other users can still make a handshake.
 func TestTooManySids(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -341,7 +341,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("open a socket: %v", err)
 	}
 	add(rest.Fault{Operation: "open live socket", Drop: rest.DropAfter})
-	c, _, err := h.dial(sid, a.query()) // fails unless the sid is still valid after the refused request
+	c, _, err := h.dial(sid, a.query()) // the sid, a one-time id, must still be valid after the refused request
 	if err != nil {
 		t.Fatal(err)
 	}

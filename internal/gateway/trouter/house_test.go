@@ -223,7 +223,8 @@ type allocation struct {
 	epid string
 }
 
-// allocate allocates a socket for an endpoint.
+// allocate sends the request that allocates a socket for an endpoint, a client such as a browser
+// tab.
 func (h *house) allocate(p person, epid string) allocation {
 	h.t.Helper()
 	resp, body := h.do("POST", "/v4/a?cor_id=1&con_num=1_1&epid="+epid, p.token, "")
@@ -246,7 +247,8 @@ func (a allocation) query() string {
 	return b.String() + "v=v4&tc=" + url.QueryEscape(`{"cv":"1"}`) + "&timeout=40&auth=true&epid=" + a.epid + "&ccid=" + a.CCID + "&cor_id=1&con_num=1_1"
 }
 
-// handshake makes the handshake for an allocation and returns the sid.
+// handshake makes the handshake for an allocation and returns the sid, the one-time id for opening
+// a socket.
 func (h *house) handshake(a allocation) string {
 	h.t.Helper()
 	resp, body := h.do("GET", "/socket.io/1/?"+a.query()+"&t=1", "", "")
@@ -257,7 +259,7 @@ func (h *house) handshake(a allocation) string {
 	return sid
 }
 
-// dial opens the WebSocket for a sid.
+// dial opens a WebSocket with a sid, the one-time id that a handshake has returned.
 func (h *house) dial(sid, query string) (*websocket.Conn, *http.Response, error) {
 	c, resp, err := websocket.Dial(h.t.Context(), "ws"+strings.TrimPrefix(h.url, "http")+"/socket.io/1/websocket/"+sid+"?"+query,
 		&websocket.DialOptions{HTTPClient: h.client, HTTPHeader: http.Header{"Origin": {"https://app.example"}}})

@@ -55,8 +55,8 @@ func TestSlowClientOnSockets(t *testing.T) {
 	}
 }
 
-// bare opens the WebSocket of a sid and returns its network connection, which has a small receive
-// buffer.
+// bare opens a WebSocket with a sid, the one-time id from a handshake, and returns its network
+// connection, which has a small receive buffer.
 func (h *house) bare(address string, secure bool, sid string) net.Conn {
 	h.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {

@@ -14,7 +14,8 @@ var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
 	gateway.Draining: time.Second,
 	gateway.Away:     time.Second,
-	gateway.Replaced: 300 * time.Millisecond, // short, because another server may wait for the end of the WebSocket
+	// a short time, because another server may be waiting for the end of the WebSocket
+	gateway.Replaced: 300 * time.Millisecond,
 }
 
 // part waits until the client has closed the WebSocket, at most for the time that partings has for

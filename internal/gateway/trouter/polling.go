@@ -22,8 +22,8 @@ type poll struct {
 	socket *socket
 	sid    string
 	h      *Handler
-	room   chan struct{} // has capacity 1; a value tells write that the client has taken the waiting packets
-	ready  chan struct{} // has capacity 1; a value tells get that packets wait or that the transport is closed
+	room   chan struct{} // has capacity 1; an element tells write that the client has taken the waiting packets
+	ready  chan struct{} // has capacity 1; an element tells get that packets wait or that the transport is closed
 
 	mu          sync.Mutex    // guards the fields below
 	waits       []byte        // the packets that wait for the client's next GET, in the form of a payload
@@ -35,7 +35,8 @@ type poll struct {
 }
 
 // poll serves the long polls of a client: a GET waits for packets from the server, and a POST
-// brings packets from the client. The first GET with a sid opens the socket.
+// brings packets from the client. The first GET with a sid, the one-time id from a handshake, opens
+// the socket.
 func (h *Handler) poll(req *request) error {
 	if !h.o.Polling {
 		return &refusal{Status: http.StatusNotFound, Message: "polling is not offered",
@@ -60,7 +61,7 @@ func (h *Handler) poll(req *request) error {
 	return p.get(req)
 }
 
-// openPoll opens the socket of a sid for long polls.
+// openPoll opens a socket for long polls with a sid, the one-time id from a handshake.
 func (h *Handler) openPoll(req *request) (*poll, error) {
 	if err := h.fault(req); err != nil {
 		return nil, err
@@ -97,8 +98,8 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	return p, nil
 }
 
-// renew gives the client the time silence, from now on, to send its next request. Otherwise the
-// socket ends.
+// renew restarts the timer that ends the socket if the client sends no request for the time
+// silence.
 func (p *poll) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -250,7 +251,8 @@ func (p *poll) interrupt() {
 	signal(p.room)
 }
 
-// close implements wire. The client can still take the last packets with a GET within sidLife.
+// close implements wire. For the time sidLife the client can still take the last packets with a
+// GET.
 func (p *poll) close(bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

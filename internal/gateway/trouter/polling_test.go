@@ -149,10 +149,9 @@ func TestHostilePolls(t *testing.T) {
 	})
 }
 
-// TestMuteWebSocket opens a WebSocket and sends nothing on it, then uses its sid for long
-// polls, as the browser build does if a proxy delays frames. It checks that the WebSocket
-// ends. TestSidsAndParameters tests the sid of a WebSocket on which the client has sent
-// something.
+// TestMuteWebSocket opens a WebSocket and sends nothing on it, then uses its sid (one-time id) for
+// long polls, as the browser build does if a proxy delays frames. It checks that the WebSocket
+// ends. TestSidsAndParameters tests the sid of a WebSocket on which the client has sent something.
 func TestMuteWebSocket(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()

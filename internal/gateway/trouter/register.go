@@ -57,9 +57,9 @@ func (h *Handler) register(req *request) error {
 	return nil
 }
 
-// unregister removes an endpoint, so that the client does not get the events of the meantime when
-// it connects again. It succeeds for unknown ids. An endpoint with an open socket is removed when
-// that socket closes.
+// unregister removes an endpoint, so that the client does not get the events in between when it
+// connects again. It succeeds for unknown ids. An endpoint with an open socket is removed when that
+// socket closes.
 func (h *Handler) unregister(req *request) error {
 	c, err := h.skype(req)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestBoundsOfSids adds as many sids as the hub's bounds allow, and checks that one more sid is
-// refused, both for one user and for the whole server.
+// TestBoundsOfSids adds as many sids (one-time ids for opening sockets) as the hub's bounds allow,
+// and checks that one more sid is refused, both for one user and for the whole server.
 func TestBoundsOfSids(t *testing.T) {
 	s := newSids(gateway.Bounds{Sessions: 3, PerUser: 1})
 	for i, c := range []struct {

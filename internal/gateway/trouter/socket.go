@@ -16,7 +16,7 @@ import (
 const (
 	maxUnanswered = 256       // maximum number of events that the client may leave unanswered
 	maxFlying     = 512 << 10 // maximum number of bytes of unanswered events; a single event may be larger
-	// maximum number of events written since the oldest unanswered event, including that event
+	// maximum number of events written since the oldest unanswered event, counting that event too
 	maxSpan   = 1024
 	perSecond = 50 // maximum number of frames that a client may send in a second
 	perFrame  = 3  // number of further frames that a client may send for each event that it gets
@@ -61,9 +61,10 @@ type socket struct {
 	agent     string // the client's User-Agent
 
 	// The mutex mu of the endpoint guards the fields from timer to frames.
+
 	// asks the client for another socket, or ends the socket after it was replaced; may be nil
 	timer *time.Timer
-	last  uint64             // id of the last request that was sent to the client
+	last  uint64             // id of the last request with which an event was sent to the client
 	byID  map[uint64]*flight // events that the client has not answered, by the id of their request
 	// events in the order in which they were written, from the oldest unanswered event on
 	sent       []*flight
@@ -151,7 +152,7 @@ func (s *socket) start(waited time.Duration, p params) {
 	connected := `5:::{"name":"trouter.connected","args":[{"ttl":` + strconv.FormatInt(int64(ttl/time.Second), 10) +
 		`,"dur":"` + strconv.FormatInt(waited.Milliseconds(), 10) + `"}]}`
 	if !s.session.Start(s.packet(b, connected)) {
-		// detach once more, because the session may have ended before the endpoint had the socket
+		// detach again, because the session may have ended before it became the endpoint's socket
 		s.detach(s.session.Why())
 		return
 	}
@@ -225,7 +226,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 		e.reached = at
 		e.settle()
 		return b
-	case ev.Gap != 0: // this protocol has no packet for a gap; the hub counts it
+	case ev.Gap != 0: // this protocol has no packet for a gap (missing events); the hub counts the gap
 		e.breakOff(at)
 		return b
 	}
@@ -271,7 +272,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 // heads holds buffers for the first parts of packets, which name the recipient of an event.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
-// request appends the packet that brings the event of f to the client.
+// request appends to b the packet that brings the event f.event to the client.
 func (s *socket) request(b []byte, f *flight) []byte {
 	head := heads.Get().(*[]byte)
 	defer heads.Put(head)
@@ -295,7 +296,8 @@ func (s *socket) Full() bool {
 // mu of the endpoint.
 func (s *socket) full() bool {
 	n := len(s.e.flights)
-	// if reached is smaller, the session has yet to write events that are in flights already
+	// if reached is smaller, flights has events that the session must still write, so it must not
+	// wait
 	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position
 	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }

@@ -12,13 +12,16 @@ import (
 // this server. This server, the caller, records a call of the endpoint in the store. The other
 // server finds the call, notes in the store that it has found it, and ends the endpoint's socket.
 const (
-	// interval at which a server looks for calls of its endpoints by other servers
+	// interval at which a server looks for calls by other servers, which want to take over its
+	// endpoints
 	lookEvery = 100 * time.Millisecond
-	lookAgain = 200 * time.Millisecond // pause after an attempt to look for calls has failed
-	// interval at which the caller checks whether the other server has ended the endpoint's socket
+	lookAgain = 200 * time.Millisecond // pause after a failed attempt to look for calls by other servers
+	// interval at which the calling server checks whether the other server has ended the endpoint's
+	// socket
 	askEvery   = 20 * time.Millisecond
-	noticeTime = 500 * time.Millisecond // a server that has not noted a call within this time counts as dead
-	// after this time the caller opens the socket even if the other server has not ended its own
+	noticeTime = 500 * time.Millisecond // time after which a server that has not noted a call counts as dead
+	// time after which the calling server opens the socket even if the other server has not ended
+	// its own
 	letGoTime = 3 * time.Second
 )
 
@@ -114,7 +117,7 @@ func (h *Handler) letGo(ctx context.Context) {
 	}
 }
 
-// any reports whether there are endpoints in memory.
+// any reports whether this server has endpoints (clients such as browser tabs) in memory.
 func (es *endpoints) any() bool {
 	es.mu.Lock()
 	defer es.mu.Unlock()

@@ -233,11 +233,11 @@ func TestTakeoverInHandOver(t *testing.T) {
 	old.message("", 200) // reads and answers the first message of the thread
 	old.sync()
 	newer := there.tab(ann, "tab")
-	newer.sync() // fails if the server sends an event again
+	newer.sync() // sync fails if the server sends an event again
 	here.send(ann, thread, "two")
 	newer.message("two", 200)
 	here.told()
-	old.sync() // fails if the old socket got an event
+	old.sync() // sync fails if the old socket got an event
 }
 
 // TestAnswersOnTheWay ends a socket before the server has read the client's last answers, and

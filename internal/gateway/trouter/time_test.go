@@ -109,7 +109,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
 		thread := h.thread("plans", ann)
-		h.tab(ann, "tab") // the pipe has no buffer, so the server's writes block
+		h.tab(ann, "tab") // the client's pipe has no buffer, so the server's writes block
 		start := time.Now()
 		h.send(ann, thread, strings.Repeat("x", 20_000))
 		h.waitEnded(gateway.Slow)
@@ -142,7 +142,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 		}
 		time.Sleep(29 * time.Second)
 		tab.sync()
-		time.Sleep(time.Hour / 60) // a minute without a frame from the client
+		time.Sleep(time.Hour / 60) // let a minute pass without a frame from the client
 		tab.CloseNow()
 		synctest.Wait()
 		tab = h.tab(ann, "tab")
@@ -214,7 +214,8 @@ func TestStoringEndpoints(t *testing.T) {
 	})
 }
 
-// TestSidExpires checks that a sid that was not used for 30 seconds is refused.
+// TestSidExpires checks that a sid, the one-time id for opening a socket, is refused if it was not
+// used for 30 seconds.
 func TestSidExpires(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		a := h.allocate(h.person(), "tab")
@@ -345,7 +346,7 @@ func TestEventThatWaitsForAPoll(t *testing.T) {
 	})
 }
 
-// latePuts is a store that calls a function before it writes rows of endpoints.
+// latePuts is a store that calls the function before each time before it writes rows of endpoints.
 type latePuts struct {
 	core.Store
 	before func([]core.Endpoint)

@@ -86,8 +86,9 @@ func isUpgrade(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-WebSocket-Key") != ""
 }
 
-// openWebSocket opens the WebSocket of a sid (docs/contract/realtime.md §5). It returns after
-// the answer to the upgrade request was written; another goroutine then reads the WebSocket.
+// openWebSocket opens a WebSocket with a sid, the one-time id from a handshake
+// (docs/contract/realtime.md §5). It returns after the answer to the upgrade request was written;
+// another goroutine then reads the WebSocket.
 func (h *Handler) openWebSocket(req *request) error {
 	if !isUpgrade(req.Request) {
 		return requests.BadRequest("not a WebSocket", why.Because(why.NotWebSocket))
@@ -160,8 +161,8 @@ func (h *Handler) read(g *gws.Conn, s *socket) {
 // reader implements gws.Event: gws calls its methods for the frames that it reads.
 type reader struct{}
 
-// heard is called for each frame from a client. It gives the client the time silence to send
-// its next frame, and returns the socket of the connection.
+// heard is called for each frame from a client. It restarts the time silence, after which a socket
+// without further frames ends, and returns the socket of the connection.
 func heard(g *gws.Conn) *socket {
 	c := g.NetConn().(*netConn)
 	c.taken.AwaitInput(silence)
