@@ -41,8 +41,8 @@ var kinds = []kind{
 	of(way{name: "trouter", secure: true}, 20, 40*time.Second),
 }
 
-// of returns the kind of idle connections that use the protocol w over HTTP/1.1. memory and accept
-// are its limits.
+// of returns the kind of idle connections that use the protocol of w over HTTP/1.1. memory and
+// accept are its limits.
 func of(w way, memory float64, accept time.Duration) kind {
 	return kind{w.String(), func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, w) }, memory, accept}
 }
@@ -53,8 +53,8 @@ const maxCPU = 5
 // ofUser is the number of connections that the server allows a user.
 const ofUser = 20
 
-// run prints what idle connections of each kind cost. It fails the test if a figure is more
-// than five times its limit.
+// run prints the memory and the CPU time that idle connections of each kind cost the server. It
+// fails the test if a figure is more than five times its limit.
 func (o idle) run(t *testing.T) {
 	t.Helper()
 	fmt.Fprintf(o.out, "\n%d idle connections, clients in another process\n\n", o.connections)
@@ -64,7 +64,8 @@ func (o idle) run(t *testing.T) {
 	}
 }
 
-// measure opens idle connections of one kind and prints what they cost the server.
+// measure opens idle connections of one kind and prints the memory and the CPU time that they cost
+// the server.
 func (o idle) measure(t *testing.T, k kind) {
 	p := startPeer(t, confabPeer, config.Memory)
 	us := p.users(t, (o.connections+ofUser-1)/ofUser)
@@ -213,8 +214,8 @@ func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) 
 	return closeAll
 }
 
-// TestIdle prints what 10,000 idle connections of each kind cost. It takes four minutes and
-// fails if a figure is more than five times its limit.
+// TestIdle prints the memory and the CPU time that 10,000 idle connections of each kind cost the
+// server. It takes four minutes and fails if a figure is more than five times its limit.
 func TestIdle(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes four minutes")

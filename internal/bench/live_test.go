@@ -33,7 +33,7 @@ type way struct {
 	name   string
 	secure bool
 	pings  bool // for trouter only: the client sends a ping after each answer, as the browser build does
-	rare   int  // divides the number of messages that a round in this way sends one after the other
+	rare   int  // a round in this way sends live.messages/rare messages one after the other
 }
 
 var ways = []way{

@@ -221,7 +221,7 @@ type timingBus struct {
 	early     map[eventKey]bool // events that were handed on from the log before Publish was called
 	waited    []time.Duration
 	before    []time.Duration // the first part of waited: until the call of Sequence begins
-	call      []time.Duration // until it ends,
+	call      []time.Duration // the second part of waited: until this call ends
 	after     []time.Duration // the last part of waited: from then until the feed hands the event on
 }
 

@@ -126,8 +126,8 @@ func repeat(goroutines int, span time.Duration, do func(index, n int) bool) (rat
 	return rate, Latency{quantile(all, 0.5), quantile(all, 0.99)}
 }
 
-// quantile returns the value in xs that the fraction q of all values is below. It sorts xs, which
-// must not be empty.
+// quantile returns the q-quantile of xs, such as the median for a q of 0.5. It sorts xs, which must
+// not be empty.
 func quantile[T cmp.Ordered](xs []T, q float64) T {
 	slices.Sort(xs)
 	return xs[min(int(q*float64(len(xs))), len(xs)-1)]

@@ -27,8 +27,8 @@ type GrowthOptions struct {
 	Idle   time.Duration // how long a server has no load before its memory is read
 }
 
-// stillPerRound is the number of large threads of each store for which a round measures the first
-// send of a minute.
+// stillPerRound is the number of large threads of each store to which a round sends the first
+// message of a minute.
 const stillPerRound = 2
 
 // growth is the state of one call of Growth.

@@ -12,17 +12,17 @@ import (
 	"github.com/confab-chat/confab/internal/bench/seed"
 )
 
-// watched is the length of two spans, before and after a first send of a minute begins. The answer
-// times of the other senders in the two spans are compared.
+// watched is the length of the two spans in which the answer times of other senders are compared:
+// before and after the begin of a first send, which is the first message to a thread in a minute of
+// the clock.
 const watched = 100 * time.Millisecond
 
-// others is the number of connections that send messages to other threads during a first send of a
-// minute, each in turn to all threads of two members. They are few, so that they do not wait for a
-// processor.
+// others is the number of connections that send messages to threads of two members while a first
+// send of a minute is measured. They are few, so that they do not wait for a processor.
 const others = 2
 
-// minutes measures the first send of a minute to large threads, which moves the thread in the lists
-// of threads of all its members. Meanwhile other connections send to other threads.
+// minutes measures the first message of a minute to a large thread. This message moves the thread
+// in the lists of threads of all its members. Meanwhile other connections send to other threads.
 func (g *growth) minutes(ctx context.Context) error {
 	took, waited, before := make([][]float64, len(g.stores)), make([][]float64, len(g.stores)), make([][]float64, len(g.stores))
 	for n := range g.Rounds {
@@ -50,24 +50,24 @@ func (g *growth) minutes(ctx context.Context) error {
 	return nil
 }
 
-// firstSend has three times in milliseconds: how long a first send of a minute took, and the
-// longest time that another connection waited for an answer in the span before the send and in the
-// span after its begin.
+// firstSend has times in milliseconds: how long the first message of a minute to a thread took, and
+// the longest time that another connection waited for an answer before and after the begin of that
+// send.
 type firstSend struct{ took, before, during float64 }
 
-// waits records the longest times that the other connections waited for an answer, before and
-// during a first send of a minute.
+// waits records the longest times that other connections waited for an answer, before and during
+// the first message of a minute to a large thread.
 type waits struct {
 	mu    sync.Mutex // guards the fields below
-	first time.Time  // when the first send of a minute began; zero before that
-	// the span after the first send is over, so that requests that begin after it are ignored
+	first time.Time  // when the measured send, the first of a minute, began; zero before that
+	// true when the span after the measured send is over, so that later requests are ignored
 	ended          bool
 	before, during time.Duration
 	answers        int // before
 }
 
-// note records the time that a request of another connection took. A request that ends after the
-// first send has begun counts as during the first send.
+// note records how long a request of another connection took. A request counts as during the
+// measured send if it ends after that send has begun.
 func (w *waits) note(began, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

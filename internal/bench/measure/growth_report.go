@@ -60,18 +60,19 @@ type GrownCell struct {
 	Figure
 }
 
-// GrownMinute has the figures of the first send of a minute to a large thread. Times are medians in
-// milliseconds.
+// GrownMinute has the figures of the first message of a minute to a large thread. Times are medians
+// in milliseconds.
 type GrownMinute struct {
 	Messages int     `json:"messages"`
 	Members  int     `json:"members"`
 	Samples  int     `json:"samples"`
 	Took     float64 `json:"tookMilliseconds"`
-	// the longest time that others waited for an answer in the 100 ms before the send
+	// the longest time that other senders waited for an answer in the 100 ms before this message
 	Before float64 `json:"othersBeforeMilliseconds"`
-	// the longest time that others waited for an answer in the 100 ms after the begin of the send
+	// the longest time that other senders waited for an answer in the 100 ms after the begin of
+	// this send
 	During float64 `json:"othersDuringMilliseconds"`
-	Extra  float64 `json:"othersExtraMilliseconds"` // the second less the first
+	Extra  float64 `json:"othersExtraMilliseconds"` // how much longer other senders waited during this send than before it
 }
 
 // spread returns the largest value that f returns for the cells divided by the smallest one, or 0

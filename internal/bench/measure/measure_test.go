@@ -49,7 +49,8 @@ func TestBars(t *testing.T) {
 
 func TestSlowest(t *testing.T) {
 	rounds := []load.Sample{{ByConnection: []int{4, 1, 4}}, {ByConnection: []int{4, 2, 3}}}
-	if got := slowest(rounds); got != 0.5 { // the slowest connection has 3 answers, and the mean is 6
+	// want 0.5, because the connection with the fewest answers has 3, and the mean is 6
+	if got := slowest(rounds); got != 0.5 {
 		t.Errorf("%v, want 0.5", got)
 	}
 }

@@ -20,7 +20,7 @@ const (
 	senders  = 64 // maximum number of members of a thread who get an access token
 	perMilli = 20 // number of messages that have the same millisecond as their time
 	textSize = 128
-	keptIDs  = 50_000 // about the total number of message ids that the fields Thread.Some hold
+	keptIDs  = 50_000 // approximate total number of message ids that the fields Thread.Some hold
 )
 
 // Rooms returns the number of threads of two members in a store with the given number of messages.

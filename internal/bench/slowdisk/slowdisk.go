@@ -9,7 +9,7 @@ import (
 )
 
 // FS is a file system in which each sync of a file or a folder takes longer by the time Wait.
-// Concurrent syncs wait concurrently.
+// Concurrent syncs wait at the same time, not one after the other.
 type FS struct {
 	vfs.FS
 	Wait time.Duration
