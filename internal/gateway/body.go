@@ -8,9 +8,9 @@ import (
 // bodyTime is the time within which a client must have sent the whole body of a request.
 const bodyTime = 10 * time.Second
 
-// LimitBody sets the deadline for reading the body of a request, if it has one. A handler
-// that does not read the body needs the deadline too: net/http reads the rest of the body
-// before it sends the response, and would wait for a slow client without end.
+// LimitBody sets the deadline for reading the body of a request, if the request has one. A handler
+// that ignores the body needs this deadline too, because net/http reads the whole body before it
+// sends the response, and would wait for a slow client without end.
 func LimitBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // fails with test recorders only

@@ -31,9 +31,9 @@ func (h *house) wantRefused(u core.User, want gateway.Reason) {
 	}
 }
 
-// TestSessionsOfAUser opens as many sessions of one user as are allowed by default. It checks
-// that one more session of that user is refused, that another user can still open one, and
-// that the first user can open one again after one of the sessions has ended.
+// TestSessionsOfAUser opens as many sessions of one user as are allowed by default. It checks that
+// one more session of that user is refused, that another user can still open a session, and that
+// the first user can open one more after a session has ended.
 func TestSessionsOfAUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -54,7 +54,7 @@ func TestSessionsOfAUser(t *testing.T) {
 }
 
 // TestSessionsOfAServer opens as many sessions as a server may have. It checks that one more
-// session is refused, and that it is accepted after another session has ended.
+// session is refused, and that a session can be opened again after another session has ended.
 func TestSessionsOfAServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{Sessions: 3})
@@ -219,8 +219,8 @@ func TestCatchUpsAtOnce(t *testing.T) {
 	})
 }
 
-// TestThreadsWithNews lets a session miss events in as many threads as it may (Bounds.News),
-// and another session in one thread more. It checks that the first session gets the events,
+// TestThreadsWithNews lets a session miss events in as many threads as it may (Bounds.News), and
+// another session miss events in one more thread. It checks that the first session gets the events,
 // and that the second one is told of a gap and then of new events.
 func TestThreadsWithNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

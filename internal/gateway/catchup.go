@@ -423,8 +423,8 @@ func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening
 }
 
 // view returns the thread of the happening hp as the user sees it, at the revision of hp or a later
-// one. It reads the view from the store again if the one in r.views is older, because the user may
-// have left the thread since the replay began, and must not get later events.
+// one. It reads the view from the store again if the one in r.views is older, because a user who
+// has left the thread since the replay began must not get later events.
 func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, error) {
 	v := r.views[hp.Thread]
 	if v.Head.Revision >= hp.Revision {

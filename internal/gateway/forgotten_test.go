@@ -139,11 +139,12 @@ func TestTimesForgottenOnAServerBehind(t *testing.T) {
 		ann, bob := h.user(), h.user()
 		thread := h.thread("plans", ann, bob)
 		_, k := behind.open(bob, nil, gateway.SessionOptions{})
-		time.Sleep(2 * time.Second) // wait until the second hub, which is behind, has handed on all earlier events
+		// wait until the second hub, which learns of events late, has handed on all earlier events
+		time.Sleep(2 * time.Second)
 		k.want(t)
 		h.send(ann, thread, "missed")
 		h.comeAndGo(ann, thread, bob)
-		time.Sleep(2 * time.Second) // wait until the second hub, which is behind, has read the log
+		time.Sleep(2 * time.Second) // wait until the second hub, which learns of events late, has read the log
 		if got := k.first(); got != "gap:tooMuch" {
 			t.Errorf("the session is told %q first, want a gap", got)
 		}

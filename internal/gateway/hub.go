@@ -550,9 +550,9 @@ func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
-		// The hub is behind the log, and m is a later state of the member than its state at the
-		// event. The sessions therefore read from the store which version of the event the user may
-		// see.
+		// The hub has not yet read the newest events, and m is the state of the member at a time
+		// after this event. The sessions therefore read from the store which version of the event
+		// the user may see.
 		if m.Forgot(hp.Number) || m.ReadsOlder(hp) {
 			for _, s := range u.sessions {
 				if s.wants(hp.Thread) {

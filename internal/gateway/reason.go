@@ -18,7 +18,7 @@ const (
 	Deleted                    // the user was deleted
 	Replaced                   // a newer connection of the same client has replaced this connection
 	Slow                       // the client read no byte for the time WriteTimeout
-	Silent                     // the client sent nothing for so long that its protocol counts it as gone
+	Silent                     // the client sent nothing for longer than its protocol allows
 	Hostile                    // the client broke the rules of its protocol
 	Dropped                    // a fault that a developer injected has cut the connection
 	Draining                   // the server shuts down
@@ -76,7 +76,7 @@ func Reasons() (all []Reason) {
 	return all
 }
 
-// OpenError is the error of Hub.Open and Hub.Admit.
+// OpenError is the error with which Hub.Open and Hub.Admit refuse a session.
 type OpenError struct {
 	// one of Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull, or Gone if the context
 	// is done

@@ -261,8 +261,8 @@ func (s *Session) wants(thread string) bool {
 	return ok
 }
 
-// push adds an event to the queue. If the queue has no room, push drops the whole queue, and
-// the session reads the events from the store later. The caller holds the hub's mu.
+// push adds an event to the session's queue. If the queue has no room, push drops all events in it,
+// and the session reads the events from the store later. The caller holds the hub's mu.
 func (s *Session) push(e *Event, at core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -178,8 +178,8 @@ func TestRefusedSessionLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestFeedStopsAndStarts opens sessions after pauses about as long as a hub without sessions goes
-// on reading the log. It checks that each session opens at once and gets new events.
+// TestFeedStopsAndStarts opens sessions after pauses, at about the time when a hub without sessions
+// stops reading the log. It checks that each session opens at once and gets new events.
 func TestFeedStopsAndStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -422,8 +422,8 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 }
 
 // TestClientLeavesBeforeItsSession cancels the context of Hub.Open while the hub cannot read the
-// log. It checks that the refusal is counted for the reason "gone". The reason "away" would blame
-// the server.
+// log. It checks that the refusal is counted for the reason "gone" and not "away", which would
+// blame the server.
 func TestClientLeavesBeforeItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

@@ -28,7 +28,7 @@ type modelThread struct {
 	members  map[string][]modelMember
 	messages map[int64][]modelMessage
 	topics   []modelTopic
-	gone     map[string]int // the map model.gone: the steps at which users were deleted
+	gone     map[string]int // the map in model.gone: the steps of the simulation at which users were deleted
 	purged   int            // the step of the simulation at which the thread was deleted; 0 if it was not deleted
 }
 
@@ -307,8 +307,8 @@ func (m *model) wrong(user string, g *received) string {
 	return "the user may not get it like this: a place outside its intervals, a hidden message, or an outdated text"
 }
 
-// told reports whether a client received the right texts: whether the texts of g are those of the
-// event e at step i, as the user may see them with its membership of step j.
+// told reports whether the texts of g, which a client has received, are right: equal to those of
+// the event e at step i, as the user may see them with its membership of step j.
 func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bool {
 	m := t.memberAt(user, j)
 	switch e.Kind {

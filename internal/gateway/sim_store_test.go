@@ -260,8 +260,8 @@ func (s *simStore) steps() int {
 	return s.model.steps
 }
 
-// simBus is the bus by which the servers of a simulation tell each other what happened. It
-// loses, doubles and delays some publications, so that they arrive in another order.
+// simBus is the bus by which the servers of a simulation tell each other of committed events. It
+// loses, doubles and delays some publications, so that events may arrive in another order.
 type simBus struct {
 	sim  *sim
 	loss int // percentage of the calls that are dropped; the same percentage is doubled, and the same is delayed

@@ -426,8 +426,8 @@ func (c *client) visit(last bool) bool {
 // tries again later.
 func (c *client) again(last bool) bool { return !last || c.visit(last) }
 
-// simSink is the sink of a client's session in a simulation. It records what the session
-// writes.
+// simSink is the sink of a client's session in a simulation. It records the events and gaps that
+// the session writes.
 type simSink struct {
 	c       *client
 	session *gateway.Session

@@ -37,7 +37,7 @@ func (s *stats) gap(why GapReason) { s.gaps[why].Add(1) }
 type Stats struct {
 	Sessions int               // open now
 	Queued   int64             // number of bytes of events in the queues of all sessions
-	Behind   time.Duration     // for how long the hub has been behind the end of the event log
+	Behind   time.Duration     // for how long the event log has had events that the hub has not read yet
 	Opened   map[string]uint64 // number of sessions opened since the start, by protocol
 	Events   map[string]uint64 // events written, by protocol
 	Ended    map[string]uint64 // sessions ended, by reason

@@ -76,8 +76,8 @@ func rawConn(conn net.Conn) net.Conn {
 	return conn
 }
 
-// Net returns the connection that was taken over. The caller must use the methods Read, Write
-// and Close of c, not those of the result.
+// Net returns the connection that was taken over. The caller must use the methods Read, Write and
+// Close of c, not the methods of the returned connection.
 func (c *Conn) Net() net.Conn { return c.net }
 
 // Write writes b. It fails if the client takes no byte for the timeout given to Take; the
@@ -177,10 +177,9 @@ func (c *Conn) AwaitInput(d time.Duration) {
 	}
 }
 
-// Read reads what the client sends. It fails with ErrSilent if the client has sent nothing for
-// the time set by AwaitInput. If the client has taken no byte for the timeout given to Take,
-// it fails with an error whose Timeout method returns true. Do not call it again after an
-// error.
+// Read reads bytes that the client has sent. It fails with ErrSilent if the client has sent nothing
+// for the time set by AwaitInput. If the client has taken no byte for the timeout given to Take, it
+// fails with an error whose Timeout method returns true. Do not call it again after an error.
 func (c *Conn) Read(b []byte) (int, error) {
 	c.inRead.Store(true)
 	n, err := c.net.Read(b)

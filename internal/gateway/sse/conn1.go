@@ -109,7 +109,7 @@ func (c *connection) Close() {
 	c.Conn.Close()
 }
 
-// Wait implements Conn. It reads and discards what the client sends.
+// Wait implements Conn. It reads and discards the bytes that the client sends.
 func (c *connection) Wait(context.Context) error {
 	var b [64]byte
 	for got := c.early; got <= maxInput; {

@@ -460,7 +460,7 @@ func TestNamesOfParameters(t *testing.T) {
 		t.Fatalf("allocate: %s %s, %v", resp.Status, body, err)
 	}
 	query := strings.NewReplacer("sig=", "SIG=", "sr=", "Sr=", "&epid=", "&Epid=").Replace(a.query())
-	// the handshake must accept this query, because its endpoint is the one in the allocation
+	// the handshake must accept this query, because it names the endpoint of the allocation
 	if resp, body := h.do("GET", "/socket.io/1/?"+query, "", ""); resp.StatusCode != 200 {
 		t.Errorf("handshake: %s %s", resp.Status, body)
 	}

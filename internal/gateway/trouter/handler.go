@@ -250,7 +250,7 @@ type request struct {
 	*http.Request
 	w      http.ResponseWriter
 	route  *route
-	id     string // the path element in the place of {id} in the route's pattern
+	id     string // the element of the request's path that matches {id} in the route's pattern
 	record gateway.Record
 	// true if the request is not logged, because the end of its socket is logged or nothing of
 	// interest has happened

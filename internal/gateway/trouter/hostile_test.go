@@ -311,7 +311,8 @@ func TestLimits(t *testing.T) {
 	t.Error("1001 requests are allowed")
 }
 
-// TestFaults injects faults as a development server does, and checks what the client sees.
+// TestFaults injects faults as a development server does, and checks how the requests and
+// connections of a client then end.
 func TestFaults(t *testing.T) {
 	faults := dev.NewFaults(limits.Operations())
 	h := newHouse(t, func(o *trouter.Options) { o.Faults = faults })

@@ -40,7 +40,7 @@ type house struct {
 	hub    *gateway.Hub
 	h      *trouter.Handler
 	srv    *httptest.Server
-	pipes  *pipes // if not nil, a listener whose in-memory connections the test uses, without TLS
+	pipes  *pipes // if not nil, the listener with in-memory connections that the test uses without TLS
 	client *http.Client
 	url    string
 	stop   func()

@@ -125,7 +125,7 @@ func (s *scanner) must(word string) {
 }
 
 // number reads a number from 1 to 999,999,999. The scanner fails if the rest of the text does not
-// begin with one.
+// begin with such a number.
 func (s *scanner) number() (n uint64) {
 	digits := 0
 	for digits < len(s.rest) && '0' <= s.rest[digits] && s.rest[digits] <= '9' {
