@@ -167,8 +167,8 @@ func (o idle) openAll(t *testing.T, p *peer, us []liveUser, w way) (closeAll fun
 	}
 }
 
-// openHTTP2 opens streams of the users us over HTTP/2, as many on each connection as the
-// server allows.
+// openHTTP2 opens streams of the users us over HTTP/2, with the maximum number of streams on each
+// connection.
 func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -259,7 +259,7 @@ func (r *rawSockets) open(w http.ResponseWriter, req *http.Request) {
 	go c.ReadLoop()
 }
 
-// echo opens a WebSocket that sends back what it receives.
+// echo opens a WebSocket that sends each received text back.
 func (r *rawSockets) echo(w http.ResponseWriter, req *http.Request) {
 	c, err := r.upgrader.Upgrade(w, req)
 	if err != nil {

@@ -21,7 +21,7 @@ type sample struct {
 // pair holds the results of two measurements in succession, one of each build.
 type pair [2]sample
 
-// rate returns the requests per second of build B divided by those of build A.
+// rate returns the requests per second of build B divided by the requests per second of build A.
 func (p pair) rate() float64 { return p[1].rate / p[0].rate }
 
 // cpu returns the CPU time per request of build B divided by the CPU time per request of build A,

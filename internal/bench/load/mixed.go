@@ -48,8 +48,8 @@ func MixText() string {
 	return "of 100 requests " + strings.Join(parts, ", ")
 }
 
-// Mixed sends requests of all operations. Its messages can be read back, like the messages of a
-// Sends. If a response contains a message, Mixed checks the message's id.
+// Mixed sends requests of all operations. Its messages can be read back, as with Sends. If a
+// response contains a message, Mixed checks the message's id.
 type Mixed struct {
 	*Sends
 	host string
@@ -65,8 +65,8 @@ type mixedAsk struct {
 	id        int64 // of the message of GetMessage
 }
 
-// NewMixed returns a Mixed for messages of size bytes, at least MinSize. It can use at most the
-// given number of connections.
+// NewMixed returns a load of mixed operations, whose messages have size bytes, at least MinSize. It
+// can use at most the given number of connections.
 func NewMixed(s *Server, w World, size, connections int) *Mixed {
 	l := &Mixed{Sends: NewSends(s, w, size, connections), host: s.Endpoint.Host, now: make([]mixedAsk, connections)}
 	for o, m := range mix {

@@ -20,8 +20,8 @@ type Pages struct {
 	want  [][]byte // the answer for each thread
 }
 
-// NewPages returns a Pages for pages of size messages. It requests the page of each thread once,
-// and fails if a page does not have size messages.
+// NewPages returns a load that requests pages of size messages. It requests the page of each thread
+// once, and fails if a page does not have size messages.
 func NewPages(ctx context.Context, s *Server, w World, size int) (*Pages, error) {
 	l := &Pages{world: w, size: size, want: make([][]byte, len(w.Threads))}
 	// go through all threads for each member, so that successive requests are for different threads

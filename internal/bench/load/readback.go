@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Found compares the messages that a server has acknowledged with those that it returns.
+// Found counts the differences between the messages that a server has acknowledged and the messages
+// that it returns.
 type Found struct {
 	Acknowledged int `json:"acknowledged"`
 	Lost         int `json:"lost"`      // acknowledged, but not returned

@@ -47,7 +47,7 @@ type Options struct {
 type Sample struct {
 	Answers int           // within the span
 	Span    time.Duration // measured exactly
-	Usage   Usage         // what the server has used within the span
+	Usage   Usage         // CPU time and memory that the server has used within the measured span
 	// Latency holds how long each answer took, in microseconds, to 1 %. In an open loop it holds
 	// the requests that were due within the measured span, including requests that were answered
 	// after it. Each time counts from the moment when the request was due, so it includes the wait

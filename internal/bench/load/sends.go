@@ -29,8 +29,8 @@ const MinSize = 20
 // numbersSize is the size in bytes of the two numbers with which a message begins.
 const numbersSize = len("001.00000001 ")
 
-// NewSends returns a Sends for messages of size bytes, at least MinSize. It can use at most the
-// given number of connections.
+// NewSends returns a load that sends messages of size bytes, at least MinSize. It can use at most
+// the given number of connections.
 func NewSends(s *Server, w World, size, connections int) *Sends {
 	l := &Sends{world: w, acked: make([][]int64, connections)}
 	random := rand.New(rand.NewPCG(1, 2))

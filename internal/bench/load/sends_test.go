@@ -33,8 +33,8 @@ func TestOpenLoopCountsTheWait(t *testing.T) {
 	}
 }
 
-// sent returns a Sends with one connection, whose messages 0 to 3 were sent to the threads a, b, a
-// and b, and got the ids 10 to 13.
+// sent returns a Sends, a load that sends messages, with one connection. Its messages 0 to 3 were
+// sent to the threads a, b, a and b, and got the ids 10 to 13.
 func sent() *Sends {
 	endpoint := &url.URL{Scheme: "https", Host: "localhost:1"}
 	l := NewSends(&Server{Endpoint: endpoint}, World{[]Thread{{"a", []string{"x"}}, {"b", []string{"y"}}}}, 32, 1)

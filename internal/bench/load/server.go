@@ -126,7 +126,7 @@ func Start(ctx context.Context, c Command) (*Server, error) {
 	s.PID = s.cmd.Process.Pid
 	go func() {
 		defer close(s.ended)
-		_ = s.cmd.Wait() // ignore the error: if the server ends early, its requests fail
+		_ = s.cmd.Wait() // ignore the error, because a server that ends early is noticed when its requests fail
 	}()
 	return s, nil
 }

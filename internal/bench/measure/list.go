@@ -25,8 +25,8 @@ func List(ctx context.Context, o Options) (Report, error) {
 	}.run(ctx, o)
 }
 
-// startList starts Confab with messages in each thread. It also starts references, which answer
-// every request with the bytes that Confab returns for a page of its first thread.
+// startList starts Confab with messages in each thread. It also starts reference servers, which
+// answer every request with the bytes that Confab returns for a page of its first thread.
 func startList(ctx context.Context, p part, b *bench) (s stage, err error) {
 	server, err := b.startConfab(ctx)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // Options configures the parts.
 type Options struct {
-	Program string // path of the built confab program that is measured; it also runs the references
+	Program string // path of the built confab program that is measured; it also runs the reference servers
 	Dir     string // an empty folder on the disk that is measured
 	Rounds  int
 	Span    time.Duration // measured part of a round
@@ -27,12 +27,13 @@ type Options struct {
 	// numbers of connections, with one cell of the table for each; nil means the default of the
 	// part
 	Connections []int
-	Size        int           // bytes of a message
-	Threads     int           // number of threads; 0 means the default of the part
-	Profile     string        // file to which a CPU profile of the server is written, or empty; only Mixed uses it
-	Database    string        // postgres:// URL of a database server for Confab; empty means the embedded store
-	SlowSync    time.Duration // time that is added to each sync of the server's store and of the references' logs
-	Out         io.Writer     // receives a line of text for each step
+	Size        int    // bytes of a message
+	Threads     int    // number of threads; 0 means the default of the part
+	Profile     string // file to which a CPU profile of the server is written, or empty; only Mixed uses it
+	Database    string // postgres:// URL of a database server for Confab; empty means the embedded store
+	// time that is added to each sync of the server's store and of the reference servers' logs
+	SlowSync time.Duration
+	Out      io.Writer // receives a line of text for each step
 }
 
 // subject is a server that is measured: Confab or a reference.

@@ -18,8 +18,8 @@ type part struct {
 	references       []string
 	connections      []int // numbers of connections, with one cell of the table for each
 	start            func(context.Context, part, *bench) (stage, error)
-	// fixed lists the references that are also compared at a fixed rate, which is half of the rate
-	// that Confab reaches with the first number of connections.
+	// fixed lists the reference servers that are also compared at a fixed rate, which is half of
+	// the rate that Confab reaches with the first number of connections.
 	fixed []string
 	bars  func(r *Report)
 	calls bool // whether the system calls of a send are counted too
@@ -113,8 +113,8 @@ func (p part) cells(ctx context.Context, b *bench, subjects []subject) (cells []
 	return cells, nil
 }
 
-// atHalf measures Confab and the references in p.fixed at a fixed rate: half of the rate that
-// Confab reached in the cell saturated.
+// atHalf measures Confab and the reference servers in p.fixed at a fixed rate: half of the rate
+// that Confab reached in the cell saturated.
 func (p part) atHalf(ctx context.Context, b *bench, subjects []subject, saturated Cell) (Cell, error) {
 	c := Cell{Connections: saturated.Connections, PerSecond: math.Round(saturated.Servers[0].PerSecond / 2)}
 	measured := subjects[:1:1]
@@ -134,8 +134,8 @@ func (p part) atHalf(ctx context.Context, b *bench, subjects []subject, saturate
 	return c, nil
 }
 
-// p99 appends a Bar to r.Bars: the ratio of Confab's 99th percentile of latency to that of a
-// reference, both at the fixed rate.
+// p99 appends a Bar to r.Bars: the ratio of Confab's 99th percentile of latency to the 99th
+// percentile of a reference server, both at the fixed rate.
 func (r *Report) p99(reference string, bar, goal float64) {
 	for _, c := range r.Cells {
 		if x := c.find(reference); c.PerSecond > 0 && x != nil {

@@ -43,7 +43,7 @@ type Figure struct {
 	CPU         float64 `json:"cpuMicroseconds"`
 	Allocations float64 `json:"allocations"`
 	Allocated   float64 `json:"allocatedBytes"`
-	// bytes that the embedded store has written for each answer; 0 for references
+	// bytes that the embedded store has written for each answer; 0 for reference servers
 	Written float64 `json:"writtenBytes"`
 	P50     float64 `json:"p50Milliseconds"`
 	P99     float64 `json:"p99Milliseconds"`
@@ -117,9 +117,9 @@ func each(ss []load.Sample, f func(load.Sample) float64) []float64 {
 	return xs
 }
 
-// ratio divides the rate, the CPU time and the 99th percentile of latency of ours by those of
-// theirs, round by round. It returns the median of each ratio, and the smallest and the largest
-// ratio of the rates.
+// ratio divides the rate, the CPU time and the 99th percentile of latency of one server (ours) by
+// the same figures of another (theirs), round by round. It returns the median of each ratio, and
+// the smallest and the largest ratio of the rates.
 func ratio(ours, theirs []load.Sample) *Ratio {
 	rates := make([]float64, len(ours))
 	cpus, p99s := make([]float64, len(ours)), make([]float64, len(ours))

@@ -36,10 +36,10 @@ import (
 // Options configures Serve.
 type Options struct {
 	Kind             string        // null, log, front or page
-	Dir              string        // folder for the log files of the references log and front
+	Dir              string        // folder for the log files of the reference servers "log" and "front"
 	Threads, Members int           // numbers of threads, and of members of each, in the World that is announced
-	Body             string        // file with the bytes with which the reference page answers
-	SlowSync         time.Duration // time that is added to each sync of the references log and front
+	Body             string        // file with the bytes with which the reference server "page" answers
+	SlowSync         time.Duration // time that is added to each sync of the reference servers "log" and "front"
 }
 
 // Serve runs a reference until ctx is done. It prints a load.Announcement to out when the

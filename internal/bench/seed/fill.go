@@ -32,8 +32,8 @@ func Rooms(messages int) int { return min(max(messages/2000, 50), 1000) }
 func (f *filler) world() error {
 	const hour = 60 * core.MillisPerMinute
 	// The last messages have a time in the present minute or the one before. The messages of
-	// size.Logged come two seconds after the begin of a minute. A thread moves in lists of threads
-	// only with its first message of a minute, so they move no thread.
+	// size.Logged begin two seconds after the begin of a minute. They move no thread in lists of
+	// threads, because only the first message of a minute to a thread does that.
 	const after = 2000
 	logged := int64(f.size.Logged) / perMilli
 	minute := core.MinuteOf(time.Now().UnixMilli()-logged-after) * core.MillisPerMinute

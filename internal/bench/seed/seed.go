@@ -182,8 +182,10 @@ type filler struct {
 	initial core.Resource
 	issuer  *token.Authority
 	store   *pebble.Store
-	at      int64     // the time of the next batch, in epoch milliseconds
-	sent    []*Thread // the threads to which messages are sent: first those of World.Rooms, then those of World.Large
+	at      int64 // the time of the next batch, in epoch milliseconds
+	// the threads to which messages are sent: first the threads in World.Rooms, then the threads in
+	// World.Large
+	sent    []*Thread
 	members [][]core.Member
 	written int // messages
 }

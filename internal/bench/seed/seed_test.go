@@ -12,9 +12,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestWrite checks that the rows of a written store are consistent, and that the store has what the
-// result says. It also checks that the copy, which is like the store of a killed server, has the
-// same rows, some of them only in its log.
+// TestWrite checks that the rows of a written store are consistent, and that the store has the
+// threads and messages in the result. It also checks that the copy, which is like the store of a
+// killed server, has the same rows, some of them only in its log.
 func TestWrite(t *testing.T) {
 	dir, killed := filepath.Join(t.TempDir(), "store"), filepath.Join(t.TempDir(), "killed")
 	size := Size{Messages: 3000, Members: 100, Threads: 45, Still: 2, Logged: 700}
