@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// task says which work the goroutine that writes a session must do next.
+// task says which work the goroutine that writes a session's events must do next.
 type task uint8
 
 const (
@@ -29,9 +29,9 @@ type work struct {
 	at      core.Cursor // the session's cursor before the events
 }
 
-// next returns the work that the goroutine that writes the session must do next, and removes its
-// data from the session. full is the result of Sink.Full: true means that the client must answer
-// before it gets events.
+// next returns the work that the goroutine that writes the session's events must do next, and
+// removes the data of this work from the session. full is the result of Sink.Full: true means that
+// the client must answer before it gets events.
 func (s *Session) next(full bool) work {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// stuckTime is the time after which a goroutine that still writes the same session counts as stuck,
-// probably because the client is slow. Another goroutine is then started for the other sessions.
+// stuckTime is the time after which a goroutine that still writes for the same session counts as
+// stuck, probably because the client is slow. Another goroutine is then started for the other
+// sessions.
 const stuckTime = time.Millisecond
 
-// writers is a pool of goroutines that write sessions. It has few goroutines: with a goroutine
-// for each session that gets an event, the delivery of events would cost an eighth more, mostly
-// for stacks. Each goroutine takes one ready session after another and ends when no session
-// is ready. If a goroutine is stuck, the pool starts another one.
+// writers is a pool of goroutines that write the events of sessions to their clients. It has few
+// goroutines, because with one for each session that gets an event the delivery of events would
+// cost an eighth more, mostly for stacks. Each goroutine takes one ready session (with something to
+// write) after another and ends when no session is ready. If a goroutine is stuck, the pool starts
+// another one.
 type writers struct {
 	limit int // add starts a goroutine only if fewer goroutines than this are running and not stuck
 
@@ -36,7 +38,7 @@ func newWriters() *writers {
 	return &writers{limit: max(4, 2*runtime.GOMAXPROCS(0))}
 }
 
-// add makes a goroutine of the pool write the session s soon.
+// add makes a goroutine of the pool write for the session s soon.
 func (ws *writers) add(s *Session) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -54,7 +56,7 @@ func (ws *writers) add(s *Session) {
 	}
 }
 
-// start starts a goroutine that writes ready sessions. The caller holds ws.mu.
+// start starts a goroutine that writes the events of ready sessions. The caller holds ws.mu.
 func (ws *writers) start() {
 	w := &writer{}
 	ws.all, ws.free = append(ws.all, w), ws.free+1

@@ -29,8 +29,8 @@ func (k *countingSink) Write(b []byte) error {
 	return k.sink.Write(b)
 }
 
-// TestFewGoroutinesWrite sends a message to 200 sessions, and checks that only few of them are
-// written at the same time.
+// TestFewGoroutinesWrite sends a message to 200 sessions, and checks that only few goroutines write
+// to clients at the same time.
 func TestFewGoroutinesWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{PerUser: 200})

@@ -14,7 +14,7 @@ type sink struct {
 	user    string
 	threads []string
 	quoted  []byte           // user as a JSON string
-	binding *gateway.Binding // makes the texts of cursors, for the epoch of the field last
+	binding *gateway.Binding // makes the texts of cursors that have the same epoch as the field last
 	last    core.Cursor      // the cursor in the id field that was written last
 
 	mu     sync.Mutex // guards the fields below it until the session has started

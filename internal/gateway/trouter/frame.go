@@ -23,7 +23,7 @@ const (
 // a long poll.
 const maxFrame = 16 << 10
 
-// packet is a packet that a client sent.
+// packet holds the parts of a socket.io packet that a client has sent.
 type packet struct {
 	kind byte
 	id   string // digits, or empty

@@ -12,10 +12,10 @@ import (
 // this server. This server, the caller, records a call of the endpoint in the store. The other
 // server finds the call, notes in the store that it has found it, and ends the endpoint's socket.
 const (
-	// interval at which a server looks for calls by other servers, which want to take over its
+	// interval at which a server looks in the store for calls, with which other servers ask for its
 	// endpoints
 	lookEvery = 100 * time.Millisecond
-	lookAgain = 200 * time.Millisecond // pause after a failed attempt to look for calls by other servers
+	lookAgain = 200 * time.Millisecond // pause after a failed attempt to look in the store for calls of other servers
 	// interval at which the calling server checks whether the other server has ended the endpoint's
 	// socket
 	askEvery   = 20 * time.Millisecond
