@@ -40,7 +40,7 @@ type growth struct {
 	empty  *load.Server // on a folder without messages
 }
 
-// grown is a store of one size, and the server on it.
+// grown is a store with a given number of messages, and the server that uses it.
 type grown struct {
 	messages int
 	dir      string // the folder of the server; its data folder is dir/data

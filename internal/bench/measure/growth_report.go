@@ -24,7 +24,7 @@ type GrowthReport struct {
 	Phases     map[string]float64 `json:"phaseSeconds"`
 }
 
-// GrownStore is a store of one size.
+// GrownStore has the figures of a store with the given number of messages.
 type GrownStore struct {
 	Messages int           `json:"messages"`
 	Kept     float64       `json:"keptBytes"`    // in tables, for each message

@@ -164,7 +164,7 @@ func (r *Report) ratio(reference string, connections int) *Ratio {
 }
 
 // slowest returns the number of answers to the connection that got the fewest in all rounds,
-// divided by the mean number of all connections.
+// divided by the mean number of answers to a connection.
 func slowest(ss []load.Sample) float64 {
 	answers, sum := make([]int, len(ss[0].ByConnection)), 0
 	for _, s := range ss {

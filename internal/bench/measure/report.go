@@ -31,7 +31,7 @@ type Cell struct {
 	PerSecond   float64  `json:"fixedPerSecond,omitempty"` // 0: closed loop
 	Servers     []Figure `json:"servers"`                  // Confab first
 	// Slowest is the number of answers to the connection that got the fewest from Confab, divided
-	// by the mean number of all connections. It is 0 if the part does not report it.
+	// by the mean number of answers to a connection. It is 0 if the part does not report it.
 	Slowest float64 `json:"slowestToMean,omitempty"`
 }
 

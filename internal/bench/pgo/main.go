@@ -1,6 +1,6 @@
 // Pgo copies a CPU profile without the paths of files of the machine that it was taken on, so that
-// it can be part of the source (make pgo). What the compiler needs remains: the functions, their
-// calls and the samples.
+// it can be part of the source (make pgo). The copy keeps the functions, their calls and the
+// samples, which the compiler needs.
 //
 // Usage: go run ./internal/bench/pgo PROFILE COPY
 package main
