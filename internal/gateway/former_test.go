@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// part removes the user u from a thread. The user by makes the request.
+// part removes the user u from a thread. by is the user who makes the request.
 func (h *house) part(by core.User, thread string, u core.User) {
 	h.t.Helper()
 	if err := h.core.RemoveParticipant(h.t.Context(), by.ID, thread, communication.ParseRawID(u.ID)); err != nil {
@@ -18,7 +18,7 @@ func (h *house) part(by core.User, thread string, u core.User) {
 	}
 }
 
-// edit replaces the text of a message. The user by makes the request.
+// edit replaces the text of a message. by is the user who makes the request.
 func (h *house) edit(by core.User, thread string, id int64, text string) {
 	h.t.Helper()
 	if err := h.core.UpdateMessage(h.t.Context(), by.ID, thread, id, core.UpdateMessage{Content: &text}); err != nil {

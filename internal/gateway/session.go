@@ -10,7 +10,7 @@ import (
 )
 
 // Sink writes the events of a session to a client in some protocol. Only one goroutine at a time
-// calls its methods, and only while there is something to write.
+// calls its methods, and no goroutine waits in a method while there is nothing to write.
 type Sink interface {
 	// Append appends the event e in the sink's protocol to b, or a heartbeat if e is nil. at
 	// is the cursor after the event, from which the client can resume. Sessions share events,

@@ -117,7 +117,8 @@ func (s *simStore) Sequence(ctx context.Context) (placed []core.Placed, err erro
 	return placed, nil
 }
 
-// end returns the cursor after the last event that has a position. The caller holds s.mu.
+// end returns the cursor after the last event that has a position in the event log. The caller
+// holds s.mu.
 func (s *simStore) end() core.Cursor {
 	if n := len(s.placed); n > 0 {
 		return core.Cursor{Epoch: s.epoch, Position: s.placed[n-1].Position, Check: s.placed[n-1].Check}
@@ -125,7 +126,7 @@ func (s *simStore) end() core.Cursor {
 	return core.Cursor{Epoch: s.epoch, Position: s.floor.Position, Check: s.floor.Check}
 }
 
-// Tip returns the cursor after the last event that has a position.
+// Tip returns the cursor after the last event that has a position in the event log.
 func (s *simStore) Tip(ctx context.Context) (core.Cursor, error) {
 	if !s.sequenced {
 		return s.Store.Tip(ctx)

@@ -203,9 +203,9 @@ func (e *endpoint) breakOff(at core.Cursor) {
 }
 
 // row returns the endpoint as a row for the store. due is true if the row must be stored now,
-// because the client has answered an event since the row was last stored, or because the time
-// restoreEvery has passed. That time may be long: with an old row, the server reads more of the log
-// when the client reconnects, but it sends no event twice.
+// because the client has answered an event or its socket has ended since the row was last stored,
+// or because the time restoreEvery has passed. That time may be long: with an old row, the server
+// reads more of the log when the client reconnects, but it sends no event twice.
 func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

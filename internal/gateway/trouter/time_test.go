@@ -346,7 +346,7 @@ func TestEventThatWaitsForAPoll(t *testing.T) {
 	})
 }
 
-// latePuts is a store that calls the function before each time before it writes rows of endpoints.
+// latePuts is a store for tests that runs a given function before each write of endpoints' rows.
 type latePuts struct {
 	core.Store
 	before func([]core.Endpoint)
