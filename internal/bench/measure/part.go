@@ -144,15 +144,15 @@ func (r *Report) p99(reference string, bar, goal float64) {
 	}
 }
 
-// rate appends a Bar to r.Bars: the ratio of Confab's rate to the rate of a reference. It appends
-// nothing if the report has no such ratio.
+// rate appends a Bar to r.Bars: the ratio of Confab's rate to the rate of a reference server. It
+// appends nothing if the report has no such ratio.
 func (r *Report) rate(reference string, connections int, bar, goal float64) {
 	if x := r.ratio(reference, connections); x != nil {
 		r.Bars = append(r.Bars, newBar(fmt.Sprintf("%s / %s, %d connections", r.Part, reference, connections), x.Rate, bar, goal))
 	}
 }
 
-// ratio returns the ratio of Confab to a reference in a closed loop with the given number of
+// ratio returns the ratio of Confab to a reference server in a closed loop with the given number of
 // connections, or nil if this was not measured.
 func (r *Report) ratio(reference string, connections int) *Ratio {
 	for _, c := range r.Cells {

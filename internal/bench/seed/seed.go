@@ -64,10 +64,10 @@ type Result struct {
 	Written float64 // bytes written to files for each message: by the log, by flushes and by compactions
 }
 
-// Write creates a store in the folder dir and closes it cleanly. Before it closes the store, it
-// writes size.Logged more messages, and copies the store to the folder killed, unless killed is
-// empty. The copy is like the store of a killed server: it has these messages in its log and not
-// yet in a table.
+// Write creates a store in the folder dir and closes it cleanly. If killed is not empty, Write also
+// writes size.Logged more messages and copies the store to the folder killed before it closes the
+// store. The copy is like the store of a killed server: these messages are in its log and not yet
+// in a table.
 func Write(ctx context.Context, dir, killed string, size Size) (r Result, err error) {
 	f := &filler{ctx: ctx, dir: dir, size: size, random: mathrand.New(mathrand.NewPCG(7, uint64(size.Messages)))}
 	if err := f.resource(); err != nil {
