@@ -147,8 +147,8 @@ func (h *Handler) showThread(c *call) (any, error) {
 		ExpiresOn: formatTime(t.ExpiresOn()), LastMessageOn: formatTime(t.LastMessageOn),
 		Metadata: t.Metadata, LastSequence: t.LastSequence, LastEvent: t.LastEvent, Members: []Member{},
 	}
-	for i := range t.Members {
-		out.Members = append(out.Members, memberOf(&t.Members[i]))
+	for _, m := range t.Members() {
+		out.Members = append(out.Members, memberOf(m))
 	}
 	return out, nil
 }

@@ -10,7 +10,7 @@ import (
 type BatchState struct {
 	Reads    Reads                    // names the rows that the engine has locked and loaded
 	Heads    map[string]*Head         // by thread id; a thread that does not exist has no entry
-	Members  map[string][]Member      // by thread id; all members, only for changes with Decide
+	Members  map[string]Roster        // by thread id; only for changes with Decide
 	Users    map[string]User          // by id
 	Sent     map[SendKey]int64        // message ids by send token
 	Answers  map[string]*CreateAnswer // by thread
@@ -34,7 +34,7 @@ type BatchState struct {
 // NewBatchState returns a state without rows. The engine must load the rows named in the
 // state's Reads before it calls Assign.
 func NewBatchState(b Batch) *BatchState {
-	s := &BatchState{Reads: b.reads(), Heads: make(map[string]*Head, len(b.Changes)), Members: map[string][]Member{}}
+	s := &BatchState{Reads: b.reads(), Heads: make(map[string]*Head, len(b.Changes)), Members: map[string]Roster{}}
 	s.Users = rowsFor[User](s.Reads.Users)
 	s.Sent = rowsFor[int64](s.Reads.Sent)
 	s.Answers = rowsFor[*CreateAnswer](s.Reads.Answers)
@@ -394,13 +394,19 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove, began *Relis
 		moves = a.assignMember(c, &c.Members[i], head, moving, minute, moves)
 	}
 	if members, held := a.Members[c.Thread]; held && len(c.Members) > 0 {
-		a.Members[c.Thread] = replaceMembers(members, c.Members)
+		a.Members[c.Thread] = members.with(c.Members)
 	}
 	if to != minute && moving == nil {
 		// Move the thread once a minute at most, because a move writes two rows for each
 		// participant.
-		for i := range c.Roster {
-			moves = append(moves, ListMove{User: c.Roster[i].User, Thread: c.Thread, From: minute, To: to})
+		left := map[string]bool{} // with this change; assignMember has moved the thread in their lists
+		for i := range c.Members {
+			left[c.Members[i].User] = !c.Members[i].Present()
+		}
+		for _, p := range c.Roster {
+			if !left[p.User] {
+				moves = append(moves, ListMove{User: p.User, Thread: c.Thread, From: minute, To: to})
+			}
 		}
 	}
 	if c.SendToken != "" {
@@ -448,20 +454,6 @@ func (s *BatchState) forgetThread(thread string) {
 	if r := s.Recent[thread]; r != nil {
 		r.sends = r.sends[:0]
 	}
-}
-
-// replaceMembers returns a copy of members that contains the rows of put. A row of put replaces
-// the row of the same user, or is appended if the user has none.
-func replaceMembers(members, put []Member) []Member {
-	members = slices.Clone(members) // earlier decisions may still refer to the old slice
-	for _, m := range put {
-		if i := slices.IndexFunc(members, func(old Member) bool { return old.User == m.User }); i >= 0 {
-			members[i] = m
-		} else {
-			members = append(members, m)
-		}
-	}
-	return members
 }
 
 // assignMessages gives new messages their ids, and new and rewritten ones their

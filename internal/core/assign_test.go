@@ -92,9 +92,9 @@ func makeSend(id string, revision uint64, sender, token string, roster ...string
 	}
 }
 
-func rosterOf(users ...string) (roster []Member) {
+func rosterOf(users ...string) (roster []*Member) {
 	for _, u := range users {
-		roster = append(roster, Member{User: u})
+		roster = append(roster, &Member{User: u})
 	}
 	return roster
 }
@@ -431,7 +431,7 @@ func TestAssignListings(t *testing.T) {
 			Members: []Member{{User: eve, Left: left, Intervals: []Interval{{From: 1, To: 1}, {}}}}}
 	}
 	leaves := remove(1, bob)
-	leaves.Messages, leaves.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(ann)
+	leaves.Messages, leaves.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(ann, bob)
 	for _, c := range []struct {
 		name    string
 		at      int64
@@ -477,7 +477,7 @@ func TestAssignRelistings(t *testing.T) {
 	}
 	leave := func(user string) *Change {
 		c := remove(1, user)
-		c.Messages, c.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(us[1:]...)
+		c.Messages, c.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(us...)
 		return c
 	}
 	begun := &Relisting{Thread: thread1, From: minute, To: minute + 1}
@@ -499,7 +499,7 @@ func TestAssignRelistings(t *testing.T) {
 		{name: "joiner in the next minute", at: noon + 60_000, change: join(ann, nil), begins: begun, moves: []ListMove{{User: ann, Thread: thread1, To: minute}}},
 		{name: "joiner whose place was passed", was: &halfway, at: noon, change: join(ann, nil), moves: []ListMove{{User: ann, Thread: thread1, To: minute - 1}}},
 		{name: "joiner whose place is to come", was: &halfway, at: noon, change: join("zoe", &Left{On: 60_000}), moves: []ListMove{{User: "zoe", Thread: thread1, From: 1, To: minute - 2}}},
-		{name: "leaver in the next minute", at: noon + 60_000, change: leave(first), several: MaxMoves + 1},
+		{name: "leaver in the next minute", at: noon + 60_000, change: leave(first), begins: begun, moves: []ListMove{{User: first, Thread: thread1, From: minute, To: minute + 1}}},
 		{name: "leaver whose entry was moved", was: &halfway, at: noon + 60_000, change: leave(first), moves: []ListMove{{User: first, Thread: thread1, From: minute - 1, To: minute + 1}}},
 		{name: "leaver whose entry was not moved", was: &halfway, at: noon, change: leave(last), moves: []ListMove{{User: last, Thread: thread1, From: minute - 2, To: minute}}},
 	} {

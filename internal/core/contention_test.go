@@ -40,7 +40,7 @@ func listPage(ctx context.Context, s *core.Service, caller, thread string, befor
 	return page.Messages, page.Next, err
 }
 
-func participantsPage(ctx context.Context, s *core.Service, caller, thread string, skip int) (ms []core.Member, more bool, err error) {
+func participantsPage(ctx context.Context, s *core.Service, caller, thread string, skip int) (ms []*core.Member, more bool, err error) {
 	page, err := s.ListParticipants(ctx, caller, thread, skip, 200)
 	return page.Participants, page.Next > 0, err
 }
@@ -64,10 +64,10 @@ func (h *house) allMessages(t *testing.T, caller, thread string) (all []core.Mes
 }
 
 // allParticipants returns all participants of a thread, read page by page.
-func (h *house) allParticipants(t *testing.T, caller, thread string) (all []core.Member) {
+func (h *house) allParticipants(t *testing.T, caller, thread string) (all []*core.Member) {
 	t.Helper()
 	for more := true; more; {
-		var ms []core.Member
+		var ms []*core.Member
 		var err error
 		if ms, more, err = participantsPage(context.Background(), h.Service, caller, thread, len(all)); err != nil {
 			t.Fatalf("list participants of %s: %v", thread, err)
@@ -144,7 +144,7 @@ func newHouseOn(t *testing.T, store core.Store) *house {
 }
 
 // people creates n users and returns their ids.
-func (h *house) people(t *testing.T, n int) []string {
+func (h *house) people(t testing.TB, n int) []string {
 	t.Helper()
 	users := make([]string, n)
 	together(n, func(i int) {

@@ -96,7 +96,7 @@ func (r *lockedRows) Thread(id string) (*Thread, error) {
 	if head == nil {
 		return nil, nil
 	}
-	return NewThread(*head, r.Members[id]), nil
+	return newThread(*head, r.Members[id]), nil
 }
 
 func (r *lockedRows) Users(ids ...string) (map[string]User, error) {

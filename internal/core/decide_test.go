@@ -230,7 +230,7 @@ func TestDecideSend(t *testing.T) {
 		Key: thread1, Thread: thread1, Revision: 7, SendToken: "token", Caller: ann,
 		Messages: []Message{{Kind: HTML, High: true, Fingerprint: Fingerprint{7}, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
 		Events:   []Event{{Kind: MessageReceived, Actor: ann}},
-		Roster:   []Member{th.Members[0], th.Members[2]}, // without bob, who has left
+		Roster:   []*Member{th.Member(ann), th.Member("back")}, // without bob, who has left
 	})
 	metadata["k"] = "changed"
 	if got.Messages[0].Metadata["k"] != "v" {

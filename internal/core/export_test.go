@@ -90,6 +90,26 @@ func (s *Service) CachedThread(id string) (t *Thread, consistent bool) {
 	if !ok {
 		return nil, true
 	}
-	want := NewThread(t.Head, slices.Clone(t.Members))
-	return t, t.bytes == want.bytes && maps.Equal(t.byUser, want.byUser) && reflect.DeepEqual(t.Members, want.Members) && reflect.DeepEqual(t.present, want.present)
+	var members []Member
+	for _, m := range t.Members() {
+		members = append(members, *m)
+	}
+	want := NewThread(t.Head, members)
+	return t, t.bytes == want.bytes && t.Roster.equal(&want.Roster)
+}
+
+// equal reports whether two rosters have the same members and sums. Their indexes may consist of
+// different numbers of maps.
+func (r Roster) equal(other *Roster) bool {
+	index := func(x memberIndex) map[string]*Member {
+		all := map[string]*Member{}
+		for _, shard := range x {
+			maps.Copy(all, shard)
+		}
+		return all
+	}
+	same := slices.EqualFunc(r.present, other.present, func(a, b *Member) bool { return reflect.DeepEqual(a, b) }) &&
+		slices.EqualFunc(r.former, other.former, func(a, b *Member) bool { return reflect.DeepEqual(a, b) }) &&
+		reflect.DeepEqual(index(r.byUser), index(other.byUser))
+	return same && r.order == other.order && r.users == other.users && r.growth == other.growth && r.kept == other.kept
 }

@@ -36,7 +36,7 @@ const (
 	maxIdentifier   = 256 // bytes of a participant's id
 
 	// maxRoster bounds the part of the rows of all members of a thread whose size depends on
-	// what clients send, in bytes (see Member.growth). Each change of a thread's members reads
+	// what clients send, in bytes (see Member.growth). A thread that is not cached is read with
 	// all of these rows, and the rows of former members are never deleted.
 	maxRoster = 8 << 20
 	// maxFormer bounds the metadata in the rows of former members of a thread, in bytes. A user
@@ -66,11 +66,8 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	if n := len(t.Participants()) + len(joining); n > limit {
 		return tooMany("participants", n, limit, "participants in the thread", profile, "%d participants are too many for one thread: at most %d are allowed.", n, limit)
 	}
-	before := 0
-	for i := range t.Members {
-		before += t.Members[i].growth()
-	}
-	rows, size := len(t.Members)+len(joining), before
+	before := t.growth
+	rows, size := t.Size()+len(joining), before
 	for _, m := range joining {
 		if old := t.Member(m.User); old != nil {
 			rows--
@@ -79,10 +76,10 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 		m.Left = nil // Assign clears Left when it stores a member who joins
 		size += m.growth()
 	}
-	if most := 2 * max(limit, DefaultParticipants); rows > most && rows > len(t.Members) {
+	if most := 2 * max(limit, DefaultParticipants); rows > most && rows > t.Size() {
 		return tooMany("participants", rows, most, "users who are or were in the thread", "", "%d users who are or were participants are too many for one thread: at most %d are allowed.", rows, most)
 	}
-	if size > maxRoster && (size > before || rows > len(t.Members)) {
+	if size > maxRoster && (size > before || rows > t.Size()) {
 		return rosterTooLarge(size)
 	}
 	return nil
@@ -95,10 +92,7 @@ func (l Limits) checkRosterSize(t *Thread, m *Member) error {
 	if size <= 0 {
 		return nil
 	}
-	for i := range t.Members {
-		size += t.Members[i].growth()
-	}
-	if size > maxRoster {
+	if size += t.growth; size > maxRoster {
 		return rosterTooLarge(size)
 	}
 	return nil
@@ -111,13 +105,7 @@ func rosterTooLarge(size int) error {
 // keepsMetadata reports whether the row of a member who leaves a thread may keep the member's
 // metadata and a copy of the thread's metadata.
 func keepsMetadata(t *Thread, m *Member) bool {
-	size := sizeOf(m.Metadata) + sizeOf(t.Metadata)
-	for i := range t.Members {
-		if left := t.Members[i].Left; left != nil {
-			size += sizeOf(t.Members[i].Metadata) + sizeOf(left.Metadata)
-		}
-	}
-	return size <= maxFormer
+	return t.kept+sizeOf(m.Metadata)+sizeOf(t.Metadata) <= maxFormer
 }
 
 // checkContent returns a BadRequest if a message's content has more bytes than allowed, is not

@@ -55,10 +55,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 // of this resource (Options.Adopt). Unverified: which of the two recorded codes is for an
 // unknown user and which for a user of another resource (docs/contract/chat.md §3.1).
 func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, now int64) {
-	order := uint32(0)
-	for i := range t.Members {
-		order = max(order, t.Members[i].Order)
-	}
+	order := t.order
 	seen := map[string]bool{}
 	for _, p := range ps {
 		id := p.User.RawID()
@@ -193,7 +190,6 @@ func leave(t *Thread, initiator string, m Member) *Change {
 	if !keepsMetadata(t, &m) {
 		m.Metadata, c.ForgetMetadata = nil, true
 	}
-	c.Roster = slices.DeleteFunc(slices.Clone(c.Roster), func(p Member) bool { return p.User == m.User })
 	c.Members = []Member{m}
 	c.Messages = []Message{{Kind: ParticipantRemoved, Initiator: initiator, Participants: named(c.Members)}}
 	c.Events = []Event{{Kind: ParticipantsRemoved, Actor: initiator}}
@@ -203,7 +199,7 @@ func leave(t *Thread, initiator string, m Member) *Change {
 // ParticipantsPage is a page of participants. Next is the number of participants to skip for
 // the next page, or 0 after the last page.
 type ParticipantsPage struct {
-	Participants []Member
+	Participants []*Member
 	Next         int
 }
 
@@ -229,11 +225,11 @@ func (s *Service) ListParticipants(ctx context.Context, caller, thread string, s
 // cutPage returns at most limit elements of all, from index skip on. It ends the page before
 // the sizes of its elements exceed PageBytes together, but includes at least one element. next
 // is the index at which the next page begins, or 0 after the last page.
-func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next int) {
+func cutPage[T any](all []T, skip, limit int, size func(T) int) (page []T, next int) {
 	from := min(skip, len(all))
 	to := from
 	for bytes := 0; to < min(from+limit, len(all)); to++ {
-		if bytes += size(&all[to]); bytes > PageBytes && to > from {
+		if bytes += size(all[to]); bytes > PageBytes && to > from {
 			break
 		}
 	}

@@ -40,7 +40,7 @@ func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip,
 	if err := cmp.Or(s.exists(&page.Head, page.Member), participates(page.Member)); err != nil {
 		return nil, 0, err
 	}
-	rs, next = cutPage(page.Receipts, skip, limit, (*Receipt).size)
+	rs, next = cutPage(page.Receipts, skip, limit, Receipt.size)
 	return rs, next, nil
 }
 
@@ -60,11 +60,11 @@ func (s *Service) ReceiptsSize(ctx context.Context, caller, thread string) (byte
 	if s.limits.Receipts > 0 && len(t.Participants()) > s.limits.Receipts {
 		return 0, nil
 	}
-	for i := range t.Members {
-		bytes += (&Receipt{User: t.Members[i].User}).size()
-	}
-	return bytes, nil
+	return receiptBytes*t.Size() + t.users, nil
 }
 
 // size returns the approximate size of a receipt in memory, in bytes.
-func (r *Receipt) size() int { return 64 + len(r.User) }
+func (r Receipt) size() int { return receiptBytes + len(r.User) }
+
+// receiptBytes is the approximate size of a receipt in memory without the user's id.
+const receiptBytes = 64

@@ -2,7 +2,6 @@ package core
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,8 +167,12 @@ func (m *Member) Sees(msg *Message) bool {
 
 // size returns the approximate size of a member's row in memory or in an answer, in bytes.
 func (m *Member) size() int {
-	return 144 + len(m.User) + m.growth() // with one interval
+	return memberBytes + len(m.User) + m.growth()
 }
+
+// memberBytes is the approximate size in memory of a member's row without its texts and with one
+// interval.
+const memberBytes = 144
 
 // growth returns the size of the parts of a member's row that have no fixed size, in bytes: the
 // display name, the metadata, the role ids, all intervals after the first, and the copy of the thread's topic
@@ -193,6 +196,15 @@ func sizeOf(m map[string]string) (n int) {
 	return n
 }
 
+// kept returns the size of the metadata in the row of a member who has left, in bytes: the member's
+// own and its copy of the thread's. It returns 0 for a member who has not left.
+func (m *Member) kept() int {
+	if m.Left == nil {
+		return 0
+	}
+	return sizeOf(m.Metadata) + sizeOf(m.Left.Metadata)
+}
+
 // LastSequence returns the sequence of the last message that a member who left may
 // read, or 0 for a member who has not left or may read none.
 func (m *Member) LastSequence() uint64 {
@@ -206,60 +218,30 @@ func (m *Member) LastSequence() uint64 {
 // goroutines and must not be changed.
 type Thread struct {
 	Head
-	Members []Member // by Order
-	present []Member
-	byUser  map[string]int
-	bytes   int       // approximate size in memory
-	read    time.Time // when the Service began to read it from the store
+	Roster
+	bytes int       // approximate size in memory
+	read  time.Time // when the Service began to read it from the store
 }
 
-// Participants returns the members who are in the thread now, in the order of joining. The
-// slice is shared and must not be changed.
-func (t *Thread) Participants() []Member { return t.present }
+// NewThread returns a thread with this head and these members, in any order. It takes ownership of
+// the slice.
+func NewThread(h Head, members []Member) *Thread { return newThread(h, NewRoster(members)) }
 
-// NewThread returns a thread with this head and these members. It sorts members and takes
-// ownership of the slice.
-func NewThread(h Head, members []Member) *Thread {
-	SortMembers(members)
-	t := &Thread{Head: h, Members: members, present: present(members), byUser: make(map[string]int, len(members))}
-	t.bytes = 512 + len(h.Topic) + sizeOf(h.Metadata)
-	for i := range members {
-		t.byUser[members[i].User] = i
-		t.bytes += members[i].size()
-	}
-	return t
+func newThread(h Head, r Roster) *Thread {
+	return &Thread{Head: h, Roster: r, bytes: 512 + len(h.Topic) + sizeOf(h.Metadata) + r.bytes()}
 }
 
 // after returns the thread as it is after an applied change of it. The thread must have the revision
 // before the change, and the change must not purge it. As in any cached thread, the head's times and
 // counters of messages and events may be outdated.
 func (t *Thread) after(o *Outcome) *Thread {
-	h, members, byUser := t.Head, slices.Clone(t.Members), t.byUser
+	h := t.Head
 	h.Revision = o.Revision
 	if p := o.Change.Properties; p != nil {
 		h.Properties = *p
 		h.Metadata = nilIfEmpty(h.Metadata)
 	}
-	size := 512 + len(h.Topic) + sizeOf(h.Metadata) + t.bytes - (512 + len(t.Topic) + sizeOf(t.Metadata))
-	joined := false
-	for _, m := range o.Change.Members {
-		m = m.asStored()
-		size += m.size()
-		if i, ok := byUser[m.User]; ok {
-			size -= members[i].size()
-			members[i] = m
-			continue
-		}
-		if !joined {
-			byUser, joined = maps.Clone(byUser), true
-		}
-		byUser[m.User] = len(members)
-		members = append(members, m)
-	}
-	if !slices.IsSortedFunc(members, compareMembers) { // somebody came back
-		return NewThread(h, members)
-	}
-	return &Thread{Head: h, Members: members, present: present(members), byUser: byUser, bytes: size}
+	return newThread(h, t.with(o.Change.Members))
 }
 
 // asStored returns the row as a store returns it after writing it: fields with empty maps and slices are
@@ -282,34 +264,6 @@ func nilIfEmpty(m map[string]string) map[string]string {
 		return nil
 	}
 	return m
-}
-
-// SortMembers sorts the members of a thread by the order of joining. Members who joined with
-// the same request are in the order of the request.
-func SortMembers(ms []Member) {
-	slices.SortFunc(ms, compareMembers)
-}
-
-func compareMembers(a, b Member) int {
-	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
-}
-
-// Member returns the user's row, or nil if the user was never in the thread.
-func (t *Thread) Member(user string) *Member {
-	if i, ok := t.byUser[user]; ok {
-		return &t.Members[i]
-	}
-	return nil
-}
-
-// present returns the members of ms who are in the thread now. If this is true of all members,
-// it returns ms itself.
-func present(ms []Member) []Member {
-	absent := func(m Member) bool { return !m.Present() }
-	if !slices.ContainsFunc(ms, absent) {
-		return ms
-	}
-	return slices.DeleteFunc(slices.Clone(ms), absent)
 }
 
 // EventKind is the type of an event. The numbers are stored and never reused.

@@ -404,7 +404,7 @@ func (f *userSearch) membersOf(ctx context.Context, thread string) error {
 	names := map[string]string{}
 	var ids []string
 	f.Looked++
-	for _, m := range t.Members {
+	for _, m := range t.Members() {
 		f.Looked++
 		if m.DisplayName != "" && !f.found[m.User] && f.contains(m.DisplayName) {
 			f.found[m.User] = true

@@ -34,14 +34,14 @@ type house struct {
 
 // newHouse starts a service on an embedded store in memory. If wrap is not nil, the service
 // uses the store that wrap returns.
-func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *house {
+func newHouse(t testing.TB, bus core.Bus, wrap func(core.Store) core.Store) *house {
 	t.Helper()
 	return newHouseWith(t, bus, wrap, core.Options{})
 }
 
 // newHouseWith is like newHouse, but with the given options of the service, except for the
 // clock.
-func newHouseWith(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store, o core.Options) *house {
+func newHouseWith(t testing.TB, bus core.Bus, wrap func(core.Store) core.Store, o core.Options) *house {
 	t.Helper()
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
 		ID: resourceID, Epoch: "epoch", Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
@@ -72,7 +72,7 @@ func newHouseWith(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store, 
 	return h
 }
 
-func (h *house) user(t *testing.T) string {
+func (h *house) user(t testing.TB) string {
 	t.Helper()
 	u, err := h.CreateUser(context.Background())
 	if err != nil {
@@ -81,7 +81,7 @@ func (h *house) user(t *testing.T) string {
 	return u.ID
 }
 
-func (h *house) thread(t *testing.T, caller string, others ...string) string {
+func (h *house) thread(t testing.TB, caller string, others ...string) string {
 	t.Helper()
 	cmd := core.CreateThread{Topic: "topic"}
 	for _, o := range others {
@@ -98,7 +98,7 @@ func text(content string) core.SendMessage {
 	return core.SendMessage{Content: content, Kind: core.Text}
 }
 
-func (h *house) send(t *testing.T, caller, thread, content string) int64 {
+func (h *house) send(t testing.TB, caller, thread, content string) int64 {
 	t.Helper()
 	id, err := h.SendMessage(context.Background(), caller, thread, text(content))
 	if err != nil {
@@ -128,7 +128,7 @@ func (h *house) contents(t *testing.T, caller, thread string) []string {
 
 // behind applies a change to the store directly, as another server would, so that the service's
 // caches do not have it. No other change may run at the same time.
-func (h *house) behind(t *testing.T, c *core.Change) {
+func (h *house) behind(t testing.TB, c *core.Change) {
 	t.Helper()
 	rs, err := h.store.Apply(context.Background(), core.Batch{At: h.now.Load(), Changes: []*core.Change{c}})
 	if err != nil || rs[0].Status != core.Applied {

@@ -414,11 +414,11 @@ type Change struct {
 	// before. If such a version has no other reader, Sweep deletes it.
 	Releases bool
 
-	// Roster lists the participants who stay in the thread. When the minute of the thread's
-	// last activity changes, Assign moves the thread in their lists of threads, or begins a
-	// Relisting if there are many. New participants are only in Members. The slice is shared and
-	// must not be changed.
-	Roster []Member
+	// Roster lists the participants before the change. When the minute of the thread's last
+	// activity changes, Assign moves the thread in their lists of threads, or begins a Relisting
+	// if there are many. New participants are only in Members, and participants who leave may be
+	// in both. The slice is shared and must not be changed.
+	Roster []*Member
 
 	// Invalid lists the participants that were refused. The operation returns the list, but it
 	// is not stored, except in Answer.

@@ -49,19 +49,19 @@ func (m *Member) ReadsOlder(h *Happening) bool {
 		m.Left != nil && m.InThreadAt(h.Number) && h.Message.Sequence > m.Left.Sequence && h.Message.CreatedOn >= m.VisibleFrom()
 }
 
-// keepFor sets Keep and Former of a rewrite, depending on which former members of t may still
-// read versions of the message.
+// keepFor sets Keep of a rewrite if a former member of t may still read the replaced version.
 func (r *Rewrite) keepFor(t *Thread) {
-	for i := range t.Members {
-		m := &t.Members[i]
-		// Skip members who may read no version of the message, for example because they left
-		// before the message was created.
-		if m.Left == nil || m.Left.Sequence == 0 || r.CreatedOn > m.Left.On || r.CreatedOn < m.VisibleFrom() {
-			continue
+	first, _ := slices.BinarySearchFunc(t.former, max(r.OldSequence, 1), lastSequence)
+	for _, m := range t.former[first:] {
+		if r.CreatedOn <= m.Left.On && r.CreatedOn >= m.VisibleFrom() {
+			r.Keep = true
+			return
 		}
-		r.Keep = r.Keep || r.OldSequence <= m.Left.Sequence
 	}
 }
+
+// lastSequence compares the LastSequence of m, for searches in Roster.former.
+func lastSequence(m *Member, sequence uint64) int { return cmp.Compare(m.LastSequence(), sequence) }
 
 // maxVersions is the greatest number of superseded versions of a message. A change of the
 // message reads all of them, so they must not grow every time that somebody leaves the thread
@@ -159,17 +159,10 @@ func (s *Service) supersededThreads(ctx context.Context, after string) ([]string
 // readerless returns a function that reports whether no member who has left may read a
 // superseded version of t.
 func readerless(t *Thread) func(*Superseded) bool {
-	var left []*Member
-	for i := range t.Members {
-		if m := &t.Members[i]; m.Left != nil {
-			left = append(left, m)
-		}
-	}
-	slices.SortFunc(left, func(a, b *Member) int { return cmp.Compare(a.Left.Sequence, b.Left.Sequence) })
 	return func(v *Superseded) bool {
-		first, _ := slices.BinarySearchFunc(left, v.Sequence, func(m *Member, at uint64) int { return cmp.Compare(m.Left.Sequence, at) })
-		for _, m := range left[first:] {
-			if m.Left.Sequence >= v.Until {
+		first, _ := slices.BinarySearchFunc(t.former, v.Sequence, lastSequence)
+		for _, m := range t.former[first:] {
+			if m.LastSequence() >= v.Until {
 				break
 			}
 			if m.SeesVersion(v) {

@@ -115,7 +115,7 @@ func (c *threadCache) Advance(o *Outcome, began time.Time, clears uint64) {
 	if !known || t.Revision+1 != o.Revision {
 		return
 	}
-	next := t.after(o) // called without the lock mu, because it copies all members
+	next := t.after(o) // called without the lock mu, because it copies the lists of all members
 	next.read = began
 	c.Add(id, next, removals)
 }

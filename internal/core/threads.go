@@ -241,7 +241,7 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 
 // ThreadWithParticipants returns a thread's properties and all its participants, in the order of
 // joining. It fails in the same cases as Thread.
-func (s *Service) ThreadWithParticipants(ctx context.Context, caller, id string) (ThreadProperties, []Member, error) {
+func (s *Service) ThreadWithParticipants(ctx context.Context, caller, id string) (ThreadProperties, []*Member, error) {
 	v, err := s.view(ctx, caller, id)
 	if err != nil {
 		return ThreadProperties{}, nil, err

@@ -574,7 +574,7 @@ func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 			}
 		}
 	}
-	if len(h.users) < len(t.Members) {
+	if len(h.users) < t.Size() {
 		for id, u := range h.users {
 			if m := t.Member(id); m != nil {
 				hand(m, u)
@@ -582,9 +582,11 @@ func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 		}
 		return
 	}
-	for i := range t.Members {
-		if u := h.users[t.Members[i].User]; u != nil {
-			hand(&t.Members[i], u)
+	for _, ms := range [][]*core.Member{t.Participants(), t.Former()} {
+		for _, m := range ms {
+			if u := h.users[m.User]; u != nil {
+				hand(m, u)
+			}
 		}
 	}
 }

@@ -97,7 +97,7 @@ func measureExpanded(t *testing.T, store core.Store, threads int, settle func())
 // each of 10 rounds through all threads, 20 threads a minute.
 func fillThreads(t *testing.T, store core.Store, threads int, at int64, me, other string) {
 	t.Helper()
-	roster := []core.Member{{User: me, Order: 1, Intervals: []core.Interval{{From: 1}}}, {User: other, Order: 2, Intervals: []core.Interval{{From: 1}}}}
+	roster := []*core.Member{{User: me, Order: 1, Intervals: []core.Interval{{From: 1}}}, {User: other, Order: 2, Intervals: []core.Interval{{From: 1}}}}
 	content := strings.Repeat("some words of a chat message, ", 5)
 	for round := range 11 {
 		for first := 0; first < threads; first += 20 {

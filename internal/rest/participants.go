@@ -17,7 +17,7 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 	}
 	size, short := 0, 0                // short is the number of participants whose sizes together are at most smallPage
 	for i := range page.Participants { // the rows are shared with the cache, so only their JSON needs memory
-		if size += participantSize(&page.Participants[i]); size <= smallPage {
+		if size += participantSize(page.Participants[i]); size <= smallPage {
 			short = i + 1
 		}
 	}

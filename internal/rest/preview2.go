@@ -55,14 +55,14 @@ func (h *Handler) listMembers(req *request) (any, error) {
 
 // allMembers returns the properties and all members of the request's thread. It reserves memory
 // for an answer with them.
-func (h *Handler) allMembers(req *request) (core.ThreadProperties, []core.Member, error) {
+func (h *Handler) allMembers(req *request) (core.ThreadProperties, []*core.Member, error) {
 	thread, ms, err := h.core.ThreadWithParticipants(req.Context(), req.caller, req.thread)
 	if err != nil {
 		return thread, nil, err
 	}
 	size := 0 // the rows are shared with the cache, so only their JSON needs memory
-	for i := range ms {
-		size += memberSize(&ms[i])
+	for _, m := range ms {
+		size += memberSize(m)
 	}
 	if size > smallPage {
 		err = h.reserve(req, int64(size))

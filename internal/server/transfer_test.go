@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -148,8 +149,9 @@ func (m *transfer) fill(place string, messages int) {
 			c.Members = append(c.Members, core.Member{User: who, DisplayName: "Ann", Order: uint32(i + 1), Intervals: []core.Interval{{}}})
 		}
 		apply(c)
+		roster := core.NewRoster(slices.Clone(c.Members))
 		for sent := 1; sent < 1000; {
-			part := &core.Change{Key: id, Thread: id, Revision: 1, Roster: c.Members}
+			part := &core.Change{Key: id, Thread: id, Revision: 1, Roster: roster.Participants()}
 			for ; len(part.Messages) < 50 && sent < 1000; sent++ {
 				who := c.Members[sent%10].User
 				part.Messages = append(part.Messages, core.Message{Kind: core.Text, Sender: who, Content: fmt.Sprint("Where do we eat at ", sent, "? ", strings.Repeat("I am hungry. ", sent%8))})

@@ -102,7 +102,8 @@ func (f *filler) world() error {
 // receives registers the thread t, with the members users, as one to which messages are sent.
 func (f *filler) receives(t Thread, users []string) {
 	f.sent = append(f.sent, &t)
-	f.members = append(f.members, members(users))
+	roster := core.NewRoster(members(users))
+	f.members = append(f.members, roster.Participants())
 }
 
 // users writes n users and returns their ids.
@@ -220,7 +221,7 @@ func (f *filler) messages(n int) error {
 }
 
 // send returns the change by which a random member of a thread sends a message of ordinary words.
-func (f *filler) send(thread string, roster []core.Member) core.Change {
+func (f *filler) send(thread string, roster []*core.Member) core.Change {
 	sender := roster[f.random.IntN(min(senders, len(roster)))].User
 	m := core.Message{Kind: core.Text, Sender: sender, SenderDisplayName: "Ada Lovelace", Content: load.Text(f.random, textSize)}
 	binary.BigEndian.PutUint64(m.Fingerprint[:], f.random.Uint64())

@@ -186,7 +186,7 @@ type filler struct {
 	// the threads to which messages are sent: first the threads in World.Rooms, then the threads in
 	// World.Large
 	sent    []*Thread
-	members [][]core.Member
+	members [][]*core.Member
 	written int // messages
 }
 

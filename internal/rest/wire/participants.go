@@ -104,7 +104,7 @@ func newParticipants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 }
 
 // ParticipantsFromCore converts the members of a thread to their JSON form.
-func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
+func ParticipantsFromCore(ms []*core.Member) []ChatParticipant {
 	page := make([]ChatParticipant, len(ms))
 	for i, m := range ms {
 		page[i] = ChatParticipant{

@@ -199,7 +199,7 @@ func statuses(ms []Member, invalid []core.InvalidParticipant) []IndividualStatus
 }
 
 // MembersFromCore converts the members of a thread to their JSON form.
-func MembersFromCore(ms []core.Member) []Member {
+func MembersFromCore(ms []*core.Member) []Member {
 	page, times := make([]Member, len(ms)), make([]Time, len(ms))
 	for i, m := range ms {
 		times[i] = Time(m.ShareHistory)
@@ -210,7 +210,7 @@ func MembersFromCore(ms []core.Member) []Member {
 
 // ThreadWithMembersFromCore converts the properties and the members of a thread to their JSON
 // form.
-func ThreadWithMembersFromCore(t core.ThreadProperties, ms []core.Member) *ThreadWithMembers {
+func ThreadWithMembersFromCore(t core.ThreadProperties, ms []*core.Member) *ThreadWithMembers {
 	return &ThreadWithMembers{ID: t.ID, Topic: t.Topic, CreatedOn: Time(t.CreatedOn), CreatedBy: t.CreatedBy, Members: MembersFromCore(ms)}
 }
 

@@ -153,9 +153,11 @@ func load(r pebble.Reader, cached *headCache, s *core.BatchState) error {
 			s.Heads[id] = h
 		}
 		if withMembers {
-			if s.Members[id], err = membersOf(r, id); err != nil {
+			ms, err := membersOf(r, id)
+			if err != nil {
 				return err
 			}
+			s.Members[id] = core.NewRoster(ms)
 		}
 	}
 	return errors.Join(

@@ -163,14 +163,14 @@ func checkGoldenUser(t *testing.T, s *Store, u core.User, want []core.Record) {
 
 func checkGoldenThread(t *testing.T, s *Store, h core.Head, want []core.Record) {
 	t.Helper()
-	var members []core.Member
+	var members []*core.Member
 	var messages []core.Message
 	var receipts []core.Receipt
 	for _, r := range want {
 		switch r := r.(type) {
 		case core.ThreadMember:
 			if r.Thread == h.ID {
-				members = append(members, r.Member)
+				members = append(members, &r.Member)
 			}
 		case core.ThreadMessage:
 			if r.Thread == h.ID {
@@ -186,9 +186,10 @@ func checkGoldenThread(t *testing.T, s *Store, h core.Head, want []core.Record) 
 	if err != nil || th == nil {
 		t.Fatalf("thread %s: %+v, %v", h.ID, th, err)
 	}
-	slices.SortFunc(th.Members, func(a, b core.Member) int { return cmp.Compare(a.User, b.User) })
+	got := th.Members()
+	slices.SortFunc(got, func(a, b *core.Member) int { return cmp.Compare(a.User, b.User) })
 	equalGolden(t, "head", th.Head, h, nil)
-	equalGolden(t, "members of "+h.ID, th.Members, members, nil)
+	equalGolden(t, "members of "+h.ID, got, members, nil)
 
 	ending, err := s.Expiring(t.Context(), 100)
 	if is := slices.Contains(ending, core.Expiry{Thread: h.ID, On: h.ExpiresOn()}); err != nil || is != (h.ExpiresOn() != 0) {

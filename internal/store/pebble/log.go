@@ -302,7 +302,11 @@ func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, erro
 	snap := s.durable.acquire()
 	defer snap.release()
 	told := make([]core.Happening, len(es))
-	threads := map[string]*core.Thread{}
+	type thread struct {
+		head    core.Head
+		members []core.Member
+	}
+	threads := map[string]*thread{}
 	for i, e := range es {
 		told[i].Event = e
 		if e.Thread == "" {
@@ -314,12 +318,12 @@ func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, erro
 			if err != nil {
 				return nil, err
 			}
-			t = &core.Thread{Head: h}
+			t = &thread{head: h}
 			threads[e.Thread] = t
 		}
-		if e.Kind.ChangesMembers() && t.Members == nil {
+		if e.Kind.ChangesMembers() && t.members == nil {
 			var err error
-			if t.Members, err = membersOf(snap, e.Thread); err != nil {
+			if t.members, err = membersOf(snap, e.Thread); err != nil {
 				return nil, err
 			}
 		}
@@ -333,7 +337,7 @@ func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, erro
 				m = &row
 			}
 		}
-		told[i].Tell(t.Head, t.Members, m)
+		told[i].Tell(t.head, t.members, m)
 	}
 	return told, nil
 }

@@ -147,14 +147,7 @@ func TestChangesWriteFewRows(t *testing.T) {
 			if r.at += int64(n) * 60_000; size == 2 && n == 1 {
 				m.User = memberID(2 * size) // one that was added
 			}
-			c := r.change(m)
-			c.Roster = nil
-			for _, p := range r.th.Participants() {
-				if p.User != m.User {
-					c.Roster = append(c.Roster, p)
-				}
-			}
-			do(what, c)
+			do(what, r.change(m))
 		}
 		settle()
 		if len(s.relistings) > 0 {
@@ -258,7 +251,8 @@ func TestRelistAfterAPowerCut(t *testing.T) {
 			Messages: []core.Message{{Kind: core.TopicUpdated}}, Events: []core.Event{{Kind: core.ThreadCreated}}})
 		at += 60_000
 	}
-	apply(&core.Change{Key: threadID(0), Thread: threadID(0), Revision: 1, Roster: us, Messages: []core.Message{{Kind: core.Text}}, Events: []core.Event{{Kind: core.MessageReceived}}})
+	roster := core.NewRoster(slices.Clone(us))
+	apply(&core.Change{Key: threadID(0), Thread: threadID(0), Revision: 1, Roster: roster.Participants(), Messages: []core.Message{{Kind: core.Text}}, Events: []core.Event{{Kind: core.MessageReceived}}})
 	check := func(s *Store) {
 		t.Helper()
 		if _, err := s.Check(t.Context()); err != nil {

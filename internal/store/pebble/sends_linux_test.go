@@ -185,7 +185,7 @@ type sendLoad struct {
 	options Options
 	store   *Store
 	text    string
-	members []core.Member // of each thread
+	members []*core.Member // of each thread
 	threads []string
 	sent    atomic.Int64 // messages in the store
 }
@@ -218,7 +218,7 @@ func newSendLoad(t *testing.T, threads, members int) *sendLoad {
 	}
 	resource := guid()
 	for range members {
-		l.members = append(l.members, core.Member{User: "8:acs:" + resource + "_" + guid()})
+		l.members = append(l.members, &core.Member{User: "8:acs:" + resource + "_" + guid()})
 	}
 	return l
 }
@@ -257,7 +257,10 @@ func (l *sendLoad) create() {
 	for _, thread := range l.threads {
 		c := core.Change{
 			Key: thread, Thread: thread, Properties: &core.Properties{Topic: "the topic of a thread", CreatedBy: l.members[0].User},
-			Members: l.members, Events: []core.Event{{Kind: core.ThreadCreated, Actor: l.members[0].User}},
+			Events: []core.Event{{Kind: core.ThreadCreated, Actor: l.members[0].User}},
+		}
+		for _, m := range l.members {
+			c.Members = append(c.Members, *m)
 		}
 		l.apply(&c)
 	}

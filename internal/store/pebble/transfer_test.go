@@ -41,7 +41,7 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 		mustApply(t, s, c)
 		for i := range messages {
 			c := sendTo(id, who, fmt.Sprint(i))
-			c.Roster = []core.Member{{User: who}}
+			c.Roster = []*core.Member{{User: who}}
 			mustApply(t, s, c)
 		}
 		if messages > 0 {

@@ -115,7 +115,14 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	}
 	if len(rosters) > 0 {
 		b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, rosters).
-			Query(members.each(func(m core.ThreadMember) { l.Members[m.Thread] = append(l.Members[m.Thread], m.Member) }))
+			Query(func(rows pgx.Rows) error {
+				found := map[string][]core.Member{}
+				err := members.each(func(m core.ThreadMember) { found[m.Thread] = append(found[m.Thread], m.Member) })(rows)
+				for id, ms := range found {
+					l.Members[id] = core.NewRoster(ms)
+				}
+				return err
+			})
 	}
 }
 

@@ -224,7 +224,7 @@ func TestLostCommit(t *testing.T) {
 					t.Errorf("the thread holds %s", got)
 				}
 				th, err := s.Thread(context.Background(), "t")
-				if err != nil || !th.Members[0].Present() || th.Members[0].Intervals[0].From != 1 || th.LastEvent != 3 {
+				if err != nil || !th.Participants()[0].Present() || th.Participants()[0].Intervals[0].From != 1 || th.LastEvent != 3 {
 					t.Errorf("the thread is %+v, %v", th, err)
 				}
 				once.Do(func() { t.Error("no connection was cut") })

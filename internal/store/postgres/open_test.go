@@ -193,7 +193,7 @@ func TestHeldHead(t *testing.T) {
 	mustApply(t, s, core.Applied, joins)
 	released.Wait()
 	th, err := s.Thread(ctx, "t")
-	if err != nil || len(th.Members) != 2 || th.Members[1].Intervals[0] != (core.Interval{From: 2}) {
+	if err != nil || th.Size() != 2 || th.Members()[1].Intervals[0] != (core.Interval{From: 2}) {
 		t.Errorf("the thread is %+v, %v", th, err)
 	}
 	page, err := s.Threads(ctx, core.ThreadsQuery{User: "8:acs:bob", Limit: 10})

@@ -65,7 +65,7 @@ func testDecisions(t *testing.T, e Engine) {
 				return nil, errors.New("refused")
 			}
 			return &core.Change{Key: a, Thread: a, Revision: th.Revision, ReadUsers: []core.User{us[who]}, Roster: th.Participants(),
-				Members:  []core.Member{{User: who, Order: uint32(len(th.Members) + 1), Intervals: []core.Interval{{}}}},
+				Members:  []core.Member{{User: who, Order: uint32(th.Size() + 1), Intervals: []core.Interval{{}}}},
 				Messages: []core.Message{{Kind: core.ParticipantAdded}}, Events: []core.Event{{Kind: core.ParticipantsAdded}}}, nil
 		}}
 	}

@@ -36,7 +36,7 @@ func relist(t rapid.TB, s core.Store, limit int) {
 
 // joins returns the change by which a user joins a thread, for the first time or again.
 func joins(t *core.Thread, who string) *core.Change {
-	m := core.Member{User: who, Order: uint32(len(t.Members) + 1), Intervals: []core.Interval{{}}}
+	m := core.Member{User: who, Order: uint32(t.Size() + 1), Intervals: []core.Interval{{}}}
 	if old := t.Member(who); old != nil {
 		m = *old
 		m.Intervals = append(slices.Clone(old.Intervals), core.Interval{})

@@ -34,15 +34,9 @@ func leaves(t *core.Thread, user string) *core.Change {
 	m := *t.Member(user)
 	m.Intervals = append([]core.Interval(nil), m.Intervals...)
 	m.Intervals[len(m.Intervals)-1].To = core.CloseInterval
-	c := &core.Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Members: []core.Member{m},
+	return withRoster(&core.Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Members: []core.Member{m},
 		Messages: []core.Message{{Kind: core.ParticipantRemoved, Initiator: user}},
-		Events:   []core.Event{{Kind: core.ParticipantsRemoved, Actor: user}}}
-	for _, p := range t.Participants() {
-		if p.User != user {
-			c.Roster = append(c.Roster, p)
-		}
-	}
-	return c
+		Events:   []core.Event{{Kind: core.ParticipantsRemoved, Actor: user}}}, t)
 }
 
 func load(t testing.TB, s core.Store, id string) *core.Thread {

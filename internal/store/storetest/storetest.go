@@ -337,7 +337,7 @@ func closeStore(t testing.TB, s core.Store) {
 
 func mustEqual(t rapid.TB, what string, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(core.Thread{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(core.Thread{}, core.Roster{})); diff != "" {
 		t.Fatalf("%s (-want +got):\n%s", what, diff)
 	}
 }

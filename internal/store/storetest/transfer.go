@@ -252,11 +252,15 @@ func (a answers) add(what string, answer any, err error) {
 func (a answers) thread(id string) {
 	ctx := context.Background()
 	th, err := a.store.Thread(ctx, id)
+	var rows any
 	if th != nil {
-		th = core.NewThread(th.Head, th.Members)
-		th.LastPosition = 0
+		th.Head.LastPosition = 0
+		rows = struct {
+			core.Head
+			Members []*core.Member
+		}{th.Head, th.Members()}
 	}
-	a.add("thread "+id, th, err)
+	a.add("thread "+id, rows, err)
 	a.add("the answer of "+id, answer(a, a.store, id), nil)
 	rs, err := a.store.Receipts(ctx, id, "")
 	a.add("receipts of "+id, []any{rs.Receipts, rs.Head.Revision}, err)
