@@ -24,15 +24,15 @@ type Roster struct {
 	kept   int    // sum of Member.kept
 }
 
-// NewRoster returns a roster of these members, in any order. It takes ownership of the slice.
+// NewRoster returns a roster of these members, in any order. It copies each row into memory of its
+// own: if all rows were one array, a replaced row would stay in memory as long as any other row is used.
 func NewRoster(members []Member) Roster {
-	r := Roster{byUser: newMemberIndex(len(members))}
-	for i := range members {
-		m := &members[i]
-		r.byUser.shard(m.User)[m.User] = m
-		list, _ := r.list(m)
-		*list = append(*list, m)
-		r.count(m)
+	r := Roster{present: make([]*Member, 0, len(members)), byUser: newMemberIndex(len(members))}
+	for _, m := range members {
+		r.byUser.shard(m.User)[m.User] = &m
+		list, _ := r.list(&m)
+		*list = append(*list, &m)
+		r.count(&m)
 	}
 	slices.SortFunc(r.present, compareMembers)
 	slices.SortFunc(r.former, compareFormer)
@@ -120,8 +120,12 @@ func (r *Roster) count(m *Member) {
 	r.kept += m.kept()
 }
 
-// bytes returns the approximate size of all rows in memory.
-func (r *Roster) bytes() int { return memberBytes*r.Size() + r.users + r.growth }
+// bytes returns the approximate size of the roster in memory: that of all rows, of the lists and of the
+// index. Rows that are shared with other rosters are counted in each.
+func (r *Roster) bytes() int { return (memberBytes+listedBytes)*r.Size() + r.users + r.growth }
+
+// listedBytes is the approximate size in memory of a member's places in a list and in the index.
+const listedBytes = 80
 
 // SortMembers sorts the members of a thread by the order of joining. Members who joined with
 // the same request are in the order of the request.

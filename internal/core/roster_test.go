@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -166,4 +168,69 @@ func TestRosterFindsReaders(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRosterTakesItsBytes measures the memory of rosters that were read and changed. What the cache of threads
+// counts for them must be near.
+func TestRosterTakesItsBytes(t *testing.T) {
+	rows := func(n int, name string) []Member {
+		ms := make([]Member, n)
+		for i := range ms {
+			ms[i] = Member{User: fmt.Sprintf("8:acs:%036d_%036d", n, i), DisplayName: strings.Clone(name), Order: uint32(i + 1), Intervals: []Interval{{From: 1}}}
+		}
+		return ms
+	}
+	heap := func() int {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return int(s.HeapAlloc)
+	}
+	long := strings.Repeat("long", 64)
+	for _, test := range []struct {
+		what     string
+		members  int
+		of       int // threads
+		changing func(Roster) Roster
+	}{
+		{"2 members", 2, 5000, nil},
+		{"10 members", 10, 1000, nil},
+		{"100 members", 100, 100, nil},
+		{"10,000 members", 10_000, 1, nil},
+		{"2,000 members one after another", 2000, 1, func(r Roster) Roster {
+			r = Roster{}
+			for _, m := range rows(2000, long) {
+				r = r.with([]Member{m})
+			}
+			return r
+		}},
+		{"10,000 members but for one with a shorter name", 10_000, 1, func(r Roster) Roster {
+			return r.with(rows(10_000, "short")[1:])
+		}},
+		{"100 members but for one who have left", 100, 100, func(r Roster) Roster {
+			for _, m := range r.Members()[1:] {
+				left := *m
+				left.Intervals, left.Left = []Interval{{From: 1, To: 2}}, &Left{On: 1, Sequence: 1, Topic: "topic"}
+				r = r.with([]Member{left})
+			}
+			return r
+		}},
+	} {
+		rosters := make([]Roster, test.of)
+		before := heap()
+		counted := 0
+		for i := range rosters {
+			rosters[i] = NewRoster(rows(test.members, long))
+			if test.changing != nil {
+				rosters[i] = test.changing(rosters[i])
+			}
+			counted += rosters[i].bytes()
+		}
+		took := heap() - before
+		runtime.KeepAlive(rosters)
+		t.Logf("%s: %d bytes a member, counted %d", test.what, took/test.members/test.of, counted/test.members/test.of)
+		if ratio := float64(took) / float64(counted); ratio > 1.5 || ratio < 0.7 {
+			t.Errorf("%s take %d bytes, and the cache counts %d", test.what, took, counted)
+		}
+	}
 }

@@ -223,8 +223,7 @@ type Thread struct {
 	read  time.Time // when the Service began to read it from the store
 }
 
-// NewThread returns a thread with this head and these members, in any order. It takes ownership of
-// the slice.
+// NewThread returns a thread with this head and these members, in any order. It copies the rows.
 func NewThread(h Head, members []Member) *Thread { return newThread(h, NewRoster(members)) }
 
 func newThread(h Head, r Roster) *Thread {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -149,7 +148,7 @@ func (m *transfer) fill(place string, messages int) {
 			c.Members = append(c.Members, core.Member{User: who, DisplayName: "Ann", Order: uint32(i + 1), Intervals: []core.Interval{{}}})
 		}
 		apply(c)
-		roster := core.NewRoster(slices.Clone(c.Members))
+		roster := core.NewRoster(c.Members)
 		for sent := 1; sent < 1000; {
 			part := &core.Change{Key: id, Thread: id, Revision: 1, Roster: roster.Participants()}
 			for ; len(part.Messages) < 50 && sent < 1000; sent++ {

@@ -251,7 +251,7 @@ func TestRelistAfterAPowerCut(t *testing.T) {
 			Messages: []core.Message{{Kind: core.TopicUpdated}}, Events: []core.Event{{Kind: core.ThreadCreated}}})
 		at += 60_000
 	}
-	roster := core.NewRoster(slices.Clone(us))
+	roster := core.NewRoster(us)
 	apply(&core.Change{Key: threadID(0), Thread: threadID(0), Revision: 1, Roster: roster.Participants(), Messages: []core.Message{{Kind: core.Text}}, Events: []core.Event{{Kind: core.MessageReceived}}})
 	check := func(s *Store) {
 		t.Helper()
