@@ -118,8 +118,8 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 			Query(func(rows pgx.Rows) error {
 				found := map[string][]core.Member{}
 				err := members.each(func(m core.ThreadMember) { found[m.Thread] = append(found[m.Thread], m.Member) })(rows)
-				for id, ms := range found {
-					l.Members[id] = core.NewRoster(ms)
+				for _, id := range rosters { // also a thread that the batch creates
+					l.Members[id] = core.NewRoster(found[id])
 				}
 				return err
 			})

@@ -91,8 +91,16 @@ func testDecisions(t *testing.T, e Engine) {
 		}
 		return create(b, "key", ann), nil
 	}
-	os = apply(t, s, start+40, again, born)
-	mustEqual(t, "creates", statuses(os), []core.Status{core.Replayed, core.Applied})
+	// A decision in the same batch must see the members of the new thread.
+	looks := &core.Change{Key: b, Thread: b, Decide: func(rows core.Rows) (*core.Change, error) {
+		th, err := rows.Thread(b)
+		if err == nil && (th == nil || th.Member(ann) == nil) {
+			err = fmt.Errorf("the new thread is %+v", th)
+		}
+		return &core.Change{Key: b, Thread: b}, err
+	}}
+	os = apply(t, s, start+40, again, born, looks)
+	mustEqual(t, "creates", statuses(os), []core.Status{core.Replayed, core.Applied, core.Unchanged})
 	if load(t, s, b).LastSequence != 2 {
 		t.Error("the thread that was made by a decision has no messages")
 	}
