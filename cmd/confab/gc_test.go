@@ -9,9 +9,22 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	const MB = 1 << 20
-	for live, want := range map[uint64]int{0: 300, 8 * MB: 300, 10 * MB: 240, 16 * MB: 150, 24 * MB: 100, 32 * MB: 100, 4096 * MB: 100, math.MaxUint64: 100} {
-		if got := gcPercent(live); got != want {
-			t.Errorf("a live heap of %d MB has %d %%, want %d", live/MB, got, want)
+	for _, c := range []struct {
+		live, scanned uint64
+		want          int
+	}{
+		{0, 0, 300},
+		{8 * MB, 8 * MB, 300},
+		{16 * MB, 16 * MB, 150},
+		{48 * MB, 48 * MB, 100},
+		{48 * MB, 12 * MB, 50},
+		{200 * MB, 50 * MB, 25},
+		{4096 * MB, 4096 * MB, 100},
+		{4096 * MB, 1 * MB, 10},
+		{math.MaxUint64, math.MaxUint64, 100},
+	} {
+		if got := gcPercent(c.live, c.scanned); got != c.want {
+			t.Errorf("a live heap of %d MB, of which %d MB are read, has %d %%, want %d", c.live/MB, c.scanned/MB, got, c.want)
 		}
 	}
 }
@@ -41,12 +54,15 @@ func TestTuneGC(t *testing.T) {
 		}
 		t.Fatal(reason)
 	}
-	await("a small heap never got more than the least percentage", func(p int) bool { return p > minGCPercent })
-	heap := make([]byte, 2*maxGarbage)
-	await("a large heap never got the least percentage", func(p int) bool { return p == minGCPercent })
-	runtime.KeepAlive(heap)
-	heap = nil
-	await("a heap that became small again kept the least percentage", func(p int) bool { return p > minGCPercent })
+	await("a small heap never got more than 100 %", func(p int) bool { return p > 100 })
+	texts := make([]byte, 4*minGarbage)
+	await("a heap of texts never got less than 50 %", func(p int) bool { return p < 50 })
+	runtime.KeepAlive(texts)
+	texts = nil
+	await("a heap that became small again kept its percentage", func(p int) bool { return p > 100 })
+	pointers := make([]*byte, minGarbage/2)
+	await("a heap of pointers never got 80 to 110 %", func(p int) bool { return p >= 80 && p <= 110 })
+	runtime.KeepAlive(pointers)
 	cancel()
 	<-ended
 }
