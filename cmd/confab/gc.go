@@ -16,8 +16,8 @@ const (
 )
 
 // gcPercent returns the percentage for a live heap of this many bytes, of which a collection reads
-// scanned bytes. It allows as much garbage as a collection reads, or minGarbage if that is more, but
-// at most maxGCPercent and at least minGCPercent.
+// scanned bytes. It allows as much garbage as it reads of the heap, or minGarbage if that is more,
+// but at most maxGCPercent and at least minGCPercent.
 //
 // A collection costs as much as it reads, and it does not read what has no pointers: texts, and in
 // a program without cgo also the store's blocks and memtables. With a percentage of the whole live
@@ -37,7 +37,7 @@ func tuneGC(ctx context.Context, set func(percent int) int) {
 		return
 	}
 	percent := 0
-	last := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/total:bytes"}} // of the last collection
+	last := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}} // of the last collection
 	collected := make(chan struct{}, 1)
 	for {
 		metrics.Read(last)
