@@ -50,14 +50,14 @@ const forgetAfter = 5 * retryEvery
 const smallMemTable = 1 << 20
 
 // memTableFor returns the size of a memtable, in bytes, for a disk of total bytes: a
-// sixty-fourth of the disk, from 1 MiB to 32 MiB. If total is 0, the size of the disk is not
-// known, and the result is 32 MiB. The space that logSize and reserve return grows with this
+// sixty-fourth of the disk, from 1 MiB to 24 MiB. If total is 0, the size of the disk is not
+// known, and the result is 24 MiB. The space that logSize and reserve return grows with this
 // size.
 func memTableFor(total uint64) uint64 {
 	if total == 0 {
-		return 32 << 20
+		return 24 << 20
 	}
-	return min(32<<20, max(total/64, smallMemTable))
+	return min(24<<20, max(total/64, smallMemTable))
 }
 
 // logSize returns the number of bytes that Pebble preallocates for a write-ahead log file.
@@ -65,7 +65,7 @@ func logSize(memTable uint64) uint64 { return memTable + memTable/10 }
 
 // bottom is the maximum size of the first level below level 0, as a number of memtables. A
 // compaction into that level needs up to that much space until its input is deleted.
-const bottom = 4
+const bottom = 5
 
 // leftByTables returns the free bytes that the writing of tables must leave: room for one file
 // of the log, and 1 MiB for the manifest.

@@ -59,10 +59,10 @@ func TestFloorCountsWhatTheStoreMayTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	mem := uint64(32 << 20)
+	mem := uint64(24 << 20)
 	// Expect room for one log file, three memtables to flush, a compaction of the first level,
 	// the manifest and MinFree.
-	floor := least + mem + mem/10 + 3*mem + 128<<20 + 1<<20
+	floor := least + mem + mem/10 + 3*mem + 5*mem + 1<<20
 	for _, step := range []struct {
 		free uint64
 		low  bool
@@ -103,7 +103,7 @@ func TestBigBatchCountsAgainstTheFloor(t *testing.T) {
 
 func TestSmallDisksGetSmallMemTables(t *testing.T) {
 	for total, want := range map[uint64]uint64{
-		0: 32 << 20, 1 << 40: 32 << 20, 2 << 30: 32 << 20, 1 << 30: 16 << 20, 142 << 20: 142 << 14, 1 << 20: 1 << 20,
+		0: 24 << 20, 1 << 40: 24 << 20, 3 << 29: 24 << 20, 1 << 30: 16 << 20, 142 << 20: 142 << 14, 1 << 20: 1 << 20,
 	} {
 		if got := memTableFor(total); got != want {
 			t.Errorf("a disk of %d bytes: memtables of %d, want %d", total, got, want)

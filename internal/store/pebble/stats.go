@@ -51,7 +51,7 @@ func (s *Store) Space() Space {
 
 // MemoryBounds are the greatest sizes, in bytes, of what a store keeps in memory.
 type MemoryBounds struct {
-	Blocks    int64 // blocks of tables that were read
+	Blocks    int64 // blocks of tables that were read, together with the memtables
 	MemTables int64 // rows that are not in a table yet
 	Heads     int64 // heads of the threads that were changed last
 }

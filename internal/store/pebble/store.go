@@ -63,10 +63,11 @@ type Options struct {
 	// Fatal is called when the write-ahead log or the disk fails, after which nobody can tell
 	// which batches are durable. It must end the process. If it is nil, the store panics.
 	Fatal func(error)
-	// CacheSize is the size of the block cache in bytes; 0 means 64 MiB.
+	// CacheSize is the size of the block cache in bytes while there are two memtables; 0 means 32 MiB.
+	// The third memtable takes its memory from the cache.
 	CacheSize int64
-	// MemTableSize is the size, in bytes, at which a memtable is flushed to a file; 0 means 32
-	// MiB, or less on a disk below 2 GiB. There are up to three memtables. A store that is only
+	// MemTableSize is the size, in bytes, at which a memtable is flushed to a file; 0 means 24
+	// MiB, or less on a disk below 1.5 GiB. There are up to three memtables. A store that is only
 	// read needs small ones: the block cache then uses the rest of the memory.
 	MemTableSize uint64
 
@@ -268,8 +269,7 @@ func (s *Store) open(o Options) error {
 		watched.FS = s.disk
 		s.mark, opts.FS = watched.mark, watched
 	}
-	s.memory = MemoryBounds{Heads: maxHeads, MemTables: int64(memTables * opts.MemTableSize)}
-	s.memory.Blocks = opts.CacheSize - s.memory.MemTables
+	s.memory = MemoryBounds{Heads: maxHeads, MemTables: int64(memTables * opts.MemTableSize), Blocks: opts.CacheSize}
 	if s.db, err = pebble.Open(s.dir, opts); err != nil {
 		return errors.Join(s.openError(err), s.closeMark(false))
 	}
@@ -331,16 +331,17 @@ func (s *Store) options(o Options) *pebble.Options {
 		// This version is fixed, so that a later Pebble does not upgrade the files: an upgrade
 		// cannot be undone.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		// Pebble subtracts the size of the memtables from that of the cache, so add it here.
-		// Otherwise two full memtables of 32 MiB would leave nothing of a cache of 64 MiB.
-		CacheSize: cmp.Or(o.CacheSize, 64<<20) + int64(memTables*memTableSize),
+		// Pebble subtracts the size of the memtables from that of the cache, so add that of two
+		// here: one is written, and one is flushed or kept for the next. There is a third one only
+		// while a flush is slow.
+		CacheSize: cmp.Or(o.CacheSize, 32<<20) + int64(2*memTableSize),
 		// With large memtables, a start after a crash takes longer, because it reads their rows
 		// from the write-ahead log. With small ones, compactions rewrite more bytes.
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
 		// Pebble compacts level 0 when half of this number of tables overlap. With fewer, each
 		// message is rewritten more often; with more, a page has to search more tables.
-		L0CompactionThreshold:      8,
+		L0CompactionThreshold:      12,
 		L0StopWritesThreshold:      24,
 		LBaseMaxBytes:              int64(bottom * memTableSize),
 		CompactionConcurrencyRange: s.compactionRange,
