@@ -44,6 +44,7 @@ func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier
 // HTTP/2 sends many requests on one connection. Each request on a connection of a proxy gets a
 // carrier of its own.
 type carrier struct {
+	conn   *gated // the connection if a gate has accepted it, or nil
 	end    func() // closes the connection, or ends the one request of the carrier
 	shared bool   // this is the connection of a proxy, which has no bounds
 	held   int64
@@ -68,7 +69,7 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 		conn = t.NetConn() // unlike Close of a TLS connection, Close of this one does not wait for the client
 	}
 	c, ok := conn.(*gated)
-	return context.WithValue(ctx, carrierKey{}, &carrier{end: func() { conn.Close() }, shared: ok && c.of.exempt})
+	return context.WithValue(ctx, carrierKey{}, &carrier{conn: c, end: func() { conn.Close() }, shared: ok && c.of.exempt})
 }
 
 // limit returns a handler that passes requests to next. It counts the bytes of their bodies, and
@@ -83,7 +84,7 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
 		var last func() // see countedBody.last
 		if ok && of.shared {
-			of = &carrier{end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
+			of = &carrier{conn: of.conn, end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
 			last = func() {
 				if r.ProtoMajor == 1 { // the streams of HTTP/2 have deadlines of their own
 					w.Header().Set("Connection", "close")
@@ -101,6 +102,13 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 				}
 			}()
 		}
+		var hold *gated
+		if ok && r.ProtoMajor == 1 { // a connection of HTTP/2 has other requests to read
+			hold = of.conn
+		}
+		if hold != nil && r.ContentLength == 0 {
+			hold.hold()
+		}
 		if !ok || r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return
@@ -109,7 +117,7 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 		if !ok {
 			other = new(copied)
 		}
-		other.body = countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last}
+		other.body = countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last, hold: hold}
 		other.request = *r
 		other.request.Body = &other.body
 		returned := false
@@ -161,6 +169,7 @@ type countedBody struct {
 	of     *carrier
 	last   func() // called if a request of a proxy was cut just after its body; nil for a client's connection
 	held   int64  // guarded by bodies.mu
+	hold   *gated // held when the whole body has been read; or nil
 	memory limitMemory
 }
 
@@ -169,6 +178,9 @@ func (c *countedBody) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	if n > 0 {
 		c.bodies.take(c, int64(n))
+	}
+	if err == io.EOF && c.hold != nil {
+		c.hold.hold()
 	}
 	if err == io.EOF && c.last != nil && c.bodies.complete(c.of) {
 		c.last() // the request was cut just after its body arrived: close the connection, or the deadline would end its next request

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,10 @@ const (
 	// manyFiles is the greatest number of open files reserved for the store.
 	manyFiles = 1000
 )
+
+// holdTime is half of the longest time for which the connection of a request is held: see gated.hold.
+// A client that goes away meanwhile is noticed at the end of that time.
+const holdTime = 50 * time.Millisecond
 
 // filesOfStore returns the number of open files reserved for the store, in a process that may
 // have files open files: an eighth of them, but at least storeFiles and at most manyFiles.
@@ -61,6 +66,13 @@ type gate struct {
 	ended sync.Cond  // signalled when a connection or a listener has ended
 	open  int
 	by    map[netip.Addr]*holder // those with connections
+
+	// recent has the connections whose request began in this period or in the last one, the oldest
+	// request first. A period lasts holdTime. endHolds runs at its end, until recent is empty.
+	recent  connections
+	period  uint64      // number of the current period
+	periods *time.Timer // nil before the first request
+	running bool        // endHolds will run at the end of the period
 
 	refused, displaced, pauses uint64 // since the start
 }
@@ -146,10 +158,11 @@ type gated struct {
 	gate *gate
 	of   *holder
 
-	in         *connections // the list that the connection is in, or nil
+	in         *connections // the list that the connection is in, or nil: fresh or idle of its address, or recent of the gate
 	next, prev *gated       // in that list
 	closed     bool
-	asked      bool // it has had a request
+	asked      bool   // it has had a request
+	since      uint64 // the period in which its last request began
 
 	first atomic.Int32  // 256 plus the first byte that was read; 0 before that
 	last  atomic.Uint64 // the last eight bytes that were read
@@ -158,6 +171,32 @@ type gated struct {
 	reading   int        // running calls of TCPConn.Read
 	deadline  time.Time  // for reading
 	applied   time.Time  // the read deadline that TCPConn has
+	mayHold   bool       // a request has begun, is not answered, and may still be held
+	held      bool       // Read waits: see hold
+	unheld    sync.Cond  // signalled when held or deadline has changed
+}
+
+// hold makes Read wait until the request is answered, or until between one and two periods of holdTime
+// have passed since it began. The caller is the handler of a request of HTTP/1 and has read its whole
+// body. A deadline for reading ends the wait: Read then fails if the deadline has passed, and otherwise
+// reads.
+//
+// While a handler runs, net/http reads from the connection to notice that the client has gone. When
+// the handler has returned, net/http ends this read with a deadline in the past. Most requests are
+// answered within some milliseconds, and their clients send nothing before that. Without hold, each
+// such read is a system call that finds nothing.
+func (c *gated) hold() {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	c.held = c.mayHold
+}
+
+// release ends hold. mayHold says whether later calls of hold have an effect.
+func (c *gated) release(mayHold bool) {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	c.mayHold, c.held = mayHold, false
+	c.unheld.Broadcast()
 }
 
 // SetReadDeadline sets the deadline for reading, also for a Read that is running. net/http and the
@@ -168,6 +207,7 @@ func (c *gated) SetReadDeadline(t time.Time) error {
 	c.deadlines.Lock()
 	defer c.deadlines.Unlock()
 	c.deadline = t
+	c.unheld.Broadcast()
 	if c.reading == 0 {
 		return nil
 	}
@@ -189,9 +229,17 @@ func (c *gated) applyDeadline() error {
 	return c.TCPConn.SetReadDeadline(c.deadline)
 }
 
-// read reads from TCPConn with the deadline of SetReadDeadline.
+// read reads from TCPConn with the deadline of SetReadDeadline. Before that it waits while the
+// connection is held and has no deadline.
 func (c *gated) read(b []byte) (int, error) {
 	c.deadlines.Lock()
+	for c.held && c.deadline.IsZero() {
+		c.unheld.Wait()
+	}
+	if c.held && time.Until(c.deadline) <= 0 { // as TCPConn would do, without setting two deadlines
+		c.deadlines.Unlock()
+		return 0, os.ErrDeadlineExceeded
+	}
 	c.reading++
 	c.applyDeadline() // if the connection is closed, Read fails too
 	c.deadlines.Unlock()
@@ -266,6 +314,7 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 		g.by[address] = of
 	}
 	c := &gated{TCPConn: tcp, gate: g, of: of}
+	c.unheld.L = &c.deadlines
 	g.open++
 	of.open++
 	c.wait(&of.fresh)
@@ -343,6 +392,7 @@ func (c *gated) leave() {
 	}
 	c.closed = true
 	c.wait(nil)
+	c.release(false)
 	c.gate.open--
 	if c.of.open--; c.of.open == 0 {
 		delete(c.gate.by, c.of.address)
@@ -350,8 +400,8 @@ func (c *gated) leave() {
 	c.gate.ended.Broadcast()
 }
 
-// wait moves the connection to the end of in, a list of connections that wait for a request. If
-// in is nil, the connection is in no list. The caller holds the gate's lock.
+// wait moves the connection to the end of in, one of the lists that the field in names. If in is
+// nil, the connection is in no list. The caller holds the gate's lock.
 func (c *gated) wait(in *connections) {
 	if c.in != nil {
 		c.in.remove(c)
@@ -390,7 +440,7 @@ func (l *connections) remove(c *gated) {
 	c.next, c.prev = nil, nil
 }
 
-// state updates whether a connection waits for a request. The function http.Server.ConnState of
+// state updates whether a connection waits for a request, and whether it may be held. The function http.Server.ConnState of
 // each server calls it.
 func (g *gate) state(conn net.Conn, now http.ConnState) {
 	if t, ok := conn.(*tls.Conn); ok {
@@ -405,13 +455,48 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 	c.asked = c.asked || now == http.StateActive
 	switch {
 	case c.closed:
-	case now == http.StateActive, now == http.StateHijacked:
+	case now == http.StateActive:
+		c.since = g.period
+		c.wait(&g.recent)
+		c.release(true)
+		g.runPeriods()
+	case now == http.StateHijacked:
 		c.wait(nil)
+		c.release(false)
 	case now == http.StateIdle:
 		c.wait(&c.of.idle)
+		c.release(false)
 	}
 	if now == http.StateIdle {
 		g.ended.Broadcast() // a listener that has stopped accepting may continue
+	}
+}
+
+// runPeriods starts a period, unless one runs. The caller holds the gate's lock.
+func (g *gate) runPeriods() {
+	switch {
+	case g.running:
+	case g.periods == nil:
+		g.periods = time.AfterFunc(holdTime, g.endHolds)
+	default:
+		g.periods.Reset(holdTime)
+	}
+	g.running = true
+}
+
+// endHolds ends the period. It releases the connections whose request began before this period,
+// so that they notice again when their client goes away.
+func (g *gate) endHolds() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := g.recent.first; c != nil && c.since < g.period; c = g.recent.first {
+		c.wait(nil)
+		c.release(false)
+	}
+	g.period++
+	g.running = false
+	if g.recent.first != nil {
+		g.runPeriods()
 	}
 }
 
