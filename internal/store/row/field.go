@@ -10,11 +10,11 @@ import (
 // Field is one field of a kind of row: how it is stored in a value, in a key and in PostgreSQL.
 type Field[T any] struct {
 	Columns []Column[T]
-	since   byte // the first format that contains it; 0 is the same as 1
+	since   byte // the first format that contains the field; 0 means 1
 	put     func(b []byte, row *T) []byte
-	get     func(r *reader, row *T)       // reads what put has written in any format
-	short   byte                          // the first format that has it in a shorter form; 0: none has
-	long    func(b []byte, row *T) []byte // put as in formats before short; nil if short is 0
+	get     func(r *reader, row *T)       // decodes the field from a value of any format
+	short   byte                          // the first format in which the field has a shorter form; 0 means that no format has one
+	long    func(b []byte, row *T) []byte // encodes the field for formats before short; nil if short is 0
 	// putKey and getKey write and read the field in a key. The written bytes sort in the same
 	// order as the values of the field.
 	putKey func(b []byte, row *T) []byte
@@ -25,19 +25,20 @@ type Field[T any] struct {
 // converts them to the type of the column.
 type Column[T any] struct {
 	Name, Type string
-	Value      func(row *T) any                    // returns the value of the column in a row, for COPY
-	Array      func(n int, row func(i int) *T) any // returns the values of the column in n rows, as one parameter of a statement
+	Value      func(row *T) any                    // returns the value of the column for a row, for COPY
+	Array      func(n int, row func(i int) *T) any // returns an array of the column's values in n rows, for use as one parameter of a statement
 	Target     func(row *T) any                    // returns where Scan stores the value
 }
 
-// from returns a copy of the field for a field that was added in the given format: values of
-// earlier formats do not contain it.
+// from returns a copy of a field that says that the field was added in this format. Values of
+// earlier formats do not contain the field.
 func (f Field[T]) from(format byte) Field[T] {
 	f.since = format
 	return f
 }
 
-// column returns a column whose Value and Target call value and target.
+// column returns a PostgreSQL column with this name and type. Its functions Value and Array call
+// value, and its function Target is target.
 func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) any) Column[T] {
 	return Column[T]{
 		Name: name, Type: sqlType, Target: target,
@@ -52,8 +53,8 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 	}
 }
 
-// unsigned returns a field of an integer. It is stored as a uvarint in a value, and as a bigint
-// in PostgreSQL.
+// unsigned returns a field that is an integer. The integer is stored as a uvarint in a value, and
+// as a bigint in PostgreSQL.
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
 	width := binary.Size(V(0)) // number of bytes of the integer in a key
 	return Field[T]{
@@ -76,8 +77,8 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	}
 }
 
-// signed returns a field of an integer that may be negative. It is stored as a zig-zag varint
-// in a value, and as a bigint in PostgreSQL.
+// signed returns a field that is an integer and may be negative. The integer is stored as a zig-zag
+// varint in a value, and as a bigint in PostgreSQL.
 func signed[T any](name string, at func(*T) *int64) Field[T] {
 	f := unsigned(name, at)
 	f.put = func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) }
@@ -85,8 +86,8 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return f
 }
 
-// boolean returns a field of a bool. It is stored as a byte, 0 or 1, in a value and in a key, and
-// as a boolean in PostgreSQL.
+// boolean returns a field that is a bool. The bool is stored as a byte, 0 or 1, in a value and in a
+// key, and as a boolean in PostgreSQL.
 func boolean[T any](name string, at func(*T) *bool) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		if *at(row) {
@@ -108,14 +109,15 @@ func boolean[T any](name string, at func(*T) *bool) Field[T] {
 	}
 }
 
-// text returns a field of a string. It is stored as its length and its bytes in a value, and as
-// a text in PostgreSQL.
+// text returns a field that is a string. The string is stored as its length and its bytes in a
+// value, and as a text in PostgreSQL.
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return octets(name, "text", at)
 }
 
-// id returns a field of the id of a thread or a user. It is a text that is packed, if it can be, in
-// values of the format short and later ones; see packID. If short is 0, it is never packed.
+// id returns a field that is the id of a thread or a user. The id is stored as a text. In values of
+// the format short and later ones the text is packed if it can be; see packID. If short is 0, no
+// format packs it.
 func id[T any](name string, short byte, at func(*T) *string) Field[T] {
 	f := text(name, at)
 	if short == 0 {
@@ -133,9 +135,9 @@ func id[T any](name string, short byte, at func(*T) *string) Field[T] {
 	return f
 }
 
-// near returns a field of a number that is mostly close to another field before it, such as two
-// times of one message. In values of the format short and later ones it is stored as the difference
-// of the two, which mostly takes one byte or two. If short is 0, it is always stored in full.
+// near returns a field that is a number close to another field before it, such as two times of one
+// message. Values of the format short and later ones store the difference of the two numbers, which
+// mostly takes one or two bytes. If short is 0, all formats store the number in full.
 func near[T any](name string, short byte, at, other func(*T) *int64) Field[T] {
 	f := signed(name, at)
 	if short == 0 {
@@ -152,7 +154,8 @@ func near[T any](name string, short byte, at, other func(*T) *int64) Field[T] {
 	return f
 }
 
-// putID appends an id as putText does, packed if it can be.
+// putID appends the length and the bytes of an id to b. It packs the id if that is possible. If the
+// id begins with a byte that marks packed ids, it writes the byte unpacked first.
 func putID(b []byte, s string) []byte {
 	var p [33]byte
 	if packed, ok := packID(p[:0], s); ok {
@@ -165,8 +168,8 @@ func putID(b []byte, s string) []byte {
 	return putText(b, s)
 }
 
-// octets returns a field of a string or of bytes. It is stored as its length and its bytes in a
-// value. Its column in PostgreSQL has the type sqlType.
+// octets returns a field that is a string or bytes. The field is stored as its length and its bytes
+// in a value. Its column in PostgreSQL has the type sqlType.
 func octets[T any, V ~string | ~[]byte](name, sqlType string, at func(*T) *V) Field[T] {
 	return Field[T]{
 		put:    func(b []byte, row *T) []byte { return putText(b, *at(row)) },
@@ -188,8 +191,8 @@ func putText[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// dict returns a field of a map. It is stored as the number of pairs, then the pairs, sorted by
-// key. An empty map is read as nil.
+// dict returns a field that is a map. The map is stored as the number of pairs, then the pairs,
+// sorted by key. An empty map is read as nil.
 func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		m := *at(row)
@@ -217,9 +220,9 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// list returns a field of a slice. It is stored as the number of entries, then the fields of
-// each entry. An empty slice is read as the argument none: nil or an empty slice. If none is
-// nil, an empty slice is NULL in PostgreSQL. Later formats cannot add fields to an entry,
+// list returns a field that is a slice. The slice is stored as the number of entries, then the
+// fields of each entry. An empty slice is read as the argument none: nil or an empty slice. If none
+// is nil, an empty slice is NULL in PostgreSQL. Later formats cannot add fields to an entry,
 // because entries have no format number.
 func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) Field[T] {
 	put := func(b []byte, row *T) []byte {
@@ -250,8 +253,8 @@ func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) 
 // packedFormat is the first byte of the bytea column of a list or a map in PostgreSQL.
 const packedFormat = 1
 
-// packed returns a field whose column is a bytea. The column has packedFormat followed by the
-// bytes that the field has in a value, or is NULL if the field is empty.
+// packed returns a field whose PostgreSQL column is a bytea: the byte packedFormat and then the
+// same bytes as in a value, or NULL if the field is empty.
 func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *T), empty func(*T) bool) Field[T] {
 	value := func(row *T) []byte {
 		if empty(row) {

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Ids of threads and users are texts of 45 to 80 bytes, most of them digits. Three forms are
-// packed: their values have a first byte, which says the form, and the bytes that the digits stand
-// for. The first byte is one with which no UTF-8 text begins, so a packed id cannot be taken for
-// another text. An id that is no UTF-8 and begins with such a byte is stored after the byte
-// unpacked. All other ids are stored as they are. A packed id has all of the id, so a row can still
+// Ids of threads and users are texts of 45 to 80 bytes, most of them hexadecimal or base64 digits.
+// Ids of three forms are packed: the first byte names the form, and the other bytes are the decoded
+// digits. No UTF-8 text begins with such a first byte, so a packed id cannot be taken for another
+// text. An id that is not UTF-8 and begins with such a byte is stored after the byte unpacked. All
+// other ids are stored unchanged. A packed id can be decoded without other rows.
 // be read without any other.
 const (
-	packedUser   = 0x80 // 8:acs:GUID_GUID, in 33 bytes
-	packedThread = 0x81 // 19:32 hexadecimal digits@thread.v2, in 17 bytes
-	packedCreate = 0x82 // 19:43 digits of base64 for 32 bytes, then 1@thread.v2, in 33 bytes
-	unpacked     = 0x83 // an id that begins with a byte from 0x80 to 0xbf
+	packedUser   = 0x80 // first byte of a packed id 8:acs:GUID_GUID, which takes 33 bytes
+	packedThread = 0x81 // first byte of a packed id 19:…@thread.v2 with 32 hexadecimal digits, which takes 17 bytes
+	packedCreate = 0x82 // first byte of a packed id 19:…1@thread.v2 with 43 digits of base64 for 32 bytes, which takes 33 bytes
+	unpacked     = 0x83 // stored before an id that itself begins with a byte from 0x80 to 0xbf
 )
 
 const (
@@ -31,8 +31,9 @@ const (
 	digits       = "0123456789abcdef"
 )
 
-// base64ID is the encoding of ids of threads that were created with an idempotency token. It is
-// strict, so that each text has only one packed form.
+// base64ID encodes 32 bytes as in the ids of threads that were created with an idempotency token.
+// It is strict: it does not decode a text that would be encoded differently, so that each packed id
+// is decoded to the same text.
 var base64ID = base64.RawURLEncoding.Strict()
 
 // packID appends the packed form of an id to b, and reports whether the id has one.
@@ -59,10 +60,10 @@ func packID(b []byte, id string) ([]byte, bool) {
 	return b, false
 }
 
-// isPacked reports whether the bytes of a text begin as those of a packed id do.
+// isPacked reports whether a text begins with a byte that marks packed ids.
 func isPacked[T ~string | ~[]byte](b T) bool { return len(b) > 0 && b[0] >= 0x80 && b[0] < 0xc0 }
 
-// unpackID appends the id with the packed form p to b. It returns false if there is none.
+// unpackID appends the id with the packed form p to b. It returns false if p is not a packed id.
 func unpackID(b, p []byte) ([]byte, bool) {
 	switch {
 	case p[0] == packedUser && len(p) == 33:
@@ -81,12 +82,12 @@ func unpackID(b, p []byte) ([]byte, bool) {
 	return b, false
 }
 
-// guidDigits has the offset of the first digit of each byte in a GUID, which has hyphens between its
-// five parts.
+// guidDigits has, for each of the 16 bytes of a GUID, the offset of its first digit in the text of
+// the GUID. The text has hyphens between its five parts.
 var guidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
-// packGUID fills to with the bytes of the GUID with which s begins. It reports whether s begins with
-// one in lower case.
+// packGUID decodes the GUID at the start of s into the 16 bytes of to. It returns false if s does
+// not begin with a GUID in lower case.
 func packGUID(to []byte, s string) bool {
 	bad := (s[8] ^ '-') | (s[13] ^ '-') | (s[18] ^ '-') | (s[23] ^ '-')
 	for i, at := range guidDigits {
@@ -97,7 +98,7 @@ func packGUID(to []byte, s string) bool {
 	return bad == 0
 }
 
-// appendGUID appends the GUID with these 16 bytes to b.
+// appendGUID appends the text of the GUID with these 16 bytes to b.
 func appendGUID(b, from []byte) []byte {
 	var s [guidLength]byte
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
@@ -107,8 +108,8 @@ func appendGUID(b, from []byte) []byte {
 	return append(b, s[:]...)
 }
 
-// packHex fills to with the bytes that the hexadecimal digits with which s begins stand for. It
-// reports whether they are digits in lower case.
+// packHex decodes the hexadecimal digits at the start of s and fills to with the bytes. It returns
+// false if one of the digits is not a hexadecimal digit in lower case.
 func packHex(to []byte, s string) bool {
 	bad := byte(0)
 	for i := range to {
@@ -119,7 +120,7 @@ func packHex(to []byte, s string) bool {
 	return bad == 0
 }
 
-// values has the value of each hexadecimal digit in lower case, and 0xff for other bytes.
+// values maps each hexadecimal digit in lower case to its value, and every other byte to 0xff.
 var values = func() (v [256]byte) {
 	for i := range v {
 		v[i] = 0xff

@@ -14,20 +14,20 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestPackedIDs packs ids of each form, and texts that differ a little from one. All must be read as
-// they were, and only the forms in the table below may be packed.
+// TestPackedIDs encodes ids of each form, and texts that differ a little from such an id. Decoding
+// must return the same text, and only ids of the three packed forms may be packed.
 func TestPackedIDs(t *testing.T) {
 	random := "19:0123456789abcdef0123456789abcdef@thread.v2"
 	for _, tc := range []struct {
 		id     string
-		length int // of the packed id, 0: it is not packed
+		length int // length of the packed id in bytes; 0 means that the text is not packed
 	}{
 		{ann, 33}, {thread, 33}, {random, 17},
 		{"", 0}, {"8:acs:", 0}, {"4:+15551234567", 0}, {"28:" + ann[6:], 0},
 		{strings.ToUpper(ann), 0}, {strings.Replace(ann, "a", "A", 2), 0}, {strings.Replace(ann, "-", "0", 1), 0}, {strings.Replace(ann, "_", "-", 1), 0},
 		{strings.Replace(ann, "8:acs", "8:dod", 1), 0}, {ann + "0", 0}, {ann[:len(ann)-1], 0},
 		{strings.Replace(random, "f", "F", 1), 0}, {strings.Replace(random, "f", "g", 1), 0}, {strings.Replace(random, "@", "_", 1), 0},
-		{strings.Replace(thread, "WI1@", "WJ1@", 1), 0}, // the last digit has bits that no byte has
+		{strings.Replace(thread, "WI1@", "WJ1@", 1), 0}, // the last base64 digit has bits beyond the last byte
 		{strings.Replace(thread, "-", "+", 1), 0}, {strings.Replace(thread, "6", "\n", 1), 0}, {strings.Replace(thread, "1@", "2@", 1), 0},
 	} {
 		b := putID(nil, tc.id)
@@ -41,7 +41,8 @@ func TestPackedIDs(t *testing.T) {
 	}
 }
 
-// TestIDWithOneByteChangedReadsTheSame replaces each byte of a user's id by each other byte.
+// TestIDWithOneByteChangedReadsTheSame replaces each byte of a user's id by each other byte. Each
+// text must be decoded as it was.
 func TestIDWithOneByteChangedReadsTheSame(t *testing.T) {
 	for at := range len(ann) {
 		for b := range 256 {
@@ -54,7 +55,8 @@ func TestIDWithOneByteChangedReadsTheSame(t *testing.T) {
 	}
 }
 
-// TestAnyIDReadsTheSame stores texts that look like ids, with some bytes changed, and reads them.
+// TestAnyIDReadsTheSame encodes texts that look like ids, with some bytes changed. Each text must
+// be decoded as it was.
 func TestAnyIDReadsTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := []byte(rapid.SampledFrom([]string{ann, thread, "19:0123456789abcdef0123456789abcdef@thread.v2"}).Draw(t, "id"))
@@ -68,7 +70,8 @@ func TestAnyIDReadsTheSame(t *testing.T) {
 	})
 }
 
-// TestWrongPackedIDsAreErrors reads packed ids with a wrong length or an unknown form.
+// TestWrongPackedIDsAreErrors checks that decoding fails for packed ids with a wrong length or an
+// unknown form.
 func TestWrongPackedIDsAreErrors(t *testing.T) {
 	for _, b := range [][]byte{{0x80}, bytes.Repeat([]byte{0x80}, 32), bytes.Repeat([]byte{0x81}, 18), bytes.Repeat([]byte{0x82}, 17), {0x83}, []byte("\x83text"), bytes.Repeat([]byte{0x84}, 33)} {
 		value := append(putText([]byte{2}, b), 7)
@@ -78,8 +81,8 @@ func TestWrongPackedIDsAreErrors(t *testing.T) {
 	}
 }
 
-// TestEarliestFormatIsNotPacked encodes rows in the format of older backups, whose checksums must
-// stay right.
+// TestEarliestFormatIsNotPacked checks that EncodeEarliest does not pack the ids of rows in the
+// formats of older backups. The checksums in these backups must stay right.
 func TestEarliestFormatIsNotPacked(t *testing.T) {
 	for _, s := range []struct {
 		name string

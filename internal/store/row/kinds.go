@@ -66,13 +66,13 @@ var Member = newKind("member",
 	left, leftMetadata.from(2), leftRetention.from(2),
 )
 
-// roleIDsKey is the key under which the role ids of a member are stored with its metadata, with a NUL
-// after each but the last. Role ids have no field of their own, because only one preview of the
-// contract has them, and a new field would make all older binaries refuse the store. No client can
-// set this key or a role id with NUL: package core refuses both.
+// roleIDsKey is the key under which a member's stored metadata has the member's role ids, separated
+// by NUL bytes. Role ids have no field of their own, because only one preview of the contract has
+// them, and a new field would make all older binaries refuse the store. No client can set this key
+// or a role id with a NUL byte: package core refuses both.
 const roleIDsKey = "\x00roleIds"
 
-// memberMetadata is the fields Metadata and RoleIDs of a member.
+// memberMetadata is the field that stores Metadata and RoleIDs of a member.
 var memberMetadata = packed("metadata",
 	dict("metadata", func(m *core.Member) *map[string]string {
 		if len(m.RoleIDs) == 0 {
@@ -96,9 +96,10 @@ var memberMetadata = packed("metadata",
 	},
 	func(m *core.Member) bool { return len(m.Metadata) == 0 && len(m.RoleIDs) == 0 })
 
-// left is the field Left of a member, without the fields of Left that were added in format 2. A
-// value has a flag, and three fields if the flag is set; it is not set if Left is nil. In
-// PostgreSQL, if Left is nil, the column left_on is NULL and the other two columns are zero.
+// left is the field that stores the struct Left of a member, which says when and where the member
+// left the thread. The fields of Left that were added in format 2 are stored separately. A value
+// has the flag 0 if Left is nil, or else the flag 1 and three fields. In PostgreSQL, if Left is
+// nil, the column left_on is NULL and the other two columns have zero values.
 var left = Field[core.Member]{
 	put: func(b []byte, m *core.Member) []byte {
 		if m.Left == nil {
@@ -128,8 +129,8 @@ var left = Field[core.Member]{
 	},
 }
 
-// leftMetadata is the field Left.Metadata of a member. It is empty if Left is nil. If Left is
-// nil when a column with an entry is read, Left is allocated.
+// leftMetadata is the field Left.Metadata of a member, which is empty if Left is nil. If a column
+// that is not empty is read while Left is nil, Left is allocated.
 var leftMetadata = func() Field[core.Member] {
 	const name = "left_metadata"
 	f := dict(name, func(m *core.Member) *map[string]string { return &cmp.Or(m.Left, &core.Left{}).Metadata })
@@ -155,7 +156,7 @@ var leftRetention = Field[core.Member]{
 	},
 }
 
-// leftOf returns the field Left of a member, which it allocates if it is nil.
+// leftOf returns the field Left of a member. If Left is nil, leftOf allocates it.
 func leftOf(m *core.Member) *core.Left {
 	if m.Left == nil {
 		m.Left = &core.Left{}
@@ -163,9 +164,9 @@ func leftOf(m *core.Member) *core.Left {
 	return m.Left
 }
 
-// leftTarget returns the scan target of a column of Left of a member. none is the column's
-// value if Left is nil. The columns may be read in any order, so the first one with another
-// value than none allocates Left.
+// leftTarget returns a function that returns the scan target for one column of a member's Left.
+// none is the column's value if Left is nil. The columns may be read in any order, so the first
+// column whose value is not none allocates Left.
 func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
 	return func(m *core.Member) any {
 		return anyTarget(func(value any) error {
@@ -182,13 +183,13 @@ func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.
 	}
 }
 
-// highPriority is added to the number of a message's kind if the message has priority High. Kinds
-// have smaller numbers.
+// highPriority is added to the number of a message's kind if the message has priority High. All
+// numbers of kinds are less than highPriority.
 const highPriority = 64
 
-// kindAndPriority is the kind and the priority of a message, in one number. They share one because
-// hardly any message has priority High, and every row would have one byte more for a field of its
-// own.
+// kindAndPriority is a field that stores the kind and the priority of a message in one number. A
+// separate field for the priority would add a byte to every row, and hardly any message has
+// priority High.
 var kindAndPriority = func() Field[core.Message] {
 	number := func(m *core.Message) uint8 {
 		if m.High {
@@ -220,9 +221,9 @@ var kindAndPriority = func() Field[core.Message] {
 	}
 }()
 
-// messageFields returns the fields of a message before and behind the fingerprint, which a
-// superseded version does not have. short is the first format with shorter forms of some of them; 0
-// means that there is none.
+// messageFields returns the fields of a message: first has those before the fingerprint, rest has
+// those after it. A superseded version of a message has no fingerprint. short is the first format
+// in which some of these fields have shorter forms; 0 means that no format has them.
 func messageFields(short byte) (first, rest []Field[core.Message]) {
 	ownID := func(m *core.Message) *int64 { return &m.ID }
 	return []Field[core.Message]{
@@ -250,12 +251,12 @@ var (
 	supersededFirst, supersededRest = messageFields(0)
 )
 
-// MessageHeader is the number of the first fields of a message that say when it was sent and by
-// which request. Kind.FillFirst reads them without the texts that follow.
+// MessageHeader is a number of fields for Kind.FillFirst. It selects the first fields of a message,
+// which say when the message was sent and by which request. They come before the message's texts.
 var MessageHeader = len(messageFirst) + 1
 
-// MessageSender is the number of the first fields up to and including the sender. These fields
-// also say when the message was edited or deleted.
+// MessageSender is a number of fields for Kind.FillFirst. It selects the fields of a message up to
+// its sender. They also say when the message was edited or deleted.
 var MessageSender = MessageHeader + 3
 
 // Message is the schema of the row of a message.
@@ -263,8 +264,8 @@ var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
 	slices.Concat(messageFirst, keys(fingerprint.from(2)), messageRest)...)
 
-// fingerprint is the field Fingerprint of a message. It is stored as its length, 0 or 16, and its
-// bytes. In PostgreSQL it is NULL if there is none.
+// fingerprint is the field Fingerprint of a message. A value has its length, 0 or 16, and its
+// bytes. In PostgreSQL the column is NULL if the message has no fingerprint.
 var fingerprint = Field[core.Message]{
 	put: func(b []byte, m *core.Message) []byte {
 		if m.Fingerprint.IsZero() {
@@ -365,14 +366,15 @@ var Endpoint = newKind("endpoint",
 	boolean("open", func(e *core.Endpoint) *bool { return &e.Open }).from(2),
 )
 
-// ListEntry is the schema of an entry of a user's list of threads. Its fields are the user, the
-// minute, which is the field To of core.ListMove, and the thread. From is not stored.
+// ListEntry is the schema of an entry of a user's list of threads. It stores three fields of a
+// core.ListMove: the user, the minute (the field To) and the thread.
 var ListEntry = newKind("list entry", keys(
 	text("user_id", func(l *core.ListMove) *string { return &l.User }),
 	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
 	text("thread", func(l *core.ListMove) *string { return &l.Thread })))
 
-// Relisting is the schema of a thread whose entries in users' lists are being moved.
+// Relisting is the schema of a thread whose entries in users' lists are being moved to another
+// minute.
 var Relisting = newKind("relisting",
 	keys(text("thread", func(r *core.Relisting) *string { return &r.Thread })),
 	signed("from_minute", func(r *core.Relisting) *int64 { return &r.From }),
@@ -386,8 +388,8 @@ var AccessKey = newKind("access key", nil,
 	octets("secret", "bytea", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
 )
 
-// These kinds are rows of a thread: the thread's id is the first field of their keys. The key
-// of a superseded message has the message's id before the sequence.
+// These variables are the schemas of rows that belong to a thread. The thread's id is the first
+// field of their keys. The key of a superseded message has the message's id before its sequence.
 var (
 	ThreadMember = within(Member, func(r *core.ThreadMember) *core.Member { return &r.Member },
 		text("thread", func(r *core.ThreadMember) *string { return &r.Thread }))
@@ -406,8 +408,8 @@ var (
 		text("thread", func(r *core.ThreadReceipt) *string { return &r.Thread }))
 )
 
-// Audit is the schema of a row that says what an operator did. Rows of refused attempts are apart
-// from the others, so that the oldest of them can be deleted.
+// Audit is the schema of a row that says what an operator did. The key begins with the flag
+// refused, so that the oldest rows of refused attempts can be found and deleted.
 var Audit = newKind("audit row",
 	keys(
 		boolean("refused", func(a *core.Audit) *bool { return &a.Refused }),
@@ -425,7 +427,7 @@ var Audit = newKind("audit row",
 	unsigned("attempts", func(a *core.Audit) *uint64 { return &a.Attempts }),
 )
 
-// These kinds are stored by the embedded engine only.
+// Only the embedded engine stores the kinds of rows below.
 var (
 	// Position maps the position of an event to its thread and number.
 	Position = newKind("position",
@@ -458,7 +460,8 @@ var (
 	Expiry = newKind("expiry", keys(
 		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
 		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
-	// Floor has the position and the check of the last event that was deleted from the log.
+	// Floor is the schema of the row with the position and the check number of the last event that
+	// was deleted from the log.
 	Floor = newKind("floor", nil,
 		unsigned("position", func(c *core.Cursor) *uint64 { return &c.Position }),
 		unsigned("check", func(c *core.Cursor) *uint32 { return &c.Check }))
@@ -468,9 +471,9 @@ var (
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
 )
 
-// Formats returns the number of formats that were added to all kinds after their first ones. It
-// grows with every new format. A store records it, so that an older binary sees a number
-// greater than its own and refuses the store.
+// Formats returns the number of formats of all kinds of rows, not counting the first format of each
+// kind. The number grows with every new format. A store records it, so that an older binary sees a
+// number greater than its own and refuses the store.
 func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,

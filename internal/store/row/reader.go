@@ -17,11 +17,11 @@ var (
 // reader decodes the fields of a value, one after another. After the first error, bad is true
 // and every read returns zero.
 type reader struct {
-	format byte // of the value
+	format byte // format of the value that is read
 	b      []byte
 	copy   string          // copy of the value from its first text on; all later texts are substrings of this copy
-	texts  strings.Builder // memory of copy, which values that are read later also use
-	apart  bool            // copy each text separately, because the rest of the value is not read
+	texts  strings.Builder // the memory that the copies of this value and of later values share
+	apart  bool            // true if each text is copied separately, because the rest of the value is not read
 	bad    bool
 }
 
@@ -29,8 +29,8 @@ type reader struct {
 const maxTexts = 16 << 10
 
 // open starts reading a value and returns its format. It fails with ErrNewer if the format is
-// greater than newest, and with ErrDamaged if the value is empty or has format 0. name is the
-// field or kind for the error.
+// greater than newest, and with ErrDamaged if the value is empty or has format 0. The error begins
+// with name, the name of the field or the kind of row.
 func (r *reader) open(name string, value []byte, newest byte) (format byte, err error) {
 	if len(value) == 0 || value[0] == 0 {
 		return 0, fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -42,7 +42,8 @@ func (r *reader) open(name string, value []byte, newest byte) (format byte, err 
 	return r.format, nil
 }
 
-// close returns ErrDamaged if a read failed or if bytes are left.
+// close ends the reading of a value. It fails with ErrDamaged if a read failed or if the value has
+// unread bytes.
 func (r *reader) close(name string) error {
 	if r.bad || len(r.b) > 0 {
 		return fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -72,8 +73,8 @@ func (r *reader) signed() int64 {
 	return int64(v>>1) ^ -int64(v&1)
 }
 
-// count reads the number of bytes or entries that follow. A count greater than the number of
-// bytes left is an error, because each entry has at least one byte.
+// count reads a count of the bytes or entries that follow. A count greater than the number of
+// unread bytes is an error, because each entry has at least one byte.
 func (r *reader) count() int {
 	n := r.unsigned()
 	if n > uint64(len(r.b)) {
@@ -106,9 +107,9 @@ func (r *reader) id() string {
 	return r.copy[:len(id)]
 }
 
-// copyRest sets r.copy to a copy of id and of the bytes of the value that are not read yet. The first
-// value gets exactly the memory that it needs. Each time that this memory is full, later values share
-// twice as much.
+// copyRest sets r.copy to a copy of id and of the unread bytes of the value. For the first value it
+// allocates exactly the memory needed. When that memory is full, it allocates twice as much, at
+// most maxTexts bytes unless one value needs more; later values share this memory.
 func (r *reader) copyRest(id []byte) {
 	n := len(id) + len(r.b)
 	if r.texts.Cap()-r.texts.Len() < n {

@@ -30,7 +30,7 @@ const (
 type sample struct {
 	kind, name string
 	format     byte
-	newest     byte   // format of the kind
+	newest     byte   // the newest format of the kind
 	value      []byte // the row as this version encodes it
 	read       func(value []byte) (any, error)
 	again      func(value []byte) ([]byte, error) // decodes a value and encodes the row again
@@ -296,8 +296,8 @@ func TestFormatsOfOneKind(t *testing.T) {
 	}
 }
 
-// TestPackedColumns compares the bytes of maps and lists in PostgreSQL columns with those that
-// released versions write.
+// TestPackedColumns checks that maps and lists have the same bytes in PostgreSQL columns as in
+// released versions.
 func TestPackedColumns(t *testing.T) {
 	check(t, Message, "metadata", core.Message{Metadata: map[string]string{"b": "2", "a": "\x00\xff"}}, "01020161"+"0200ff"+"01620132")
 	check(t, Message, "metadata", core.Message{}, "")
@@ -308,8 +308,8 @@ func TestPackedColumns(t *testing.T) {
 	check(t, Answer, "invalid", core.CreateAnswer{Invalid: []core.InvalidParticipant{{User: "8:b", Code: "404", Message: "Not found"}}}, "010103383a6203343034094e6f7420666f756e64")
 }
 
-// check encodes the column name of a row, compares the bytes with the hexadecimal digits, and
-// decodes them again.
+// check encodes the column with this name of a row, compares the bytes with the hexadecimal digits,
+// and decodes them again. It fails the test if the bytes or the decoded rows differ.
 func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Helper()
 	for _, c := range k.Columns() {
@@ -351,7 +351,8 @@ func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Errorf("no column %s", name)
 }
 
-// TestFingerprintColumn writes and reads the column of a message's fingerprint.
+// TestFingerprintColumn writes and reads the column of a message's fingerprint. The fingerprint
+// must come back, with NULL for none, and 15 bytes must be refused.
 func TestFingerprintColumn(t *testing.T) {
 	columns := Message.Columns()
 	c := columns[slices.IndexFunc(columns, func(c Column[core.Message]) bool { return c.Name == "fingerprint" })]
@@ -370,7 +371,8 @@ func TestFingerprintColumn(t *testing.T) {
 	}
 }
 
-// TestMessageHeader reads the first fields of a message whose later fields are damaged.
+// TestMessageHeader decodes the first fields of a message whose later fields are damaged. These
+// fields must be right.
 func TestMessageHeader(t *testing.T) {
 	want := core.Message{ID: 1653551972669, Version: 1653551972700, Kind: core.Text, CreatedOn: 1653551972668, Fingerprint: core.Fingerprint{0: 1, 15: 16}}
 	value := Message.Encode(nil, &want)
@@ -389,7 +391,8 @@ func TestMessageHeader(t *testing.T) {
 	}
 }
 
-// TestLeftColumns decodes, in several orders, the columns of a member that has left its thread.
+// TestLeftColumns decodes, in several orders, the columns that say when and where a member left its
+// thread. The decoded member must be the same in each order.
 func TestLeftColumns(t *testing.T) {
 	var columns []Column[core.Member]
 	for _, c := range Member.Columns() {
@@ -402,7 +405,7 @@ func TestLeftColumns(t *testing.T) {
 			var got core.Member
 			for _, i := range order {
 				value := columns[i].Value(&want)
-				if on, ok := value.(*int64); ok { // store the value as the driver does for a pointer
+				if on, ok := value.(*int64); ok { // scan the integer, not the pointer, as the database driver does
 					if value = nil; on != nil {
 						value = *on
 					}
@@ -445,8 +448,8 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestDecoderKeepsEarlierRows decodes many values with one Decoder, a damaged one among them, and checks
-// that later ones change no text of the rows that were decoded before.
+// TestDecoderKeepsEarlierRows decodes many values with one Decoder, a damaged one among them. Later
+// values must not change the texts of rows that were decoded before.
 func TestDecoderKeepsEarlierRows(t *testing.T) {
 	var d Decoder
 	var want, got []core.Message
@@ -464,7 +467,7 @@ func TestDecoderKeepsEarlierRows(t *testing.T) {
 		if err := Message.FillWith(&d, value, &read); err != nil {
 			t.Fatal(err)
 		}
-		clear(value) // the engine reuses this memory
+		clear(value) // overwrite the value, because the engine reuses this memory
 		want, got = append(want, m), append(got, read)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
