@@ -81,7 +81,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 			s.heads.clear()
 		}
 	}()
-	var expiries map[string]int64 // expiry time of each thread before the batch
+	var expiries map[string]int64 // expiry time of each thread in the stored index, from before this batch
 	for id, h := range state.Heads {
 		if on := h.ExpiresOn(); on != 0 {
 			if expiries == nil {
@@ -90,7 +90,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 			expiries[id] = on
 		}
 	}
-	var custom map[string]string // custom id of each user before the batch
+	var custom map[string]string // custom id of each user in the stored index, from before this batch
 	for id, u := range state.Users {
 		if u.CustomID != "" {
 			if custom == nil {
@@ -134,8 +134,9 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	return outcomes, l, nil
 }
 
-// load reads the rows that the batch needs into s, heads from the cache if it has them. It also
-// finds rows that earlier batches have written to the write-ahead log and that are not durable yet.
+// load reads the rows that a batch needs into s. It takes the heads of threads from the cache if
+// the cache has them. It also finds rows that earlier batches have written to the write-ahead log
+// and that are not durable yet.
 func load(r pebble.Reader, cached *headCache, s *core.BatchState) error {
 	memory := make([]core.Head, len(s.Reads.Threads))
 	for id, withMembers := range s.Reads.Threads {
@@ -182,8 +183,8 @@ func load(r pebble.Reader, cached *headCache, s *core.BatchState) error {
 		}))
 }
 
-// loadRows calls get for each key in names, and stores each row that exists in the map to,
-// under its key.
+// loadRows calls get for each key in names. It stores each row that get finds in the map named to,
+// under the row's key.
 func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K) (V, bool, error)) error {
 	for k := range names {
 		v, found, err := get(k)
@@ -202,9 +203,9 @@ type writer struct {
 	batch      *pebble.Batch
 	key, value []byte             // buffers, reused for each row
 	row        core.ThreadMessage // thread, id and sequence of the message that is being added
-	heads      map[string]bool    // threads whose head is in the batch; it is the head after all changes, so one write is enough
+	heads      map[string]bool    // threads whose head row the batch already has; the row is the head after all changes of the batch, so it is written once
 	expiries   map[string]int64   // expiry time of each thread in the stored expiry rows
-	custom     map[string]string  // custom id of each user in the stored index of custom ids; nil: nobody in the batch has one
+	custom     map[string]string  // each user's custom id in the stored index; nil if no user in the batch has one
 }
 
 // change adds all rows of an applied change to the batch.
@@ -281,8 +282,8 @@ func (w *writer) user(u *core.User) {
 	}
 }
 
-// customID replaces the entry of a user in the index of custom ids. had is the custom id of the
-// entry, or "" if there is none.
+// customID replaces the entry of a user in the index of custom ids. had is the custom id that the
+// index has for the user, or "" if it has none.
 func (w *writer) customID(u *core.User, had string) {
 	if had != "" {
 		customIDs.remove(w, &core.User{CustomID: had})
@@ -315,7 +316,7 @@ func (w *writer) expiry(was int64, h *core.Head) {
 func (w *writer) message(thread string, m *core.Message) {
 	w.row.Thread, w.row.ID, w.row.Sequence = thread, m.ID, m.Sequence
 	w.key, w.value = messages.schema.EncodeKey(append(w.key[:0], kindMessage), &w.row), row.Message.Encode(w.value[:0], m)
-	w.batch.Set(w.key, w.value, nil) // write the same as messages.put, but without two calls for each field
+	w.batch.Set(w.key, w.value, nil) // write the same row as messages.put does, but without two function calls for each field
 	ids.put(w, &w.row)
 }
 

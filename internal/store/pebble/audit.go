@@ -19,7 +19,8 @@ func (w *writer) audits(rows []core.Audit) {
 	}
 }
 
-// auditKey returns the key of the audit row with this key of core.
+// auditKey returns the Pebble key of the audit row that has the flag refused and the key k of
+// package core.
 func auditKey(refused bool, k core.AuditKey) []byte {
 	return audits.key(nil, &core.Audit{AuditKey: k, Refused: refused})
 }
@@ -27,14 +28,15 @@ func auditKey(refused bool, k core.AuditKey) []byte {
 // lastAudit is a key that is greater than the keys of all audit rows.
 var lastAudit = core.AuditKey{At: math.MaxInt64, Number: math.MaxUint64}
 
-// auditRange returns iterator options whose bounds enclose the audit rows before a key, either
-// those of refused attempts or the others.
+// auditRange returns iterator options whose bounds enclose the audit rows with keys less than
+// before: the rows of refused attempts if refused is true, or else all other rows.
 func auditRange(refused bool, before core.AuditKey) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: auditKey(refused, core.AuditKey{}), UpperBound: auditKey(refused, before)}
 }
 
-// AuditPage returns a page of the audit rows, the newest first; see core.Store. The rows of
-// refused attempts have keys apart from the others, so it merges two ranges of keys.
+// AuditPage returns a page of the audit rows, the newest first; see core.Store. The rows of refused
+// attempts are in one range of keys and the other rows in another one, so AuditPage merges two
+// ranges.
 func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.AuditPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -44,7 +46,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 		if its[i], err = snap.NewIter(auditRange(i == 1, before)); err != nil {
 			return page, err
 		}
-		defer func() { err = errors.Join(err, closed(its[i])) }() // an error of a read too
+		defer func() { err = errors.Join(err, closed(its[i])) }() // Close also returns the error of an earlier read
 		its[i].Last()
 	}
 	for looked := 1; ; looked++ {
@@ -70,9 +72,10 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 	}
 }
 
-// laterAudit returns the iterator whose audit row is later, or nil if neither has a row.
+// laterAudit returns the one of two iterators whose audit row is later, or nil if neither has a
+// row.
 func laterAudit(a, b *pebble.Iterator) *pebble.Iterator {
-	const refused = 2 // bytes of a key before the time: the letter of the kind and the byte refused
+	const refused = 2 // number of bytes before the time in a key: the letter of the kind and the byte refused
 	switch {
 	case !a.Valid() && !b.Valid():
 		return nil
@@ -82,8 +85,8 @@ func laterAudit(a, b *pebble.Iterator) *pebble.Iterator {
 	return b
 }
 
-// TrimAudit deletes the audit rows from before the given time, and the oldest ones of refused
-// attempts beyond the given number of bytes; see core.Store.
+// TrimAudit deletes the audit rows that are older than the given time. Of the rows of refused
+// attempts it keeps only the newest ones, up to the given number of bytes; see core.Store.
 func (s *Store) TrimAudit(ctx context.Context, before int64, refused int) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -113,7 +116,8 @@ func (s *Store) TrimAudit(ctx context.Context, before int64, refused int) error 
 }
 
 // auditStart returns the key of the oldest row of a refused attempt such that this row and all
-// later ones have at most the given number of bytes. It returns the zero key if all rows have.
+// later ones have at most the given number of bytes. It returns the zero key if all rows together
+// have at most that many bytes.
 func (s *Store) auditStart(ctx context.Context, r pebble.Reader, most int) (core.AuditKey, error) {
 	it, err := r.NewIter(auditRange(true, lastAudit))
 	if err != nil {

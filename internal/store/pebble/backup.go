@@ -50,7 +50,7 @@ func (s *Store) SetEpoch(epoch string) error {
 // this file.
 const unfinished = "UNFINISHED"
 
-// markUnfinished creates the file whose name is unfinished in dir, durably.
+// markUnfinished durably creates the file UNFINISHED in dir, which makes Open refuse the store.
 func markUnfinished(fs vfs.FS, dir string) error {
 	f, err := fs.Create(fs.PathJoin(dir, unfinished), vfs.WriteCategoryUnspecified)
 	if err == nil {
@@ -63,9 +63,9 @@ func markUnfinished(fs vfs.FS, dir string) error {
 	return nil
 }
 
-// finish removes the file whose name is unfinished from dir, durably.
+// finish durably removes the file UNFINISHED from dir, so that Open accepts the store.
 func finish(fs vfs.FS, dir string) error {
-	err := syncFolder(fs, dir) // the store's files must be durable before the mark is removed
+	err := syncFolder(fs, dir) // the store's files must be durable before the file UNFINISHED is removed
 	if err == nil {
 		err = fs.Remove(fs.PathJoin(dir, unfinished))
 	}

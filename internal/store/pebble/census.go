@@ -12,11 +12,11 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Census has the number of rows and a checksum for each kind of row in a store. Two stores with
-// the same rows have equal Censuses. A store and one that imported its export differ only in
-// the endpoints and in Position: an export has no endpoints and counts positions from 1. While list
-// entries are being moved, they also differ in these and in the relistings: an import has all entries
-// where they belong.
+// Census has the number of rows and a checksum for each kind of row in a store. Two stores with the
+// same rows have equal Censuses. A store and one that imported its export differ only in the
+// endpoints and in Position: an export has no endpoints and numbers positions from 1. If the first
+// store was moving list entries at the time of the export, the two also differ in list entries and
+// in relistings, because an import writes all entries where they belong.
 type Census struct {
 	Position uint64       `json:"position"` // position of the last event of the log, or 0
 	Kinds    []KindCensus `json:"kinds"`    // all kinds, always in the same order

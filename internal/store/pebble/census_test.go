@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestCensus compares the census of a store with that of a store that imported its export. Then
-// it deletes one row of each kind that has rows, and puts it back. While the row is missing, only
+// TestCensus compares the census of a store with the census of a store that imported its export.
+// Then it deletes one row of each kind in turn, and puts the row back. While a row is missing, only
 // the entry of its kind may differ.
 func TestCensus(t *testing.T) {
 	dir := t.TempDir()

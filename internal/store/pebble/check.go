@@ -27,7 +27,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	return counts(c), err
 }
 
-// counts returns, from a census, the numbers of rows of the kinds that an export has.
+// counts copies from a census the number of rows of each kind that an export has.
 func counts(c Census) core.Counts {
 	return core.Counts{
 		Users: c.Rows("users"), Threads: c.Rows("threads"), Members: c.Rows("members"), Messages: c.Rows("messages"),
@@ -72,11 +72,11 @@ func check(ctx context.Context, r pebble.Reader, report func(fault string) error
 	return c.tallies.census(), nil
 }
 
-// checker is the state of one run of check. Several fields are pairings: sums of hashes that
-// compare two kinds of rows that must have the same entries. The entries of one kind are added,
-// those of the other are subtracted, and the sum is zero if the kinds agree. Only if it is not
-// zero is each row looked up in the other kind, to name the rows that differ: that takes ten
-// times as long as reading all rows.
+// checker is the state of one run of check. Several fields are sums of hashes that compare two
+// kinds of rows that must have the same entries. The hashes of one kind's entries are added, and
+// the hashes of the other kind's entries are subtracted, so the sum is zero if the kinds agree.
+// Only if the sum is not zero does check look up each row in the other kind, to name the rows that
+// differ. This look-up takes ten times as long as reading all rows.
 type checker struct {
 	ctx     context.Context
 	r       pebble.Reader
@@ -88,11 +88,11 @@ type checker struct {
 	moving  map[string]*core.Relisting
 
 	seen      seen              // the rows of the current thread
-	deletions uint64            // 0 if users and the index of users in deletion agree
-	named     uint64            // 0 if users and the index of custom ids agree
-	expiring  uint64            // 0 if heads and the index of threads that expire agree
-	listed    uint64            // 0 if members and the users' lists agree
-	placed    uint64            // 0 if events and positions agree
+	deletions uint64            // sum of hashes that is 0 if users and the index of users in deletion agree
+	named     uint64            // sum of hashes that is 0 if users and the index of custom ids agree
+	expiring  uint64            // sum of hashes that is 0 if heads and the index of threads that expire agree
+	listed    uint64            // sum of hashes that is 0 if members and the users' lists of threads agree
+	placed    uint64            // sum of hashes that is 0 if events and the index of events by position agree
 	numbers   map[string]uint64 // number of the latest event of each thread
 	last      uint64            // the greatest position
 }
@@ -102,13 +102,14 @@ type checker struct {
 type seen struct {
 	messages, ids uint64
 	last          uint64 // sequence of the last message
-	pairs         uint64 // 0 if messages and ids agree
-	kept          uint64 // 0 if superseded messages and their index agree
+	pairs         uint64 // sum of hashes that is 0 if messages and the index of message ids agree
+	kept          uint64 // sum of hashes that is 0 if superseded messages and their index agree
 }
 
 var hashSeed = maphash.MakeSeed()
 
-// hash returns the hash of one entry, to be added to or subtracted from a pairing of checker.
+// hash returns the hash of one entry. checker adds and subtracts such hashes to compare two kinds
+// of rows.
 func hash(user, thread string, a, b uint64) uint64 {
 	return maphash.Comparable(hashSeed, struct {
 		user, thread string
@@ -136,7 +137,8 @@ func read[T any](c *checker, k kind[T], key, value []byte) (r T, ok bool, err er
 	return r, true, nil
 }
 
-// eachRow calls f for each row of a kind that can be decoded. It reports the others as faults.
+// eachRow calls f for each row of a kind. It reports a row that cannot be decoded as a fault,
+// without calling f.
 func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error {
 	it, err := c.r.NewIter(kindRange(k.letter))
 	if err != nil {
@@ -311,8 +313,8 @@ func (c *checker) threads() (err error) {
 	return all(&core.Head{ID: "\xff"}) // this id is greater than every thread id, so that the rows that are left are reported as rows without a head
 }
 
-// message counts a message of the thread h and adds its hash to c.seen. It reports a message
-// that is newer than the head.
+// message counts a message of the thread with the head h and adds its hash to c.seen. It reports a
+// fault if the message is newer than the last one that the head counts.
 func (c *checker) message(h *core.Head, key []byte, m *core.ThreadMessage) error {
 	c.seen.messages++
 	c.seen.last = m.Sequence
@@ -364,9 +366,9 @@ func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
 	return nil
 }
 
-// listMinute returns the minute under which the list of threads of a user has a thread: the
-// minute of the thread's last message or of the time when the member left, or an earlier one if the
-// entry has yet to be moved.
+// listMinute returns the minute that a thread's entry must have in a member's list of threads. This
+// is the minute of the thread's last message or, for a member who has left, of the time of leaving.
+// It is an earlier minute if the entry has yet to be moved.
 func (c *checker) listMinute(h *core.Head, m *core.Member) int64 {
 	if m.Left != nil {
 		return core.MinuteOf(m.Left.On)
@@ -374,8 +376,9 @@ func (c *checker) listMinute(h *core.Head, m *core.Member) int64 {
 	return c.moving[h.ID].Place(m.User, core.MinuteOf(h.LastMessageOn))
 }
 
-// moves reads the threads whose list entries are being moved, and reports those that have no head, or
-// whose entries are not moved towards the minute of the thread's last message.
+// moves reads the relistings: the rows of threads whose list entries are being moved to another
+// minute. It reports a row whose thread has no head, or whose new minute is not later than the old
+// one or is later than the thread's last message.
 func (c *checker) moves() error {
 	c.moving = map[string]*core.Relisting{}
 	return eachRow(c, relistings, func(key []byte, r core.Relisting) error {
@@ -593,8 +596,8 @@ func (c *checker) eventMessage(key []byte, h *core.Head, e *core.Event) error {
 	return err
 }
 
-// positions reads the index of events by position. It reports gaps between positions, and each
-// position that is not that of one event.
+// positions reads the index of events by position. It reports gaps between positions, entries
+// without their event, and events without their entry.
 func (c *checker) positions() error {
 	c.last = c.floor.Position
 	err := eachRow(c, positions, func(key []byte, e core.Event) error {
@@ -642,8 +645,8 @@ func (c *checker) audits() error {
 	return eachRow(c, audits, func([]byte, core.Audit) error { return nil })
 }
 
-// others reports keys whose first letter is that of no kind of row. For each such letter it
-// reports only the first key.
+// others reports keys whose first letter belongs to no kind of row. For each such letter it reports
+// only the first key.
 func (c *checker) others() error {
 	it, err := c.r.NewIter(nil)
 	if err != nil {

@@ -7,11 +7,12 @@ import "github.com/cockroachdb/pebble/v2"
 // tables in level 0 would take as long as rewriting them.
 type compactions struct {
 	*pebble.ConcurrencyLimitScheduler
-	held func() bool // whether none may begin
+	held func() bool // returns true while no compaction may begin
 }
 
-// newCompactions returns a scheduler. Pebble asks it again after each flush and each compaction, so
-// the timer that Pebble's default scheduler has is not needed.
+// newCompactions returns a scheduler that begins no compaction while held returns true. It needs no
+// timer, unlike Pebble's default scheduler, because Pebble asks it again after each flush and each
+// compaction.
 func newCompactions(held func() bool) *compactions {
 	return &compactions{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), held}
 }
@@ -21,8 +22,8 @@ func (c *compactions) Register(goroutines int, db pebble.DBForCompaction) {
 	c.ConcurrencyLimitScheduler.Register(goroutines, holdable{db, c.held})
 }
 
-// begin begins compactions that were held back. The end of a compaction makes the scheduler look for
-// others that wait, so begin reports the end of one that never began.
+// begin starts the compactions that were held back. The scheduler looks for waiting compactions
+// only when one ends, so begin reports the end of a compaction that never began.
 func (c *compactions) begin() {
 	if ok, none := c.TrySchedule(); ok {
 		none.Done()
@@ -35,7 +36,7 @@ type holdable struct {
 	held func() bool
 }
 
-// GetAllowedWithoutPermission returns how many compactions may run.
+// GetAllowedWithoutPermission returns how many compactions may run: none while held returns true.
 func (h holdable) GetAllowedWithoutPermission() int {
 	if h.held() {
 		return 0

@@ -523,9 +523,9 @@ func (c *corruptionTable) salvage(t *testing.T, dir string, base *undamaged, kin
 	c.mustImport(t, records)
 }
 
-// arrived fails the test unless records has each row whose value is in another file than the
-// damaged one. A row may be missing if it is useless without a row of the damaged file, such as
-// a receipt of a thread whose head and messages are lost.
+// arrived fails the test unless records has each row whose current value is in an undamaged file. A
+// row may be missing if it is useless without a row of the damaged file, such as a receipt of a
+// thread whose head and messages are lost.
 func (c *corruptionTable) arrived(t *testing.T, base *undamaged, damaged uint64, records []core.Record) {
 	t.Helper()
 	got := map[string]core.Record{}

@@ -213,7 +213,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	messages := map[string]kept{}
 	guests := map[string]kept{}
 	policies := map[string]ack{}   // by thread
-	receipts := map[string]int64{} // the last receipt, by thread and sender
+	receipts := map[string]int64{} // message id of the last acknowledged receipt, by thread and sender
 	sends := 0
 	for _, a := range acks {
 		switch a.op {
@@ -337,7 +337,7 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 	switch n := len(crashPolicies); head.RetentionDays {
 	case crashPolicies[policy.edits%n]:
 	case crashPolicies[(policy.edits+1)%n]:
-		if policy.op != "" { // without an acknowledged change, the sender is unknown
+		if policy.op != "" { // only an acknowledged change of the policy says who its sender is
 			ahead[policy.content]++
 		}
 	default:

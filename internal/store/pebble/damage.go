@@ -13,7 +13,7 @@ import (
 type Damage struct {
 	Dir  string // the store's folder
 	File string // the name of the damaged file in Dir; "" if the rows contradict each other, not a file
-	What string // what is wrong, without File: "it is missing"
+	What string // what is wrong, without the name of the file, such as "it is missing"
 	Err  error  // the cause, or nil; Error does not print it
 }
 
@@ -66,16 +66,16 @@ func (e *tooNew) Remedy() string {
 	return "install that version or a later one; to go back, restore a backup from before the upgrade with `confab restore`"
 }
 
-// damaged returns a *Damage for rows that cannot be read; what says which rows, or is "". The
+// damaged returns a *Damage for rows that cannot be read. what names these rows, or is "". The
 // *Damage has the name of the damaged file if Pebble's error has it.
 func (s *Store) damaged(what string, err error) error {
 	file, reason := damagedFile(s, err)
 	return &Damage{Dir: s.dir, File: file, What: strings.TrimPrefix(what+": "+reason, ": "), Err: err}
 }
 
-// damagedFile returns the base name of the file that Pebble found damaged, or "", and the
-// reason. If an error of Pebble names a file, the reason is only in its details: Pebble appends
-// a text that says nothing to the error itself.
+// damagedFile returns the base name of the file that Pebble found damaged, or "", and the reason.
+// If an error of Pebble names a file, the reason is only in the error's details: the text of the
+// error itself has no useful information.
 func damagedFile(s *Store, err error) (file, reason string) {
 	info := pebble.ExtractDataCorruptionInfo(err)
 	if info == nil {
@@ -105,5 +105,5 @@ func legible(err error) error {
 	return &unreadable{info.Path, info.Details.Error(), err}
 }
 
-// closed closes an iterator and returns its error: one of an earlier read or of the close.
+// closed closes an iterator. It returns an error of an earlier read or of the close.
 func closed(it *pebble.Iterator) error { return legible(it.Close()) }

@@ -17,7 +17,7 @@ import (
 
 // damageable has folders with copies of one store, whose rows are in tables and in the log.
 type damageable struct {
-	closed, killed          string      // folders: after a clean stop, and as a kill leaves it
+	closed, killed          string      // folders with the store after a clean stop, and as a kill leaves the store
 	olderManifest, olderLog string      // folders with an older copy of the manifest, and of the log
 	want                    core.Counts // the number of rows in each of the stores
 }
@@ -69,7 +69,7 @@ func newDamageable(t *testing.T) *damageable {
 	must(s.Close())
 	s = open()
 	put(s, 200)
-	must(s.db.Flush()) // this flush starts a new manifest; Pebble later writes the log after the next one over the file of this log
+	must(s.db.Flush()) // this flush starts a new manifest, and Pebble will later write a new log over the file of this log
 	must(storetest.CopyFolder(d.closed, d.olderManifest))
 	put(s, 50)
 	must(s.db.Flush())

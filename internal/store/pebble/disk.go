@@ -15,11 +15,11 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// When the disk of a store fills, the store reacts in three steps. First, when less space is
-// free than the floor, it refuses writes of users with core.ErrStorageFull. Second, it keeps
-// the last bytes for the write-ahead log and the manifest: it writes no more tables, so flushes
-// and compactions fail and are tried again every second. Third, if other programs take even
-// these bytes, the log cannot be written, and the process ends.
+// When the disk of a store fills, the store reacts in three steps. First, when fewer bytes are free
+// than a lower bound (the field floor), it refuses writes of users with core.ErrStorageFull.
+// Second, it keeps the last bytes for the write-ahead log and the manifest: it writes no more
+// tables, so flushes and compactions fail and are tried again every second. Third, if other
+// programs take even these bytes, the log cannot be written, and the process ends.
 
 // disk is the file system of an open store. It refuses to write tables while only the space
 // kept for the log is free, delays the next try after a flush or compaction has failed, pads
@@ -27,7 +27,7 @@ import (
 type disk struct {
 	vfs.FS
 	dir   string
-	keep  uint64 // free bytes that the writing of tables must leave
+	keep  uint64 // bytes that must stay free on the disk when a table is written
 	floor uint64 // bytes of free space below which writes of users are refused
 
 	flush   atomic.Pointer[error] // why the last flush failed, or nil
@@ -42,8 +42,8 @@ type disk struct {
 // delay Pebble would try again at once.
 const retryEvery = time.Second
 
-// forgetAfter is how long a failed compaction keeps writes refused, from the time when it may
-// be tried again, if it does not fail again.
+// forgetAfter is how long a failed compaction blocks writes, counted from the time of its next try.
+// A compaction that succeeds ends this time early; another failure starts it anew.
 const forgetAfter = 5 * retryEvery
 
 // smallMemTable is the smallest size of a memtable, in bytes; it is used on small disks.
@@ -67,12 +67,12 @@ func logSize(memTable uint64) uint64 { return memTable + memTable/10 }
 // compaction into that level needs up to that much space until its input is deleted.
 const bottom = 5
 
-// leftByTables returns the free bytes that the writing of tables must leave: room for one file
-// of the log, and 1 MiB for the manifest.
+// leftByTables returns the number of bytes that must stay free on the disk when a table is written:
+// room for one file of the log, and 1 MiB for the manifest.
 func leftByTables(memTable uint64) uint64 { return logSize(memTable) + 1<<20 }
 
-// reserve returns the number of bytes that the store may take after a write was allowed: those
-// kept for the log, the flush of all memtables, and one compaction into the first level.
+// reserve returns the number of bytes that the store may still take after it has allowed a write:
+// the bytes kept for the log, a flush of all memtables, and one compaction into the first level.
 func reserve(memTable uint64) uint64 { return leftByTables(memTable) + (memTables+bottom)*memTable }
 
 // Floor returns how many bytes must be free in dir for a store there to accept writes, so that
@@ -115,8 +115,9 @@ func (d *disk) check(size uint64) error {
 	return nil
 }
 
-// failure returns the error of the last flush if it failed, or of the last compaction if it
-// failed for lack of space and not longer ago than forgetAfter allows, or else nil.
+// failure returns the error of the last flush, if the flush failed. Otherwise it returns the error
+// of the last compaction, if the compaction failed for lack of space and forgetAfter has not passed
+// yet. Otherwise it returns nil.
 func (d *disk) failure() error {
 	if err := d.flush.Load(); err != nil {
 		return *err
@@ -174,8 +175,8 @@ func (d *disk) note(last *atomic.Pointer[error], err error) {
 	d.retry.Store(time.Now().Add(retryEvery).UnixNano())
 }
 
-// emptyTable reports whether err is the one that Pebble returns for a flush of memtables
-// without rows. That is no failure.
+// emptyTable reports whether err is the error that Pebble returns for a flush of memtables without
+// rows. Such a flush has not failed.
 func emptyTable(err error) bool { return err.Error() == "pebble: empty table" }
 
 // isTable reports whether a file of the store is a table or holds values of a table.
@@ -183,9 +184,9 @@ func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
 }
 
-// Create creates a file. After a flush or compaction has failed, and until one succeeds, it
-// waits before it creates a table. Zeros follow what is written to a log. Files in another folder
-// are created without all that: they belong to a backup, which may be on another disk.
+// Create creates a file. If the file is a table and the last flush or compaction failed, Create
+// waits first. If the file is a log, its writes are followed by zeros. A file in another folder
+// gets neither: it belongs to a backup, which may be on another disk.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	isLog := strings.HasSuffix(name, logSuffix)
 	if !isLog && !isTable(name) || d.PathJoin(d.dir, d.PathBase(name)) != name {
@@ -211,8 +212,8 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	return &table{File: f, disk: d, name: name, unseen: lookEvery}, nil
 }
 
-// ReuseForWrite turns the old log from into the new log to, which is then written over the old
-// records.
+// ReuseForWrite renames an old log to the name of a new one and opens it. New records are then
+// written over the old ones.
 func (d *disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := d.FS.ReuseForWrite(from, to, category)
 	if err != nil {
@@ -264,7 +265,7 @@ func (t *table) Write(p []byte) (int, error) {
 	return n, spaceError(err)
 }
 
-// zerosBehind is the number of zeros written behind the end of a log at a time.
+// zerosBehind is the number of zeros that are written behind the end of a log at a time.
 const zerosBehind = 256 << 10
 
 var zeros [zerosBehind]byte
@@ -280,7 +281,8 @@ type paddedLog struct {
 	size    int64 // of the file, with zeros
 }
 
-// Write appends p to the log. An error of the zeros is ignored, because only time is lost.
+// Write appends p to the log. It ignores an error of writing the zeros, because syncs are only
+// slower without them.
 func (l *paddedLog) Write(p []byte) (int, error) {
 	n, err := l.File.Write(p)
 	l.written += int64(n)
@@ -291,10 +293,10 @@ func (l *paddedLog) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// noSpace is the error for a table that does not fit on the disk. It matches Pebble's error for
-// a compaction that was cancelled, because Pebble tries that one again soon. After any other
-// error, Pebble does not touch the tables of the compaction for 30 seconds, and then waits
-// until something else makes it look for work.
+// noSpace is the error for a table that does not fit on the disk. errors.Is matches it with
+// Pebble's error for a cancelled compaction, because Pebble soon tries a cancelled compaction
+// again. After any other error, Pebble does not touch the tables of the compaction for 30 seconds,
+// and then waits until another event makes it look for work.
 type noSpace struct{ error }
 
 // Unwrap returns the error of the file system.
@@ -303,7 +305,8 @@ func (n noSpace) Unwrap() error { return n.error }
 // Is reports whether target is Pebble's error for a cancelled compaction.
 func (n noSpace) Is(target error) bool { return target == pebble.ErrCancelledCompaction }
 
-// spaceError returns err as a noSpace if it says that the disk is full, or else unchanged.
+// spaceError wraps err in a noSpace if err says that the disk is full. It returns other errors
+// unchanged.
 func spaceError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return noSpace{err}

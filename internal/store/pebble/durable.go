@@ -19,7 +19,7 @@ type durable struct {
 // snapshot is the state of the store right after one batch. Several reads may share it; it is
 // closed when the last of them releases it.
 type snapshot struct {
-	pebble.Reader // a *pebble.Snapshot, or what Options.count has made of one
+	pebble.Reader // a *pebble.Snapshot, wrapped by Options.count if that is set
 
 	batch    uint64 // number of the last batch in the snapshot, counted since the store was opened
 	position uint64 // of the last event
@@ -64,8 +64,8 @@ type logged struct {
 }
 
 // logBatch appends a batch to the write-ahead log without waiting for the disk. The caller must
-// hold s.applying, so that snapshots are in the order of the log. It then unlocks s.applying
-// and calls sync with the result.
+// hold s.applying, so that snapshots are in the order of the log. The caller then unlocks
+// s.applying and calls sync with the result.
 func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	if err := s.append(b); err != nil {
 		s.fatal(err)
@@ -74,7 +74,7 @@ func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	return &logged{b, s.snapshot()}, nil
 }
 
-// append appends a batch to the write-ahead log. If Pebble cannot create the next log file, it
+// append appends a batch to the write-ahead log. If Pebble cannot create the next log file, Pebble
 // panics with an error; append returns that error.
 func (s *Store) append(b *pebble.Batch) (err error) {
 	defer func() {

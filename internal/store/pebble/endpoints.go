@@ -49,8 +49,8 @@ func (s *Store) DropEndpoints(_ context.Context, es []core.Endpoint) error {
 // holds the lock of writers.
 const expiryBatch = 1000
 
-// ExpireEndpoints deletes the endpoints that were last seen before the time before, in epoch
-// milliseconds. It reads all endpoints of the store.
+// ExpireEndpoints deletes the endpoints that were last seen before a time in epoch milliseconds. It
+// reads all endpoints of the store.
 func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -73,9 +73,9 @@ func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	return nil
 }
 
-// expireSome deletes each endpoint of es that is still last seen before the time before. It
-// holds the lock of writers and reads each endpoint again, because PutEndpoints may have
-// replaced it.
+// expireSome deletes each endpoint of es that is still last seen before a time in epoch
+// milliseconds. It holds the lock of writers and reads each endpoint again, because PutEndpoints
+// may have replaced it.
 func (s *Store) expireSome(es []core.Endpoint, before int64) error {
 	w := writer{batch: s.db.NewBatch()}
 	s.applying.Lock()

@@ -60,8 +60,8 @@ func (x *expander) entry(e *core.ThreadEntry) error {
 	return x.present(e, v.Member)
 }
 
-// asLeft sets the last message that a user who has left may read, which is usually that of its
-// removal.
+// asLeft sets the last message of a list entry for a user who has left the thread: the newest
+// message that the user may read, usually the one that tells of its removal.
 func (x *expander) asLeft(e *core.ThreadEntry, v core.View) error {
 	if !x.q.Expand.LastMessage {
 		return nil
@@ -75,9 +75,10 @@ func (x *expander) asLeft(e *core.ThreadEntry, v core.View) error {
 	return err
 }
 
-// present sets the last message that the member sees and the number of unread messages in e, as far
-// as x.q.Expand requests them. It reads the messages of the thread from the greatest id down. It
-// stops when it has both, or after core.RecentMessages messages, and counts up to core.MaxUnread.
+// present sets the last message and the number of unread messages in e, for a user who is in the
+// thread, as far as x.q.Expand requests them. It reads the messages of the thread from the greatest
+// id down. It stops when it has both results, or after core.RecentMessages messages, and counts at
+// most core.MaxUnread unread ones.
 func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 	read := core.ThreadReceipt{Thread: e.Thread, Receipt: core.Receipt{User: me.User}}
 	counting, seeking := x.q.Expand.Unread, x.q.Expand.LastMessage
@@ -88,9 +89,9 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 		}
 	}
 	bounds := prefixRange(kindID, part(e.Thread))
-	at := core.ThreadMessage{Thread: e.Thread} // at and m are filled again for each message
+	at := core.ThreadMessage{Thread: e.Thread} // at and m are reused for each message
 	var m core.Message
-	x.key = x.key[:0] // empty: the messages iterator is still at a message of another thread
+	x.key = x.key[:0] // an empty key says that the messages iterator is not at a message of this thread yet
 	ok := x.ids.SeekLT(bounds.UpperBound)
 	for looked := 0; ok && bytes.HasPrefix(x.ids.Key(), bounds.LowerBound) && looked < core.RecentMessages; looked++ {
 		x.keys++
@@ -124,9 +125,9 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 	return x.ids.Error()
 }
 
-// find moves the messages iterator to the row of a message. It tries the row before the present
-// one first, where the message is if neither was edited. It fails with row.ErrDamaged if there is
-// no such row.
+// find moves the messages iterator to the row of a message. It first tries the row before the
+// current one, which is the right row unless one of the two messages was edited. It fails with
+// row.ErrDamaged if the message has no row.
 func (x *expander) find(m *core.ThreadMessage) error {
 	x.keys++
 	near := len(x.key) > 0

@@ -9,9 +9,10 @@ import (
 )
 
 // TestExpandReadsFewKeys lists 20 threads of 300 messages each with last messages and unread
-// counts, and counts the keys that are read beyond those of the plain list. For each thread these
-// are the head, the member and the receipt, and the id and the row of each message that counts. One
-// more id ends the count, unless it ends at core.MaxUnread. No more than core.RecentMessages are read.
+// counts, and counts the keys that this reads in addition to the plain list. For each thread it may
+// read the head, the member and the receipt, and for each counted message the id and the row. One
+// more id ends the count, unless the count ends at core.MaxUnread. No more than core.RecentMessages
+// messages are read.
 func TestExpandReadsFewKeys(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)

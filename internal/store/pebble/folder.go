@@ -22,7 +22,7 @@ import (
 type Checked struct {
 	Census            // the census of all rows; zero if a file is damaged
 	Faults   int      `json:"faults"`
-	Closed   bool     `json:"closed"`                // the store was closed, not killed
+	Closed   bool     `json:"closed"`                // true if the store was closed, not killed
 	Log      int64    `json:"log"`                   // bytes read from the logs
 	LeftOver int64    `json:"leftOver"`              // bytes behind the last record of the newest log; they may be an interrupted write
 	Strays   []string `json:"unaccounted,omitempty"` // tables that no record of the manifest names, in the store's folder or its folder unaccounted

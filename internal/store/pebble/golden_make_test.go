@@ -153,7 +153,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.add(ann, lunch, core.NewParticipant{User: id(bob), DisplayName: "Bob again", ShareHistory: goldenMidnight.UnixMilli()})
 	g.ok(g.SendReceipt(ctx, bob, lunch, g.text(ann, lunch, "you are back")))
 	bread := "<b>bread</b>"
-	g.ok(g.UpdateMessage(ctx, ann, lunch, page, core.UpdateMessage{Content: &bread})) // carol left with the soup
+	g.ok(g.UpdateMessage(ctx, ann, lunch, page, core.UpdateMessage{Content: &bread})) // carol left before this edit, so she still reads the earlier text about soup
 	g.ok(g.RevokeTokens(ctx, ann, g.audit(1, "end tokens", "")))
 	g.ok(g.DeleteUser(ctx, dave, g.audit(2, "delete user", "")))
 	refused := g.audit(3, "unknown", "GET /admin/v1/secrets")

@@ -17,8 +17,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// counter counts the rows that are read: each Get, whether it finds a row or not, and each key at which
-// an iterator comes to stand.
+// counter counts the rows that are read: each Get, whether it finds a row or not, and each key at
+// which an iterator stops.
 type counter struct {
 	pebble.Reader
 	rows *int
@@ -35,8 +35,8 @@ func (c counter) NewIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
 	return c.Reader.NewIter(&counted)
 }
 
-// history says what a store has: one user in a number of threads, one of which has a number of members
-// and of messages.
+// history is the size of a store: one user is in this number of threads, and one of these threads
+// has this number of members and of messages.
 type history struct{ messages, members, threads int }
 
 // grown is a store with a history, and a Service on it.
@@ -125,14 +125,16 @@ func newGrown(t *testing.T, h history) *grown {
 	return g
 }
 
-// guest returns the nth guest, for a request.
+// guest returns the identifier of the nth guest, for use in a request.
 func (g *grown) guest(n int) communication.Identifier { return communication.ParseRawID(g.guests[n]) }
 
-// TestRowsReadDoNotGrow counts the rows that each operation reads, in stores with 100 and with 10,000
-// messages, members and threads. The first call of an operation may read the roster of the thread into the
-// Service's cache; the second one is counted. Counts are exact: one that rises needs a reason, one that falls
-// is set anew. A page also reads the head and the caller's row, a message the row of its id, and an entry of
-// the list of threads the entry, the head and the caller's row.
+// TestRowsReadDoNotGrow counts the rows that each operation reads, in stores with 100 and with
+// 10,000 messages, members and threads. The first call of an operation may read the roster of the
+// thread into the Service's cache; the second call is counted. Counts are exact: a change that
+// raises a count needs a reason, and a change that lowers one must lower it in the table too. Each
+// page also reads the thread's head and the caller's member row. Each message also needs the row of
+// its id. Each entry of the list of threads needs three rows: the entry, the head and the caller's
+// member row.
 func TestRowsReadDoNotGrow(t *testing.T) {
 	const few, many = 100, 10_000
 	histories := []history{{few, few, few}, {many, few, few}, {few, many - 3, few}, {few, few, many}} // a thread has at most 10,000 members
@@ -188,7 +190,8 @@ func TestRowsReadDoNotGrow(t *testing.T) {
 		for i, g := range stores {
 			var rows [2]int
 			for n := range rows {
-				// While a large thread is being moved in lists, a page reads three more rows.
+				// Complete the moves of list entries first: until then, a page of the list reads
+				// three more rows.
 				for more := true; more; {
 					var err error
 					if more, err = g.store.Relist(t.Context(), core.MaxMoves); err != nil {

@@ -12,8 +12,8 @@ import (
 const maxHeads = 8 << 20
 
 // headCache holds the heads of the threads that batches have changed last, so that the next batches
-// need not read them. Each head in the cache is as the last batch in the log left it. It is not
-// safe for concurrent use.
+// need not read them. Each head in the cache has the state that the last batch in the log gave it.
+// A headCache is not safe for concurrent use.
 type headCache struct {
 	lru   *simplelru.LRU[string, core.Head]
 	bytes int // of all heads
@@ -21,7 +21,7 @@ type headCache struct {
 
 func newHeadCache() *headCache {
 	c := &headCache{}
-	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, h core.Head) { c.bytes -= headSize(&h) }) // fails only for a size of 0
+	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, h core.Head) { c.bytes -= headSize(&h) }) // NewLRU fails only for a size of 0
 	return c
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestHeadCacheIsBounded puts more heads into a cache than fit, some of them again with another
-// size. The cache must stay within its bound and keep the newest heads as they are.
+// TestHeadCacheIsBounded puts more heads into a cache than fit, some of them twice with different
+// sizes. The cache must stay within its bound and keep the newest heads unchanged.
 func TestHeadCacheIsBounded(t *testing.T) {
 	c := newHeadCache()
 	var last *core.Head
@@ -39,9 +39,9 @@ func TestHeadCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestHeadCacheAfterAFailedBatch refuses a large batch for lack of space, after its heads were
-// numbered. The head in the cache must not be one that was never written: the next batch gets the
-// sequence that the refused one would have had.
+// TestHeadCacheAfterAFailedBatch makes a large batch fail for lack of space, after its messages
+// have got their sequences. The cache must not keep the heads of the failed batch: the next batch
+// gets the sequence that the failed one would have had.
 func TestHeadCacheAfterAFailedBatch(t *testing.T) {
 	const free = 10 << 30
 	s := mustOpen(t, "store", newSized(free))

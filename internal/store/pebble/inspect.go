@@ -29,7 +29,7 @@ type inspection struct {
 
 	mark     markState
 	hasMark  bool
-	vouched  bool     // the mark has the length of the current manifest
+	vouched  bool     // the mark (the file DURABLE) has the length of the current manifest
 	current  uint64   // number of the current manifest
 	manifest manifest // zero for a new store
 
@@ -61,8 +61,8 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 		return nil, in.failed(markName, err)
 	}
 	if !readable {
-		// The mark cannot be read. The logs and the manifest may still be whole, so read them
-		// as if there were no mark.
+		// The mark (the file DURABLE) cannot be read. The logs and the manifest may still be whole,
+		// so read them as if there were no mark.
 		in.hasMark = false
 	}
 	format, err := in.marker("format-version")
@@ -88,8 +88,8 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 	if err := in.checkLogs(); err != nil {
 		return nil, err
 	}
-	// The marker of the format is the last file that a new store gets, so it may be missing if the
-	// store is empty: there are no tables, and the log holds no record, except possibly its end.
+	// The marker of Pebble's format is the last file that a new store gets, so it may be missing if
+	// the store is empty: no tables, and no record in the log.
 	if format == "" && (len(in.manifest.tables) > 0 || in.records > 0) {
 		return nil, in.damaged("marker.format-version.*", nil, "it is missing")
 	}
@@ -157,10 +157,10 @@ func (in *inspection) checkNew() error {
 	return nil
 }
 
-// readManifest reads the current manifest. The manifest must be whole up to the length that the
-// mark says is durable. Damage behind that length is harmless: Pebble syncs each record, and
-// then the mark, before it deletes the files that the record removes. Without a mark, only the
-// last record may be incomplete, and only in the way that an interrupted write leaves it.
+// readManifest reads the current manifest. The manifest must be whole up to its durable length,
+// which the mark (the file DURABLE) gives. Damage behind that length is harmless: Pebble syncs each
+// record, and then the mark, before it deletes the files that the record removes. Without a mark,
+// only the last record may be incomplete, and only in the way that an interrupted write leaves it.
 func (in *inspection) readManifest(name string) error {
 	number, ok := fileNumber(name, manifestPrefix, "")
 	if !ok {
@@ -250,9 +250,9 @@ func (in *inspection) checkFile(name string, size int64, read func(objstorage.Re
 	return nil
 }
 
-// checkLogs reads the logs that are needed. A log must be whole up to the length that the mark
-// says is durable, and up to the length that its own later records say. Each log but the newest
-// was closed, so it must be whole to its end.
+// checkLogs reads the logs that are needed. A log must be whole up to its durable length, which the
+// mark (the file DURABLE) gives, and up to the durable length that later records of the log give.
+// Each log but the newest was closed, so it must be whole to its end.
 func (in *inspection) checkLogs() error {
 	for _, name := range in.names {
 		if number, ok := fileNumber(name, "", logSuffix); ok && number >= in.manifest.firstLog {
@@ -289,9 +289,8 @@ func (in *inspection) checkLog(number uint64, newest bool) error {
 	end, length := chunks.offset(), in.mark.length(logFile, number)
 	in.logBytes += end
 	if end != length || !errors.Is(err, errClosed) {
-		// The mark does not belong to the last stop. It says that an earlier stop closed the
-		// store; then the store was started again, and the power failed before the new mark was
-		// synced.
+		// The mark (the file DURABLE) is from an earlier stop, which closed the store. Then the
+		// store was started again, and the power failed before the new mark was synced.
 		in.mark.closed = false
 	}
 	var bad *badChunk
@@ -352,10 +351,10 @@ func (in *inspection) checkOptions(opts *pebble.Options) error {
 // delete although no record says that they are not needed.
 const unaccounted = "unaccounted"
 
-// strays returns the names of the tables that no record of the manifest names, neither as part
-// of the store nor as removed. After a kill these are the output of a flush or a compaction
-// that did not finish, and Pebble may delete them, if no record of the manifest is lost. If the
-// mark says that none is lost, strays returns nothing.
+// strays returns the names of the tables that no record of the manifest names, neither as part of
+// the store nor as removed. After a kill, such a table is the output of an unfinished flush or
+// compaction, and Pebble may delete it, provided that no record of the manifest is lost. If the
+// mark (the file DURABLE) says that no record is lost, strays returns nothing.
 //
 // Logs with numbers below the manifest's first log are not strays: a record of the manifest
 // says that their rows are in tables. Neither are older manifests: the current one replaced
@@ -395,8 +394,9 @@ func (in *inspection) aside() ([]string, error) {
 	return names, nil
 }
 
-// prepare moves the strays to the folder unaccounted and opens the mark. It returns the file
-// system for Pebble, which writes to the mark after each sync.
+// prepare moves the strays, tables that no record of the manifest names, to the folder unaccounted.
+// It then opens the mark (the file DURABLE), and returns the file system for Pebble, which writes
+// to the mark after each sync.
 func (in *inspection) prepare(log *slog.Logger) (*watchedFS, error) {
 	if err := in.moveStrays(log); err != nil {
 		return nil, err
@@ -415,8 +415,8 @@ func (in *inspection) prepare(log *slog.Logger) (*watchedFS, error) {
 	return &watchedFS{FS: in.fs, mark: m}, nil
 }
 
-// moveStrays moves the strays to the folder unaccounted, durably, and logs how many files that
-// folder has.
+// moveStrays durably moves the tables that no record of the manifest names to the folder
+// unaccounted, and logs how many files that folder has.
 func (in *inspection) moveStrays(log *slog.Logger) error {
 	fs, dir := in.fs, in.fs.PathJoin(in.dir, unaccounted)
 	strays := in.strays()

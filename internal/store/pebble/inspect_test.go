@@ -24,7 +24,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// look inspects the store in a folder on the disk, and fails the test if that fails.
+// look inspects the store in a folder on the disk, and fails the test if the inspection fails.
 func look(t *testing.T, dir string) *inspection {
 	t.Helper()
 	s := &Store{fs: vfs.Default, dir: dir, log: discard}
@@ -118,7 +118,7 @@ func TestLogEndsWithZeros(t *testing.T) {
 	row := uint64(0)
 	for _, test := range []struct {
 		name string
-		rows int // of 1,000 bytes; they fit into a memtable, so into one log
+		rows int // number of rows of 1,000 bytes to write; they fit into one memtable, so into one log
 	}{{"new", 150}, {"written over another", 700}} {
 		name, sizes := test.name, map[string]bool{}
 		for range test.rows {
@@ -278,7 +278,7 @@ func TestHoleInALogWithoutAMark(t *testing.T) {
 	}
 }
 
-// hookedFS is a file system that calls before ahead of each sync of a file.
+// hookedFS is a file system that calls a function, the field before, ahead of each sync of a file.
 type hookedFS struct {
 	vfs.FS
 	before func()
@@ -309,9 +309,9 @@ func (f hookedFile) SyncData() error {
 	return f.File.SyncData()
 }
 
-// TestMarkIsNeverAhead cuts the power right before syncs of logs, manifests and tables. If the
-// mark said that more is durable than is, Open would refuse the store after the cut. After a
-// cut, each block of a file, the mark's too, may have its content from the last sync or from
+// TestMarkIsNeverAhead cuts the power right before syncs of logs, manifests and tables. If the mark
+// claimed more durable bytes than there are, Open would refuse the store after the cut. After a
+// cut, each block of a file, and of the mark too, may have its content from the last sync or from
 // later.
 func TestMarkIsNeverAhead(t *testing.T) {
 	disk := vfs.NewCrashableMem()
@@ -467,7 +467,7 @@ func FuzzChunks(f *testing.F) {
 }
 
 // BenchmarkMark measures what the mark adds to each sync of the log: one write of 512 bytes.
-// Another goroutine syncs the mark once in markSync.
+// Another goroutine syncs the mark once every markSync.
 func BenchmarkMark(b *testing.B) {
 	m, err := openMark(vfs.Default, b.TempDir(), discard, 0, nil)
 	if err != nil {

@@ -51,8 +51,8 @@ func logStart(r pebble.Reader) (c core.Cursor, err error) {
 	return c, err
 }
 
-// Log returns up to limit events after a cursor, in the order of positions. If the events after
-// the cursor are not in the log, the page has the kind of gap instead; see core.Store.
+// Log returns up to limit events after a cursor, in the order of positions. If the events after the
+// cursor are not in the log, the page instead says which kind of gap there is; see core.Store.
 func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -243,7 +243,7 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	day := uint32(math.MaxUint32)
 	for ok := it.Last(); ok; {
 		at := row.Event.DecodeKey(it.Key()[1:])
-		if at.Thread != thread { // look on this day, then on the day before
+		if at.Thread != thread { // not an event of this thread: look on this day, then on the day before
 			if at.Day < day {
 				day = at.Day
 			} else if day--; day == math.MaxUint32 {
@@ -277,7 +277,7 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 	day := uint32(0)
 	for ok := it.First(); ok && len(found) < limit; {
 		at := row.Event.DecodeKey(it.Key()[1:])
-		if at.Thread != thread || at.Number < from { // look on this day, then on the day after
+		if at.Thread != thread || at.Number < from { // not an event to return: look on this day, then on the day after
 			if at.Day > day {
 				day = at.Day
 			} else {
@@ -366,8 +366,8 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 	return s.commit(b)
 }
 
-// RenewEpoch sets the epoch of the event log to epoch if it is still was, and returns when that
-// is durable.
+// RenewEpoch replaces the epoch of the event log if it still equals was. It returns when the new
+// epoch is durable.
 func (s *Store) RenewEpoch(_ context.Context, was, epoch string) error {
 	now, _, err := value(s.db, metaKey(metaEpoch), row.Text)
 	if err != nil || now != was {

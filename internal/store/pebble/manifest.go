@@ -47,8 +47,8 @@ type manifest struct {
 	firstLog uint64           // rows of logs with lower numbers are in tables, so these logs are not needed
 	edits    int
 	end      int64  // end of the last complete record
-	tail     string // what follows that record, or ""
-	torn     bool   // an interrupted write may have left this tail
+	tail     string // describes the bytes after the last complete record; "" if there are none
+	torn     bool   // an interrupted write may have left the bytes after the last complete record
 
 	at      map[tablePlace]placed
 	backing map[uint64]int64 // sizes of files behind virtual tables

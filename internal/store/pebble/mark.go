@@ -22,20 +22,21 @@ import (
 // was interrupted; Pebble itself takes both for the normal end of the file.
 //
 // After each successful sync of a log, the new length is written to the mark, before anyone who
-// waits for the sync is answered. That write is not synced, so a send costs no second flush of
-// the disk. If the process is killed, the operating system still has the write. If the power
-// fails, the mark on the disk may be old, by markSync and the time that a sync takes. After a
-// sync of a manifest, which is rare, the mark is synced at once.
+// waits for the sync is answered. That write is not synced, so a send costs no second flush of the
+// disk. If the process is killed, the operating system still has the write. If the power fails, the
+// mark on the disk may be too old, by up to markSync and the time of one sync. After a sync of a
+// manifest, which is rare, the mark is synced at once.
 //
-// The mark never says more than is durable. An old mark is harmless: less damage is noticed.
+// The mark never claims more durable bytes than there are. An old mark is harmless: less damage is
+// noticed.
 const markName = "DURABLE"
 
-// markSync is the time between the first write to the mark since its last sync and the next
-// sync of the mark.
+// markSync is the longest time that a write to the mark (the file DURABLE) waits for a sync. A
+// timer of this length starts at the first write after each sync.
 const markSync = 500 * time.Millisecond
 
-// The mark has two slots, each in its own disk sector. They are written in turn, so that an
-// interrupted write spoils only one of them. Numbers are little-endian. A slot is
+// The mark (the file DURABLE) has two slots, each in its own disk sector. They are written in turn,
+// so that an interrupted write spoils only one of them. Numbers are little-endian. A slot is
 //
 //	magic(8) turn(8) closed(1) entries(1) { kind(1) number(8) length(8) }... 0... checksum(4)
 const (
@@ -117,9 +118,9 @@ func decodeMark(b []byte) (s markState, ok bool) {
 	return s, true
 }
 
-// readMark returns the newer readable slot of the mark in dir. found is false if there is no
-// mark: the store is new, or an older Confab wrote it. readable is false if neither slot can be
-// decoded.
+// readMark returns the newer readable slot of the mark (the file DURABLE) in dir. found is false if
+// there is no mark: the store is new, or an older Confab wrote it. readable is false if neither
+// slot can be decoded.
 func readMark(fs vfs.FS, dir string) (s markState, found, readable bool, err error) {
 	f, err := fs.Open(fs.PathJoin(dir, markName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -157,10 +158,10 @@ type mark struct {
 	timers sync.WaitGroup // counts the timer while it runs
 }
 
-// openMark opens or creates the mark and writes files, entries of the earlier mark, to it. It
-// does not sync it, so that a start does not wait. A power cut before the first sync may leave
-// the earlier mark or none, which is harmless. Pebble syncs the folder before it writes to the
-// first log.
+// openMark opens or creates the mark and writes files, the entries of the earlier mark, to it. It
+// does not sync the mark, so that a start does not wait for the disk. A power cut before the first
+// sync may leave the earlier mark or none, which is harmless. Pebble syncs the folder before it
+// writes to the first log.
 func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []durableFile) (*mark, error) {
 	m := &mark{fs: fs, dir: dir, log: log, state: markState{turn: turn, files: files}}
 	f, err := fs.OpenReadWrite(fs.PathJoin(dir, markName), vfs.WriteCategoryUnspecified)
@@ -179,7 +180,8 @@ func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []dura
 	return m, nil
 }
 
-// write writes m.state into the older slot. The caller must hold m.mu or be the only user.
+// write writes m.state into the older of the two slots of the mark. The caller must hold m.mu or be
+// the only user.
 func (m *mark) write() error {
 	m.state.turn++
 	_, err := m.file.WriteAt(m.state.encode(), int64(m.state.turn%2)*markSlot)
@@ -214,14 +216,14 @@ func (m *mark) note(kind fileKind, number uint64, length int64) {
 	}
 }
 
-// room removes entries from the mark until there is space for one more file. It removes the log
-// with the lowest number first. Only logs that are not needed any more can be so many: at most
-// memTables logs and two manifests are needed. It keeps manifests, since one that is rarely
-// written can have a lower number than every log.
+// room removes entries from the mark until it has space for one more file. It removes the log with
+// the lowest number first, because the store no longer needs it: at most memTables logs and two
+// manifests are needed. It keeps manifests, since a manifest that is rarely written can have a
+// lower number than every log.
 func (m *mark) room() {
 	for len(m.state.files) >= markEntries {
 		oldest := slices.MinFunc(m.state.files, func(a, b durableFile) int {
-			return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.number, b.number)) // logFile is the lower kind
+			return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.number, b.number)) // the kind logFile is less than manifestFile
 		})
 		m.state.files = slices.DeleteFunc(m.state.files, func(f durableFile) bool { return f == oldest })
 	}
@@ -244,8 +246,8 @@ func (m *mark) flush() {
 	m.mu.Unlock()
 }
 
-// report logs err if it is the first error of the mark. It is not fatal: without a mark, less
-// damage is noticed, but nothing is lost. The caller must hold m.mu.
+// report logs err if it is the first error of the mark. The error is not fatal: without a mark,
+// less damage is noticed, but nothing is lost. The caller must hold m.mu.
 func (m *mark) report(err error) {
 	if err == nil || m.failed || m.done {
 		return
@@ -261,8 +263,8 @@ func (m *mark) forget(kind fileKind, number uint64) {
 	m.state.files = slices.DeleteFunc(m.state.files, func(f durableFile) bool { return f.kind == kind && f.number == number })
 }
 
-// close writes to the mark whether the store was closed without an error, as ok says, then
-// syncs and closes it.
+// close writes ok to the mark, which says whether the store was closed without an error. It then
+// syncs and closes the mark.
 func (m *mark) close(ok bool) error {
 	m.mu.Lock()
 	if m.timer != nil && m.timer.Stop() {
@@ -307,8 +309,8 @@ func (w *watchedFS) Create(path string, c vfs.DiskWriteCategory) (vfs.File, erro
 	return w.watch(path, f, err)
 }
 
-// ReuseForWrite turns the old log from into the new log to. The syncs of the new one are noted
-// in the mark.
+// ReuseForWrite renames an old log to the name of a new one and opens it. The syncs of the new log
+// are noted in the mark.
 func (w *watchedFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	w.forget(from)
 	f, err := w.FS.ReuseForWrite(from, to, c)
@@ -335,8 +337,8 @@ func (w *watchedFS) watch(path string, f vfs.File, err error) (vfs.File, error) 
 	return &watchedFile{File: f, mark: w.mark, kind: kind, number: number}, nil
 }
 
-// watchedFile is a log or a manifest whose syncs are noted in the mark. It is written from its
-// start.
+// watchedFile is a log or a manifest that is written from its start and whose syncs are noted in
+// the mark.
 type watchedFile struct {
 	vfs.File
 	mark    *mark

@@ -123,9 +123,9 @@ func TestLowSpaceIsRefusedByName(t *testing.T) {
 	}
 }
 
-// TestFullDiskEndsTheProcess fills the disk, so that a write to the write-ahead log fails.
-// Apply must return the error and call Options.Fatal. A store opened afterwards must have the
-// rows written before, without that of the failed Apply.
+// TestFullDiskEndsTheProcess fills the disk, so that a write to the write-ahead log fails. Apply
+// must return the error and call Options.Fatal. A store opened afterwards must have the rows
+// written before, but not the row of the failed Apply.
 func TestFullDiskEndsTheProcess(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var full atomic.Bool

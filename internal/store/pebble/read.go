@@ -74,9 +74,8 @@ func message(r pebble.Reader, thread string, id int64) (core.Message, bool, erro
 	return at.Message, found, err
 }
 
-// Messages returns a page of messages, newest first, or the messages with the ids
-// q.IDs; see core.Store. It reads few keys beyond those of the page, however many
-// messages the thread has.
+// Messages returns a page of messages, newest first, or the messages with the ids q.IDs; see
+// core.Store. Besides the rows of the page it reads few keys, however many messages the thread has.
 func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	page, _, err := s.messages(q)
 	return page, err
@@ -105,9 +104,9 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	return page, stats, err
 }
 
-// fillPage adds to the page the messages that q selects for page.Member, newest first, and sets
-// page.Next. If page.Member is nil, it adds all messages that q selects. It returns statistics of
-// the keys that it read.
+// fillPage adds to the page the messages that q selects and page.Member may read, newest first, and
+// sets page.Next. If page.Member is nil, it adds all messages that q selects. It returns statistics
+// of the keys that it read.
 func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (stats pebble.IteratorStats, err error) {
 	if m := page.Member; m != nil {
 		q.Since = max(q.Since, m.VisibleFrom())
@@ -132,7 +131,7 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 	var m core.Message
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
 	for ok := it.Last(); ; {
-		floor := uint64(0) // sequence of the next message, below which find reads no version yet; 0: no message is left
+		floor := uint64(0) // sequence of the next message, or 0 if no message is left; find reads only superseded versions above it
 		if ok {
 			floor = number(it.Key())
 		}
@@ -151,9 +150,9 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
 			break
 		}
-		// Messages are read newest first, so from here on versions only become lower, except
-		// for deleted superseded messages. A message is not created after its version, so all
-		// later messages in this loop were created before q.Since.
+		// Messages are read newest first, so all remaining messages have lower versions, except for
+		// deleted superseded messages. No message was created after its version, so all remaining
+		// messages were created before q.Since.
 		if m.Version < q.Since {
 			break
 		}
@@ -228,7 +227,7 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	return es, closed(it)
 }
 
-// Users returns the users with these ids, in the order of ids, without those that do not exist.
+// Users returns the users with these ids, in the order of ids. An id without a user is left out.
 func (s *Store) Users(_ context.Context, ids []string) ([]core.User, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -305,8 +304,8 @@ func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err e
 	return found, nil
 }
 
-// event returns the event at a position: key and value are those of a row that maps a position
-// to an event. It fails with row.ErrDamaged if the event does not exist.
+// event returns the event at a position. key and value are the index row that maps the position to
+// the event. It fails with row.ErrDamaged if the event does not exist.
 func event(r pebble.Reader, key, value []byte) (core.Event, error) {
 	at, err := positions.decode(key, value)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 // without their texts, and stops at the first one that is too old. It also finds messages that are
 // not durable yet.
 //
-// If rows are damaged, it leaves them out and logs that. A send must not fail because an earlier
-// message cannot be read; the only harm is that another try of that message adds a second one.
+// If rows are damaged, recentSends leaves them out and logs that. A send must not fail because an
+// earlier message cannot be read; the only harm is that a repeated send of a damaged message adds a
+// second message.
 func (s *Store) recentSends(q core.RecentQuery) (sends []core.RecentSend) {
 	bounds := prefixRange(kindMessage, part(q.Thread))
 	bounds.LowerBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.After + 1}})

@@ -217,12 +217,12 @@ func allZero(b []byte) bool {
 
 // tail describes the bytes behind the last chunk that can be read.
 type tail struct {
-	bytes    int64 // bytes that are neither zero nor a chunk of an older log, which this one overwrites
-	promised int64 // the greatest offset below which a later chunk says that the log was durable
+	bytes    int64 // number of bytes that are neither zero nor a chunk of an older log that this log overwrites
+	promised int64 // the greatest offset up to which a later chunk says that the log was durable
 	chunks   int   // chunks of this log that follow unreadable bytes
 }
 
-// tail reads the rest of the file and counts what is in it.
+// tail reads the rest of the file and counts its bytes and chunks.
 func (c *chunkReader) tail() (t tail, err error) {
 	for ; err == nil; err = c.load() {
 		rest := c.buf[c.at:c.n]

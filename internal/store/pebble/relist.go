@@ -27,8 +27,9 @@ func (s *Store) Relist(_ context.Context, limit int) (more bool, err error) {
 	return l != nil, nil
 }
 
-// relist moves up to limit entries of one thread, and appends them to the write-ahead log without
-// waiting for the disk. The *logged is nil if there is no entry to be moved. It returns the thread.
+// relist moves up to limit entries of one thread in users' lists, and appends the moves to the
+// write-ahead log without waiting for the disk. It returns the thread's id, or "" and a nil *logged
+// if no thread has entries to be moved.
 func (s *Store) relist(limit int) (string, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -52,8 +53,8 @@ func (s *Store) relist(limit int) (string, *logged, error) {
 	return r.Thread, l, err
 }
 
-// nextRelisting returns the relisting with the least thread id after s.relisted, or else the one with
-// the least id, or nil if there is none.
+// nextRelisting returns the relisting with the least thread id after s.relisted. If there is none,
+// it returns the relisting with the least id, or nil if there are no relistings.
 func (s *Store) nextRelisting() (next *core.Relisting) {
 	wrapped := func(r *core.Relisting) bool { return r.Thread <= s.relisted }
 	for _, r := range s.relistings {
@@ -64,9 +65,9 @@ func (s *Store) nextRelisting() (next *core.Relisting) {
 	return next
 }
 
-// relist adds the moves of the entries of the next participants to the batch, and the new state of
-// the relisting, which it returns. It looks at up to limit members, those who have left included. The
-// bool is false if no entry is left to be moved; the relisting is then deleted.
+// relist adds to the batch the moves of the next members' list entries and the new state of the
+// relisting, which it also returns. It looks at up to limit members, including members who have
+// left. The bool is false if no entry is left to be moved; the relisting is then deleted.
 func (w *writer) relist(r pebble.Reader, at core.Relisting, limit int) (next core.Relisting, more bool, err error) {
 	it, err := r.NewIter(prefixRange(kindMember, part(at.Thread)))
 	if err != nil {
@@ -126,7 +127,8 @@ func lateMoves(r pebble.Reader, user string) (late []core.ListMove, keys int, er
 	return late, keys, err
 }
 
-// listOrder compares the places of two threads in a user's list, the one that comes first being less.
+// listOrder compares two entries of a user's list of threads. It returns a negative number if the
+// list shows a before b.
 func listOrder(a, b core.ListMove) int {
 	return cmp.Or(cmp.Compare(b.To, a.To), cmp.Compare(b.Thread, a.Thread))
 }

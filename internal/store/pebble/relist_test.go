@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// countingReader counts the rows that are read by their keys, and the iterators.
+// countingReader counts the calls of Get and the iterators that are made.
 type countingReader struct {
 	*pebble.DB
 	gets, iterators int
@@ -39,7 +39,7 @@ type room struct {
 
 func memberID(n int) string { return fmt.Sprintf("8:acs:member-%06d", n) }
 
-// newRoom creates a thread with size participants and as many former members.
+// newRoom creates a thread with size participants and size former members.
 func newRoom(t *testing.T, s *Store, size int) *room {
 	t.Helper()
 	r := &room{t: t, s: s, at: 1_700_000_000_000}
@@ -85,11 +85,12 @@ func (r *room) change(m ...core.Member) *core.Change {
 	return c
 }
 
-// TestChangesWriteFewRows counts the rows that changes of a thread read and write. They must not
-// depend on the number of participants and former members, except that the first change of a minute
-// in a small thread moves its list entries. In a large one it writes one row, and Relist moves them.
+// TestChangesWriteFewRows counts the rows that changes of a thread read and write. The counts must
+// not depend on the number of participants and former members, except that the first change of a
+// minute in a small thread moves the thread's list entries. In a large thread that change writes
+// only one row for the list entries, and Relist moves them later.
 func TestChangesWriteFewRows(t *testing.T) {
-	const send = 5 // head, message, id, event, position
+	const send = 5 // rows that a send writes: head, message, id, event, position
 	type counts struct {
 		written int
 		read    countingReader
@@ -172,9 +173,9 @@ func TestChangesWriteFewRows(t *testing.T) {
 	}
 }
 
-// TestRelistFigures prints how long the first send of a minute in a thread of 10,000 keeps the lock for
-// which other batches wait: if it moves all list entries itself, and with Relist. It never fails because
-// of a figure.
+// TestRelistFigures prints how long the first send of a minute in a thread of 10,000 members holds
+// the lock that other batches wait for: once when the send moves all list entries, and once when
+// Relist moves them later. It never fails because of a figure.
 func TestRelistFigures(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
@@ -228,8 +229,8 @@ func TestRelistFigures(t *testing.T) {
 		all, one, len(calls), calls[0], calls[len(calls)/2], calls[len(calls)-1])
 }
 
-// TestRelistAfterAPowerCut cuts the power after each call of Relist. What is left must be consistent,
-// show all lists as they were, and be completed by further calls.
+// TestRelistAfterAPowerCut cuts the power after each call of Relist. After each cut the store must
+// be consistent and show all lists unchanged, and further calls must complete the moves.
 func TestRelistAfterAPowerCut(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "store", mem)

@@ -39,7 +39,7 @@ type Lost struct {
 	File  string `json:"file"`
 	What  string `json:"what"`
 	Bytes int64  `json:"bytes"` // number of bytes that could not be read; 0 if it is not known
-	Rows  int64  `json:"rows"`  // about how many rows, with old values and deletions, these bytes had; -1 if it is not known
+	Rows  int64  `json:"rows"`  // estimated number of rows in these bytes, old values and deletions included; -1 if it is not known
 }
 
 // String returns one line that says which part was lost and how large it was.
@@ -87,8 +87,8 @@ func (s *Salvaged) repaired(what, format string, args ...any) {
 	}
 }
 
-// lose adds a part of a file that could not be read to the report. rows is about the number of
-// rows in it; -1 means that it is not known.
+// lose adds a part of a file that could not be read to the report. rows is the estimated number of
+// rows in that part; -1 means that it is not known.
 func (s *Salvaged) lose(file string, bytes, rows int64, format string, args ...any) {
 	s.Lost = append(s.Lost, Lost{file, fmt.Sprintf(format, args...), bytes, rows})
 	s.Older = s.Older || rows != 0
@@ -99,14 +99,14 @@ func (s *Salvaged) lose(file string, bytes, rows int64, format string, args ...a
 // has these rows, in the order of an export; see core.Exporter. Rows that refer to a lost row
 // are dropped or changed, so that a store into which the records are imported passes Check.
 //
-// If several values of a row are found, the one with the highest sequence number is used,
-// whichever file has it; of several with the same number, the one in the file with the highest
-// number. If the manifest is lost, some of the files read may be ones that the store no longer
+// If several values of a row are found, the one with the highest sequence number is used, whichever
+// file has it. Of several values with the same number, the one in the file with the highest number
+// is used. If the manifest is lost, some of the files read may be ones that the store no longer
 // needs.
 //
 // Salvage needs room for two copies of the rows in the folder work, which must be empty or not
-// exist, on the file system on. It fails if no process may read dir now, if a newer Confab
-// wrote the store, or if an import or a restore into it did not finish.
+// exist. on is the file system of that folder. Salvage fails if no process may read dir now, if a
+// newer Confab wrote the store, or if an import or a restore into it did not finish.
 func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string, yield func(core.Record) error) (report Salvaged, err error) {
 	from, unlock, err := readFolder(dir, o)
 	if err != nil {
@@ -236,8 +236,8 @@ func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work
 	return fmt.Errorf("%w: %w", errGivenUp, err)
 }
 
-// failure returns the error of run after w.first, the first error of the disk. It wraps
-// core.ErrStorageFull if the disk is full.
+// failure returns the error that run returns after the disk has failed with the error w.first. It
+// wraps core.ErrStorageFull if the disk is full.
 func (w *workSpace) failure() error {
 	if !errors.Is(w.first, syscall.ENOSPC) {
 		return fmt.Errorf("write to the folder for the work %s: %w", w.dir, w.first)
@@ -375,11 +375,11 @@ type mender struct {
 	rows int // number of rows written
 
 	erased  map[string]bool          // users whose erasure ended
-	threads map[string]*threadEvents // what the event log says of each thread, by id
+	threads map[string]*threadEvents // for each thread id, the facts about the thread in the event log
 	custom  map[string]core.User     // the users who have custom ids, by custom id
 }
 
-// threadEvents has what the event log says about one thread.
+// threadEvents has the facts about one thread in the event log.
 type threadEvents struct {
 	last    uint64 // the greatest number of an event
 	deleted int64  // time at which the thread was deleted, or 0
@@ -513,8 +513,8 @@ func (m *mender) events(thread string) *threadEvents {
 	return t
 }
 
-// settings reports access keys that were lost. If the resource's id was lost, it takes the id
-// from that of any user, or makes a new one.
+// settings reports access keys that were lost. If the resource's id was lost, it takes the id from
+// any user's id, or makes a new one.
 func (m *mender) settings() error {
 	r, err := readResource(m.store.db)
 	if err != nil {

@@ -152,7 +152,7 @@ func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 			messages.remove(&m.writer, &t)
 			return m.next()
 		}
-		if before, ok := f.ids[t.ID]; ok { // an edit moved the message, whose old row came back
+		if before, ok := f.ids[t.ID]; ok { // the message has a second row: an edit moved the message, and its old row came back
 			old := core.ThreadMessage{Thread: thread, Message: before}
 			if cmp.Or(cmp.Compare(t.Version, before.Version), cmp.Compare(t.Sequence, before.Sequence)) < 0 {
 				old.Message = t.Message
@@ -231,9 +231,9 @@ func (f *found) add(m *core.Message) {
 	}
 }
 
-// mendMembers corrects members who left the thread after the last message that was salvaged: it
-// sets where they left to that message. Otherwise they could see new messages, which get the
-// sequences of lost ones.
+// mendMembers corrects members who left the thread after the last message that was salvaged. It
+// makes that message the last one that they may read. Otherwise they could see new messages, which
+// get the sequences of lost ones.
 func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *found) error {
 	return members.each(r, part(thread), func(t core.ThreadMember) error {
 		for _, in := range t.Intervals {
@@ -262,8 +262,8 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 	})
 }
 
-// purgeThread drops those rows of a deleted thread that a deletion also deletes: messages,
-// superseded ones too, tokens and receipts.
+// purgeThread drops the rows that the deletion of a thread deletes: messages, superseded ones too,
+// tokens and receipts.
 func (m *mender) purgeThread(r pebble.Reader, thread string) error {
 	for _, kind := range []byte{kindMessage, kindSuperseded, kindSent, kindReceipt} {
 		prefix := append([]byte{kind}, part(thread)...)
@@ -414,8 +414,8 @@ func (p *placer) fill(thread string, t *threadEvents, last uint64) error {
 	return nil
 }
 
-// end adds the events that are missing after the last written one of each thread, up to the last
-// one that the thread's head counts.
+// end writes the events that are missing at the end of each thread, after its last written event
+// and up to the last one that the thread's head counts.
 func (p *placer) end() error {
 	for _, id := range slices.Sorted(maps.Keys(p.threads)) {
 		if t := p.threads[id]; t.written != 0 {

@@ -55,8 +55,8 @@ func (r *reader) readAll() error {
 	return r.readLogs(in)
 }
 
-// readManifest reads the current manifest into in. If it cannot, it reports that, and leaves
-// in.manifest empty, so that all files are read.
+// readManifest reads the current manifest into in. If the manifest cannot be read, it reports that
+// and leaves in.manifest empty, so that all files are read.
 func (r *reader) readManifest(in *inspection) {
 	name, err := in.marker("manifest")
 	if err == nil && name == "" {
@@ -176,8 +176,8 @@ func (r *reader) readTable(name string, number uint64) (err error) {
 	return nil
 }
 
-// errWork marks an error of the temporary store to which salvaged rows are written. Errors
-// without it are those of a damaged file.
+// errWork marks an error of the temporary store to which salvaged rows are written. An error
+// without this mark comes from a damaged file.
 var errWork = errors.New("write the rows that were read")
 
 // readBlock adds the rows of a table's block to r.raw, and returns the number of rows added.
@@ -377,7 +377,7 @@ func (l *logReader) skip(b []byte) int {
 	return len(b)
 }
 
-// batch adds the rows in a record of the log to l.raw. It counts what cannot be decoded as
+// batch adds the rows in a record of the log to l.raw. It counts bytes that cannot be decoded as
 // lost.
 func (l *logReader) batch(record []byte) error {
 	h, ok := batchrepr.ReadHeader(record)

@@ -32,14 +32,14 @@ import (
 // TEST_SENDS=10000,200000,1000000. More variables:
 //
 //	TEST_SENDS_DIR    folder for the store; it is removed afterwards; default: a temporary one
-//	TEST_SENDS_LANES  number of batches in progress; default: that of the engine
+//	TEST_SENDS_LANES  number of batches in progress; default: the engine's number
 //	TEST_SENDS_SLOW   time that is added to each sync, for example 2ms
 //	TEST_SENDS_SPAN   duration of the measurement at each number of messages; default 3s
 //
-// The figures of a number of messages are, per message: those of large batches that fill the
-// store up to that number, until all compactions have ended, and then those of 64 goroutines that
-// each wait for their message. Bytes are those that Pebble writes to logs, for flushes and for
-// compactions, and syncs those of the log.
+// For each number of messages the test prints figures per message: first of the large batches that
+// fill the store up to this number, until all compactions have ended, and then of 64 goroutines
+// that each wait for their message. The figures for bytes are the bytes that Pebble writes to logs,
+// for flushes and for compactions. The figure for syncs is the number of syncs of the log.
 func TestSendFigures(t *testing.T) {
 	sizes := os.Getenv("TEST_SENDS")
 	if sizes == "" {
@@ -114,11 +114,11 @@ func sendFolder(t *testing.T) string {
 	return dir
 }
 
-// TestLaneFigures prints how sends depend on the number of batches in progress, for TEST_LANES
-// rounds. In each round it measures 1, 2 and 3 lanes in turn, in every second round backwards, with
-// several numbers of goroutines that each wait for their message and on disks whose syncs take
-// longer. The figures are the medians of the rounds, and ratios to one lane in the same round.
-// TEST_SENDS_DIR and TEST_SENDS_SPAN (default 500ms) are as for TestSendFigures.
+// TestLaneFigures measures how sends depend on the number of batches in progress (lanes), in
+// TEST_LANES rounds. Each round measures 1, 2 and 3 lanes in turn, every second round in the
+// opposite order, with several numbers of goroutines that each wait for their message, and on disks
+// whose syncs take longer. The test prints the medians of the rounds, and the ratios to one lane in
+// the same round. TEST_SENDS_DIR and TEST_SENDS_SPAN (default 500ms) are as for TestSendFigures.
 func TestLaneFigures(t *testing.T) {
 	rounds, _ := strconv.Atoi(os.Getenv("TEST_LANES"))
 	if rounds == 0 {
@@ -172,7 +172,8 @@ func TestLaneFigures(t *testing.T) {
 	}
 }
 
-// laneFigures are the figures of one measurement. Rates are a second, the others of a send.
+// laneFigures are the figures of one measurement. The rate is sends per second; the other figures
+// are per send.
 type laneFigures struct {
 	rate, cpu, syncs float64
 	p50, p99         time.Duration
@@ -316,7 +317,7 @@ type sendRun struct {
 	waits []time.Duration // of all sends, in ascending order
 }
 
-// quantile returns the time that a share q of the sends took at most.
+// quantile returns the time within which a share q of the sends ended.
 func (r sendRun) quantile(q float64) time.Duration {
 	if len(r.waits) == 0 {
 		return 0
@@ -413,8 +414,8 @@ func (l *sendLoad) killedCopy(dir string) error {
 	return err
 }
 
-// readPages returns the processor time that a page of the newest messages takes, and that of a
-// page half a thread before.
+// readPages returns the processor time of reading a page of the newest messages, and of reading a
+// page from the middle of the thread.
 func (l *sendLoad) readPages() (first, deep time.Duration) {
 	const n = 3000
 	half := uint64(l.sent.Load()) / uint64(2*len(l.threads))
@@ -456,7 +457,7 @@ func (l *sendLoad) cost() (c sendCost) {
 	return c
 }
 
-// since returns the cost of each of n messages since an earlier cost, as text.
+// since returns, as text, the difference to an earlier cost, divided by n messages.
 func (c sendCost) since(was sendCost, n int) string {
 	each := func(now, was uint64) float64 { return float64(now-was) / float64(max(n, 1)) }
 	wal, flushed, compacted := each(c.wal, was.wal), each(c.flushed, was.flushed), each(c.compacted, was.compacted)

@@ -49,14 +49,14 @@ func (s *Store) Space() Space {
 	return sp
 }
 
-// MemoryBounds are the greatest sizes, in bytes, of what a store keeps in memory.
+// MemoryBounds has the maximum size, in bytes, of each kind of data that a store keeps in memory.
 type MemoryBounds struct {
 	Blocks    int64 // blocks of tables that were read, together with the memtables
 	MemTables int64 // rows that are not in a table yet
 	Heads     int64 // heads of the threads that were changed last
 }
 
-// MemoryBounds returns the bounds that the options and the size of the disk have given the store.
+// MemoryBounds returns the bounds that follow from the options and the size of the disk.
 func (s *Store) MemoryBounds() MemoryBounds { return s.memory }
 
 // Failing reports whether writes are refused because flushes or compactions fail. Batches in

@@ -44,8 +44,9 @@ func TestStopFlushes(t *testing.T) {
 	}
 }
 
-// TestStartDoesNotWaitForCompactions opens a store with so many tables with the same keys that Pebble
-// compacts them. Open must not wait for a compaction, and one must begin without any write.
+// TestStartDoesNotWaitForCompactions opens a store with so many tables with the same keys that
+// Pebble compacts them. Open must not wait for a compaction, and a compaction must begin although
+// nothing is written.
 func TestStartDoesNotWaitForCompactions(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "store", mem)
@@ -74,7 +75,7 @@ func TestStartDoesNotWaitForCompactions(t *testing.T) {
 }
 
 // TestStopWithoutSpaceForTables stops a store whose memtables cannot be flushed. The stop must end,
-// and the rows must be there after it.
+// and the next start must find the rows.
 func TestStopWithoutSpaceForTables(t *testing.T) {
 	mem := vfs.NewMem()
 	var full atomic.Bool

@@ -33,9 +33,9 @@ var schema = layout + row.Formats()
 
 var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 
-// lanes is the number of batches that may be in progress at a time. With one, all changes that arrive
-// during a sync are in the next one; a second batch would wait for a sync of its own, with half of
-// them. Decision 17 has the figures.
+// lanes is the number of batches that may be in progress at a time. With one lane, all changes that
+// arrive during a sync are in the next batch. With two lanes, they would be in two batches, each
+// with a sync of its own. docs/decisions/0017 has the figures.
 const lanes = 1
 
 // memTables is the maximum number of memtables: tables in memory with rows that have not been
@@ -75,8 +75,8 @@ type Options struct {
 	// means 1,000. At least 64 tables stay open.
 	MaxOpenFiles int
 
-	background func(error)                       // is told of failed flushes and compactions, unless it is nil
-	count      func(pebble.Reader) pebble.Reader // wraps what Apply and all reads use, unless it is nil; for tests that count rows
+	background func(error)                       // if not nil, called with the error of each failed flush or compaction
+	count      func(pebble.Reader) pebble.Reader // if not nil, wraps the readers that Apply and all other reads use; for tests that count rows
 }
 
 // NewMem returns a new, empty file system in memory, for Options.FS. A store in it is lost when
@@ -130,7 +130,7 @@ type Store struct {
 	recent   *core.Recent
 	heads    *headCache // heads as the last batch in the log left them
 	// relistings has the threads whose list entries are being moved, as of the last batch in the
-	// log. relisted is the one that Relist has worked on last.
+	// log. relisted is the id of the thread that Relist has worked on last.
 	relistings map[string]*core.Relisting
 	relisted   string
 }
@@ -182,7 +182,7 @@ func Open(dir string, o Options) (*Store, error) {
 type opening struct {
 	fatal  func(error)   // Options.Fatal
 	failed chan struct{} // closed at the first error
-	never  chan struct{} // nil, so a receive from it never returns; tests set it to a channel that they close
+	never  chan struct{} // nil, so a receive from it never returns; tests set it to a channel that they close later
 
 	mu    sync.Mutex // guards the fields below
 	ended bool       // Open has ended
@@ -284,7 +284,7 @@ func (s *Store) open(o Options) error {
 	return nil
 }
 
-// counted returns r as Options.count has wrapped it.
+// counted returns r, wrapped by Options.count if that is set.
 func (s *Store) counted(r pebble.Reader) pebble.Reader {
 	if s.count == nil {
 		return r
@@ -372,9 +372,9 @@ func (s *Store) options(o Options) *pebble.Options {
 	return opts
 }
 
-// compactionRange returns the least and the greatest number of compactions at a time. While the store
-// is closed, no compaction may begin: Pebble would wait for its end. The number is then -1, because
-// Pebble divides by it.
+// compactionRange returns the least and the greatest number of compactions at a time. While the
+// store is being closed, no compaction may begin, because Pebble would wait for its end. The number
+// is then -1: it cannot be 0, because Pebble divides by it.
 func (s *Store) compactionRange() (least, most int) {
 	if s.stopping.Load() {
 		return -1, -1
@@ -398,7 +398,7 @@ func (p plain) Error() string { return p.err.Error() }
 func (p plain) Unwrap() error { return p.err }
 
 // flushFailed ends Open with err if a flush fails while the store is being opened, unless the
-// reason is a damaged table. Open waits for flushes, so it would never return.
+// reason is a damaged table. Otherwise Open would never return, because it waits for flushes.
 func (s *Store) flushFailed(err error) {
 	if err != nil && !emptyTable(err) && s.opening != nil && s.opening.going() && !pebble.IsCorruptionError(err) {
 		s.fatal(err)
@@ -425,8 +425,8 @@ func (s *Store) start(initial core.Resource) error {
 	return s.readState()
 }
 
-// startReading replaces start for a store that is opened with Options.ReadOnly. It fails if the
-// store is empty or newer than this binary, and reads the position of the last event.
+// startReading does the work of start for a store that is opened with Options.ReadOnly. It fails if
+// the store is empty or newer than this binary, and reads the position of the last event.
 func (s *Store) startReading(core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
@@ -440,9 +440,9 @@ func (s *Store) startReading(core.Resource) error {
 	return s.readState()
 }
 
-// readState reads the day and the position of the last event, and the threads whose list entries are
-// being moved. If these cannot be read, it continues without them: the lists of their participants
-// may then show the threads twice, or at an earlier place.
+// readState reads the day and the position of the last event, and the threads whose list entries
+// are being moved. If these threads cannot be read, it logs that and continues without them: the
+// lists of their participants may then show the threads twice, or at an earlier place.
 func (s *Store) readState() error {
 	s.relistings = map[string]*core.Relisting{}
 	if err := relistings.each(s.db, "", func(r core.Relisting) error {
@@ -608,9 +608,8 @@ func (l logger) Errorf(format string, args ...any) {
 	l.log.Error("store: the engine reports an error", "error", report{format, fmt.Sprintf(format, args...)})
 }
 
-// report is an error that Pebble reports only to its logger. It wraps an error with the format
-// of the text, which is the same for all errors of a kind, so that repeated ones can be
-// recognized.
+// report is an error that Pebble reports only to its logger. It wraps the format string of its
+// text, which is the same for all errors of one kind, so that repeated errors can be recognized.
 type report struct{ format, text string }
 
 func (r report) Error() string { return r.text }

@@ -134,7 +134,7 @@ func (f gatedFile) SyncTo(length int64) (bool, error) {
 // writers.
 type door struct {
 	core.Store
-	mu     *sync.Mutex // shared by both doors: one Apply at a time, as in a lane
+	mu     *sync.Mutex // shared by both doors, so that only one Apply runs at a time, as in a lane
 	second bool
 }
 

@@ -38,7 +38,7 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 }
 
 // SupersededThreads returns up to limit ids of threads with superseded messages, in ascending
-// order, that are greater than after; see core.Store. It reads one key of each.
+// order, that are greater than after; see core.Store. It reads one key of each thread.
 func (s *Store) SupersededThreads(_ context.Context, after string, limit int) (found []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -67,8 +67,9 @@ func versionsOf(thread string, id int64, before uint64) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: at(0), UpperBound: at(before)}
 }
 
-// spans returns the sequences of all superseded versions of a message. The bool is false if
-// there are none. A batch reads them while it holds the lock of the store, so it leaves out the texts.
+// spans returns the sequences of all superseded versions of a message. The bool is false if there
+// are none. It does not read the texts of the versions, because a batch calls it while it holds the
+// lock of the store.
 func spans(r pebble.Reader, thread string, id int64) (all []core.Span, found bool, err error) {
 	it, err := r.NewIter(versionsOf(thread, id, math.MaxUint64))
 	if err != nil {
@@ -89,8 +90,8 @@ func versionFor(r pebble.Reader, m *core.Member, thread string, id int64) (versi
 	if m.Left == nil {
 		return version, false, nil
 	}
-	// Each version replaced the one before. The member may read the version that was current
-	// when it left: the last one whose sequence is not greater than that of leaving.
+	// Each version replaced the one before. The member may read the version that was current when
+	// it left: the last version whose sequence is not greater than the sequence at which it left.
 	it, err := r.NewIter(versionsOf(thread, id, m.Left.Sequence+1))
 	if err != nil {
 		return version, false, err
@@ -111,7 +112,7 @@ type versions struct {
 	thread string
 	it     *pebble.Iterator // iterator over the index of superseded messages; nil if there is nothing to read
 	ok     bool             // it is at a version
-	at     uint64           // sequence of the version that is next; 0: none is known
+	at     uint64           // sequence of the next version; 0 if it is not known yet
 	id     int64            // of its message
 
 	decoder row.Decoder // of the messages of a page
@@ -134,8 +135,9 @@ func (v *versions) open(before uint64) (err error) {
 // next moves from the version at v.at to the one with the next lower sequence.
 func (v *versions) next() { v.at, v.ok = 0, v.it.Prev() }
 
-// find finds the next version that the member may read, if its sequence is greater than floor.
-// It reads no version at or below floor, so a page reads only the versions between its messages.
+// find looks for the next version that the member may read, among those with sequences greater than
+// floor. It reads no version at or below floor, so a page reads only the versions between its
+// messages.
 func (v *versions) find(floor uint64) error {
 	for ; v.at == 0 && v.ok && number(v.it.Key()) > floor; v.ok = v.it.Prev() {
 		r, err := supersededAt.decode(v.it.Key(), v.it.Value())
@@ -150,8 +152,8 @@ func (v *versions) find(floor uint64) error {
 	return nil
 }
 
-// or sets *m to the superseded message at v.at if older is true, or else to the message to which the
-// iterator it points. size is the size of the message's row in bytes.
+// or decodes a message into *m: the superseded message at v.at if older is true, otherwise the
+// message at the iterator it. size is the size of the message's row in bytes.
 func (v *versions) or(older bool, it *pebble.Iterator, m *core.Message) (size int, err error) {
 	if !older {
 		*m = core.Message{Sequence: number(it.Key())}

@@ -62,7 +62,7 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 		must(err)
 		threads, owners = append(threads, p.ID), append(owners, ann.ID)
 	}
-	svc.Close() // the service forgets which versions nobody may read any more, so only the walk can find them
+	svc.Close() // the closed service loses its list of versions that nobody may read any more, so only the walk over all threads can find them
 	listed, err := s.SupersededThreads(ctx, "", 10)
 	if err != nil || len(listed) != 5 {
 		t.Fatalf("threads with superseded versions: %v, %v", listed, err)
@@ -80,7 +80,7 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 	defer svc.Close()
 	var gone []string
 	for i, thread := range threads {
-		if thread != bad && thread != listed[4] { // keep the owner of listed[4], so that only the walk can delete the version of that thread
+		if thread != bad && thread != listed[4] { // keep the owner of listed[4], so that only the walk over all threads can delete the version of that thread
 			must(svc.DeleteUser(ctx, owners[i]))
 			gone = append(gone, owners[i])
 		}
@@ -138,8 +138,9 @@ func TestSpansReadNoTexts(t *testing.T) {
 	}
 }
 
-// TestVersionsForOthersCostAPageNothing reads the end of a thread for a member who left there.
-// Far below are versions that only other members may read; the page must not read them.
+// TestVersionsForOthersCostAPageNothing reads the newest messages of a thread for a member who left
+// after them. Much older messages have versions that only other members may read; the page must not
+// read these versions.
 func TestVersionsForOthersCostAPageNothing(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)

@@ -55,7 +55,7 @@ type lister struct {
 	q      core.ThreadsQuery
 	it     *pebble.Iterator
 	before core.ThreadEntry // only threads after this one in the order of times are shown
-	byID   int64            // the minute of a cursor by id, or -1
+	byID   int64            // the minute of the cursor if it is a cursor by thread id, or else -1
 	page   core.ThreadsPage
 	after  core.ThreadsCursor // the cursor after the last entry of the page
 	keys   int                // that were read
@@ -63,8 +63,9 @@ type lister struct {
 	entry core.ListMove // the next entry of the list
 	have  bool          // the list has a next entry
 
-	// late has the moves of relistings that are not made yet, and moved has those of them from entry
-	// on. The page shows each of their threads at the minute to which its move leads.
+	// late has the moves of list entries that relistings have not made yet. moved has the moves in
+	// late from the current entry on. The page shows each moved thread at the minute to which the
+	// move leads.
 	late, moved []core.ListMove
 	indexed     core.ListMove // at the iterator
 	valid       bool          // the iterator is at an entry
@@ -103,7 +104,8 @@ func newLister(r *snapshot, q core.ThreadsQuery) (*lister, error) {
 	return l, nil
 }
 
-// read reads the entry at the iterator, if there is one. It passes over entries that will be moved.
+// read reads the entry at the iterator, if there is one. It skips entries that a relisting will
+// move.
 func (l *lister) read() {
 	for l.valid = l.it.Valid(); l.valid; l.valid = l.it.Prev() {
 		l.keys++
@@ -114,7 +116,8 @@ func (l *lister) read() {
 	}
 }
 
-// choose sets entry to the next one of those in the index and those that are moved.
+// choose sets l.entry to the next entry of the list, which is either in the index or one that is
+// yet to be moved.
 func (l *lister) choose() {
 	l.entry, l.have = l.indexed, l.valid
 	if len(l.moved) > 0 && (!l.valid || listOrder(l.moved[0], l.indexed) < 0) {
@@ -133,12 +136,12 @@ func (l *lister) advance() {
 	l.choose()
 }
 
-// next reports whether there is an entry that is not before the minute of q.Since.
+// next reports whether the list has a next entry whose minute is not before the minute of q.Since.
 func (l *lister) next() bool { return l.have && l.entry.To >= core.MinuteOf(l.q.Since) }
 
 // minute adds the threads of the next entry's minute to the page, up to q.Limit in all. It reports
 // whether the minute has more threads. In a crowded minute, threads that are not shown because of
-// q.Since count as well, so that a page reads few threads.
+// q.Since also count towards the limit, so that a page reads few threads.
 func (l *lister) minute() (rest bool, err error) {
 	minute, room := l.entry.To, l.q.Limit-len(l.page.Threads)
 	most := room + 1

@@ -82,9 +82,9 @@ func recordsOf[T core.Record](k kind[T]) recordKind {
 	return recordKind{k.letter, func(key, value []byte) (core.Record, error) { return k.decode(key, value) }}
 }
 
-// exported returns the exported kinds of rows in the order that core.Record describes. first is
-// the first position in the event log. It is exported as 1, the next one as 2, and so on; a gap
-// between positions is an error.
+// exported returns the exported kinds of rows in the order that core.Record describes. first is the
+// first position in the event log. The export numbers positions anew: first becomes 1, the next
+// position 2, and so on. A gap between positions is an error.
 func exported(snap pebble.Reader, first uint64) []recordKind {
 	last := first - 1
 	return []recordKind{
@@ -113,15 +113,15 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 // importBatch is the size, in bytes, from which on an import commits its batch.
 const importBatch = 4 << 20
 
-// contents has the letters of the kinds of rows of which a new store has none.
+// contents has the letters of the kinds of rows that a new store does not have.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
 	kindReceipt, kindList, kindRelisting, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint, kindAudit,
 }
 
-// Import writes the records of an export into the store, which must be empty; see
-// core.Importer. It syncs only the last batch, which makes all earlier ones durable too. Until
-// then, the file unfinished marks the store as incomplete.
+// Import writes the records of an export into the store, which must be empty; see core.Importer. It
+// syncs only the last batch, which makes all earlier ones durable too. Until then, the file
+// UNFINISHED marks the store as incomplete.
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -299,9 +299,10 @@ func (im *importer) member(r core.ThreadMember) error {
 	return nil
 }
 
-// event adds the rows of an event, whose position must follow that of the previous event. If
-// its day is earlier than that of the previous event, it gets the later day, because positions
-// are sorted by day. Servers with different clocks may have written the exported store.
+// event adds the rows of an event, whose position must follow the position of the previous event.
+// Servers with different clocks may have written the exported store, so the day of the event may be
+// earlier than the day of the previous one. The event then gets the later day, because positions
+// are sorted by day.
 func (im *importer) event(e core.Event) error {
 	if e.Position != im.position+1 {
 		return fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)

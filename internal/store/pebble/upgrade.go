@@ -11,12 +11,13 @@ import (
 // upgradeBatch is the number of rows in each batch of an upgrade.
 const upgradeBatch = 1024
 
-// upgrade upgrades a store from the older schema from to this binary's. Schema 2 added the
-// index of threads by expiry time. Later schemas only added row formats and kinds of rows: upgrade
-// rewrites no row, but older binaries must refuse the store because they cannot read new rows.
+// upgrade brings a store of an older schema, number from, to the schema of this binary. Schema 2
+// added the index of threads by expiry time. Later schemas only added row formats and kinds of
+// rows: upgrade rewrites no row, but older binaries must refuse the store because they cannot read
+// new rows.
 //
-// It writes the number of the new schema last, so that this number is durable only if all other
-// rows are. If the process ends earlier, the next Open repeats the upgrade.
+// upgrade writes the number of the new schema last, so that this number is durable only if all
+// other rows are. If the process ends earlier, the next Open repeats the upgrade.
 func (s *Store) upgrade(from uint64) error {
 	began := time.Now()
 	if from < 2 {
