@@ -19,9 +19,10 @@ type schedule struct {
 	end    time.Time // at this time Apply returns, if necessary with core.ErrUnknown
 }
 
-// The server answers a request within 20 s. Package rest lets Apply begin work for it during 13
-// s; if the COMMIT was sent by then, Apply waits commitTime longer. If the COMMIT is not answered,
-// Apply uses the last askTime of this time to ask whether it was carried out.
+// A server must answer each HTTP request within 20 s. Package rest lets Apply begin to write a
+// request's batch during the first 13 s. If the COMMIT was sent by then, Apply waits for its answer
+// for at most commitTime more. Without an answer, Apply uses the last askTime of this time to ask
+// whether the COMMIT was carried out.
 const (
 	leastPatience = time.Second
 	commitTime    = 5 * time.Second
@@ -79,7 +80,8 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 }
 
 // attempt runs the batch in one transaction. If it fails, nothing was committed, unless the error
-// wraps core.ErrUnknown: then the failure is refused, so that Apply does not try again.
+// wraps core.ErrUnknown. With such an error the returned failure is refused, so that Apply does not
+// try again.
 func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]core.Outcome, failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.begin)
 	defer cancel()
@@ -161,9 +163,9 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
 }
 
-// unplaced sets Batch of each event of the applied changes to number, and returns the outcomes.
-// It tells the caller that the events have no positions in the log yet: their Position only
-// orders the events of a thread.
+// unplaced sets the field Batch of each event of the applied changes to number, and returns the
+// outcomes. A Batch that is not 0 tells the caller that the event has no position in the log yet:
+// its Position only orders the events of a thread.
 func unplaced(outcomes []core.Outcome, number uint64) []core.Outcome {
 	for _, o := range outcomes {
 		if o.Status != core.Applied {
@@ -203,9 +205,9 @@ func (tx *transaction) rollback() bool {
 	return true
 }
 
-// rollback ends a transaction that has drawn a batch number. If the connection is alive, it
-// remembers the number as unused. If not, the server may have crashed and may draw the same
-// number for another batch.
+// rollback ends a transaction that has drawn a batch number. If the connection is alive, rollback
+// remembers the number as unused. Otherwise it does not: the server may have crashed, and may draw
+// the same number for another batch.
 func (s *Store) rollback(tx *transaction) {
 	if tx.rollback() {
 		s.unused.add(tx.number)

@@ -32,7 +32,8 @@ func queueKeyAudit(b *pgx.Batch, index int, k core.AccessKeyRow, rows []core.Aud
 // beforeSQL selects the audit rows before the key $1, $2, the newest first.
 const beforeSQL = `FROM audit WHERE (at, number) < ($1::bigint, $2::bigint) ORDER BY at DESC, number DESC`
 
-// auditSQL selects, among the first $3 rows of beforeSQL, the first $4 with the given texts.
+// auditSQL looks at the first $3 rows of beforeSQL and selects the first $4 rows that have the
+// given texts.
 var auditSQL = fmt.Sprintf(`SELECT %s FROM (SELECT * %s LIMIT $3) looked
 	WHERE $5 IN ('', operation) AND $6 IN ('', who) AND $7 IN ('', target) AND $8 IN ('', outcome)
 	ORDER BY at DESC, number DESC LIMIT $4`, audits.list, beforeSQL)
@@ -40,7 +41,7 @@ var auditSQL = fmt.Sprintf(`SELECT %s FROM (SELECT * %s LIMIT $3) looked
 // AuditPage returns a page of the audit rows, the newest first; see core.Store.
 func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.AuditPage, err error) {
 	before := cmp.Or(q.Before, core.AuditKey{At: math.MaxInt64})
-	var end []core.AuditKey // the key of the last row that was looked at; empty if these were fewer than core.AuditLooked
+	var end []core.AuditKey // the key of the last row that was looked at; empty if fewer than core.AuditLooked rows were
 	err = s.read(ctx, "audit rows", func(b *pgx.Batch) {
 		page, end = core.AuditPage{}, nil
 		b.Queue(auditSQL, before.At, int64(before.Number), core.AuditLooked, q.Limit, q.Operation, q.Who, q.Target, q.Outcome).
@@ -59,7 +60,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 	return page, nil
 }
 
-// auditBytes is the number of bytes that count for an audit row.
+// auditBytes is the SQL expression for the approximate size of an audit row in bytes.
 const auditBytes = `64 + octet_length(who) + octet_length(kind) + octet_length(role) + octet_length(client) + octet_length(operation)
 	+ octet_length(target) + octet_length(outcome) + octet_length(request)`
 
@@ -69,8 +70,8 @@ const trimRefusedSQL = `DELETE FROM audit WHERE refused AND (at, number) <= (
 			SELECT at, number, sum(` + auditBytes + `) OVER (ORDER BY at DESC, number DESC) AS total FROM audit WHERE refused
 		) sums WHERE total > $1::bigint ORDER BY at DESC, number DESC LIMIT 1)`
 
-// TrimAudit deletes the audit rows from before the given time, and the oldest ones of refused
-// attempts beyond the given number of bytes; see core.Store.
+// TrimAudit deletes the audit rows that are older than the given time. Of the rows of refused
+// attempts it keeps only the newest ones, up to the given number of bytes; see core.Store.
 func (s *Store) TrimAudit(ctx context.Context, before int64, refused int) error {
 	err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) {
 		b.Queue(`DELETE FROM audit WHERE at < $1`, before)

@@ -16,8 +16,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// onTime fails the test if an operation that started at the time began has taken more than five
-// times bar, its time limit.
+// onTime fails the test if more than five times bar, the time limit of an operation, has passed
+// since began.
 func onTime(t *testing.T, what string, began time.Time, bar time.Duration) {
 	t.Helper()
 	if took := time.Since(began); took > 5*bar {

@@ -118,7 +118,8 @@ func (c *cluster) standby() *cluster {
 	return s
 }
 
-// redirect cuts all connections through the proxy. New connections lead to the server to.
+// redirect cuts all connections through the proxy. The proxy then forwards new connections to the
+// address to.
 func (c *cutter) redirect(to string) {
 	c.mu.Lock()
 	c.target = to
@@ -150,9 +151,10 @@ func cursorsOf(es []core.Event) (all []core.Cursor) {
 	return all
 }
 
-// checkReplaced checks the log of a store whose server was replaced by one that has only the first
-// events, common in number, of the former log was. The log must continue after the cursors of
-// these events. After all later cursors it must report a gap and return no event.
+// checkReplaced checks the log of a store whose server was replaced by another one. was has the
+// events of the former log; the new server has only the first of them, common in number. The log
+// must continue after the cursors of these events. After all later cursors it must report a gap and
+// return no event.
 func checkReplaced(t *testing.T, when string, s *Store, was []core.Event, common int) {
 	t.Helper()
 	now := follow(t, s).rest()
@@ -172,9 +174,9 @@ func checkReplaced(t *testing.T, when string, s *Store, was []core.Event, common
 	}
 }
 
-// writeEvents sends n messages alternately to the threads t and u, and gives the events
-// positions. The messages, and the checks of their batches, are numbered from the number from,
-// which must be new for each call.
+// writeEvents sends n messages alternately to the threads t and u, and gives the events positions.
+// The messages, and the checks of their batches, get ascending numbers that begin with from. These
+// numbers must be new for each call.
 func writeEvents(t *testing.T, s *Store, from, n int) {
 	t.Helper()
 	for i := range n {
@@ -183,10 +185,10 @@ func writeEvents(t *testing.T, s *Store, from, n int) {
 	sequence(t, s)
 }
 
-// TestPromotedStandby stops the replication to a standby, writes more events, promotes the
-// standby, and redirects a running store to it. Before the promotion, reads of the log must
-// fail on the standby. After it, the log must report a gap after events that the standby never
-// got, also when it has written as many others, and must continue after all other events.
+// TestPromotedStandby stops the replication to a standby, writes more events, promotes the standby,
+// and redirects a running store to it. Before the promotion, reads of the log must fail on the
+// standby. After the promotion, the log must report a gap after events that the standby never got,
+// even if it has written the same number of other events. It must continue after all other events.
 func TestPromotedStandby(t *testing.T) {
 	ctx := context.Background()
 	primary := newCluster(t)
@@ -249,9 +251,9 @@ func TestPromotedStandby(t *testing.T) {
 	checkReplaced(t, "with more events than were lost", s, was, 12)
 }
 
-// TestRestoredDump dumps the database of a running store, restores the dump into a new server,
-// and redirects the store to it. The log must report a gap after events written since the dump,
-// and must continue after all others.
+// TestRestoredDump dumps the database of a running store, restores the dump into a new server, and
+// redirects the store to it. The log must report a gap after events written since the dump, and
+// must continue after all earlier events.
 func TestRestoredDump(t *testing.T) {
 	old := newCluster(t)
 	proxy, url := behindCutter(t, old.url("confab"))

@@ -17,12 +17,12 @@ type rows struct {
 	users      []core.User
 	messages   []core.ThreadMessage // new messages
 	rewrites   map[core.MessageKey]core.ThreadMessage
-	kept       map[core.SupersededKey]core.ThreadSuperseded // if Until is 0, the row is deleted
+	kept       map[core.SupersededKey]core.ThreadSuperseded // superseded messages by key; a row whose Until is 0 will be deleted
 	members    map[core.ReceiptKey]core.ThreadMember
-	receipts   map[core.ReceiptKey]core.ThreadReceipt // if the message id is 0, the row is deleted
+	receipts   map[core.ReceiptKey]core.ThreadReceipt // receipts by key; a row whose message id is 0 will be deleted
 	sent       map[core.SendKey]core.SentToken
 	answers    []core.ThreadAnswer
-	lists      map[core.ListMove]bool // whether to insert the entry or to delete it
+	lists      map[core.ListMove]bool // for each list entry, true to insert it or false to delete it
 	purged     map[string]bool        // ids of the purged threads
 	relistings []core.Relisting       // those that begin
 	events     []core.Event
@@ -70,8 +70,9 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	for _, id := range slices.Sorted(maps.Keys(users)) {
 		r.users = append(r.users, s.Users[id])
 	}
-	// Inserts of the same custom id wait for each other, as those of the same id do. A user with
-	// a custom id has a new id, so no insert waits for both, and all batches have one order.
+	// Two transactions that insert the same custom id wait for each other, and so do two that
+	// insert the same user id. A user with a custom id has a new user id, so no insert waits for
+	// both. Sorting the users gives all batches the same order.
 	slices.SortStableFunc(r.users, func(a, b core.User) int { return cmp.Compare(a.CustomID, b.CustomID) })
 	return r
 }

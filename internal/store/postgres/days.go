@@ -23,10 +23,10 @@ func partition(day uint32) string {
 // rightClock is the greatest difference between two clocks, in milliseconds, that is ignored.
 const rightClock = core.MillisPerMinute
 
-// readClock measures the difference between the clock of this process and that of the database,
-// and stores it in s.shift. Events get their days by the database's clock. Otherwise a server
-// whose clock is days ahead would delete events of the last days from the log, and one whose
-// clock is days behind would write new events into a day that is soon deleted.
+// readClock measures the difference between this process's clock and the database's clock, and
+// stores it in s.shift. Events get their days by the database's clock. Otherwise a server whose
+// clock is days ahead would delete events of the last days from the log, and a server whose clock
+// is days behind would write new events into a day that is soon deleted.
 func (s *Store) readClock(ctx context.Context) error {
 	var there int64
 	began := s.wall()
@@ -44,8 +44,8 @@ func (s *Store) readClock(ctx context.Context) error {
 	return nil
 }
 
-// prepareDay creates the partitions of a day and of the next one if they do not exist. Once it
-// has succeeded for a day, it returns at once.
+// prepareDay creates the partitions of a day and of the next one if they do not exist. After it has
+// succeeded for a day, later calls for that day return at once.
 func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 	if _, known := s.days.Load(day); known {
 		return nil

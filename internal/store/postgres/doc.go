@@ -3,9 +3,9 @@
 //
 // # Tables
 //
-// The keys of a thread's rows begin with the thread's id, those of a user's rows
-// with the user's id. Sends to different threads share only a sequence, from which
-// each batch draws its number. They use no NOTIFY and no advisory lock.
+// The keys of a thread's rows begin with the thread's id, and the keys of a user's rows begin with
+// the user's id. Sends to different threads share only a sequence, from which each batch draws its
+// number. They use no NOTIFY and no advisory lock.
 //
 //	heads         thread                        properties, counters, day of the last event
 //	members       thread, user                  share and join time, event intervals, state when it left
@@ -38,13 +38,14 @@
 // A batch is one READ COMMITTED transaction in two round trips (the first use
 // of a statement on a connection costs one more, in which it is prepared):
 //
-//	BEGIN; limits; lock heads; lock users; read what else is named; claim the lane's row, draw a number
+//	BEGIN; limits; lock heads; lock users; read the other rows of the changes; claim the lane's row, draw a number
 //	core.Assign, in this process, under those locks
 //	new heads; heads; the other tables; new users; COMMIT
 //
-// The first one also reads the newest messages of threads that get a send with a fingerprint, if
-// this process does not know them or another process has written to the thread before. If it turns
-// out under the lock that another process has written since, a third round trip reads them.
+// The first round trip also reads the newest messages of threads that get a send with a
+// fingerprint, if this process does not know them or another process has written to the thread
+// before. Only under the lock can this process see that another process has written since; a third
+// round trip then reads them.
 //
 // Rows are locked in this order, so that two batches never deadlock:
 //
@@ -54,21 +55,19 @@
 //  4. new heads, by id
 //  5. new users, by id
 //
-// The lock of a thread's head guards all other rows of the thread. If another
-// writer inserts the same row between 1 and 4, the insert is a unique violation.
-// The batch is then tried again and reads that row, so that the change becomes a
-// replay or stale, not an error. A deadlock and a lock timeout are tried again too.
-// A writer that stalls in a transaction loses its locks after five seconds, by
-// idle_in_transaction_session_timeout.
+// The lock of a thread's head guards all other rows of the thread. If another writer inserts the
+// same row between steps 1 and 4, the insert is a unique violation. The batch is then tried again
+// and reads that row, so that the change becomes a replay or stale, not an error. A deadlock and a
+// lock timeout are tried again too. A writer that stalls in a transaction loses its locks after
+// five seconds, by idle_in_transaction_session_timeout.
 //
 // # Prepared statements
 //
 // Each connection prepares its statements by name. Batches and the most frequent reads (threads,
 // their lists, pages of messages) plan each statement once for the connection; these plans use the
 // indexes, whatever the tables held when they were made. Any other read is planned for its
-// parameters each time. Behind a pooler, which each new connection looks for,
-// statements are only described: a pooler may run each transaction on another connection to the
-// database.
+// parameters each time. Each new connection looks for a pooler. Behind a pooler, statements are
+// only described, because a pooler may run each transaction on another connection to the database.
 //
 // # Positions
 //
@@ -117,12 +116,12 @@
 //
 // # Days
 //
-// An event's day is that of the batch's time. If the server's clock and the database's
-// differ by more than a minute, the time is corrected by the difference. If a thread in the
-// batch has an event of a later day, the event gets that day, so days never decrease within a
-// thread. Across threads they may decrease, if the clocks of two nodes differ; that only
-// puts an event into a neighbouring partition. Before its first batch of a day, a store
-// creates the partitions of that day and the next one.
+// An event's day is the day of the batch's time. If the server's clock and the database's differ by
+// more than a minute, the time is corrected by the difference. If a thread in the batch has an
+// event of a later day, the event gets that day, so days never decrease within a thread. Across
+// threads they may decrease, if the clocks of two nodes differ; that only puts an event into a
+// neighbouring partition. Before its first batch of a day, a store creates the partitions of that
+// day and the next one.
 //
 // # A connection that is lost
 //

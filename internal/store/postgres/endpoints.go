@@ -151,8 +151,7 @@ func (s *Store) Endpoints(ctx context.Context, user string) ([]core.Endpoint, er
 		`SELECT `+endpoints.list+` FROM endpoints WHERE user_id = $1 ORDER BY seen DESC, id`, user)
 }
 
-// ExpireEndpoints deletes the endpoints that were last seen before the time before, in epoch
-// milliseconds.
+// ExpireEndpoints deletes the endpoints that were last seen before a time in epoch milliseconds.
 func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	return s.retry(ctx, "delete old endpoints", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) { b.Queue(expireEndpointsSQL, before) })

@@ -29,8 +29,8 @@ var transient = map[string]bool{
 	"57014": true, // statement timeout
 	"25006": true, // read-only transaction: a standby, or a primary stepping down
 	"53300": true, // too many connections
-	"26000": true, // no prepared statement of that name; see Store.heed
-	"42P05": true, // a prepared statement of that name exists; see Store.heed
+	"26000": true, // no prepared statement has that name; see Store.heed
+	"42P05": true, // a prepared statement with that name exists already; see Store.heed
 }
 
 // classify returns the failure for an error of the driver. After an error of severity ERROR the

@@ -74,10 +74,10 @@ func perSecond(run func(stop <-chan struct{}, sent *atomic.Int64)) float64 {
 // before one was chosen.
 var content = string(slices.Repeat([]byte("some words of a chat message, "), 10))
 
-// groupCommit sends messages as the committer of package core does: while a batch is being
-// written, the sends of all other senders are collected for the next batch. It adds the number
-// of messages to sent, until stop is closed. After each batch it sends to committed, unless that
-// would wait.
+// groupCommit sends messages as the committer of package core does: while a batch is being written,
+// the sends of all other senders are collected for the next batch. It adds the number of messages
+// to sent, until stop is closed. After each batch it sends a value to committed, unless the channel
+// is full.
 func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, committed chan<- struct{}, stop <-chan struct{}, sent *atomic.Int64) {
 	var wg sync.WaitGroup
 	for _, ids := range byLane {

@@ -59,14 +59,14 @@ func checkWritable(ctx context.Context, q query) error {
 // a standby. Reason returns the cause in a few words.
 func (s *Store) Writable(ctx context.Context) error { return checkWritable(ctx, s.pool) }
 
-// Renew closes all idle connections now, and the others after their use. Call it when the
-// database was lost. A connection to a machine that has vanished may stay open without an
+// Renew closes all idle connections now, and the others after their use. Call it after the database
+// could not be reached. A connection to a machine that has vanished may stay open without an
 // answer, and the pool would test one such connection after another, each for pingTime.
 func (s *Store) Renew() { s.pool.Reset() }
 
 // Pool has figures about the pool of connections.
 type Pool struct {
-	Open, Idle, InUse, Most int // connections; Open includes those that are being made
+	Open, Idle, InUse, Most int // numbers of connections; Open includes connections that are being made
 	Waits                   uint64
 	Waited                  time.Duration
 }
@@ -111,7 +111,8 @@ func Inspect(ctx context.Context, url string) (i Inspection, err error) {
 	return i, nil
 }
 
-// read fills i with the versions and settings that it reads over conn. It fails if Open would.
+// read fills i with the versions and settings that it reads over conn. It fails in the cases in
+// which Open fails.
 func (i *Inspection) read(ctx context.Context, conn *pgx.Conn) error {
 	i.Version = conn.PgConn().ParameterStatus("server_version")
 	if err := checkServer(conn.PgConn()); err != nil {

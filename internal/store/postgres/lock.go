@@ -22,17 +22,18 @@ func (t timeouts) settings() string {
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 
-// planning sets how the statements of a batch or a frequent read are planned, until the transaction
-// ends: once for a connection, for arrays of any length, with an index for each table. Otherwise a
-// plan that was made while a table was small would read all of it when it is large, and each
-// execution would be planned again, which takes longer than a page of messages. jit compiles
-// nothing, for such plans count as very expensive.
+// planning is a statement that sets how the later statements of its transaction are planned: once
+// for each connection, for arrays of any length, with an index for each table. Batches and frequent
+// reads run it. Without it, a plan that was made while a table was small would read the whole table
+// when it is large, and each execution would be planned again, which takes longer than reading a
+// page of messages. jit is off, because PostgreSQL would compile these plans: it counts them as
+// very expensive.
 const planning = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
-// planningInOrder sets the same as planning for a read of pages. In addition the read takes its rows in
-// the order of an index, so that its LIMITs bound what is read: the planner does not know how many
-// rows a thread or a user has, and would rather sort all of them.
+// planningInOrder is the statement planning with two more settings, for reads of pages. They make a
+// read take its rows in the order of an index, so that LIMIT bounds the number of rows read. The
+// planner does not know how many rows a thread or a user has, and would otherwise sort all of them.
 const planningInOrder = planning + `, set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
 // lock is the first round trip of a batch. It begins the transaction, locks heads and then
@@ -71,9 +72,9 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	return tx.loadRecent(ctx, w.recent, recent, batch.At)
 }
 
-// queueReads queues the queries for the rows that a batch reads besides heads and users. It
-// does not lock these rows, because the lock of their thread's head protects them. Nothing
-// protects custom ids: if another transaction gives one to a user meanwhile, the unique index
+// queueReads queues the queries for the rows that a batch reads besides heads and users. It does
+// not lock these rows, because the lock of their thread's head protects them. Nothing protects
+// custom ids: if another transaction gives a user the same custom id meanwhile, the unique index
 // makes the write of this batch fail, and Apply tries again.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
 	var tokens []core.SentToken
@@ -126,8 +127,8 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	}
 }
 
-// spansSQL selects, for each superseded version of the given messages, its sequence and that of
-// the next version.
+// spansSQL selects, for each superseded version of the given messages, its sequence and the
+// sequence of the next version.
 const spansSQL = `SELECT thread, id, sequence, until FROM superseded JOIN unnest($1::text[], $2::bigint[]) AS n (thread, id) USING (thread, id) ORDER BY sequence`
 
 // queueSpans queues the query for the superseded versions that a batch needs, if there are any.

@@ -25,8 +25,8 @@ const mostPlaced = 5000
 const placeSQL = `SELECT 0::bigint, batch, last, events, batch_check FROM place_batches($1, $2, $3)`
 
 // placeUnusedSQL does the same as placeSQL. It also returns the greatest batch number that had a
-// position before the call, even if no batch gets a position. It takes 1.6 times as long, most of it
-// for its plan.
+// position before the call, even if no batch gets a position. It takes 1.6 times as long as
+// placeSQL, mostly for its query plan.
 const placeUnusedSQL = `SELECT coalesce((SELECT high FROM runs ORDER BY n DESC LIMIT 1), 0), coalesce(batch, 0), coalesce(last, 0), coalesce(events, 0), coalesce(batch_check, 0)
 	FROM (VALUES (1)) always LEFT JOIN place_batches($1, $2, $3) ON true ORDER BY last`
 
@@ -48,9 +48,9 @@ func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
 	}
 }
 
-// place calls the sequencer once, for at most most batches. The sequencer also looks at the
-// batches whose numbers are in also. place tells it which numbers this process has drawn and
-// will not use.
+// place calls the sequencer once. most is the maximum number of batches that get positions. also
+// has the numbers of additional batches that the sequencer looks at. place tells the sequencer
+// which numbers this process has drawn and will not use.
 func (s *Store) place(ctx context.Context, most int, also []int64) (placed []core.Placed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
@@ -142,20 +142,22 @@ func (s *Store) readLog(ctx context.Context, what string, queue func(b *pgx.Batc
 	})
 }
 
-// logEnds has the cursors at both ends of the log, and the check of the event at one position.
+// logEnds has the cursors at both ends of the log, and the check number of the event at one
+// position.
 type logEnds struct {
 	floor, tip core.Cursor
-	check      *int64 // check of the event at the position; nil if no event is there
+	check      *int64 // check number of the event at the position; nil if the log has no event there
 }
 
-// endsSQL selects the epoch, the floor and the tip of the log, the last two with their checks,
-// and the check of the event at position $1.
+// endsSQL selects the epoch of the log, the position and the check number at both ends of the log
+// (its floor and its tip), and the check number of the event at position $1.
 const endsSQL = `SELECT (SELECT value FROM meta WHERE name = 'epoch'), f.position, f.batch_check,
 		coalesce(t.last, f.position), coalesce(t.batch_check, f.batch_check),
 		(SELECT batch_check FROM log WHERE last >= $1 ORDER BY last LIMIT 1)
 	FROM log_floor f LEFT JOIN (SELECT last, batch_check FROM log ORDER BY last DESC LIMIT 1) t ON true`
 
-// queueEnds queues a query that fills the fields of to; position is that of logEnds.check.
+// queueEnds queues a query that fills the fields of to. The field check is for the event at
+// position.
 func queueEnds(b *pgx.Batch, position int64, to *logEnds) {
 	b.Queue(endsSQL, position).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&to.floor.Epoch, &to.floor.Position, &to.floor.Check, &to.tip.Position, &to.tip.Check, &to.check)
@@ -203,8 +205,8 @@ var logSQL = fmt.Sprintf(`SELECT * FROM (
 		WHERE l.last - l.events < $1::bigint + $2::bigint
 	) e WHERE position > $1::bigint ORDER BY position LIMIT $2::bigint`, placedEvents())
 
-// Log returns up to limit events after a cursor, in the order of positions. If the events after
-// the cursor are not in the log, the page has the kind of gap instead; see core.Store.
+// Log returns up to limit events after a cursor, in the order of positions. If the events after the
+// cursor are not in the log, the page instead says which kind of gap there is; see core.Store.
 func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
 	var l logEnds
 	var found []core.Event
@@ -279,8 +281,8 @@ var newsSQL = fmt.Sprintf(`WITH few AS MATERIALIZED (
 	SELECT n.first, h.%s, m.%s FROM news n JOIN heads h ON h.id = n.thread JOIN members m ON m.thread = n.thread AND m.user_id = $1`,
 	core.MaxBatchEvents, strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
 
-// News returns up to limit threads of a user's list that have events after the position after;
-// see core.Store.
+// News returns up to limit threads of a user's list that have events after a position; see
+// core.Store.
 func (s *Store) News(ctx context.Context, user string, after uint64, limit int) (news []core.News, err error) {
 	err = s.readLog(ctx, "news of user "+user, func(b *pgx.Batch) {
 		b.Queue(newsSQL, user, int64(min(after, math.MaxInt64/2)), limit).Query(collect(&news, scanNews))
@@ -366,8 +368,8 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	return told, nil
 }
 
-// RenewEpoch sets the epoch of the event log to epoch if it is still was, and returns when that
-// is durable.
+// RenewEpoch replaces the epoch of the event log if it still equals was. It returns when the new
+// epoch is durable.
 func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
 	return s.retry(ctx, "renew the epoch", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {

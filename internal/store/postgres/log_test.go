@@ -132,16 +132,16 @@ func TestLogBesideOpenTransactions(t *testing.T) {
 	}
 }
 
-// TestSequencers runs testSequencers with one additional store that does not write, and with
-// seven.
+// TestSequencers runs testSequencers with one additional store that does not write, and with seven
+// such stores.
 func TestSequencers(t *testing.T) {
 	t.Run("three", func(t *testing.T) { testSequencers(t, 1, 150) })
 	t.Run("nine", func(t *testing.T) { testSequencers(t, 7, 60) })
 }
 
-// testSequencers lets two stores write to the same threads. These and idle other stores call
-// Sequence at the same time, and a reader follows the log. A fifth of the batches is rolled
-// back. The log must have each acknowledged event once, without gaps, and must never change
+// testSequencers lets two stores write to the same threads. These two stores and a number of idle
+// ones call Sequence at the same time, and a reader follows the log. A fifth of the batches is
+// rolled back. The log must have each acknowledged event once, without gaps, and must never change
 // after the reader has read it.
 func testSequencers(t *testing.T, idle, rounds int) {
 	ctx := context.Background()
@@ -610,8 +610,8 @@ func TestDetachedPartition(t *testing.T) {
 	}
 }
 
-// TestOlderCopy replaces a database by an older copy. The log must report a gap after a cursor
-// of the newer state, also when the copy has got as many other events since.
+// TestOlderCopy replaces a database by an older copy. The log must report a gap after a cursor of
+// the newer state, even if the copy has got the same number of other events since.
 func TestOlderCopy(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -894,7 +894,7 @@ func TestLogMigration(t *testing.T) {
 		"transactions": {
 			{1, 700*xid + 1, "t", 1}, {1, 700*xid + 2, "u", 1}, {1, 705*xid + 1, "t", 2}, {2, 709*xid + 1, "u", 2},
 		},
-		"after days were deleted": { // the first events of each transaction were deleted
+		"after days were deleted": { // the first events of each transaction were deleted from the log
 			{1, 700*xid + 3, "t", 5}, {1, 700*xid + 7, "u", 6}, {2, 705*xid + 2, "t", 6},
 		},
 		"after an import": {

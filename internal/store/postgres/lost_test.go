@@ -199,7 +199,7 @@ func TestLostCommit(t *testing.T) {
 				s := open(t, through)
 				defer s.Close()
 				member := newThread("t")
-				mustApply(t, s, core.Applied, newThread("other")) // every statement is described by now
+				mustApply(t, s, core.Applied, newThread("other")) // the store has now asked PostgreSQL to describe every statement of the test
 				mustApply(t, s, core.Applied, tried("other", "hello"))
 				var once sync.Once
 				var waiting atomic.Bool
@@ -234,8 +234,8 @@ func TestLostCommit(t *testing.T) {
 }
 
 // TestFailedBatchIsNoTry sends a message that PostgreSQL refuses, because it has a NUL character.
-// Then another server adds a message, so that the thread has as many as if both were stored. The
-// next try of the first send must add its message.
+// Then another server adds a message, so that the thread has the same number of messages as if the
+// first one had been stored. The next try of the first send must add its message.
 func TestFailedBatchIsNoTry(t *testing.T) {
 	url := emptyDatabase(t)
 	s, other := open(t, url), open(t, url)
@@ -256,10 +256,10 @@ func TestFailedBatchIsNoTry(t *testing.T) {
 	}
 }
 
-// TestLostMessagesAreNoTry takes the last message of a thread away and cuts the connections, as a
-// failover to a standby that lags does. Other messages are then added in its place. The next try of
-// the lost send must add its message. If one other message is added, the thread is as long as
-// before.
+// TestLostMessagesAreNoTry deletes the last message of a thread from the tables and cuts the
+// connections: a failover to a standby that lags has the same effect. Then 0 to 3 other messages
+// are added. The next try of the lost send must add its message, even if the thread is as long as
+// before because one other message was added.
 func TestLostMessagesAreNoTry(t *testing.T) {
 	for others := range 4 {
 		t.Run(fmt.Sprint(others), func(t *testing.T) {

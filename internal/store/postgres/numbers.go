@@ -29,8 +29,8 @@ type unusedNumbers struct {
 	numbers []int64 // the numbers, in the order in which they were added
 }
 
-// add remembers a number; it ignores 0. If there are more than maxUnused, it forgets the
-// oldest.
+// add remembers an unused batch number; it ignores 0. If there are more than maxUnused numbers, it
+// drops the oldest.
 func (u *unusedNumbers) add(number uint64) {
 	if number == 0 {
 		return
@@ -43,10 +43,10 @@ func (u *unusedNumbers) add(number uint64) {
 	}
 }
 
-// clear forgets all numbers. It is called for each new connection: it may lead to a server that
-// has crashed or was restored from a backup, and that draws the same numbers again. Behind
-// PgBouncer this may go unnoticed. Then a batch that gets one of these numbers and is committed
-// late may get its positions only from sweepLog.
+// clear forgets all numbers. It is called for each new connection, because the connection may lead
+// to a server that has crashed or was restored from a backup, and that draws the same numbers
+// again. Behind PgBouncer such a server may go unnoticed. Then a batch that gets one of these
+// numbers and is committed late may get its positions only from sweepLog.
 func (u *unusedNumbers) clear() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -45,8 +45,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 }
 
 // TestMigrationWaitsForNoLock migrates tables on which another session, such as pg_dump, has a
-// lock. The migration must give up with an error that says so, because all queries of servers
-// that still run wait behind it. When the session has ended, the migration succeeds.
+// lock. The migration must give up with an error that names the lock, because all queries of
+// running servers wait behind it. After the session has ended, the migration must succeed.
 func TestMigrationWaitsForNoLock(t *testing.T) {
 	t.Parallel()
 	url := emptyDatabase(t)
@@ -148,8 +148,8 @@ func TestDroppedPartition(t *testing.T) {
 	}
 }
 
-// TestHeldHead lets another connection lock the row of a thread's head. Apply must fail if the
-// lock is held longer than its patience, and must succeed otherwise.
+// TestHeldHead lets another connection lock the row of a thread's head. Apply must fail if the lock
+// is held longer than Apply's patience, and must succeed otherwise.
 func TestHeldHead(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -183,7 +183,7 @@ func TestHeldHead(t *testing.T) {
 	hold()
 	var released sync.WaitGroup
 	released.Go(func() {
-		time.Sleep(350 * time.Millisecond) // what is tested is a time
+		time.Sleep(350 * time.Millisecond) // sleep, because this case is about a duration
 		if _, err := other.Exec(ctx, "ROLLBACK"); err != nil {
 			t.Error(err)
 		}
@@ -232,8 +232,8 @@ func TestStoppedWriter(t *testing.T) {
 	}
 }
 
-// TestCloud checks that a store keeps the cloud with which it was first opened. A store that
-// was made without one, as by older versions, must stay in the public cloud.
+// TestCloud checks that a store keeps the cloud with which it was first opened. A store without a
+// stored cloud, as older versions created it, must stay in the public cloud.
 func TestCloud(t *testing.T) {
 	for _, first := range []communication.Cloud{communication.CloudPublic, communication.CloudGCCH} {
 		url := emptyDatabase(t)

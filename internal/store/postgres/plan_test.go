@@ -72,9 +72,9 @@ func (p planner) plan(sql string, args ...any) planNode {
 	return plans[0].Plan
 }
 
-// TestPagesReadFewRows lists 20 threads of 300 messages each with last messages and unread
-// counts, and counts the messages that the query reads: the last one of each thread, and those
-// that count. It also counts the rows that a page of messages reads. The plans are made while the
+// TestPagesReadFewRows lists 20 threads of 300 messages each with last messages and unread counts.
+// It counts the messages that the query reads: the last one of each thread, and those that count as
+// unread. It also counts the rows that a page of messages reads. The plans are made while the
 // tables are empty, as on a connection that is older than the messages.
 func TestPagesReadFewRows(t *testing.T) {
 	url := emptyDatabase(t)

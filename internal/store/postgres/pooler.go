@@ -24,7 +24,8 @@ func (s *Store) execMode() pgx.QueryExecMode {
 // statements.
 const preparesKey = "prepares statements"
 
-// markPreparing reports whether a new connection prepares statements, and notes it for usable.
+// markPreparing reports whether a new connection prepares statements. If so, it marks the
+// connection for the function usable.
 func markPreparing(conn *pgx.Conn) bool {
 	prepares := conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
 	if prepares {
@@ -33,30 +34,31 @@ func markPreparing(conn *pgx.Conn) bool {
 	return prepares
 }
 
-// usable reports whether a connection of the pool may be used: not if it prepares statements, and a
-// pooler was recognized meanwhile. The pool closes the connection then and takes another one.
+// usable reports whether the pool may use a connection. It returns false if the connection prepares
+// statements and a pooler was recognized after it was made. The pool then closes the connection and
+// takes another one.
 func (s *Store) usable(_ context.Context, conn *pgx.Conn) (bool, error) {
 	return !s.pooler.Load() || conn.PgConn().CustomData()[preparesKey] == nil, nil
 }
 
-// sessionSQL returns the process id of the database's process behind a connection. If it is $1, no
-// pooler lies between, and sessionSQL sets plan_cache_mode for the session: each execution of a
-// prepared statement gets a plan for its parameters, as it does without a name. Transactions that
-// send planning first have other plans.
+// sessionSQL selects the process id of the database's process behind a connection. If the id equals
+// $1, there is no pooler between, and sessionSQL sets plan_cache_mode for the session: each
+// execution of a prepared statement is then planned for its parameters, like a statement without a
+// name. Transactions that begin with the statement planning are planned differently.
 const sessionSQL = `SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = $1::bigint THEN set_config('plan_cache_mode', 'force_custom_plan', false) END`
 
 // checkPooler looks for a pooler at the other end of a new connection that prepares statements. A
-// pooler is recognized by the process id that it tells its clients: it is not the one of the
-// database's process. If the operator has chosen a mode, checkPooler checks nothing. It fails if the
-// database does not answer within the time for making a connection.
+// pooler is recognized by the process id that it tells its clients, which is not the id of the
+// database's process. If the operator has chosen a mode, checkPooler checks nothing. It fails if
+// the database does not answer within the time for making a connection.
 func (s *Store) checkPooler(ctx context.Context, conn *pgx.Conn) error {
 	if s.modeChosen || !markPreparing(conn) {
 		return nil
 	}
-	if checkServer(conn.PgConn()) != nil { // Open explains it; the question below could fail for the same reason
+	if checkServer(conn.PgConn()) != nil { // Open reports this problem; the query below could fail for the same reason
 		return nil
 	}
-	// The context of the pool has no deadline.
+	// The pool's context has no deadline, so set one for this query.
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(conn.Config().ConnectTimeout, connectTime))
 	defer cancel()
 	told := conn.PgConn().PID()
@@ -88,15 +90,16 @@ func (s *Store) heed(err error) {
 	}
 }
 
-// missingStatement reports whether err says that a prepared statement does not exist, or that
-// one of its name exists already.
+// missingStatement reports whether err says that a prepared statement does not exist, or that a
+// statement with its name exists already.
 func missingStatement(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "26000" || e.Code == "42P05")
 }
 
-// outdatedStatement reports whether err says "cached plan must not change result type". Its code is
-// that of all features that PostgreSQL lacks, and its text is translated.
+// outdatedStatement reports whether err says "cached plan must not change result type". It cannot
+// recognize this error by its code, which stands for all features that PostgreSQL lacks, or by its
+// text, which is translated.
 func outdatedStatement(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "0A000" && e.Routine == "RevalidateCachedQuery"

@@ -50,8 +50,8 @@ func TestStatementsArePrepared(t *testing.T) {
 	}
 }
 
-// TestPoolerInFrontLater puts PgBouncer between the database and a store that runs. No call may
-// fail.
+// TestPoolerInFrontLater puts PgBouncer between the database and a store that is running. No call
+// may fail.
 func TestPoolerInFrontLater(t *testing.T) {
 	direct := emptyDatabase(t)
 	bouncer, err := pgx.ParseConfig(behindPooler(t, direct))
@@ -87,8 +87,8 @@ func TestPoolerInFrontLater(t *testing.T) {
 	}
 }
 
-// TestSilenceAfterConnecting connects to a database that stops to answer right after that. The
-// connection must not stay in the pool, whose places are few.
+// TestSilenceAfterConnecting connects to a database that stops answering right after the connection
+// is made. The connection must not stay in the pool, which has few connections.
 func TestSilenceAfterConnecting(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url+"&connect_timeout=1")
@@ -109,7 +109,7 @@ func TestSilenceAfterConnecting(t *testing.T) {
 }
 
 // TestStatementCacheOff opens a store with a URL that turns off prepared statements, as is usual
-// with PgBouncer.
+// with PgBouncer. The store must work and prepare no statement.
 func TestStatementCacheOff(t *testing.T) {
 	s := open(t, emptyDatabase(t)+"&statement_cache_capacity=0")
 	defer s.Close()
@@ -119,9 +119,9 @@ func TestStatementCacheOff(t *testing.T) {
 	}
 }
 
-// TestTablesChangeBelowStatements changes the type of columns below a store with prepared
-// statements, as the migration of a newer server might, once in a transaction that is rolled back.
-// Reads and batches must go on.
+// TestTablesChangeBelowStatements changes the type of columns for which a store has prepared
+// statements, as the migration of a newer server might. It does so once in a transaction that is
+// rolled back. Reads and batches must continue to succeed.
 func TestTablesChangeBelowStatements(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -158,8 +158,8 @@ func TestTablesChangeBelowStatements(t *testing.T) {
 	}
 }
 
-// TestPreparedStatementsAreFew applies batches and reads of many sizes. After the first of each,
-// no further statement may be prepared: each statement takes memory in every connection.
+// TestPreparedStatementsAreFew applies batches and reads of many sizes. After the first size, no
+// further statement may be prepared, because each statement takes memory in every connection.
 func TestPreparedStatementsAreFew(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -200,8 +200,8 @@ func TestPreparedStatementsAreFew(t *testing.T) {
 	t.Logf("%d statements take %d KB (%v)", first, bytes>>10, err)
 }
 
-// TestChosenModeIsKept connects to PgBouncer with the mode that the URL names, as for a version of
-// it that supports prepared statements. The connection must not be refused.
+// TestChosenModeIsKept connects to PgBouncer with a URL that chooses prepared statements, as for a
+// version of PgBouncer that supports them. The connection must not be refused.
 func TestChosenModeIsKept(t *testing.T) {
 	s := open(t, emptyDatabase(t)+"&default_query_exec_mode=cache_statement")
 	defer s.Close()

@@ -98,10 +98,10 @@ const purgeList = 100
 
 var _ core.Purger = (*Store)(nil)
 
-// FinishPurges deletes the rows of deleted threads that are still there after the threads'
-// batches. It deletes one page of a thread after another, in turns, each in its own transaction
-// outside the lanes. After an error it leaves the thread alone for a pause, which doubles with
-// each error, and continues with the others.
+// FinishPurges deletes the rows that deleted threads still have: the batch that deletes a thread
+// deletes only one page of its rows. FinishPurges deletes a page of one thread after another, in
+// turns, each in its own transaction outside the lanes. After an error it leaves the thread alone
+// for a pause, which doubles with each error, and continues with the others.
 func (s *Store) FinishPurges(ctx context.Context) error {
 	p := &s.purging
 	p.mu.Lock()
@@ -160,8 +160,8 @@ func (p *purging) failed(thread string) {
 	pause.until = time.Now().Add(pause.length)
 }
 
-// purgePage deletes a page of the rows of a deleted thread. It returns false, and deletes
-// nothing, if another server is working on the thread or nothing is left.
+// purgePage deletes a page of the rows of a deleted thread. It returns false, and deletes nothing,
+// if another server is working on the thread or no row is left.
 func (s *Store) purgePage(ctx context.Context, thread string) (did bool, err error) {
 	err = s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
 		b.Queue(nextPageSQL, purgePage, thread).QueryRow(func(row pgx.Row) error {
@@ -176,7 +176,7 @@ func (s *Store) purgePage(ctx context.Context, thread string) (did bool, err err
 	return did, err
 }
 
-// notPurged is a condition: the thread $1 is not one that was deleted and still has rows.
+// notPurged is an SQL condition that is false if the thread $1 was deleted and still has rows.
 const notPurged = `NOT EXISTS (SELECT FROM purges WHERE thread = $1)`
 
 // queuePurged queues a query that calls do for each of the threads that was deleted and still

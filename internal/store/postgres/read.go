@@ -116,11 +116,12 @@ const boundSQL = `WITH bound AS (
 	FROM members WHERE thread = $1 AND user_id = $4
 )`
 
-// keptSQL is the condition that the reader of boundSQL may see a row of the table superseded.
+// keptSQL is the condition for the rows of the table superseded that the reader of boundSQL may
+// see.
 const keptSQL = `thread = $1 AND sequence < (SELECT before FROM bound) AND until > (SELECT left_at FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
 
-// keptList is the list of the columns of threadMessages for a SELECT from the table superseded, which
-// has no fingerprints.
+// keptList is the column list of threadMessages for a SELECT from the table superseded, which has
+// no column fingerprint.
 var keptList = strings.Replace(threadMessages.list, "fingerprint", "NULL::bytea AS fingerprint", 1)
 
 // bytesSQL is a column for a SELECT: the number of bytes of a message's texts.
@@ -155,8 +156,8 @@ SELECT ` + threadMessages.list + `, found FROM (
 	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM merged
 ) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
-// byIDSQL selects the messages with the ids $5 that the reader may see. If a message was
-// replaced after the reader had left, the reader gets the version from before.
+// byIDSQL selects the messages with the ids $5 that the reader may see. If a message was replaced
+// after the reader had left, the reader gets the version that was current before.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
 	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
 	UNION ALL SELECT ` + keptList + `, 0 AS found FROM superseded WHERE id = ANY($5) AND ` + keptSQL

@@ -52,9 +52,9 @@ func queryRecent(b *pgx.Batch, queries []core.RecentQuery) foundRecent {
 	return found
 }
 
-// recall empties w.recent if a connection was made or lost since it was last empty. The connection
-// may lead to another database server, which took over without the last commits of the one before.
-// It is called after the batch has got its connection.
+// recall empties w.recent if a connection was made or lost since w.recent was last emptied. A new
+// connection may lead to a database server that took over without the last commits of the earlier
+// one. recall is called after the batch has got its connection.
 func (s *Store) recall(w *writer) {
 	if links := s.links.Load(); w.links != links {
 		w.recent, w.links = core.NewRecent(), links
@@ -62,8 +62,8 @@ func (s *Store) recall(w *writer) {
 }
 
 // loadRecent puts the recent sends of the batch's threads into the state. known has the results of
-// queries that were sent with those for the heads. It sends the other queries, if there are any, in
-// another round trip.
+// the queries that were sent together with the queries for the heads. loadRecent sends the other
+// queries, if there are any, in another round trip.
 func (tx *transaction) loadRecent(ctx context.Context, recent *core.Recent, known foundRecent, at int64) error {
 	var more []core.RecentQuery
 	for _, q := range recent.Load(tx.state, at) {

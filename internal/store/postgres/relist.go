@@ -9,15 +9,17 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// nextRelistingSQL selects the thread of the table relistings with the least id after $1, or else the
-// one with the least id, and the number of threads in the table.
+// nextRelistingSQL selects one thread of the table relistings: the one with the least id greater
+// than $1, or if there is none, the one with the least id. It also selects the number of rows of
+// the table.
 const nextRelistingSQL = `SELECT thread, count(*) OVER () FROM relistings ORDER BY thread <= $1, thread LIMIT 1`
 
-// relistSQL moves the entries of up to $2 members of the thread $1, those who have left counted too,
-// from one minute to the other in the lists of those who have not. It notes how far it came. After
-// the last member it notes that the entries are to be moved on to the minute of the thread's last
-// message. Its caller holds the lock of the thread's head. If another server has done all of it, it
-// does nothing.
+// relistSQL moves the list entries of the thread $1 from one minute to the other. It looks at up to
+// $2 members, and moves the entries of those who have not left. It stores the id of the last member
+// that it looked at, so that the next call continues there. After the last member of the thread,
+// the relisting begins again, from the new minute to the minute of the thread's last message. The
+// caller holds the lock of the thread's head. If another server has moved all entries, relistSQL
+// changes nothing.
 var relistSQL = fmt.Sprintf(`
 WITH slice AS MATERIALIZED (
 	SELECT user_id, left_on FROM members WHERE thread = $1 AND user_id > (SELECT through FROM relistings WHERE thread = $1)
@@ -35,7 +37,8 @@ UPDATE relistings r SET
 	to_minute = CASE WHEN more THEN to_minute ELSE %s END
 FROM (SELECT count(*) = $2 AS more, max(user_id) AS last FROM slice) s, heads h WHERE r.thread = $1 AND h.id = $1`, minuteOf("last_message_on"))
 
-// endRelistingSQL deletes the row of the thread $1 if all entries are where they belong.
+// endRelistingSQL deletes the relisting of the thread $1 if all entries are at the minute of the
+// thread's last message.
 const endRelistingSQL = `DELETE FROM relistings WHERE thread = $1 AND from_minute = to_minute`
 
 // Relist moves up to limit entries of users' lists, in a transaction of its own outside the lanes;

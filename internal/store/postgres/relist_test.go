@@ -9,10 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestRelistWritesFewRows sends to a thread of 10,000 participants, adds one and removes one, each as
-// the first change of a minute. None of them may move a list entry of another participant. Relist must
-// move all of them, a bounded number at a time. The test prints how long each step takes, and how long
-// a send that moves all entries.
+// TestRelistWritesFewRows sends to a thread of 10,000 participants, adds one and removes one, each
+// as the first change of a minute. None of these changes may move a list entry of another
+// participant. Relist must move all entries, a bounded number at a time. The test prints how long
+// each step takes, and how long a send takes that moves all entries.
 func TestRelistWritesFewRows(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -28,7 +28,7 @@ func TestRelistWritesFewRows(t *testing.T) {
 	mustApply(t, s, core.Applied, c)
 	execute(t, url, "ANALYZE")
 	now := at
-	entries := func() (n int) { // of this minute
+	entries := func() (n int) { // returns the number of list entries in this minute
 		t.Helper()
 		if err := conn.QueryRow(ctx, `SELECT count(*) FROM user_threads WHERE minute = $1`, core.MinuteOf(now)).Scan(&n); err != nil {
 			t.Fatal(err)

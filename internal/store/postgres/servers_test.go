@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestServers lets two servers of one database note that they are alive. Each must see both, and
-// a server that has left must be gone.
+// TestServers lets two servers of one database note that they are alive. Each must see both, and no
+// longer a server that has left.
 func TestServers(t *testing.T) {
 	url := emptyDatabase(t)
 	a, b := open(t, url), open(t, url)

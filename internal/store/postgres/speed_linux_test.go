@@ -100,9 +100,10 @@ func sequenceAfter(t *testing.T, s *Store, committed <-chan struct{}) (stop func
 }
 
 // TestSendStatements applies batches of sends. Each batch must take two round trips, with the same
-// number of statements however many sends it has. The updates of heads must be HOT, so that they
-// write no index: no index has a column that a send changes, and pages have room for a third of their
-// rows. A batch that changes all heads of a page needs more, so not all updates are HOT.
+// number of statements however many sends it has. The updates of heads must be HOT (PostgreSQL's
+// heap-only tuples), which write no index: no index has a column that a send changes, and pages
+// keep space for a third of their rows. A batch that changes all heads of a page needs more space,
+// so not all updates are HOT.
 func TestSendStatements(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -183,7 +184,7 @@ func processTime() time.Duration {
 }
 
 // databaseTime returns the processor time that the processes of the test's PostgreSQL server have
-// used, those that have ended too.
+// used, including processes that have ended.
 func databaseTime(t *testing.T) (all time.Duration) {
 	t.Helper()
 	file, err := os.ReadFile(filepath.Join(os.Getenv("TEST_POSTGRES_DATA"), "postmaster.pid"))
@@ -201,7 +202,7 @@ func databaseTime(t *testing.T) (all time.Duration) {
 		times := fields[11:13] // user and system time, in hundredths of a second
 		switch {
 		case name == "/proc/"+postmaster+"/stat":
-			times = fields[13:15] // those of its processes that have ended
+			times = fields[13:15] // times of the server's child processes that have ended
 		case fields[1] != postmaster:
 			continue
 		}

@@ -23,8 +23,8 @@ import (
 // lanes is the number of batches that may be in progress at the same time.
 const lanes = 2
 
-// minPool is the minimum size of the connection pool: one connection for each lane, and four
-// for readers. Open itself needs two at once.
+// minPool is the minimum size of the connection pool: one connection for each lane, and four for
+// readers. Open itself needs two connections at once.
 const minPool = lanes + 4
 
 // Options are the options of Open. The zero value is valid.
@@ -49,7 +49,7 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 	wall     func() time.Time // the real clock, time.Now, also on a development server and in tests of core, which replace now
-	shift    atomic.Int64     // time of the database's clock minus that of wall, in milliseconds; see readClock
+	shift    atomic.Int64     // the database's clock minus this process's clock (wall), in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts
 	days     sync.Map     // the keys are the days for which prepareDay has succeeded
@@ -57,11 +57,11 @@ type Store struct {
 	unused   unusedNumbers
 	purging  purging
 	links    atomic.Int64 // the number of connections made and lost; see writer.recall
-	pooler   atomic.Bool  // whether statements must not be prepared; see execMode
+	pooler   atomic.Bool  // true if connections must not prepare statements; see execMode
 
-	modeChosen bool // whether the URL says how connections run statements
+	modeChosen bool // true if the URL says how connections run statements
 
-	relistings atomic.Int64 // rows of the table relistings: their number when Relist looked last, plus those that this process has added since
+	relistings atomic.Int64 // number of rows of the table relistings when Relist last counted them, plus the rows that this process has added since
 	relisting  sync.Mutex   // guards relisted
 	relisted   string       // the thread that Relist has worked on last
 }
@@ -92,15 +92,15 @@ type timeouts struct {
 	read      time.Duration // how long a read may take, with all its tries
 }
 
-// defaultTimeouts apply to batches whose callers set no Batch.Until, such as those of Sweep. A
-// batch with Batch.Until has less time: see schedule.
+// defaultTimeouts apply to batches whose callers set no Batch.Until, such as the batches of Sweep.
+// A batch with Batch.Until has less time: see schedule.
 var defaultTimeouts = timeouts{
 	lock: 3 * time.Second, statement: 10 * time.Second, idle: 5 * time.Second,
 	patience: 15 * time.Second, unknown: time.Minute, begin: 7 * time.Second, trip: 30 * time.Second, read: 8 * time.Second,
 }
 
-// connectTime is the timeout for making a connection if the URL has no connect_timeout. The
-// pool makes connections in the background, and each attempt takes one of its places.
+// connectTime is the timeout for making a connection if the URL has no connect_timeout. The pool
+// makes connections in the background, and each attempt counts as one of its connections.
 const connectTime = 5 * time.Second
 
 // pingTime is how long an idle connection may take to answer a ping before the pool uses
@@ -247,7 +247,7 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
-// updateKey replaces the access key $1 by one whose serial is the next.
+// updateKey replaces the access key $1 if the serial of the stored key is $2 - 1.
 const updateKey = `UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`
 
 // SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.

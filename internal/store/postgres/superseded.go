@@ -8,14 +8,14 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// supersededSQL selects up to $4 superseded messages of thread $1 after the key $1, $2, $3, but
-// none of a deleted thread that has rows left.
+// supersededSQL selects up to $4 superseded messages of thread $1 after the key $1, $2, $3. It
+// selects none if the thread was deleted and still has rows.
 var supersededSQL = `SELECT ` + kept.list + ` FROM superseded WHERE thread = $1 AND (id, sequence) > ($2, $3)
 	AND ` + notPurged + ` ORDER BY id, sequence LIMIT $4`
 
 // supersededThreadsSQL selects up to $2 ids of threads with superseded messages, in ascending
-// order, that are greater than $1, but no deleted thread that has rows left. It looks up one row
-// of each thread, in the order of the primary key.
+// order, that are greater than $1. It leaves out deleted threads that still have rows. It looks up
+// one row of each thread, in the order of the primary key.
 const supersededThreadsSQL = `WITH RECURSIVE found AS (
 	(SELECT thread FROM superseded WHERE thread > $1 ORDER BY thread LIMIT 1)
 	UNION ALL

@@ -86,8 +86,8 @@ func (t *table[T]) upsert() string {
 	return fmt.Sprintf(`%s ON CONFLICT (%s) DO UPDATE SET %s`, t.insert, strings.Join(t.key, ", "), t.assign("excluded", t.key))
 }
 
-// update returns a statement that replaces the existing rows that have the same values in the
-// columns by.
+// update returns a statement that replaces existing rows. Each new row replaces the stored row that
+// has the same values in the columns by.
 func (t *table[T]) update(by ...string) string {
 	return fmt.Sprintf(`UPDATE %s t SET %s FROM %s WHERE %s`, t.name, t.assign("n", by), t.arrays, agree(by))
 }
@@ -97,8 +97,8 @@ func (t *table[T]) remove() string {
 	return fmt.Sprintf(`DELETE FROM %s t USING %s WHERE %s`, t.name, unnest(t.columns[:len(t.key)]), agree(t.key))
 }
 
-// assign returns the list of a SET clause that copies all columns except those in except from
-// the row named from.
+// assign returns the list of a SET clause. It copies all columns of the row named from, without the
+// columns named in except.
 func (t *table[T]) assign(from string, except []string) string {
 	var sets []string
 	for _, name := range t.names {
@@ -147,8 +147,8 @@ func arraysOf[T any](columns []row.Column[T], rows []T) []any {
 	return args
 }
 
-// find queues a query for the stored rows that have the same values as one of rows in the
-// columns by, and calls do for each. It does nothing if there are no rows.
+// find queues a query for stored rows and calls do for each of them. It finds the rows that have
+// the same values as one of the given rows in the columns by. It does nothing if no rows are given.
 func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
 	if len(rows) == 0 {
 		return
@@ -228,7 +228,7 @@ func (t *table[T]) rowTo(from pgx.CollectableRow) (T, error) { return t.scan(fro
 type records interface {
 	target() (table string, columns []string)
 	holds(core.Record) bool
-	values(to []any, r core.Record) []any // appends the column values of r the slice to; holds(r) must be true
+	values(to []any, r core.Record) []any // appends the column values of r to the slice to; holds(r) must be true
 	scanRecord(pgx.CollectableRow) (core.Record, error)
 	query() string
 }

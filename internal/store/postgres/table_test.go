@@ -99,7 +99,8 @@ func (r fakeRow) Scan(targets ...any) error {
 	return nil
 }
 
-// TestScanByName decodes rows whose columns are in another order, or of which some are missing.
+// TestScanByName decodes rows whose columns are in another order, or of which some are missing. A
+// row with an unknown column must be refused with the column's name.
 func TestScanByName(t *testing.T) {
 	want := core.ThreadReceipt{Thread: "19:a", Receipt: core.Receipt{User: "8:a", MessageID: 5, ReadOn: 6}}
 	values := map[string]any{"thread": "19:a", "user_id": "8:a", "message_id": int64(5), "read_on": int64(6)}

@@ -16,25 +16,29 @@ import (
 // list, whose last activity is not before $3. It also defines a table named stop with one row, if
 // the list has threads.
 //
-// late are the threads that are being moved in the list (see core.Relisting), with the minutes where
-// they belong. The query takes them from there, and all others from the table.
+// The table late has the threads whose entries in the list are being moved (see core.Relisting),
+// with the minutes to which they are moved. The query takes these threads from late and all other
+// threads from user_threads.
 //
-// The user's list has times in minutes only. The query first reads listed, which are the entries
-// after ($2, $7), a minute and a thread, down to the minute $4. For a cursor with a time, $2 is the
-// minute after that of the cursor, $5 is the time and $8 is the thread; for a cursor by id, $9 is
-// the minute. A page has to look at few of these entries: if a minute is crowded (see
-// core.MaxSortedMinute), only at as many as the page shows. n is the place of an entry in listed,
-// and first that of the first entry of its minute. Of the minute of a cursor with a time, any
-// number of entries may be before the cursor, so the query looks at as many more.
+// An entry of user_threads has a minute instead of an exact time. So the query first reads the
+// table listed, the entries after ($2, $7), a minute and a thread, down to the minute $4. For a
+// cursor with a time, $2 is the minute after the cursor's minute, $5 is the time and $8 is the
+// thread; for a cursor by id, $9 is the minute. The query then looks at the exact times of few of
+// these entries: in a crowded minute (see core.MaxSortedMinute), at no more than the page shows. n
+// is the index of an entry in listed. place is n in a crowded minute, and otherwise the index of
+// the first entry of the minute. If the cursor has a time, any number of entries of its minute may
+// be before the cursor, so the query looks at as many additional entries as this minute has.
 //
-// stop has the last entry that was looked at; more says whether the list has entries after it.
+// The table stop has the last entry that was looked at. Its column more says whether the list has
+// entries after that one.
 //
-// Each LATERAL with a LIMIT makes the planner read rows of heads and members by their keys, one by one,
-// also where it expects many.
+// Each LATERAL with a LIMIT makes the planner read rows of heads and members by their keys, one by
+// one, even if it expects many rows.
 //
-// live is the id of a thread that is not deleted, or NULL; here is that of one that the user is
-// also in now. since is the creation time of the oldest messages that the user may see, and
-// left_at the last sequence for a user who has left, or NULL.
+// The column live has the thread's id, or NULL if the thread is deleted. The column here has the
+// thread's id, or NULL if the thread is deleted or the user has left. since is the creation time of
+// the oldest messages that the user may see. left_at is the last sequence that a user who has left
+// may see, or NULL for a user who is in the thread.
 var entriesSQL = fmt.Sprintf(`
 WITH late AS MATERIALIZED (
 	SELECT r.thread, h.minute FROM unnest(ARRAY(SELECT thread FROM relistings)) r (thread)
@@ -80,10 +84,10 @@ SELECT stop.last_minute, stop.last_thread, stop.more, coalesce(page.minute, 0) A
 	coalesce(page.id, '') AS entry, coalesce(page.topic, '') AS topic, coalesce(page.ended_on, 0) AS ended_on,
 	coalesce(page.active_on, 0) AS active_on, coalesce(page.expires_on, 0) AS expires_on`, core.MaxSortedMinute, expiresOn, minuteOf("last_message_on"))
 
-// previewSQL is a table named message with the last message that the user of entriesSQL may see,
-// or with no row; see core.ThreadEntry. The first SELECT is for a user who is in the thread, and
-// the other two are for one who has left: the second one looks for a superseded version after the
-// message that the first one has found.
+// previewSQL is a table named message with the last message that the user of entriesSQL may see, or
+// with no row; see core.ThreadEntry. The first SELECT is for a user who is in the thread. The other
+// two are for a user who has left: the last one looks for a superseded version after the message
+// that the second one finds.
 var previewSQL = fmt.Sprintf(`
 LEFT JOIN LATERAL (
 	(SELECT * FROM (SELECT %[1]s FROM messages WHERE thread = page.here ORDER BY id DESC LIMIT %[3]d) recent

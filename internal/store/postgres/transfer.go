@@ -47,8 +47,8 @@ type queried struct {
 
 func (q queried) query() string { return q.sql }
 
-// replaceColumn replaces a column, in a list of columns, by an expression with the column's
-// name. The column may have a table's name and a dot in front.
+// replaceColumn replaces a column in the column list of a SELECT by an expression, and gives the
+// expression the column's name. The column may have a table's name and a dot in front.
 func replaceColumn(list, column, expression string) string {
 	name := column[strings.LastIndex(column, ".")+1:]
 	return strings.Replace(list, column, expression+" AS "+name, 1)
@@ -180,8 +180,8 @@ func (im *importer) run(ctx context.Context) error {
 	return im.derive(ctx)
 }
 
-// advance reads the next record into im.record. If it is an event, advance checks its position
-// and gives it the place and day for this store.
+// advance reads the next record into im.record. If the record is an event, advance checks its
+// position in the export, and sets its position and day for this store.
 func (im *importer) advance() {
 	if im.record, im.err = im.next(); errors.Is(im.err, io.EOF) {
 		im.record, im.err = nil, nil
@@ -207,9 +207,9 @@ func (im *importer) advance() {
 	im.record = e
 }
 
-// place adds the event that was read to the last batch, or to a new batch if the day is another
-// one or the last batch is full. It returns the event's place: the batch's number and the index
-// in it.
+// place adds the event that was read to the last batch. It begins a new batch if the event has
+// another day or the last batch is full. It returns the position to store with the event, which
+// contains the batch's number and the event's index in the batch.
 func (im *importer) place() uint64 {
 	n := len(im.batches)
 	if n == 0 || im.batches[n-1].day != im.day || im.batches[n-1].events == maxImported {
@@ -264,7 +264,7 @@ func (im *importer) source(kind records) pgx.CopyFromSource {
 	})
 }
 
-// derive writes the rows that an export leaves out because they follow from others. It fails if
+// derive writes the rows that an export leaves out because they follow from other rows. It fails if
 // a row belongs to a thread without a head.
 func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
@@ -293,8 +293,8 @@ func (im *importer) derive(ctx context.Context) error {
 	return err
 }
 
-// sequence writes the rows of the imported batches, with their positions, and sets the sequence
-// of batch numbers to the last of them.
+// sequence writes the rows of the imported batches, with their positions, and sets the sequence of
+// batch numbers to the number of the last batch.
 func (im *importer) sequence(ctx context.Context) error {
 	if len(im.batches) == 0 {
 		return nil

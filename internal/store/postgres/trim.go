@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// raiseSQL raises the floor of the log: it becomes the last event before the first one whose
-// day is from $1 to today, $2. Events of later days do not count; a server whose clock is ahead
-// has written them.
+// raiseSQL raises the floor of the log: the position of the last event that Trim deletes. The new
+// floor is the last event before the first event whose day is between $1 and today, $2. Events of
+// later days are ignored: a server whose clock is ahead has written them.
 const raiseSQL = `UPDATE log_floor f SET position = l.last, batch_check = l.batch_check
 	FROM (
 		SELECT last, batch_check FROM log
@@ -80,7 +80,8 @@ type dayTable struct {
 	Kept bool // whether the partition has events after the floor of the log
 }
 
-// partitions returns the partitions of the days before the day before, the oldest first.
+// partitions returns the partitions of the days before a day, given in days since 1970, the oldest
+// first.
 func (s *Store) partitions(ctx context.Context, before int64) ([]dayTable, error) {
 	return readAll(ctx, s, "the partitions of events", pgx.RowToStructByPos[dayTable], partitionsSQL, "^"+prefix+"[0-9]{8}$", partition(uint32(max(before, 0))))
 }

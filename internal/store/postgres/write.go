@@ -26,11 +26,11 @@ var (
 // this row.
 const insertBatch = `INSERT INTO batches (number, events, batch_check, day) VALUES ($1, $2, $3, $4)`
 
-// write is the second round trip of a batch. It writes the rows, with one statement for each
-// table and arrays of column values as parameters, and commits. New heads come first and new
-// users last, each sorted by id, because these inserts may wait for another transaction that
-// inserts the same id. check is the batch's random number, which tells it from another batch
-// with the same number.
+// write is the second round trip of a batch. It writes the rows, with one statement for each table
+// and arrays of column values as parameters, and commits. New heads come first and new users last,
+// each sorted by id, because these inserts may wait for another transaction that inserts the same
+// id. check is the batch's random number, which distinguishes it from another batch with the same
+// number.
 func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	var b pgx.Batch
 	updated, added := split(r.heads, func(h row.DatedHead) bool { return tx.exists[h.ID] })
@@ -69,8 +69,8 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	return tx.conn.SendBatch(ctx, &b).Close()
 }
 
-// split returns first the rows of which is(row) is true, and then the other rows. Both keep their
-// order.
+// split returns the rows for which is returns true, and then the other rows. Both slices keep the
+// order of the rows.
 func split[T any](all []T, is func(T) bool) (yes, no []T) {
 	for _, r := range all {
 		if is(r) {
