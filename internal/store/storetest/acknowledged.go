@@ -95,9 +95,8 @@ func (h *history) checkUsers(s core.Store) {
 	}
 }
 
-// follow reads the event log page by page while others write, until done is closed and no
-// events are left. It fails the test if an acknowledged event is missing, repeated or out of
-// order.
+// follow reads the event log page by page while other goroutines write, until done is closed and no
+// events are left. It fails the test if an acknowledged event is missing, repeated or out of order.
 func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
 	end, err := s.Tip(context.Background())

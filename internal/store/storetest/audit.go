@@ -63,9 +63,9 @@ func newestAudits(rows ...core.Audit) []core.Audit {
 	return rows
 }
 
-// testAudit writes audit rows of several milliseconds, some of refused attempts. It reads all
-// rows, and the rows that each filter selects, in pages of different sizes, also from a store that
-// was opened again.
+// testAudit writes audit rows of several milliseconds, some of refused attempts. It reads all rows,
+// and the rows that each filter selects, in pages of different sizes, also from a store that was
+// opened again. Each read must return exactly the right rows.
 func testAudit(t *testing.T, e Engine) {
 	s := e.Open(t)
 	if page, err := s.AuditPage(context.Background(), core.AuditQuery{Limit: 10}); err != nil || len(page.Rows) > 0 || page.Next != (core.AuditKey{}) {
@@ -158,7 +158,8 @@ func testAuditLook(t *testing.T, e Engine) {
 	}
 }
 
-// testAuditTrim deletes audit rows by age, and those of refused attempts by their size.
+// testAuditTrim deletes audit rows by age, and rows of refused attempts by their total size.
+// Exactly the other rows must stay.
 func testAuditTrim(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	trim := func(before int64, refused int) {
@@ -195,8 +196,8 @@ func testAuditTrim(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testAuditInBatch writes audit rows in the batches of other changes. The store must have the
-// row if the change was applied, and not otherwise.
+// testAuditInBatch writes audit rows in the batches of other changes. The store must have an audit
+// row if and only if its change was applied.
 func testAuditInBatch(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	ann := user(1)

@@ -101,16 +101,16 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	again := &core.Change{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "never", CreatedBy: ann}}
 	first := send(a, 1, ann, "token", "one")
 	rs := apply(t, s, start,
-		create(a, "key", ann, bob),               // 0: makes revision 1
-		create(a, "key", ann, bob),               // 1: the same create again
-		first,                                    // 2
-		send(a, 1, ann, "token", "not this"),     // 3: repeats 2, so its content is ignored
-		send(a, 1, bob, "token", "two"),          // 4: no repeat of 2, because another caller sends the token
-		rename,                                   // 5: makes revision 2
-		again,                                    // 6: was decided on revision 1
-		send(a, 1, ann, "", "stale"),             // 7: so was this
-		send(a, 2, ann, "", "three"),             // 8
-		send(thread(2), 1, ann, "", "no thread"), // 9: names a thread that does not exist
+		create(a, "key", ann, bob),               // change 0 makes revision 1
+		create(a, "key", ann, bob),               // change 1 is the same create again
+		first,                                    // change 2 sends with a token
+		send(a, 1, ann, "token", "not this"),     // change 3 repeats change 2, so its content is ignored
+		send(a, 1, bob, "token", "two"),          // change 4 does not repeat change 2, because another caller sends the token
+		rename,                                   // change 5 makes revision 2
+		again,                                    // change 6 was decided on revision 1
+		send(a, 1, ann, "", "stale"),             // change 7 was decided on revision 1 too
+		send(a, 2, ann, "", "three"),             // change 8 was decided on revision 2
+		send(thread(2), 1, ann, "", "no thread"), // change 9 names a thread that does not exist
 	)
 	mustEqual(t, "statuses", statuses(rs), []core.Status{
 		core.Applied, core.Replayed, core.Applied, core.Replayed, core.Applied, core.Applied, core.Stale, core.Stale, core.Applied, core.Stale,

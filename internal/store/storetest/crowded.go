@@ -16,7 +16,7 @@ func testCrowdedMinutes(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	const first, crowd, sorted = start - start%minute, 150, core.MaxSortedMinute
 	ann, bob, eve := user(1), user(2), user(3)
-	times := map[string]int64{} // times of the threads by id: Ann is in all threads, Bob only in those of the crowded minute
+	times := map[string]int64{} // times of the threads by id: Ann is in all threads, Bob only in the threads of the crowded minute
 	add := func(at int64, who ...string) string {
 		id := thread(len(times))
 		apply(t, s, at, create(id, "", who...))
@@ -59,8 +59,8 @@ func testCrowdedMinutes(t *testing.T, e Engine) {
 		}
 	}
 
-	// A cursor with a time in a crowded minute, as an earlier version made it, may repeat threads of
-	// that minute. It skips none.
+	// A cursor with a time in a crowded minute, as an earlier version made it, may repeat threads
+	// of that minute, but must skip no thread.
 	for _, at := range []int64{first + minute, first + minute + 5000, first + 2*minute - 1} {
 		seen := map[string]bool{}
 		for _, entry := range inPages(t, e, s, core.ThreadsQuery{User: bob, Limit: 20, Before: core.ThreadsCursor{On: at, Thread: thread(0)}}) {
@@ -73,7 +73,7 @@ func testCrowdedMinutes(t *testing.T, e Engine) {
 		}
 	}
 
-	// The minute becomes crowded between two pages.
+	// Make the minute crowded between two pages. The pages together must have all threads.
 	page, err := s.Threads(context.Background(), core.ThreadsQuery{User: eve, Limit: 5})
 	if err != nil || len(page.Threads) != 5 {
 		t.Fatalf("the first page: %+v, %v", page, err)

@@ -63,7 +63,8 @@ func testCustomIDs(t *testing.T, e Engine) {
 	mustEqual(t, "another change of its user", statuses(os), []core.Status{core.Applied})
 	holds(t, s, app, ann.ID)
 
-	// One batch: the id becomes free, goes to bob, and is then refused to carol.
+	// In one batch, delete the user with the custom id, give the id to Bob, and try to give it to
+	// Carol too. The last change must be refused.
 	change := func(from, to core.User) *core.Change {
 		c := putUser(from, to)
 		c.Key = "one lane"
@@ -73,7 +74,8 @@ func testCustomIDs(t *testing.T, e Engine) {
 	os = apply(t, s, start, change(revoked, gone), change(core.User{ID: bob.ID}, bob), change(core.User{ID: carol.ID}, carol))
 	mustEqual(t, "deleted, created and refused", statuses(os), []core.Status{core.Applied, core.Applied, core.Refused})
 	holds(t, s, app, bob.ID)
-	// One batch: bob has another id, then none, and carol has both.
+	// In one batch, give Bob another custom id, give Carol the id that he had, remove Bob's new id,
+	// and give that one to a fourth user.
 	moved := bob
 	moved.CustomID = "other"
 	other := named(user(4), "other")
@@ -87,7 +89,7 @@ func testCustomIDs(t *testing.T, e Engine) {
 		s = e.Reopen(t, s)
 	}
 
-	// Custom ids of all forms. The longest one has 256 characters of four bytes each.
+	// Set custom ids of all forms. The longest one has 256 characters of four bytes each.
 	for i, id := range []string{"a", " a ", "\u00e4\u4e2d", "8:acs:x", "'; DROP TABLE users", "a\nb", strings.Repeat("\U0001F600", 256)} {
 		u := named(user(20+i), id)
 		apply(t, s, start, putUser(core.User{ID: u.ID}, u))
@@ -185,7 +187,7 @@ func testCustomIDWriters(t *testing.T, e Engine) {
 				default:
 					t.Errorf("writer %d: status %d", w, os[0].Status)
 				}
-				// The row because of which a change was refused is durable, but reads may see it
+				// If a row was the reason to refuse a change, the row is durable. Reads may see it
 				// only a moment later, when the call that wrote it returns.
 				for {
 					found, err := s.UserByCustomID(ctx, u.CustomID)

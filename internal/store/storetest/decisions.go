@@ -22,9 +22,9 @@ func testDecisions(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "key", ann), putUser(core.User{ID: live.ID}, live), m)
 	id := m.Messages[0].ID
 
-	// count adds a Decide function to c that appends to the content of the message as the
-	// previous function left it. A change of the topic between two of them makes changes
-	// without Decide stale.
+	// count adds a Decide function to the change c. The function appends to the content of a
+	// message, which earlier changes of the batch may have written. A change of the topic between
+	// two such changes makes only changes without Decide stale.
 	count := func(c *core.Change) *core.Change {
 		c.Decide = func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)

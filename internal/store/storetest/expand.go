@@ -83,8 +83,8 @@ func expand(t rapid.TB, s core.Store, who string, e core.ThreadEntry) *core.Thre
 	}
 }
 
-// testExpand lists the threads of three users after each kind of change that moves a last message
-// or an unread count.
+// testExpand lists the threads of three users after each kind of change that may replace a last
+// message or change an unread count. The last messages and the counts must be right.
 func testExpand(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ann, bob, eve := user(1), user(2), user(3)

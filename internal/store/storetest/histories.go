@@ -227,9 +227,10 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 	}
 }
 
-// repeats reports whether a request is a repeat: a request with the same fingerprint has added a
-// message at most five minutes before or after it. It is no repeat if in this time a request with
-// the same first half of the fingerprint had another second half.
+// repeats reports whether a request at the time at repeats an earlier one: whether a request with
+// the same fingerprint has added a message at most five minutes before or after it. It returns
+// false if another request in this time had the same first half of the fingerprint but a different
+// second half.
 func (th *modelThread) repeats(at int64, f core.Fingerprint) (found bool) {
 	for _, r := range th.requests {
 		if max(at-r.at, r.at-at) > 5*60*1000 || !bytes.Equal(r.fingerprint[:8], f[:8]) {
@@ -376,7 +377,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.answer = c.Answer.Topic
 	}
 	added := 0
-	for _, e := range c.Events { // an event without a message gets the next version
+	for _, e := range c.Events { // each event without a message gets the next version
 		switch e.Kind {
 		case core.ThreadCreated, core.ThreadDeleted:
 			if len(c.Messages) == 0 {
@@ -459,7 +460,7 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	}
 }
 
-// compareReader lists the messages of a thread as a user who has left the thread, and fails the
+// compareReader reads the messages of a thread for a user who has left the thread, and fails the
 // test if they differ from the model.
 func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who string) {
 	last := th.left[who]

@@ -93,8 +93,9 @@ func testEvents(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testLogBefore reads the log backwards in pages of all sizes. The log has events of two days,
-// of threads and of a user. The test reads it before and after the first day is trimmed.
+// testLogBefore reads the log backwards in pages of all sizes. The log has events of two days, of
+// threads and of a user. The test reads the log before and after it trims the first day. Each time
+// the pages together must have all events in order.
 func testLogBefore(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -300,8 +301,8 @@ func testTrim(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testNews asks which threads of a user have events after a position. Among the threads are
-// some without such events, one that the user left, and one with events of several days.
+// testNews asks which threads of a user have events after a position. Among the threads are threads
+// without such events, a thread that the user left, and a thread with events of several days.
 func testNews(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()

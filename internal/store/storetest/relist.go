@@ -45,8 +45,8 @@ func joins(t *core.Thread, who string) *core.Change {
 		Messages: []core.Message{{Kind: core.ParticipantAdded, Initiator: user(0)}}, Events: []core.Event{{Kind: core.ParticipantsAdded, Actor: user(0)}}}, t)
 }
 
-// testRelist sends to a thread with more participants than a send moves entries of, and looks at the
-// lists before, while and after the entries are moved.
+// testRelist sends to a thread with so many participants that a send does not move all their list
+// entries. It checks the lists before, during and after the moves.
 func testRelist(t *testing.T, e Engine) {
 	s := e.Open(t)
 	const size = core.MaxMoves + 50
@@ -105,7 +105,7 @@ func testRelist(t *testing.T, e Engine) {
 	do(start+2*minute, send(big, 1, first, "", "one"), true, first, middle, last)
 	check("a minute")
 	do(start+2*minute+1, send(big, 1, first, "", "two"), false, first, middle, last)
-	move(size/2 + 1) // the entries of first and middle
+	move(size/2 + 1) // moves the entries of first and middle, but not of last
 	check("half of it moved")
 	s = e.Reopen(t, s)
 	defer func() { closeStore(t, s) }()
@@ -117,7 +117,8 @@ func testRelist(t *testing.T, e Engine) {
 	}
 	check("the other thread")
 
-	// One user leaves whose entry is moved, and one whose entry is not. Another joins.
+	// The user middle leaves, whose list entry was moved, and the user last, whose entry was not.
+	// The user later joins.
 	do(start+7*minute, leaves(load(t, s, big), middle), false, first, middle, last)
 	do(start+7*minute+1, leaves(load(t, s, big), last), false, first, last)
 	do(start+7*minute+2, joins(load(t, s, big), later), false, first, later)
@@ -138,7 +139,7 @@ func testRelist(t *testing.T, e Engine) {
 	for who, times := range on {
 		list := listOf(t, s, who, 10)
 		if list[0].Thread != big || list[0].LastMessageOn != times[big] || list[0].DeletedOn == 0 {
-			if who != last { // who left before
+			if who != last { // the user last had left before
 				t.Errorf("after the deletion, the list of %s is %+v, want the deleted thread first", who, list)
 			}
 		}
@@ -150,7 +151,7 @@ func testRelist(t *testing.T, e Engine) {
 // users leave and come back, entries are moved, and the store is opened again.
 func testRelistHistories(t *testing.T, e Engine) {
 	const size = core.MaxMoves + 5
-	all := members(size + 2) // the last two are not in the threads at first
+	all := members(size + 2) // the last two users are not in the threads at first
 	watched := []string{all[0], all[1], all[size/2], all[size-1], all[size], all[size+1]}
 	rapid.Check(t, func(rt *rapid.T) {
 		s := e.Open(t)
@@ -160,13 +161,13 @@ func testRelistHistories(t *testing.T, e Engine) {
 		for _, who := range watched {
 			on[who] = map[string]int64{}
 		}
-		commit := func(c *core.Change) { // apply would compare all members with those before
+		commit := func(c *core.Change) { // commits one change; the function apply would also compare all members with a copy
 			os, err := s.Apply(context.Background(), core.Batch{At: at, Changes: []*core.Change{c}})
 			if err != nil || os[0].Status != core.Applied {
 				rt.Fatalf("change of %s: %+v, %v", c.Thread, os, err)
 			}
 		}
-		activity := func(id string) { // of the participants
+		activity := func(id string) { // sets the time of the thread in the lists of its participants
 			th := load(t, s, id)
 			for _, who := range watched {
 				if m := th.Member(who); m != nil && m.Present() {

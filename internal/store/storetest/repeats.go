@@ -13,15 +13,15 @@ import (
 // minute is in milliseconds, as the times of batches are.
 const minute = int64(60_000)
 
-// requested sets the fingerprint of the message in c, a change that sends one, and returns c.
+// requested sets the fingerprint of the message in c, a change that sends a message, and returns c.
 // Tries of the same call have the same numbers call and command.
 func requested(c *core.Change, call, command byte) *core.Change {
 	c.Messages[0].Fingerprint = core.Fingerprint{0: call + 1, 7: call, 8: command + 1, 15: command}
 	return c
 }
 
-// mustRepeat fails the test unless the outcome is that of a repeated send: the store has written
-// nothing, and the outcome has the id first, that of the message which the first try added.
+// mustRepeat fails the test unless o is the outcome of a repeated send: the store has written
+// nothing, and the outcome has first, the id of the message that the first try added.
 func mustRepeat(t *testing.T, what string, o core.Outcome, first int64) {
 	t.Helper()
 	if o.Status != core.Replayed || o.MessageID != first {
@@ -29,7 +29,7 @@ func mustRepeat(t *testing.T, what string, o core.Outcome, first int64) {
 	}
 }
 
-// mustAdd fails the test unless the outcome is that of a send that added a new message.
+// mustAdd fails the test unless o is the outcome of a send that added a new message.
 func mustAdd(t *testing.T, what string, o core.Outcome) {
 	t.Helper()
 	if o.Status != core.Applied {
@@ -66,8 +66,8 @@ func testRepeats(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d messages, want 3 and 2 of its creation", n)
 	}
 
-	// A request id that came with two commands identifies no call until at most one of these
-	// commands came in the last five minutes.
+	// If a request id came with two different commands in the last five minutes, the store cannot
+	// recognize repeats by it. It can again when at most one of these commands is that recent.
 	at := start + 20*minute
 	c, other := one(a, 3, 1), one(a, 3, 2)
 	mustAdd(t, "the first command", apply(t, s, at, c)[0])
@@ -96,7 +96,8 @@ func testRepeats(t *testing.T, e Engine) {
 	mustRepeat(t, "a repeat that is decided on locked rows", os[2], c.Messages[0].ID)
 }
 
-// testRepeatsOfEdited repeats a send after the message was edited, and after it was deleted.
+// testRepeatsOfEdited repeats a send after the message was edited, and after it was deleted. Each
+// time the store must recognize the repeat and write nothing.
 func testRepeatsOfEdited(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer func() { closeStore(t, s) }()
@@ -176,8 +177,8 @@ func testRepeatsInBusyThread(t *testing.T, e Engine) {
 	}
 }
 
-// testRepeatsOnTwo sends each message on one server and repeats it on another, one after the other
-// and at the same time.
+// testRepeatsOnTwo sends each message on one server and repeats it on another server, afterwards
+// and at the same time. Each message must be stored once.
 func testRepeatsOnTwo(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")

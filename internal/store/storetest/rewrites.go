@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// edit returns the change that replaces the content of message m in the thread id.
+// edit returns the change that replaces the content of message m in the thread with this id.
 func edit(id string, revision uint64, m core.Message, content string) *core.Change {
 	r := core.Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	r.Content = content
@@ -253,7 +253,8 @@ func testThreads(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	const n = 23
-	// Give all threads the same minute of activity. There are more of them than fit on a page.
+	// Give each minute up to nine threads, whose times are not in the order of their ids. Some of
+	// the pages below end within a minute.
 	times := map[string]int64{}
 	for i := range n {
 		id := thread(i)

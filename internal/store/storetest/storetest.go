@@ -157,7 +157,8 @@ func send(id string, revision uint64, sender, token, content string) *core.Chang
 	}
 }
 
-// putUser returns the change that replaces the row from of a user by the row to.
+// putUser returns the change that replaces a user's row: from is the present row, to is the new
+// one.
 func putUser(from, to core.User) *core.Change {
 	return &core.Change{Key: to.ID, ReadUsers: []core.User{from}, PutUsers: []core.User{to}}
 }
@@ -234,7 +235,7 @@ func cloneChange(c *core.Change) *core.Change {
 	return &n
 }
 
-// userRow returns the row of a user. If there is none, it returns one with state
+// userRow returns the row of a user. If the user has no row, it returns a row with the state
 // core.UserUnknown.
 func userRow(t rapid.TB, s core.Store, id string) core.User {
 	t.Helper()

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TwoWriters tests two stores that write to the same data at the same time: one may compute a
-// change from rows that the other has changed since. It needs Engine.Second.
+// TwoWriters tests two stores that write to the same data at the same time: one store may compute a
+// change from rows that the other store has changed since. It needs Engine.Second.
 func TwoWriters(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")
