@@ -351,8 +351,8 @@ func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Errorf("no column %s", name)
 }
 
-// TestFingerprintColumn writes and reads the column of a message's fingerprint. The fingerprint
-// must come back, with NULL for none, and 15 bytes must be refused.
+// TestFingerprintColumn writes and reads the column of a message's fingerprint. A message without a
+// fingerprint must have NULL, and a column of 15 bytes must be refused.
 func TestFingerprintColumn(t *testing.T) {
 	columns := Message.Columns()
 	c := columns[slices.IndexFunc(columns, func(c Column[core.Message]) bool { return c.Name == "fingerprint" })]
