@@ -38,9 +38,9 @@ func (s *Store) CheckpointQuietly(dir string) error {
 	return s.Checkpoint(dir)
 }
 
-// SetEpoch replaces the epoch of the event log, and returns when that is durable. After a
-// restore, new events get positions that lost events had before. A reader whose cursor has
-// another epoch knows that the cursor is invalid.
+// SetEpoch replaces the epoch of the event log, and returns when the new epoch is durable. After a
+// restore, new events get positions that lost events had before. A reader whose cursor has another
+// epoch knows that the cursor is invalid.
 func (s *Store) SetEpoch(epoch string) error {
 	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // TestCensusOfAnOlderBackup checks that a store has the checksums that a binary of schema 7 has
-// computed for it. They are in the descriptions of backups, and "confab backup --verify" compares
-// them with what the present binary computes.
+// computed for it. Descriptions of backups have such checksums, and "confab backup --verify"
+// compares them with the checksums that the present binary computes.
 func TestCensusOfAnOlderBackup(t *testing.T) {
 	folder := filepath.Join("testdata", "store-schema7")
 	b, err := os.ReadFile(filepath.Join(folder, "census.json"))

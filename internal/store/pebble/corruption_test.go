@@ -31,7 +31,7 @@ import (
 type corruptible struct {
 	closed, killed *undamaged
 	olderManifest  string // folder with an older copy of the manifest
-	olderLog       string // folder with older copies of the newest log and of the mark
+	olderLog       string // folder with older copies of the newest log and of the mark (the file DURABLE)
 	late           int    // number of messages sent after olderLog was copied
 	erased         string // a user who was erased
 	purged         map[string]bool
@@ -134,7 +134,7 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 		}
 		sent += n
 	}
-	c.late = min(messages/40, 60) // so few messages fit into a memtable, so their rows stay in the log
+	c.late = min(messages/40, 60) // this number of messages fits into a memtable, so the rows of these messages stay in the log
 	send(messages / 2)
 	must(s.db.Flush())
 	s.copyTo(t, c.olderManifest)
@@ -344,7 +344,7 @@ func testCorruption(t *testing.T, messages int, salvageAll bool) {
 					t.Fatalf("%s: no file is called %s (%v)", stop, kind.Pattern, err)
 				}
 				if kind.Name == "log" && len(files) > 1 {
-					files = files[len(files)-1:] // the manifest says that older logs are not needed
+					files = files[len(files)-1:] // keep only the newest log: the manifest says that older logs are not needed
 				}
 				for _, name := range oneOrTwo(files) {
 					for _, damage := range storetest.Damages {
@@ -386,7 +386,7 @@ type corruptionTable struct {
 	mu       sync.Mutex // guards the fields below
 	outcomes map[string]int
 	imported map[[32]byte]bool // checksums of the records that were imported
-	once     map[string]bool   // files for whose damage Salvage ran already
+	once     map[string]bool   // names of damaged files for which Salvage ran already
 	salvages int
 
 	salvageAll bool

@@ -52,9 +52,9 @@ func rounds(t *testing.T, variable string, few int) int {
 // ack is an operation that the store acknowledged before a crash, so its result must be there
 // after the crash. A message is found by its content, without the number of edits at the end.
 type ack struct {
-	op      string // send, edit, delete, receipt, add, remove, keep, audit or end
+	op      string // name of the operation: send, edit, delete, receipt, add, remove, keep, audit or end
 	thread  string
-	content string // for send and audit: round/sender/count; for add, remove and end: the user; for keep: round/sender
+	content string // identifies the operation: round/sender/count for send and audit, the user for add, remove and end, round/sender for keep
 	id      int64  // of the message
 	edits   int    // number of edits of the message or of the retention policy, including this one
 }
@@ -337,7 +337,7 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 	switch n := len(crashPolicies); head.RetentionDays {
 	case crashPolicies[policy.edits%n]:
 	case crashPolicies[(policy.edits+1)%n]:
-		if policy.op != "" { // only an acknowledged change of the policy says who its sender is
+		if policy.op != "" { // only an acknowledged change of the policy tells its sender
 			ahead[policy.content]++
 		}
 	default:
@@ -464,7 +464,7 @@ func killOne(t *testing.T, dir string, round int) (acks []ack) {
 	for lines.Scan() {
 		a, ok := parseAck(lines.Text())
 		if !ok {
-			continue // an incomplete last line, so not acknowledged
+			continue // skip an incomplete last line: the child had not acknowledged its operation
 		}
 		acks = append(acks, a)
 		if timer == nil {

@@ -80,7 +80,7 @@ func newDamageable(t *testing.T) *damageable {
 	var err error
 	d.want, err = s.Check(t.Context())
 	must(err)
-	must(s.close()) // close does not flush, so the log still has rows
+	must(s.close()) // close does not flush the memtables, so the log still has rows
 	return d
 }
 

@@ -30,12 +30,12 @@ type disk struct {
 	keep  uint64 // bytes that must stay free on the disk when a table is written
 	floor uint64 // bytes of free space below which writes of users are refused
 
-	flush   atomic.Pointer[error] // why the last flush failed, or nil
-	compact atomic.Pointer[error] // why the last compaction failed for lack of space, or nil
+	flush   atomic.Pointer[error] // error of the last flush, or nil if the flush succeeded
+	compact atomic.Pointer[error] // error of the last compaction if it failed for lack of space, or else nil
 	retry   atomic.Int64          // after a failed flush or compaction, no table is created before this time, in Unix nanoseconds
 	closing chan struct{}         // closed when the store closes: from then on Create delays no table
 
-	flushFailed chan struct{} // capacity 1; has an element after a flush has failed
+	flushFailed chan struct{} // channel of capacity 1; has an element after a flush has failed
 }
 
 // retryEvery is the time between two tries of a flush or a compaction that failed. Without this

@@ -202,7 +202,7 @@ func TestOpenGivesUp(t *testing.T) {
 	if err := putUser(s, "u"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.close(); err != nil { // close does not flush, so the log still has the row
+	if err := s.close(); err != nil { // close does not flush the memtables, so the log still has the row
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)

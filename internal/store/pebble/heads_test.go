@@ -62,7 +62,7 @@ func TestHeadCacheAfterAFailedBatch(t *testing.T) {
 		t.Fatalf("the first message has sequence %d, %v", n, err)
 	}
 	floor := s.disk.floor
-	s.disk.floor = free - bigBatch/2 // a small batch fits, a large one does not
+	s.disk.floor = free - bigBatch/2 // enough space for a small batch, too little for a large one
 	if _, err := send(2 * bigBatch); !errors.Is(err, core.ErrStorageFull) {
 		t.Errorf("a batch without space: %v", err)
 	}

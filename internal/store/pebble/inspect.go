@@ -21,7 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// inspection is what was read from the files of a store before Pebble opens them.
+// inspection has the facts about a store that were read from its files before Pebble opens them.
 type inspection struct {
 	fs    vfs.FS
 	dir   string

@@ -154,7 +154,7 @@ func TestLogEndsWithZeros(t *testing.T) {
 		if err := left.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // then the newest log is written over the first one
+		for range 2 { // flush twice: Pebble then writes the newest log over the first one
 			if err := s.db.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -318,7 +318,7 @@ func TestMarkIsNeverAhead(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	type cut struct {
 		fs    *vfs.MemFS
-		acked int // threads that were acknowledged before the cut
+		acked int // number of threads that were acknowledged before the cut
 	}
 	var mu sync.Mutex // guards random and cuts
 	var cuts []cut

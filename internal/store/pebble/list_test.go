@@ -77,9 +77,9 @@ func TestListReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestListThreadsReadsFewKeys lists the threads of a user with many threads, page by page. A
-// page may read about three keys for each thread that it shows, or whose last message is in the
-// same minute as that of its first or last thread, and few other keys.
+// TestListThreadsReadsFewKeys lists the threads of a user with many threads, page by page. A page
+// may read about three keys for each thread that it shows, about three for each other thread of its
+// first and its last minute, and few other keys.
 func TestListThreadsReadsFewKeys(t *testing.T) {
 	threads := 5_000
 	if v := os.Getenv("TEST_LIST_THREADS"); v != "" {

@@ -79,7 +79,7 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 		}
 	case !ok:
 		page.Gap = core.GapLost
-	default: // the first event found must have the position and the check of the cursor
+	default: // the event at the cursor's position must still be in the log, with the cursor's check number
 		e, err := event(snap, it.Key(), it.Value())
 		if err != nil {
 			return page, err
@@ -243,7 +243,7 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	day := uint32(math.MaxUint32)
 	for ok := it.Last(); ok; {
 		at := row.Event.DecodeKey(it.Key()[1:])
-		if at.Thread != thread { // not an event of this thread: look on this day, then on the day before
+		if at.Thread != thread { // the iterator is not at an event of this thread: seek one on this day, then on the day before
 			if at.Day < day {
 				day = at.Day
 			} else if day--; day == math.MaxUint32 {
@@ -277,7 +277,7 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 	day := uint32(0)
 	for ok := it.First(); ok && len(found) < limit; {
 		at := row.Event.DecodeKey(it.Key()[1:])
-		if at.Thread != thread || at.Number < from { // not an event to return: look on this day, then on the day after
+		if at.Thread != thread || at.Number < from { // the iterator is before the first event to return: seek it on this day, then on the day after
 			if at.Day > day {
 				day = at.Day
 			} else {

@@ -59,13 +59,13 @@ const (
 type durableFile struct {
 	kind   fileKind
 	number uint64
-	length int64 // bytes at the start of the file that are durable
+	length int64 // number of bytes at the start of the file that are durable
 }
 
 // markState is the decoded content of one slot of the mark.
 type markState struct {
 	turn   uint64 // number of times the mark was written
-	closed bool   // the store was closed, so nothing was written after the last sync
+	closed bool   // true if the store was closed: nothing was written after the last sync
 	files  []durableFile
 }
 
@@ -142,8 +142,8 @@ func readMark(fs vfs.FS, dir string) (s markState, found, readable bool, err err
 	return s, true, readable, nil
 }
 
-// mark writes the mark of an open store: the file that says how far logs and manifests are
-// durable.
+// mark writes the mark of an open store: a file that says how many bytes of each log and manifest
+// are durable.
 type mark struct {
 	fs   vfs.FS
 	dir  string
@@ -154,7 +154,7 @@ type mark struct {
 	state  markState
 	failed bool           // a write failed, which was logged
 	done   bool           // the mark is closed: later syncs are not noted
-	timer  *time.Timer    // timer that syncs the mark; nil if all notes are synced
+	timer  *time.Timer    // timer that syncs the mark; nil if everything written to the mark is synced
 	timers sync.WaitGroup // counts the timer while it runs
 }
 

@@ -150,9 +150,9 @@ func fillPage(r pebble.Reader, q core.MessagesQuery, page *core.MessagesPage) (s
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
 			break
 		}
-		// Messages are read newest first, so all remaining messages have lower versions, except for
-		// deleted superseded messages. No message was created after its version, so all remaining
-		// messages were created before q.Since.
+		// Stop here. Messages are read newest first, so all remaining messages have lower versions,
+		// except for deleted superseded messages. No message was created after its version, so all
+		// remaining messages were created before q.Since.
 		if m.Version < q.Since {
 			break
 		}

@@ -25,8 +25,8 @@ func (s *Store) recentSends(q core.RecentQuery) (sends []core.RecentSend) {
 				err = errors.Join(err, bad)
 				continue
 			}
-			// The versions of messages increase with their sequences, and no message was created
-			// after its version.
+			// Versions of messages increase with their sequences, and no message was created after
+			// its version. So all remaining messages are too old.
 			if m.Version < q.Since {
 				break
 			}

@@ -219,7 +219,7 @@ func allZero(b []byte) bool {
 type tail struct {
 	bytes    int64 // number of bytes that are neither zero nor a chunk of an older log that this log overwrites
 	promised int64 // the greatest offset up to which a later chunk says that the log was durable
-	chunks   int   // chunks of this log that follow unreadable bytes
+	chunks   int   // number of chunks of this log that follow unreadable bytes
 }
 
 // tail reads the rest of the file and counts its bytes and chunks.

@@ -24,7 +24,7 @@ import (
 
 // Salvaged is the report of Salvage.
 type Salvaged struct {
-	Refused string `json:"refused,omitempty"` // why Open refuses the store, or ""
+	Refused string `json:"refused,omitempty"` // the reason why Open refuses the store, or ""
 	Lost    []Lost `json:"lost,omitempty"`    // what could not be read
 	// Repairs lists the rows that were read but dropped, and the rows that were changed or
 	// added because they refer to lost rows.
@@ -124,7 +124,7 @@ func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string,
 		return salvageIn(ctx, reader{ctx: ctx, fs: from.fs, dir: dir, opts: opts, report: &found}, space, yield)
 	})
 	if errors.Is(err, errGivenUp) {
-		return report, err // the work may still run and change found
+		return report, err // do not return found: the goroutine of the salvage may still change it
 	}
 	return found, err
 }

@@ -248,7 +248,7 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 		if t.Left == nil || h.DeletedOn != 0 || t.Left.Sequence <= f.lastSequence {
 			return m.next()
 		}
-		if f.lastSequence == 0 { // a member who left at the sequence 0 would see no message
+		if f.lastSequence == 0 { // drop the member: one who left at the sequence 0 would see no message
 			m.report.repaired("members dropped who left a thread without messages that can be read", "%s in thread %s", t.User, thread)
 			members.remove(&m.writer, &t)
 			return m.next()
@@ -294,7 +294,7 @@ func (m *mender) dropThread(r pebble.Reader, thread string) error {
 		m.batch.DeleteRange(prefix, prefixEnd(prefix), nil)
 	}
 	if log := m.threads[thread]; log != nil {
-		log.last = 0 // with last 0, mendEvents drops the events of the thread
+		log.last = 0 // with last 0, mendEvents drops all events of the thread
 	}
 	return m.next()
 }

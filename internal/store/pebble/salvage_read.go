@@ -349,7 +349,7 @@ func (l *logReader) block(b []byte) error {
 		i += n
 		if c.part == whole || c.part == first {
 			l.broken()
-		} else if !l.open { // the first part of the record is lost
+		} else if !l.open { // count the chunk as unreadable: the first part of its record is lost
 			l.pending += int64(n)
 			continue
 		}
@@ -366,8 +366,8 @@ func (l *logReader) block(b []byte) error {
 	return nil
 }
 
-// skip looks for the next readable chunk of this log in b, which starts with bytes that are no
-// chunk. It returns the chunk's offset in b, or len(b) if there is none.
+// skip returns the offset in b of the next readable chunk of this log, or len(b) if there is none.
+// b starts with bytes that are not a chunk.
 func (l *logReader) skip(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		if _, _, err := parseChunk(b[i:], uint32(l.number)); err == nil || errors.Is(err, errClosed) {

@@ -93,7 +93,7 @@ func TestSalvageReadsAroundAHole(t *testing.T) {
 		t.Fatal(err)
 	}
 	putThreads(t, s, some, some)
-	if err := s.close(); err != nil { // close does not flush, so the log still has rows
+	if err := s.close(); err != nil { // close does not flush the memtables, so the log still has rows
 		t.Fatal(err)
 	}
 	trimLog(t, base)

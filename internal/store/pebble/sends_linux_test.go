@@ -433,7 +433,7 @@ func (l *sendLoad) readPages() (first, deep time.Duration) {
 	return read(core.MessagesQuery{}), read(core.MessagesQuery{Before: half})
 }
 
-// sendCost is what the process and the store have used so far.
+// sendCost has the resources that the process and the store have used so far.
 type sendCost struct {
 	cpu                     time.Duration
 	allocs, allocated       uint64

@@ -25,7 +25,7 @@ type Space struct {
 	Used  uint64 // bytes that the store's files take on the disk, with those that are only reserved, as du counts them
 	Free  uint64 // bytes of free space; 0 if the file system cannot tell
 	Floor uint64 // bytes of free space below which writes are refused
-	Low   bool   // writes are refused now, for lack of space or because a table cannot be written
+	Low   bool   // true if writes are refused now, for lack of space or because a table cannot be written
 }
 
 // Space measures how full the disk of the store is. It reads the size of each of the store's

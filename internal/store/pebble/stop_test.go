@@ -20,7 +20,7 @@ import (
 func TestStopFlushes(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, vfs.Default)
-	s.stopping.Store(true) // Close sets this too; from now on no compaction begins
+	s.stopping.Store(true) // from now on no compaction begins; Close sets this flag too
 	const tables = 12
 	for i := range tables + 1 {
 		if err := putUser(s, fmt.Sprint("u", i)); err != nil {
@@ -50,7 +50,7 @@ func TestStopFlushes(t *testing.T) {
 func TestStartDoesNotWaitForCompactions(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "store", mem)
-	s.stopping.Store(true) // as Close does; no compaction begins from here on
+	s.stopping.Store(true) // from now on no compaction begins; Close sets this flag too
 	for i := range 12 {
 		if err := s.set([]byte{0xf0}, []byte{byte(i)}); err != nil {
 			t.Fatal(err)
@@ -63,7 +63,7 @@ func TestStartDoesNotWaitForCompactions(t *testing.T) {
 	opened, compacting := make(chan struct{}), make(chan struct{}, 100)
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, tableSuffix) {
-			<-opened // so Open never ends if it waits for a compaction
+			<-opened // wait until Open has returned: an Open that waits for a compaction would never end
 			compacting <- struct{}{}
 		}
 		return nil

@@ -44,7 +44,8 @@ const memTables = 3
 
 // Options are the options of Open. The zero value is valid.
 type Options struct {
-	// FS is the file system of the store's folder; nil means that of the operating system.
+	// FS is the file system of the store's folder; nil means the file system of the operating
+	// system.
 	FS vfs.FS
 	// Initial has the resource's GUID, the epoch and the access keys for a new
 	// store. An existing store keeps its own.
@@ -114,7 +115,7 @@ type Store struct {
 	compactor *compactions
 
 	opening  *opening    // nil if the files are only read
-	stopping atomic.Bool // Close was called, so no compaction begins any more
+	stopping atomic.Bool // true after Close was called; then no compaction begins any more
 
 	durable durable    // the snapshot that reads use
 	keys    sync.Mutex // held by SetKey
@@ -124,11 +125,11 @@ type Store struct {
 	applying sync.Mutex
 	position uint64 // of the last event
 	day      uint32 // day of the last event, as in the keys of the event log
-	batches  uint64 // number of batches logged since the store was opened
+	batches  uint64 // number of batches that were logged since the store was opened
 	key      []byte // buffer of write
-	value    []byte // buffer of write, of at most maxKeptValue
+	value    []byte // buffer of the method write; its capacity is at most maxKeptValue
 	recent   *core.Recent
-	heads    *headCache // heads as the last batch in the log left them
+	heads    *headCache // heads of threads as the last batch in the log left them
 	// relistings has the threads whose list entries are being moved, as of the last batch in the
 	// log. relisted is the id of the thread that Relist has worked on last.
 	relistings map[string]*core.Relisting
@@ -187,7 +188,7 @@ type opening struct {
 	mu    sync.Mutex // guards the fields below
 	ended bool       // Open has ended
 	first error      // the first error while Open ran
-	later bool       // there was an error after Open had ended
+	later bool       // true if there was a fatal error after Open had ended
 }
 
 // fail handles a fatal error of Pebble. If the error ends Open, or Open has already failed,

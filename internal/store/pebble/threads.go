@@ -40,7 +40,7 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	if page = l.page; rest || l.next() {
 		page.Next = l.after
 	}
-	// Sort only now: page.Next follows the entry that was added last.
+	// Sort only now, because page.Next was set to the cursor after the entry that was added last.
 	slices.SortFunc(page.Threads, core.NewestFirst)
 	if q.Expand != (core.Expand{}) {
 		read, err := expand(snap, q, page.Threads)

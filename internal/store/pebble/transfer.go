@@ -284,8 +284,8 @@ func (im *importer) put(record core.Record) error {
 	return nil
 }
 
-// member adds the row of a member, and an entry in the user's list of threads. The time of the
-// entry is that of the thread's last message, or of leaving if the member has left.
+// member adds the row of a member, and an entry in the user's list of threads. The entry has the
+// time of the thread's last message, or the time of leaving if the member has left.
 func (im *importer) member(r core.ThreadMember) error {
 	if err := im.requireHead(r.Thread); err != nil {
 		return err
@@ -319,7 +319,7 @@ func (im *importer) requireHead(thread string) error {
 		return nil
 	}
 	h, found, err := heads.get(im.store.db, core.Head{ID: thread})
-	if err == nil && !found { // the row may still be in the batch
+	if err == nil && !found { // the head's row may still be in the batch, which is not committed yet
 		if err = im.store.commitNext(&im.writer, pebble.NoSync); err == nil {
 			h, found, err = heads.get(im.store.db, core.Head{ID: thread})
 		}
