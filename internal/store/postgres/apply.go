@@ -218,7 +218,7 @@ func (s *Store) rollback(tx *transaction) {
 func (tx *transaction) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = tx.conn.Conn().Close(ctx) // a broken connection returns its error again
+	_ = tx.conn.Conn().Close(ctx) // ignore the error: a broken connection returns its error again
 }
 
 // claimSQL writes the number of the batch into the lane's row of the table writers, and locks

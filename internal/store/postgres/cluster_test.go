@@ -324,7 +324,7 @@ func TestCrashBesideAsynchronousCommits(t *testing.T) {
 					}
 					change := text(id, content)
 					if n%7 == 0 {
-						change.Revision = 99 // stale: the batch draws a number and writes nothing
+						change.Revision = 99 // makes the change stale, so the batch draws a number and writes nothing
 					}
 					os, err := s.Apply(ctx, core.Batch{At: at, Check: checks.Add(1), Changes: []*core.Change{change}})
 					if err != nil || os[0].Status != core.Applied {

@@ -75,8 +75,8 @@ func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, call
 }
 
 // CalledEndpoints returns the endpoints that an owner was asked to give up, and clears the mark of
-// this request; see core.SharedEndpoints. An index of these rows makes it cheap when there are
-// none.
+// this request; see core.SharedEndpoints. An index of the rows with this mark makes the call cheap
+// when there are none.
 func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.Endpoint, err error) {
 	var keys []endpointKey
 	err = s.retry(ctx, "look for called endpoints", func() error {

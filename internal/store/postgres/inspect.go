@@ -55,8 +55,8 @@ func checkWritable(ctx context.Context, q query) error {
 	return nil
 }
 
-// Writable fails if the database does not answer, or takes no writes, for example because it is
-// a standby. Reason returns the cause in a few words.
+// Writable fails if the database does not answer, or takes no writes, for example because it is a
+// standby. The function Reason describes its error in a few words.
 func (s *Store) Writable(ctx context.Context) error { return checkWritable(ctx, s.pool) }
 
 // Renew closes all idle connections now, and the others after their use. Call it after the database

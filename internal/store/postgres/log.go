@@ -62,7 +62,7 @@ func (s *Store) place(ctx context.Context, most int, also []int64) (placed []cor
 			return err
 		}
 		defer conn.Release()
-		placed, unused = nil, s.unused.all() // read the list after Acquire, because a new connection empties it
+		placed, unused = nil, s.unused.all() // read the list of unused numbers after Acquire, because a new connection empties it
 		sql := placeSQL
 		if len(unused) > 0 {
 			sql = placeUnusedSQL
@@ -190,8 +190,8 @@ func (s *Store) Tip(ctx context.Context) (core.Cursor, error) {
 	return l.tip, err
 }
 
-// placedEvents returns the columns of the table events as e, with position computed from l, the
-// row of the table log of the event's batch.
+// placedEvents returns a list of the columns of the table events, which the query must name e. It
+// computes position from l, the row of the table log for the event's batch.
 func placedEvents() string {
 	list := "e." + strings.Join(events.names, ", e.")
 	return replaceColumn(list, "e.position", fmt.Sprintf("l.last - l.events + (e.position & %d)", core.MaxBatchEvents))
@@ -222,7 +222,7 @@ func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page cor
 	page.Next, page.Tip, page.Gap = after, l.tip.Position, l.gap(after)
 	for _, e := range found {
 		if page.Gap != 0 || e.Position != page.Next.Position+1 {
-			break // an event is missing: a partition was dropped that Trim did not drop
+			break // stop, because an event is missing: something else than Trim has dropped its partition
 		}
 		page.Events = append(page.Events, e)
 		page.Next.Position, page.Next.Check = e.Position, e.Check

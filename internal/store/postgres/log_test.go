@@ -169,7 +169,7 @@ func testSequencers(t *testing.T, idle, rounds int) {
 						if id := fmt.Sprint("t", (n+i+w)%threads); core.LaneOf(id, lanes) == lane {
 							c := text(id, fmt.Sprint(w, "/", i))
 							if i%5 == 0 {
-								c.Revision = 99 // stale: the batch draws a number and is rolled back
+								c.Revision = 99 // makes the change stale, so the batch draws a number and is rolled back
 							}
 							b.Changes = append(b.Changes, c)
 						}
@@ -789,7 +789,7 @@ func TestStandby(t *testing.T) {
 	s = open(t, url)
 	defer s.Close()
 	execute(t, url, `CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
-	s.pool.Reset() // prepared statements still call the old function
+	s.pool.Reset() // replace the connections, whose prepared statements still call the old function
 	if other, err := Open(ctx, url, Options{}); err == nil || !strings.Contains(err.Error(), "standby") {
 		t.Errorf("open on a standby: %v", err)
 		if err == nil {

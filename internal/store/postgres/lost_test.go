@@ -93,7 +93,7 @@ func (c *cutter) pipe(from, to net.Conn, toServer bool) {
 		}
 	}
 	from.Close()
-	if toServer { // PostgreSQL must still receive all that was sent, and then notice that the client has gone away
+	if toServer { // PostgreSQL must still receive all data that was sent, and then notice that the client has disconnected
 		to.(*net.TCPConn).CloseWrite()
 	} else {
 		to.Close()

@@ -60,9 +60,10 @@ func (u *unusedNumbers) all() []int64 {
 	return slices.Clone(u.numbers)
 }
 
-// forget removes the numbers that the sequencer was told and that are at most high, the
-// greatest number with a position at that time: the sequencer does not look for them any more.
-// It keeps greater ones, which the sequencer may only begin to look for later.
+// forget removes the numbers in told that are at most high. The sequencer was told these numbers,
+// and high was the greatest number with a position at that time, so the sequencer does not look for
+// them any more. forget keeps greater numbers, because the sequencer may begin to look for them
+// later.
 func (u *unusedNumbers) forget(told []int64, high int64) {
 	gone := make(map[int64]bool, len(told))
 	for _, n := range told {

@@ -42,7 +42,7 @@ func TestStatementsArePrepared(t *testing.T) {
 	if !behind.pooler.Load() || prepared(t, behind) != 0 {
 		t.Errorf("behind PgBouncer: recognized: %v, %d statements are prepared", behind.pooler.Load(), prepared(t, behind))
 	}
-	// PgBouncer loses its connections to the database.
+	// Make PgBouncer lose its connections to the database.
 	execute(t, direct, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	mustApply(t, behind, core.Applied, text("u", "after a restart"))
 	if got := contents(t, behind, "u"); len(got) != 2 {
@@ -63,7 +63,7 @@ func TestPoolerInFrontLater(t *testing.T) {
 	defer s.Close()
 	mustApply(t, s, core.Applied, newThread("t"))
 	c.redirect(fmt.Sprintf("%s:%d", bouncer.Host, bouncer.Port))
-	s.Renew() // as the server does when it has noticed that connections were lost
+	s.Renew() // the server also calls Renew when it has noticed that connections were lost
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

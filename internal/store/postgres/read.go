@@ -104,11 +104,11 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 	return v, err
 }
 
-// boundSQL defines a table named bound with one row: the limits of the messages of thread $1
-// that reader $4 may see. The sequences of these messages must be less than before, which is at
-// most $2. Their creation times must not be less than since, which is at least $3. A reader who
-// was never in the thread adds no limits. left_at is the last sequence for a reader who has left,
-// or NULL: this reader sees the old versions of messages that were replaced after it.
+// boundSQL defines a table named bound with one row: the limits of the messages of thread $1 that
+// reader $4 may see. The sequences of these messages must be less than before, which is at most $2.
+// Their creation times must not be less than since, which is at least $3. A reader who was never in
+// the thread adds no limits. left_at is the last sequence that a reader who has left may see, or
+// NULL. Such a reader sees the old versions of messages that were replaced after left_at.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
 		greatest($3::bigint, min(least(share_history, joined_on))) AS since,

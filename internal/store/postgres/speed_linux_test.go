@@ -131,7 +131,7 @@ func TestSendStatements(t *testing.T) {
 	for range 50 {
 		send(64)
 	}
-	s.Close() // so that the database counts the updates of its connections
+	s.Close() // close the store, so that the database counts the updates of the store's connections
 
 	conn := dial(t, url)
 	defer conn.Close(context.Background())

@@ -36,7 +36,7 @@ type Options struct {
 	PoolSize int
 	// Logger logs lost connections and failed batches. If it is nil, nothing is logged.
 	Logger *slog.Logger
-	// Now returns the time for whose day Open creates partitions. Nil means time.Now.
+	// Now returns the current time; Open creates the partitions of its day. Nil means time.Now.
 	Now func() time.Time
 }
 
@@ -247,7 +247,8 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
-// updateKey replaces the access key $1 if the serial of the stored key is $2 - 1.
+// updateKey replaces the access key $1 by a key with serial $2 and secret $3. It does so only if
+// the stored key's serial is $2 - 1.
 const updateKey = `UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`
 
 // SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.

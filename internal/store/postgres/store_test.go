@@ -186,7 +186,7 @@ func engine(server string) storetest.Engine {
 				t.Fatal(err)
 			}
 			s := open(t, onServer(t, server, u.Path))
-			s.timeouts.patience, s.timeouts.trip = 5*time.Minute, 5*time.Minute // the gate may be shut for long on a busy machine
+			s.timeouts.patience, s.timeouts.trip = 5*time.Minute, 5*time.Minute // use long timeouts, because the gate may stay shut for long on a busy machine
 			return s, gate(t, url)
 		},
 		ThreadRows: func(t *testing.T, s core.Store, q core.ThreadsQuery) int {

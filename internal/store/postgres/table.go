@@ -51,10 +51,10 @@ func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.Mil
 type table[T any] struct {
 	name    string
 	columns []row.Column[T]
-	names   []string // names of the columns, those of the key first
+	names   []string // names of the columns, the key columns first
 	key     []string
 	list    string // the names, for a SELECT
-	arrays  string // a FROM item n that makes rows from the arrays $1, $2, ..., one per column
+	arrays  string // an item n for a FROM clause that makes rows from the arrays $1, $2, ..., one for each column
 	insert  string // an INSERT of these rows
 }
 

@@ -117,8 +117,8 @@ CROSS JOIN LATERAL (
 	) counted
 ) unread`, core.RecentMessages, core.MaxUnread)
 
-// shortened returns a list of columns of a message for a preview: without metadata and
-// fingerprint, and with as many characters of the content as the preview may have bytes.
+// shortened returns the list of a message's columns for a preview. It leaves out metadata and
+// fingerprint, and takes only the first core.MaxPreview characters of the content.
 func shortened(list string) string {
 	return strings.NewReplacer(
 		"NULL::bytea AS fingerprint", "NULL::bytea AS fingerprint", // of keptList: stays
@@ -182,7 +182,8 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	if more {
 		page.Next = next
 	}
-	// Sort only now: page.Next follows the entry that the query returned last.
+	// Sort only now, because page.Next was set to the cursor after the entry that the query
+	// returned last.
 	slices.SortFunc(page.Threads, core.NewestFirst)
 	return page, nil
 }
