@@ -516,8 +516,8 @@ type view struct {
 	Message    []core.Message
 	Receipts   [][]core.Receipt
 	Audit      []core.Audit
-	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
-	Expanded   []core.ThreadEntry // the list with last messages and unread counts
+	List, Ones []core.ThreadEntry // the user's list, read in one page and in pages of one entry
+	Expanded   []core.ThreadEntry // the user's list with last messages and unread counts
 }
 
 // customID is the custom id that look looks up.

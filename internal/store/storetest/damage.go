@@ -75,8 +75,8 @@ func rewrite(path string, f func([]byte) []byte) (bool, error) {
 type FileKind struct {
 	Name     string
 	Pattern  string // matches the names of the kind
-	Swapped  bool   // a store must notice if an older copy replaces the file
-	Required bool   // every store with rows in tables and in the log has a file of this kind
+	Swapped  bool   // true if a store must notice that an older copy has replaced the file
+	Required bool   // true if every store with rows in tables and in the log has a file of this kind
 }
 
 // FileKinds lists the kinds of files that Pebble or the store keeps in the folder.

@@ -117,8 +117,8 @@ func testRelist(t *testing.T, e Engine) {
 	}
 	check("the other thread")
 
-	// The user middle leaves, whose list entry was moved, and the user last, whose entry was not.
-	// The user later joins.
+	// Remove one user whose list entry was moved and one user whose entry was not, and add a third
+	// user.
 	do(start+7*minute, leaves(load(t, s, big), middle), false, first, middle, last)
 	do(start+7*minute+1, leaves(load(t, s, big), last), false, first, last)
 	do(start+7*minute+2, joins(load(t, s, big), later), false, first, later)

@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// minute is in milliseconds, as the times of batches are.
+// minute is the number of milliseconds of a minute; times of batches are in milliseconds.
 const minute = int64(60_000)
 
 // requested sets the fingerprint of the message in c, a change that sends a message, and returns c.

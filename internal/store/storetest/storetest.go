@@ -276,7 +276,7 @@ func receipts(t rapid.TB, s core.Store, thread string) []core.Receipt {
 func answer(t rapid.TB, s core.Store, thread string) *core.CreateAnswer {
 	t.Helper()
 	replay := create(thread, "key", user(1))
-	replay.Decide = func(core.Rows) (*core.Change, error) { return &core.Change{}, nil } // called only if there is no stored answer; writes nothing
+	replay.Decide = func(core.Rows) (*core.Change, error) { return &core.Change{}, nil } // the store calls this only if it has no stored answer; it writes nothing
 	return apply(t, s, start, replay)[0].Answer
 }
 
