@@ -155,7 +155,7 @@ func near[T any](name string, short byte, at, other func(*T) *int64) Field[T] {
 }
 
 // putID appends the length and the bytes of an id to b. It packs the id if that is possible. If the
-// id begins with a byte that marks packed ids, it writes the byte unpacked first.
+// id begins with a byte that marks packed ids, putID writes the byte named unpacked before it.
 func putID(b []byte, s string) []byte {
 	var p [33]byte
 	if packed, ok := packID(p[:0], s); ok {

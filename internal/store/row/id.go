@@ -9,8 +9,8 @@ import (
 // Ids of threads and users are texts of 45 to 80 bytes, most of them hexadecimal or base64 digits.
 // Ids of three forms are packed: the first byte names the form, and the other bytes are the decoded
 // digits. No UTF-8 text begins with such a first byte, so a packed id cannot be taken for another
-// text. An id that is not UTF-8 and begins with such a byte is stored after the byte unpacked. All
-// other ids are stored unchanged. A packed id can be decoded without other rows.
+// text. If an id is not UTF-8 and begins with such a byte, the byte named unpacked is stored before
+// it. All other ids are stored unchanged. A packed id can be decoded without other rows.
 const (
 	packedUser   = 0x80 // first byte of a packed id 8:acs:GUID_GUID, which takes 33 bytes
 	packedThread = 0x81 // first byte of a packed id 19:…@thread.v2 with 32 hexadecimal digits, which takes 17 bytes

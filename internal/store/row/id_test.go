@@ -27,7 +27,7 @@ func TestPackedIDs(t *testing.T) {
 		{strings.ToUpper(ann), 0}, {strings.Replace(ann, "a", "A", 2), 0}, {strings.Replace(ann, "-", "0", 1), 0}, {strings.Replace(ann, "_", "-", 1), 0},
 		{strings.Replace(ann, "8:acs", "8:dod", 1), 0}, {ann + "0", 0}, {ann[:len(ann)-1], 0},
 		{strings.Replace(random, "f", "F", 1), 0}, {strings.Replace(random, "f", "g", 1), 0}, {strings.Replace(random, "@", "_", 1), 0},
-		{strings.Replace(thread, "WI1@", "WJ1@", 1), 0}, // the last base64 digit has bits beyond the last byte
+		{strings.Replace(thread, "WI1@", "WJ1@", 1), 0}, // not packed: the last base64 digit has bits that do not belong to the 32 bytes
 		{strings.Replace(thread, "-", "+", 1), 0}, {strings.Replace(thread, "6", "\n", 1), 0}, {strings.Replace(thread, "1@", "2@", 1), 0},
 	} {
 		b := putID(nil, tc.id)
