@@ -46,7 +46,7 @@ func (s *Store) AuditPage(ctx context.Context, q core.AuditQuery) (page core.Aud
 		if its[i], err = snap.NewIter(auditRange(i == 1, before)); err != nil {
 			return page, err
 		}
-		defer func() { err = errors.Join(err, closed(its[i])) }() // Close also returns the error of an earlier read
+		defer func() { err = errors.Join(err, closed(its[i])) }() // Close also returns the error of an earlier read of the iterator
 		its[i].Last()
 	}
 	for looked := 1; ; looked++ {

@@ -28,7 +28,7 @@ func (s *Store) Checkpoint(dir string) error {
 func (s *Store) CheckpointQuietly(dir string) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	err := s.disk.check(0) // Flush would wait until the disk has room
+	err := s.disk.check(0) // without this check, Flush would wait until the disk has space
 	if err == nil {
 		err = s.db.Flush() // Flush writes to the manifest even if there are no rows to flush
 	}

@@ -475,7 +475,7 @@ func (c *checker) pairSuperseded(h *core.Head) error {
 // heads.
 func (c *checker) expiries() error {
 	if c.schema < 2 {
-		return nil // stores of schema 1 do not have the index
+		return nil // stores of schema 1 do not have the index of threads by expiry time
 	}
 	err := eachRow(c, expiries, func(_ []byte, e core.Expiry) error {
 		c.expiring -= hash("", e.Thread, uint64(e.On), 0)

@@ -112,7 +112,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 				a, err := me.act(ctx, n)
 				var refusal *core.Error
 				if errors.As(err, &refusal) && refusal.Code == core.Unavailable {
-					continue // the server was busy and wrote nothing
+					continue // the service was too busy and wrote nothing, so try the next operation
 				}
 				if err != nil {
 					return
@@ -138,7 +138,7 @@ type crashSender struct {
 	number  int
 	user    string
 	guest   core.NewParticipant
-	inside  bool // whether the guest is in the thread
+	inside  bool // true if the sender's guest is in the thread
 	threads []string
 	last    ack // its newest message
 	kept    int // number of times that the sender changed the retention policy of its home thread; only the first sender of each thread changes it

@@ -37,7 +37,7 @@ func (d *durable) publish(s *snapshot) {
 	}
 	d.mu.Unlock()
 	if s != nil {
-		s.release() // s is now the older of the two snapshots
+		s.release() // release the older of the two snapshots, which s now is
 	}
 }
 

@@ -89,7 +89,7 @@ func (x *expander) present(e *core.ThreadEntry, me *core.Member) error {
 		}
 	}
 	bounds := prefixRange(kindID, part(e.Thread))
-	at := core.ThreadMessage{Thread: e.Thread} // at and m are reused for each message
+	at := core.ThreadMessage{Thread: e.Thread} // the rows at and m are reused for each message
 	var m core.Message
 	x.key = x.key[:0] // an empty key says that the messages iterator is not at a message of this thread yet
 	ok := x.ids.SeekLT(bounds.UpperBound)

@@ -67,7 +67,7 @@ func CheckFolder(ctx context.Context, dir string, o Options, report func(fault s
 			report(fmt.Sprintf("%s: %s; requests for rows in it answer 500", name, firstLine(err)))
 		}
 	}
-	if c.Faults > 0 { // do not read rows: each missing one would count as a fault too
+	if c.Faults > 0 { // do not read the rows: each row missing from a damaged table would count as a fault too
 		return c, damaged()
 	}
 	opts.ReadOnly = true

@@ -44,7 +44,8 @@ func TestGoldenStore(t *testing.T) {
 					t.Errorf("table %s was rewritten", name)
 				}
 			}
-			// Open it again: this flushes the rows in the write-ahead log, and may compact.
+			// Open the store again: this flushes the rows in the write-ahead log, and may compact
+			// tables.
 			openGolden(t, dir, want)
 
 			after := rowsIn(t, dir)

@@ -156,7 +156,7 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // an entry of a thread that expires at another time
 	}
 	b.Set(expiryKey(1, threadID(1)), encodeEntry(nil), nil)
-	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // a head that cannot be read: Expiring returns its thread
+	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // a head row that cannot be decoded: Expiring must still return its thread
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}

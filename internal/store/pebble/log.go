@@ -352,7 +352,7 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 		return err
 	}
 	if !it.SeekLT(positions.key(nil, &core.Event{Day: day})) {
-		return closed(it) // the log has no event before that day
+		return closed(it) // there is nothing to trim: the log has no event before that day
 	}
 	last, err := event(snap, it.Key(), it.Value())
 	if err := errors.Join(err, closed(it)); err != nil {
@@ -366,8 +366,8 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 	return s.commit(b)
 }
 
-// RenewEpoch replaces the epoch of the event log if it still equals was. It returns when the new
-// epoch is durable.
+// RenewEpoch replaces the epoch of the event log, unless the present epoch differs from was. It
+// returns when the new epoch is durable.
 func (s *Store) RenewEpoch(_ context.Context, was, epoch string) error {
 	now, _, err := value(s.db, metaKey(metaEpoch), row.Text)
 	if err != nil || now != was {

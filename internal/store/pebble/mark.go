@@ -153,7 +153,7 @@ type mark struct {
 	mu     sync.Mutex // guards the fields below
 	state  markState
 	failed bool           // a write failed, which was logged
-	done   bool           // the mark is closed: later syncs are not noted
+	done   bool           // true if the mark is closed: later syncs of logs are not noted in it
 	timer  *time.Timer    // timer that syncs the mark; nil if everything written to the mark is synced
 	timers sync.WaitGroup // counts the timer while it runs
 }
@@ -223,7 +223,7 @@ func (m *mark) note(kind fileKind, number uint64, length int64) {
 func (m *mark) room() {
 	for len(m.state.files) >= markEntries {
 		oldest := slices.MinFunc(m.state.files, func(a, b durableFile) int {
-			return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.number, b.number)) // the kind logFile is less than manifestFile
+			return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.number, b.number)) // the kind logFile is less than manifestFile, so logs come first
 		})
 		m.state.files = slices.DeleteFunc(m.state.files, func(f durableFile) bool { return f == oldest })
 	}

@@ -44,7 +44,7 @@ const (
 // chunk is one chunk of a log or a manifest.
 type chunk struct {
 	part    chunkPart
-	payload []byte // valid until the next call of the reader
+	payload []byte // payload of the chunk; valid until the next call of the reader
 	synced  int64  // bytes of the log that were durable before this chunk was written; 0 if the chunk does not say
 }
 
@@ -62,7 +62,7 @@ type badChunk struct {
 	what string // what is wrong, as in "a record's checksum is wrong"
 	torn bool   // the file ends before the chunk does
 	zero bool   // the bytes are zero
-	old  bool   // the bytes are a valid chunk of another log
+	old  bool   // true if the bytes are a valid chunk of another log
 }
 
 func (b *badChunk) Error() string { return b.what }
@@ -126,10 +126,10 @@ type chunkReader struct {
 	r     io.Reader
 	log   uint32 // number of the log; ignored for a manifest
 	start int64  // offset of the block in buf
-	at    int    // start of the next chunk in buf
+	at    int    // index in buf at which the next chunk starts
 	n     int    // bytes of buf that are valid
 	ended bool   // the file has no more blocks
-	open  bool   // the record of the last chunk continues in the next chunk
+	open  bool   // true if the record of the last chunk continues in the next chunk
 	buf   [blockSize]byte
 }
 

@@ -219,7 +219,7 @@ func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work
 	case err := <-ended:
 		select {
 		case <-w.failed:
-			if err != nil { // err may be a consequence of the failure, so return the failure
+			if err != nil { // the disk has failed: err may be a consequence of that, so return the failure
 				return w.failure()
 			}
 		default:
@@ -532,7 +532,7 @@ func (m *mender) settings() error {
 	if err != nil {
 		return err
 	}
-	if found.ID == "" { // no row has a user id, so any resource id is right
+	if found.ID == "" { // any resource id is right, because no row has a user id
 		b := make([]byte, 16)
 		rand.Read(b)
 		found.ID = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

@@ -138,7 +138,7 @@ func (m *mender) mendThread(r pebble.Reader, id string) error {
 // rebuilt returns a new head, made from the thread's other rows, for a thread whose head is
 // lost.
 func rebuilt(id string, f *found) core.Head {
-	h := core.Head{ID: id, Revision: max(f.lastEvent, 1)} // each change of the revision has an event
+	h := core.Head{ID: id, Revision: max(f.lastEvent, 1)} // no less than the lost revision, because each change of the revision has an event
 	h.Topic, h.CreatedBy, h.CreatedOn = f.topic, f.by, f.created
 	return h
 }

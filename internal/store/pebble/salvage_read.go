@@ -112,7 +112,7 @@ func (r *reader) readAside(in *inspection) error {
 		r.report.lose(unaccounted, 0, -1, "%v", err)
 	}
 	for _, name := range names {
-		base, _, _ := strings.Cut(r.fs.PathBase(name), tableSuffix) // the name of a second table of the same name has a suffix such as .1
+		base, _, _ := strings.Cut(r.fs.PathBase(name), tableSuffix) // the second table with the same name has a suffix such as .1 in this folder
 		number, ok := fileNumber(base+tableSuffix, "", tableSuffix)
 		if !ok || !strings.Contains(name, tableSuffix) {
 			continue
@@ -183,7 +183,7 @@ var errWork = errors.New("write the rows that were read")
 // readBlock adds the rows of a table's block to r.raw, and returns the number of rows added.
 func (r *reader) readBlock(t *sstable.Reader, at block.Handle, file uint64) (n int64, err error) {
 	defer func() {
-		if p := recover(); p != nil { // the checksum is right, but not the content
+		if p := recover(); p != nil { // Pebble panics if the checksum of a block is right but its content is not
 			err = fmt.Errorf("the block at byte %d cannot be read: %v", at.Offset, p)
 		}
 	}()
@@ -394,7 +394,7 @@ func (l *logReader) batch(record []byte) error {
 		}
 		switch kind {
 		case pebble.InternalKeyKindLogData:
-			continue // an entry of this kind has no sequence number
+			continue // log data, an entry that has no sequence number
 		case pebble.InternalKeyKindSet:
 			err = l.raw.add(key, value, false, sequence, l.number)
 		case pebble.InternalKeyKindDelete, pebble.InternalKeyKindSingleDelete, pebble.InternalKeyKindDeleteSized:

@@ -173,7 +173,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := mustOpen(t, dir, vfs.Default)
-	for i := range 10 { // messages of 1 MiB fill memtables, because the first memtables are small
+	for i := range 10 { // ten messages of 1 MiB fill several memtables, because the first memtables are small
 		thread := fmt.Sprintf("19:%d@thread.v2", i)
 		c := &core.Change{
 			Key: thread, Thread: thread, Properties: &core.Properties{Topic: "t"},

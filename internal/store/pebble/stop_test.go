@@ -38,7 +38,7 @@ func TestStopFlushes(t *testing.T) {
 	if in.records != 0 || !in.mark.closed || len(in.manifest.tables) != tables+1 {
 		t.Errorf("after the stop: %d records in logs, closed %v, %d tables; want 0, true, %d", in.records, in.mark.closed, len(in.manifest.tables), tables+1)
 	}
-	mustClose(t, mustOpen(t, dir, vfs.Default)) // this run writes nothing, so its Close must flush nothing
+	mustClose(t, mustOpen(t, dir, vfs.Default)) // the store writes nothing between Open and Close, so Close must flush nothing
 	if n := len(look(t, dir).manifest.tables); n > tables+1 {
 		t.Errorf("%d tables after a start and a stop, want at most %d", n, tables+1)
 	}

@@ -114,7 +114,7 @@ type Store struct {
 	memory    MemoryBounds
 	compactor *compactions
 
-	opening  *opening    // nil if the files are only read
+	opening  *opening    // the state of Open; nil if the store's files are only read
 	stopping atomic.Bool // true after Close was called; then no compaction begins any more
 
 	durable durable    // the snapshot that reads use
@@ -246,7 +246,7 @@ func (s *Store) openOrGiveUp(o Options) error {
 	case err = <-opened:
 	case <-s.opening.failed:
 	}
-	if failed := s.opening.end(); failed != nil { // fail even if open has succeeded, because nothing can be written any more
+	if failed := s.opening.end(); failed != nil { // fail even if open has succeeded: after a fatal error nothing can be written any more
 		return s.disk.notStarted(failed)
 	}
 	if err == nil {
@@ -561,7 +561,7 @@ func (s *Store) flushToStop() error {
 		return nil
 	}
 	if err := s.disk.check(0); err != nil {
-		return err // the flush would wait until the disk has space
+		return err // without this check, the flush would wait until the disk has space
 	}
 	select {
 	case <-s.disk.flushFailed: // discard the failure of an earlier flush, which has succeeded since then

@@ -21,7 +21,7 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
 		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
 	}})
-	if after.Sequence != 0 { // begin after the version that has this key
+	if after.Sequence != 0 { // begin after the superseded version that has the key after
 		bounds.LowerBound = append(bounds.LowerBound, 0)
 	}
 	it, err := snap.NewIter(bounds)
@@ -162,7 +162,7 @@ func (v *versions) or(older bool, it *pebble.Iterator, m *core.Message) (size in
 	r := core.ThreadSuperseded{Thread: v.thread, Superseded: core.Superseded{Message: core.Message{ID: v.id, Sequence: v.at}}}
 	value, closer, err := v.r.Get(superseded.key(nil, &r))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, row.ErrDamaged // the index has this version, so its row must exist
+		return 0, row.ErrDamaged // the index has an entry for this version, so its row must exist
 	}
 	if err != nil {
 		return 0, legible(err)
