@@ -151,7 +151,7 @@ func TestUnknownKey(t *testing.T) {
 	var silent atomic.Bool
 	c.when(func(toServer bool, data []byte) (forward, cut bool) {
 		if toServer && runs(data, updateKey) {
-			silent.Store(true) // the statement reaches the database, but its answer is lost
+			silent.Store(true) // the statement reaches the database, but its answer and all later ones are lost
 			return true, false
 		}
 		return !silent.Load(), false

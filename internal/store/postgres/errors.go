@@ -40,7 +40,7 @@ var transient = map[string]bool{
 func classify(err error) failure {
 	var e *pgconn.PgError
 	switch {
-	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // a retry would read the same row
+	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // a retry would fail too, because it would read the same row
 		return refused
 	case !errors.As(err, &e):
 		return lost

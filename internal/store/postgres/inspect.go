@@ -66,7 +66,7 @@ func (s *Store) Renew() { s.pool.Reset() }
 
 // Pool has figures about the pool of connections.
 type Pool struct {
-	Open, Idle, InUse, Most int // numbers of connections; Open includes connections that are being made
+	Open, Idle, InUse, Most int // numbers of connections in the pool; Open includes connections that are being made
 	Waits                   uint64
 	Waited                  time.Duration
 }

@@ -368,8 +368,8 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	return told, nil
 }
 
-// RenewEpoch replaces the epoch of the event log if it still equals was. It returns when the new
-// epoch is durable.
+// RenewEpoch replaces the epoch of the event log, unless the present epoch differs from was. It
+// returns when the new epoch is durable.
 func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
 	return s.retry(ctx, "renew the epoch", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {

@@ -192,7 +192,7 @@ func testSequencers(t *testing.T, idle, rounds int) {
 		}
 	}
 	stop := make(chan struct{})
-	defer func() { // wait for the writers, even if the reader has ended the test
+	defer func() { // wait for the writers to end, even if the reader has failed the test
 		writers.Wait()
 		select {
 		case <-stop:
@@ -211,7 +211,7 @@ func testSequencers(t *testing.T, idle, rounds int) {
 			for ended := false; !ended; {
 				select {
 				case <-stop:
-					ended = true // make one more call, which gives positions to the last batches
+					ended = true // call Sequence once more, to give positions to the last batches
 				default:
 				}
 				ps, err := s.Sequence(ctx)

@@ -26,7 +26,7 @@ type cutter struct {
 
 	mu     sync.Mutex        // guards target and conns
 	target string            // the server's address
-	conns  map[net.Conn]bool // whether the proxy forwards data from the connection
+	conns  map[net.Conn]bool // true while the proxy forwards the data that it reads from the connection
 }
 
 // behindCutter starts a cutter that forwards connections to the server of url. It returns the
@@ -199,7 +199,7 @@ func TestLostCommit(t *testing.T) {
 				s := open(t, through)
 				defer s.Close()
 				member := newThread("t")
-				mustApply(t, s, core.Applied, newThread("other")) // the store has now asked PostgreSQL to describe every statement of the test
+				mustApply(t, s, core.Applied, newThread("other")) // after this send, PostgreSQL has described every statement that a batch sends
 				mustApply(t, s, core.Applied, tried("other", "hello"))
 				var once sync.Once
 				var waiting atomic.Bool

@@ -139,7 +139,7 @@ func TestPagesReadFewRows(t *testing.T) {
 			Receipt: &core.Receipt{User: me, MessageID: page.Messages[9].ID}, Events: []core.Event{{Kind: core.ReceiptReceived, Actor: me}}})
 	}
 	check(both, 1+9)
-	for n := range threads { // the newest messages are the user's own
+	for n := range threads { // the newest messages of each thread are the user's own, so they do not count as unread
 		c := &core.Change{Key: id(n), Thread: id(n), Revision: 1}
 		for range core.RecentMessages + 50 {
 			c.Messages = append(c.Messages, core.Message{Kind: core.Text, Sender: me, Content: "content"})

@@ -220,7 +220,7 @@ type tripTimes struct {
 	statements int
 	lock       []time.Duration // first round trips of batches
 	write      []time.Duration // last round trips of batches
-	locked     []time.Duration // from the end of the first round trip to the end of the last
+	locked     []time.Duration // times from the end of a batch's first round trip to the end of its last one
 	place      []time.Duration // calls of the sequencer
 	since      map[*pgx.Conn]time.Time
 }

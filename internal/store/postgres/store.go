@@ -63,7 +63,7 @@ type Store struct {
 
 	relistings atomic.Int64 // number of rows of the table relistings when Relist last counted them, plus the rows that this process has added since
 	relisting  sync.Mutex   // guards relisted
-	relisted   string       // the thread that Relist has worked on last
+	relisted   string       // id of the thread that Relist has worked on last
 }
 
 var _ core.Shared = (*Store)(nil)
@@ -210,7 +210,7 @@ func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	for i, k := range r.Keys {
 		b.Queue(`INSERT INTO access_keys (index, serial, secret) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, i, k.Serial, k.Secret)
 	}
-	b.Queue(`DELETE FROM writers WHERE at < now() - interval '30 days'`) // such rows belong to processes that were killed
+	b.Queue(`DELETE FROM writers WHERE at < now() - interval '30 days'`) // these rows were left by processes that were killed
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("write the first rows: %w", err)
 	}
@@ -287,7 +287,7 @@ func (s *Store) Close() error {
 	for i := range s.writers {
 		ids[i] = s.writers[i].id
 	}
-	// If this fails, another process deletes the rows after 30 days.
+	// If this statement fails, another process deletes the rows after 30 days.
 	if _, err := s.pool.Exec(ctx, `DELETE FROM writers WHERE id = ANY($1)`, ids); err != nil {
 		s.log.Warn("store: could not sign off", "error", err)
 	}

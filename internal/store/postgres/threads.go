@@ -134,7 +134,7 @@ var threadsSQL = func() map[core.Expand]string {
 	for _, e := range []core.Expand{{}, {LastMessage: true}, {Unread: true}, {LastMessage: true, Unread: true}} {
 		sql, from := entriesSQL, "\nFROM stop LEFT JOIN page ON true"
 		if e.LastMessage {
-			for _, c := range threadMessages.columns { // if there is no message, the columns have zero values
+			for _, c := range threadMessages.columns { // if a thread has no last message, the columns of the message have zero values
 				switch name := "message." + c.Name; c.Type {
 				case "bytea":
 					sql += ", " + name
@@ -202,9 +202,9 @@ func threadsArguments(q core.ThreadsQuery) []any {
 
 // listed is a row of threadsSQL.
 type listed struct {
-	entry      core.ThreadEntry // the zero value if the page is empty
+	entry      core.ThreadEntry // the entry of the list; the zero value if the page is empty
 	minute     int64
-	crowded    bool   // the list has the threads of this minute in the order of ids
+	crowded    bool   // true if the list has the threads of this minute in the order of ids
 	lastMinute int64  // minute of the last entry that was looked at
 	lastThread string // of the same entry
 	more       bool   // the list has entries after it

@@ -128,7 +128,7 @@ type importer struct {
 	day      uint32      // day in the export of the last event that was read
 	first    uint64      // number of the first batch
 	batches  []batch     // the batches with the events that were read
-	row      []any       // buffer for the columns of a record
+	row      []any       // buffer for the column values of a record
 	err      error       // the error that next returned, or the error for an invalid record
 }
 
@@ -168,7 +168,7 @@ func (im *importer) run(ctx context.Context) error {
 		table, columns := exports[i].target()
 		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, im.source(exports[i]))
 		if im.err != nil {
-			return im.err // the error of CopyFrom says only that its source failed
+			return im.err // do not return the error of CopyFrom, which says only that its source failed
 		}
 		if err != nil {
 			return fmt.Errorf("copy into %s: %w", table, err)

@@ -52,7 +52,7 @@ func (s *Store) Trim(ctx context.Context, day uint32) error {
 	}
 	now, shift := s.wall().UnixMilli(), s.shift.Load()
 	from := int64(day) + int64(core.DayOf(now+shift)) - int64(core.DayOf(now))
-	today := int64(core.DayOf(s.now().UnixMilli()+shift)) + 1 // the clocks of two servers may differ by seconds
+	today := int64(core.DayOf(s.now().UnixMilli()+shift)) + 1 // one day later, because the clocks of two servers may differ by seconds
 	old, err := s.partitions(ctx, from)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (s *Store) Trim(ctx context.Context, day uint32) error {
 // dayTable is a partition of the table events, which has the events of one day.
 type dayTable struct {
 	Name string
-	Kept bool // whether the partition has events after the floor of the log
+	Kept bool // true if the partition has events after the floor of the log, so that it must stay
 }
 
 // partitions returns the partitions of the days before a day, given in days since 1970, the oldest
