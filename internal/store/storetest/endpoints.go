@@ -51,7 +51,7 @@ func testEndpoints(t *testing.T, e Engine) {
 	moved := endpoint(ann, "b", start+30)
 	moved.At = core.Cursor{Epoch: "another", Position: 1 << 50, Check: 7}
 	moved.Answered = []uint64{1<<50 + 1, 1<<50 + 300}
-	putEndpoints(t, s, endpoint(ann, "b", start+40), moved) // of two endpoints with the same key, the later one is stored
+	putEndpoints(t, s, endpoint(ann, "b", start+40), moved) // stores two endpoints with the same key; only the later one must be stored
 	for range 2 {
 		es, err := s.Endpoints(ctx, ann)
 		if err != nil {

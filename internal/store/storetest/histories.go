@@ -19,7 +19,7 @@ import (
 type model struct {
 	threads map[string]*modelThread
 	users   map[string]core.User
-	log     []string // the thread id of each event, by position
+	log     []string // for each position of the event log, the thread id of the event
 }
 
 type modelThread struct {
@@ -30,7 +30,7 @@ type modelThread struct {
 	messages []modelMessage    // in the order of sequences
 	versions []modelVersion    // superseded messages
 	last     uint64            // the greatest sequence number
-	left     map[string]uint64 // for each user who has left, the greatest sequence number at that time
+	left     map[string]uint64 // for each user who has left, the greatest sequence number of the thread at that time
 	members  map[string]bool   // all members; false if the member has left
 	receipts map[string]int64
 	deleted  int64 // time of deletion, or 0
@@ -163,7 +163,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		kind = min(kind, 9)
 	}
 	if th == nil {
-		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // while the thread does not exist, the only change of a thread is its creation
+		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // if the thread does not exist, draw its creation instead of a change that needs the thread
 	}
 	if kind == 3 && th != nil {
 		if _, was := th.members[who]; was {
@@ -221,7 +221,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		c := send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
 		if token == "" {
 			call, command := rapid.Byte().Draw(rt, "call")%3, rapid.Byte().Draw(rt, "command")%2
-			c = requested(c, call, command) // any user may send it, because the store ignores the sender here
+			c = requested(c, call, command) // the call may come from any user, because the store ignores the sender of a fingerprint
 		}
 		return c
 	}
@@ -377,7 +377,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.answer = c.Answer.Topic
 	}
 	added := 0
-	for _, e := range c.Events { // each event without a message gets the next version
+	for _, e := range c.Events { // the store gives an event without a message the next version
 		switch e.Kind {
 		case core.ThreadCreated, core.ThreadDeleted:
 			if len(c.Messages) == 0 {

@@ -73,7 +73,7 @@ func testEvents(t *testing.T, e Engine) {
 				if ev.Number == 0 {
 					t.Error("the event of a user has no number")
 				}
-				ev.Number = 0 // ignore the number, which the engine chooses
+				ev.Number = 0 // ignore the number of the event, which the engine chooses
 			}
 			got = append(got, seen{ev.Kind, ev.Thread, ev.Number, ev.Version, ev.Actor, ev.At, ev.Check})
 		}

@@ -119,7 +119,7 @@ type history struct {
 
 	mu          sync.Mutex // guards the fields below
 	threads     map[string]*threadHistory
-	generations map[string][]uint64 // generations that were written for each user, in order
+	generations map[string][]uint64 // for each user, the generations that were written and acknowledged
 	statuses    map[core.Status]int
 }
 
