@@ -28,8 +28,8 @@ func auditKey(refused bool, k core.AuditKey) []byte {
 // lastAudit is a key that is greater than the keys of all audit rows.
 var lastAudit = core.AuditKey{At: math.MaxInt64, Number: math.MaxUint64}
 
-// auditRange returns iterator options whose bounds enclose the audit rows with keys less than
-// before: the rows of refused attempts if refused is true, or else all other rows.
+// auditRange returns iterator options whose bounds enclose the audit rows with keys less than the
+// argument before: the rows of refused attempts if refused is true, or else all other rows.
 func auditRange(refused bool, before core.AuditKey) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: auditKey(refused, core.AuditKey{}), UpperBound: auditKey(refused, before)}
 }

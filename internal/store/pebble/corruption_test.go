@@ -469,8 +469,8 @@ func (c *corruptionTable) salvageNow(file string) bool {
 	return true
 }
 
-// judge runs CheckFolder on a folder with a damaged file and returns the outcome as a phrase.
-// It fails the test if the outcome is none of those that TestCorruption allows.
+// judge runs CheckFolder on a folder with a damaged file and returns the outcome as a phrase. It
+// fails the test if TestCorruption does not allow the outcome.
 func (c *corruptionTable) judge(t *testing.T, dir string, base *undamaged, kind storetest.FileKind, name string) string {
 	t.Helper()
 	before, err := storetest.Sums(dir)

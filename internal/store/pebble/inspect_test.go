@@ -37,9 +37,9 @@ func look(t *testing.T, dir string) *inspection {
 	return in
 }
 
-// TestInspectionAgreesWithPebble compares the tables that the inspection reads from the
-// manifest with those that Pebble reports, after many changes to the manifest: flushes,
-// compactions and moves.
+// TestInspectionAgreesWithPebble compares the tables that the inspection reads from the manifest
+// with the tables that Pebble reports, after many changes to the manifest: flushes, compactions and
+// moves.
 func TestInspectionAgreesWithPebble(t *testing.T) {
 	dir := t.TempDir()
 	for run := range 3 {
@@ -195,10 +195,10 @@ func TestStartReportsTheLog(t *testing.T) {
 	}
 }
 
-// TestStraysMove removes the mark, which says that no record of the manifest is lost, and adds
-// a table that no record names. Open must move the table to unaccounted/ with its content, also
-// if that folder has a file of this name, and report it. With a mark, Pebble may delete the
-// table.
+// TestStraysMove removes the mark (the file DURABLE), which says that no record of the manifest is
+// lost, and adds a table that no record names. Open must move the table to unaccounted/ with its
+// content, even if that folder has a file of this name, and report it. With a mark, Pebble may
+// delete the table.
 func TestStraysMove(t *testing.T) {
 	d := newDamageable(t)
 	stray := func(content string) {
@@ -466,8 +466,8 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-// BenchmarkMark measures what the mark adds to each sync of the log: one write of 512 bytes.
-// Another goroutine syncs the mark once every markSync.
+// BenchmarkMark measures the time that writing the mark adds to each sync of the log: one write of
+// 512 bytes. Another goroutine syncs the mark once every markSync.
 func BenchmarkMark(b *testing.B) {
 	m, err := openMark(vfs.Default, b.TempDir(), discard, 0, nil)
 	if err != nil {

@@ -104,8 +104,9 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 	return page, nil
 }
 
-// LogBefore returns up to limit events whose positions are less than before, the greatest first;
-// see core.Store. It needs one seek for each day of the log after that position.
+// LogBefore returns up to limit events whose positions are less than the argument before, the
+// greatest position first; see core.Store. It needs one seek for each day of the log after that
+// position.
 func (s *Store) LogBefore(_ context.Context, before uint64, limit int) (found []core.Event, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -115,7 +116,7 @@ func (s *Store) LogBefore(_ context.Context, before uint64, limit int) (found []
 	}
 	defer func() { err = errors.Join(err, closed(it)) }()
 	ok := it.Last()
-	for ok && before != 0 && number(it.Key()) >= before { // skip the positions of this day that are not less than before
+	for ok && before != 0 && number(it.Key()) >= before { // skip the positions of this day that are greater than or equal to the argument before
 		day := row.Position.DecodeKey(it.Key()[1:]).Day
 		ok = it.SeekLT(positions.key(nil, &core.Event{Day: day, Position: before}))
 	}
@@ -264,8 +265,8 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	return first, read, nil
 }
 
-// ThreadEvents returns up to limit events of a thread in the order of their numbers, beginning
-// with the number from.
+// ThreadEvents returns up to limit events of a thread in the order of their numbers. The first one
+// has the number from or a greater one.
 func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()

@@ -41,9 +41,9 @@ const (
 
 // manifest is the list of files after all edits of a manifest have been applied.
 type manifest struct {
-	tables   map[uint64]int64 // sizes of the table files by number; -1 if the manifest does not say
-	blobs    map[uint64]int64 // sizes of the blob files by number
-	dropped  map[uint64]bool  // numbers of tables and blob files that an edit removed
+	tables   map[uint64]int64 // for the number of each table file, the size of the file in bytes; -1 if the manifest does not say
+	blobs    map[uint64]int64 // for the number of each blob file, the size of the file in bytes
+	dropped  map[uint64]bool  // numbers of the tables and blob files that an edit removed
 	firstLog uint64           // rows of logs with lower numbers are in tables, so these logs are not needed
 	edits    int
 	end      int64  // end of the last complete record

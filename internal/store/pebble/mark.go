@@ -286,8 +286,8 @@ type watchedFS struct {
 	mark *mark
 }
 
-// kindOf returns the kind and the number of a log or a manifest in the store's folder. The bool
-// is false for other files, also for the logs and manifests in the folder of a backup.
+// kindOf returns the kind and the number of a log or a manifest in the store's folder. The bool is
+// false for all other files, such as the logs and manifests in the folder of a backup.
 func (w *watchedFS) kindOf(path string) (fileKind, uint64, bool) {
 	name := w.PathBase(path)
 	if w.PathJoin(w.mark.dir, name) != path {

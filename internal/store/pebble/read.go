@@ -246,8 +246,8 @@ func (s *Store) UserByCustomID(_ context.Context, customID string) (core.User, e
 	return u, err
 }
 
-// ListUsers returns at most limit users, in ascending order of ids, whose ids are greater than
-// after.
+// ListUsers returns at most limit users in ascending order of ids. It begins with the first id that
+// is greater than the argument after.
 func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -255,7 +255,7 @@ func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core
 	if err != nil {
 		return nil, err
 	}
-	first := append(users.key(nil, &core.User{ID: after}), 0) // the smallest key that is greater than the key of the user after
+	first := append(users.key(nil, &core.User{ID: after}), 0) // the smallest key that is greater than the key of the user with the id after
 	if after == "" {
 		first = []byte{kindUser}
 	}
@@ -268,8 +268,8 @@ func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core
 	return us, errors.Join(err, closed(it))
 }
 
-// ListHeads returns at most limit heads of threads, in ascending order of ids, whose ids are
-// greater than after.
+// ListHeads returns at most limit heads of threads in ascending order of ids. It begins with the
+// first id that is greater than the argument after.
 func (s *Store) ListHeads(_ context.Context, after string, limit int) (found []core.Head, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -277,7 +277,7 @@ func (s *Store) ListHeads(_ context.Context, after string, limit int) (found []c
 	if err != nil {
 		return nil, err
 	}
-	first := append(heads.key(nil, &core.Head{ID: after}), 0) // the smallest key that is greater than the key of the thread after
+	first := append(heads.key(nil, &core.Head{ID: after}), 0) // the smallest key that is greater than the key of the thread with the id after
 	if after == "" {
 		first = []byte{kindHead}
 	}

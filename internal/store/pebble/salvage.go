@@ -260,8 +260,8 @@ type values struct {
 	newest []uint64
 }
 
-// deletedRange deletes all values with a lower sequence number whose keys are at least start
-// and less than end.
+// deletedRange deletes all values with a lower sequence number whose keys are in the range from
+// start (included) to end (excluded).
 type deletedRange struct {
 	start, end []byte
 	sequence   uint64

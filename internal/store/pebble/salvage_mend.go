@@ -218,7 +218,7 @@ func (m *mender) forget(msg *core.Message) (changed bool) {
 	return changed
 }
 
-// add adds to f what a message says about the thread's head.
+// add adds to f the properties of the thread's head that follow from a message.
 func (f *found) add(m *core.Message) {
 	f.ids[m.ID] = core.Message{ID: m.ID, Version: m.Version, Sequence: m.Sequence, DeletedOn: m.DeletedOn}
 	f.lastID = max(f.lastID, m.ID, m.Version)

@@ -125,7 +125,7 @@ func (r *reader) readAside(in *inspection) error {
 	return nil
 }
 
-// readTable reads the blocks of a table and reports those that cannot be read.
+// readTable reads the blocks of a table and reports each block that cannot be read.
 func (r *reader) readTable(name string, number uint64) (err error) {
 	path := r.fs.PathJoin(r.dir, name)
 	size := int64(0)
@@ -257,8 +257,8 @@ func (r *reader) readLogs(in *inspection) error {
 	return nil
 }
 
-// readLog reads the records of a log, also those behind a damaged part. durable is the number
-// of bytes that were durable, or 0 if it is not known.
+// readLog reads the records of a log, including the records behind a damaged part. durable is the
+// number of bytes that were durable, or 0 if it is not known.
 func (r *reader) readLog(name string, number uint64, durable int64) error {
 	f, err := r.fs.Open(r.fs.PathJoin(r.dir, name))
 	if err != nil {

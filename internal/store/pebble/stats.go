@@ -22,7 +22,7 @@ type Stats struct {
 
 // Space says how full the disk of a store is.
 type Space struct {
-	Used  uint64 // bytes that the store's files take on the disk, with those that are only reserved, as du counts them
+	Used  uint64 // bytes that the store's files take on the disk, as du counts them: reserved space is included
 	Free  uint64 // bytes of free space; 0 if the file system cannot tell
 	Floor uint64 // bytes of free space below which writes are refused
 	Low   bool   // true if writes are refused now, for lack of space or because a table cannot be written

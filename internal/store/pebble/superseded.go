@@ -21,7 +21,7 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
 		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
 	}})
-	if after.Sequence != 0 { // begin after the superseded version that has the key after
+	if after.Sequence != 0 { // begin after the superseded version whose key is the argument after
 		bounds.LowerBound = append(bounds.LowerBound, 0)
 	}
 	it, err := snap.NewIter(bounds)
@@ -38,7 +38,8 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 }
 
 // SupersededThreads returns up to limit ids of threads with superseded messages, in ascending
-// order, that are greater than after; see core.Store. It reads one key of each thread.
+// order; see core.Store. It begins with the first id that is greater than the argument after. It
+// reads one key of each thread.
 func (s *Store) SupersededThreads(_ context.Context, after string, limit int) (found []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -118,7 +119,7 @@ type versions struct {
 	decoder row.Decoder // of the messages of a page
 }
 
-// open moves to the last version whose sequence is less than before.
+// open moves to the last version whose sequence is less than the argument before.
 func (v *versions) open(before uint64) (err error) {
 	if v.member == nil || v.member.Left == nil {
 		return nil

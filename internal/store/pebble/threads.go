@@ -181,8 +181,9 @@ func (l *lister) minute() (rest bool, err error) {
 	return rest, nil
 }
 
-// ThreadsOf returns at most limit ids of threads in a user's list that are greater than after,
-// in ascending order. It reads the user's whole list, which is in the order of times.
+// ThreadsOf returns at most limit ids of threads in a user's list, in ascending order. It begins
+// with the first id that is greater than the argument after. It reads the user's whole list, which
+// is in the order of times.
 func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
