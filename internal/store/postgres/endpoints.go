@@ -29,8 +29,9 @@ var expireEndpointsSQL = fmt.Sprintf(`DELETE FROM endpoints t USING (
 		SELECT user_id, id FROM endpoints WHERE seen < $1 FOR UPDATE SKIP LOCKED
 	) n WHERE %s`, agree(endpoints.key))
 
-// PutEndpoints writes all endpoints with one statement; see core.Store. It returns those that
-// have another owner. After a lost connection it runs the statement again, which is harmless.
+// PutEndpoints writes all endpoints with one statement; see core.Store. It returns the endpoints
+// that have another owner, which it does not write. After a lost connection it runs the statement
+// again, which is harmless.
 func (s *Store) PutEndpoints(ctx context.Context, es []core.Endpoint) (taken []core.Endpoint, err error) {
 	var keys []endpointKey
 	err = s.changeEndpoints(ctx, "write endpoints", putEndpointsSQL, len(endpoints.columns), es, func(q *pgx.QueuedQuery) {

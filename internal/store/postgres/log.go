@@ -244,8 +244,8 @@ var logBeforeSQL = fmt.Sprintf(`SELECT * FROM (
 		CROSS JOIN LATERAL (SELECT * FROM events WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
 	) e WHERE position < $1::bigint ORDER BY position DESC LIMIT $2::bigint`, placedEvents())
 
-// LogBefore returns up to limit events whose positions are less than before, the greatest first;
-// see core.Store.
+// LogBefore returns up to limit events whose positions are less than the argument before, the
+// greatest position first; see core.Store.
 func (s *Store) LogBefore(ctx context.Context, before uint64, limit int) (found []core.Event, err error) {
 	if before == 0 || before > math.MaxInt64/2 {
 		before = math.MaxInt64 / 2 // no log has so many events
@@ -309,8 +309,8 @@ func scanNews(from pgx.CollectableRow) (core.News, error) {
 var threadEventsSQL = fmt.Sprintf(`SELECT %s FROM events e JOIN log l ON l.batch = e.position >> 20
 	WHERE e.thread = $1 AND e.number >= $2 ORDER BY e.number LIMIT $3`, placedEvents())
 
-// ThreadEvents returns up to limit events of a thread that have a position, in the order of
-// their numbers, beginning with the number from.
+// ThreadEvents returns up to limit events of a thread that have a position, in the order of their
+// numbers. The first one has the number from or a greater one.
 func (s *Store) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	err = s.readLog(ctx, "events of thread "+thread, func(b *pgx.Batch) {
 		b.Queue(threadEventsSQL, thread, int64(from), limit).Query(collect(&found, events.rowTo))

@@ -75,9 +75,9 @@ func (u *unusedNumbers) forget(told []int64, high int64) {
 }
 
 // liftSQL sets the sequence of batch numbers to the greatest number in the tables, unless the
-// sequence is already that far. The table batches has the numbers without a position, and runs
-// has the greatest number that ever got a position, also if its batch was trimmed. So no head
-// has a greater number than these.
+// sequence is already that far. The table batches has the numbers without a position, and runs has
+// the greatest number that ever got a position, even if its batch was trimmed. So no head has a
+// greater number than these.
 const liftSQL = `SELECT setval('batch_numbers', stored.most)
 	FROM batch_numbers drawn, (SELECT greatest((SELECT max(number) FROM batches), (SELECT high FROM runs ORDER BY n DESC LIMIT 1), (SELECT max(batch) FROM log)) AS most) stored
 	WHERE stored.most > drawn.last_value OR stored.most = drawn.last_value AND NOT drawn.is_called`

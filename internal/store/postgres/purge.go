@@ -70,7 +70,8 @@ func queuePurges(b *pgx.Batch, r *rows) {
 	b.Queue(leaveSQL, threads)
 }
 
-// purgeTime is how long FinishPurges works before it leaves the rest to its next call.
+// purgeTime is the time after which a call of FinishPurges stops and leaves the other rows to the
+// next call.
 const purgeTime = time.Second
 
 // purging is the state that FinishPurges keeps between calls.

@@ -105,10 +105,11 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 }
 
 // boundSQL defines a table named bound with one row: the limits of the messages of thread $1 that
-// reader $4 may see. The sequences of these messages must be less than before, which is at most $2.
-// Their creation times must not be less than since, which is at least $3. A reader who was never in
-// the thread adds no limits. left_at is the last sequence that a reader who has left may see, or
-// NULL. Such a reader sees the old versions of messages that were replaced after left_at.
+// reader $4 may see. The sequences of these messages must be less than the column before, which is
+// at most $2. Their creation times must not be less than the column since, which is at least $3. A
+// reader who was never in the thread adds no limits. The column left_at is the last sequence that a
+// reader who has left may see, or NULL. Such a reader sees the old versions of messages that were
+// replaced after left_at.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
 		greatest($3::bigint, min(least(share_history, joined_on))) AS since,
@@ -235,8 +236,8 @@ func (s *Store) UserByCustomID(ctx context.Context, customID string) (u core.Use
 	return u, err
 }
 
-// ListHeads returns up to limit heads of threads, in ascending order of ids, whose ids are
-// greater than after.
+// ListHeads returns up to limit heads of threads in ascending order of ids. It begins with the
+// first id that is greater than the argument after.
 func (s *Store) ListHeads(ctx context.Context, after string, limit int) (found []core.Head, err error) {
 	var hs []row.DatedHead
 	err = s.read(ctx, "threads after "+after, func(b *pgx.Batch) {
@@ -248,8 +249,8 @@ func (s *Store) ListHeads(ctx context.Context, after string, limit int) (found [
 	return found, err
 }
 
-// ListUsers returns up to limit users, in ascending order of ids, whose ids are greater than
-// after.
+// ListUsers returns up to limit users in ascending order of ids. It begins with the first id that
+// is greater than the argument after.
 func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]core.User, error) {
 	return readAll(ctx, s, "the list of users", users.rowTo,
 		`SELECT `+users.list+` FROM users WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2`, after, limit)

@@ -48,7 +48,7 @@ type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	now      func() time.Time
-	wall     func() time.Time // the real clock, time.Now, also on a development server and in tests of core, which replace now
+	wall     func() time.Time // always the real clock, time.Now; a development server and tests of core replace only the field now
 	shift    atomic.Int64     // the database's clock minus this process's clock (wall), in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts

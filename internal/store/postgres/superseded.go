@@ -28,7 +28,7 @@ func (s *Store) Superseded(ctx context.Context, after core.SupersededKey, limit 
 }
 
 // SupersededThreads returns up to limit ids of threads with superseded messages, in ascending
-// order, that are greater than after; see core.Store.
+// order; see core.Store. It begins with the first id that is greater than the argument after.
 func (s *Store) SupersededThreads(ctx context.Context, after string, limit int) ([]string, error) {
 	return readAll(ctx, s, "threads with superseded messages", pgx.RowTo[string], supersededThreadsSQL, after, limit)
 }

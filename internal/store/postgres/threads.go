@@ -223,8 +223,8 @@ func scanEntry(from pgx.CollectableRow) (l listed, err error) {
 	return l, err
 }
 
-// ThreadsOf returns up to limit ids of threads in the user's list that are greater than after,
-// in ascending order.
+// ThreadsOf returns up to limit ids of threads in the user's list, in ascending order. It begins
+// with the first id that is greater than the argument after.
 func (s *Store) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
 	const sql = `SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`
 	return readAll(ctx, s, "threads of user "+user, pgx.RowTo[string], sql, user, after, limit)

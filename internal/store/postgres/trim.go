@@ -52,7 +52,7 @@ func (s *Store) Trim(ctx context.Context, day uint32) error {
 	}
 	now, shift := s.wall().UnixMilli(), s.shift.Load()
 	from := int64(day) + int64(core.DayOf(now+shift)) - int64(core.DayOf(now))
-	today := int64(core.DayOf(s.now().UnixMilli()+shift)) + 1 // one day later, because the clocks of two servers may differ by seconds
+	today := int64(core.DayOf(s.now().UnixMilli()+shift)) + 1 // one day more than today, because the clocks of two servers may differ by seconds
 	old, err := s.partitions(ctx, from)
 	if err != nil {
 		return err
