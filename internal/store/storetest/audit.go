@@ -64,7 +64,7 @@ func newestAudits(rows ...core.Audit) []core.Audit {
 }
 
 // testAudit writes audit rows of several milliseconds, some of refused attempts. It reads all rows,
-// and the rows that each filter selects, in pages of different sizes, also from a store that was
+// and the rows that each filter selects, in pages of different sizes, before and after the store is
 // opened again. Each read must return exactly the right rows.
 func testAudit(t *testing.T, e Engine) {
 	s := e.Open(t)

@@ -142,8 +142,8 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	}
 }
 
-// testPreconditions applies changes that were computed from current, outdated and missing rows.
-// Exactly those that were computed from outdated rows must be refused as stale.
+// testPreconditions applies changes that were computed from current, outdated and missing rows. It
+// checks that exactly the changes from outdated rows are refused as stale.
 func testPreconditions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -381,7 +381,7 @@ func testReader(t *testing.T, e Engine) {
 }
 
 // testPositions writes events of several threads and days. It reads the event log page by page,
-// also after a restart, and checks the order and the positions of the events.
+// before and after a restart, and checks the order and the positions of the events.
 func testPositions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ann := user(1)

@@ -58,7 +58,7 @@ func rewritten(name string, f func([]byte) []byte) Damage {
 	return Damage{Name: name, Do: func(path, _ string) (bool, error) { return rewrite(path, f) }}
 }
 
-// rewrite replaces the content b of a file by f(b). It returns false if the two are equal.
+// rewrite replaces the content b of a file by f(b). It returns false if f(b) equals b.
 func rewrite(path string, f func([]byte) []byte) (bool, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {

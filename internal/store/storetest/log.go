@@ -214,7 +214,7 @@ func testCursors(t *testing.T, e Engine) {
 			t.Errorf("after %+v: %+v, want gap %q", tc.cursor, page, tc.gap)
 		}
 	}
-	// After the epoch is replaced, every cursor of the old one must return a gap, also after a
+	// After the epoch is replaced, every cursor of the old epoch must return a gap, even after a
 	// restart.
 	ctx := context.Background()
 	if err := s.RenewEpoch(ctx, "not the epoch", "second"); err != nil {

@@ -122,9 +122,9 @@ func seen(t rapid.TB, s core.Store, thread, reader string, most int) (list []str
 	return list
 }
 
-// testSuperseded edits and deletes messages after two members have left. Each of the two must
-// read the messages as they were when it left, at their old places, and deleted ones as
-// tombstones.
+// testSuperseded edits and deletes messages after two members have left. Each of these members must
+// read the messages in the state and at the place that they had when it left, and deleted messages
+// as tombstones.
 func testSuperseded(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
