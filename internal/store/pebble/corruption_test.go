@@ -180,8 +180,8 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	return c
 }
 
-// copyTo copies the folder of a store to the folder to, after flushes and compactions have
-// ended. The caller makes sure that nobody writes to the store.
+// copyTo copies the store's folder to another folder, after flushes and compactions have ended. The
+// caller makes sure that nobody writes to the store.
 func (s *Store) copyTo(t *testing.T, to string) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -398,8 +398,8 @@ func (c *corruptionTable) count(outcome string) {
 	c.outcomes[outcome]++
 }
 
-// linked makes a new folder with hard links to the files of the folder from. The file name, if
-// it exists, is copied instead, so that it can be damaged.
+// linked makes a new folder with hard links to the files of a folder. It copies the file with the
+// given name, if that exists, instead of linking it, so that the test can damage the copy.
 func linked(t *testing.T, from, name string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "store")

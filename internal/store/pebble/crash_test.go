@@ -337,7 +337,7 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 	switch n := len(crashPolicies); head.RetentionDays {
 	case crashPolicies[policy.edits%n]:
 	case crashPolicies[(policy.edits+1)%n]:
-		if policy.op != "" { // only an acknowledged change of the policy tells its sender
+		if policy.op != "" { // the sender is known only if a change of the policy was acknowledged
 			ahead[policy.content]++
 		}
 	default:

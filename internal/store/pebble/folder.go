@@ -142,8 +142,8 @@ func newBlobReader(r objstorage.Readable, opts *pebble.Options) (b *blob.FileRea
 	return blob.NewFileReader(context.Background(), r, blob.FileReaderOptions{ReaderOptions: opts.MakeReaderOptions().ReaderOptions})
 }
 
-// readFolder locks the folder of a store that is not open, and returns a Store for commands
-// that only read the folder's files.
+// readFolder locks the folder of a store that is not open, and returns a Store with which commands
+// read the folder's files. It fails if the folder does not exist or cannot be locked.
 func readFolder(dir string, o Options) (s *Store, unlock func() error, err error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -212,8 +212,8 @@ func (f readOnlyFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse
 // Unwrap returns nil, so that nobody can reach the wrapped file system and write to it.
 func (f readOnlyFS) Unwrap() vfs.FS { return nil }
 
-// Lock locks the file name. It does nothing if the file does not exist, or on a disk that is
-// mounted read-only: no server can have the store open there.
+// Lock locks the file with this name. It does nothing if the file does not exist, or on a disk that
+// is mounted read-only: no server can have the store open there.
 func (f readOnlyFS) Lock(name string) (io.Closer, error) {
 	if _, err := f.FS.Stat(name); errors.Is(err, os.ErrNotExist) {
 		return io.NopCloser(nil), nil

@@ -265,8 +265,8 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	return first, read, nil
 }
 
-// ThreadEvents returns up to limit events of a thread in the order of their numbers. The first one
-// has the number from or a greater one.
+// ThreadEvents returns up to limit events of a thread in the order of their numbers. It begins with
+// the first event whose number is at least the argument from.
 func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()

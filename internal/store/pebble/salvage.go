@@ -105,8 +105,9 @@ func (s *Salvaged) lose(file string, bytes, rows int64, format string, args ...a
 // needs.
 //
 // Salvage needs room for two copies of the rows in the folder work, which must be empty or not
-// exist. on is the file system of that folder. Salvage fails if no process may read dir now, if a
-// newer Confab wrote the store, or if an import or a restore into it did not finish.
+// exist. on is the file system of that folder. Salvage fails if it cannot lock dir, for example
+// because a server has the store open, if a newer Confab wrote the store, or if an import or a
+// restore into it did not finish.
 func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string, yield func(core.Record) error) (report Salvaged, err error) {
 	from, unlock, err := readFolder(dir, o)
 	if err != nil {

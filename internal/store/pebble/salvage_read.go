@@ -394,7 +394,7 @@ func (l *logReader) batch(record []byte) error {
 		}
 		switch kind {
 		case pebble.InternalKeyKindLogData:
-			continue // log data, an entry that has no sequence number
+			continue // skip log data: such an entry has no sequence number
 		case pebble.InternalKeyKindSet:
 			err = l.raw.add(key, value, false, sequence, l.number)
 		case pebble.InternalKeyKindDelete, pebble.InternalKeyKindSingleDelete, pebble.InternalKeyKindDeleteSized:

@@ -113,7 +113,8 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 // importBatch is the size, in bytes, from which on an import commits its batch.
 const importBatch = 4 << 20
 
-// contents has the letters of the kinds of rows that a new store does not have.
+// contents has the letters of those kinds of rows that only a used store has. A new store has no
+// row of these kinds.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
 	kindReceipt, kindList, kindRelisting, kindDeleting, kindCustomID, kindExpiry, kindEvent, kindPosition, kindEndpoint, kindAudit,
