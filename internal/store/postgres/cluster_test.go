@@ -119,7 +119,7 @@ func (c *cluster) standby() *cluster {
 }
 
 // redirect cuts all connections through the proxy. The proxy then forwards new connections to the
-// address to.
+// given address.
 func (c *cutter) redirect(to string) {
 	c.mu.Lock()
 	c.target = to

@@ -310,7 +310,7 @@ var threadEventsSQL = fmt.Sprintf(`SELECT %s FROM events e JOIN log l ON l.batch
 	WHERE e.thread = $1 AND e.number >= $2 ORDER BY e.number LIMIT $3`, placedEvents())
 
 // ThreadEvents returns up to limit events of a thread that have a position, in the order of their
-// numbers. The first one has the number from or a greater one.
+// numbers. It begins with the first event whose number is at least the argument from.
 func (s *Store) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	err = s.readLog(ctx, "events of thread "+thread, func(b *pgx.Batch) {
 		b.Queue(threadEventsSQL, thread, int64(from), limit).Query(collect(&found, events.rowTo))
