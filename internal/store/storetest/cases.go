@@ -102,7 +102,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	first := send(a, 1, ann, "token", "one")
 	rs := apply(t, s, start,
 		create(a, "key", ann, bob),               // change 0 makes revision 1
-		create(a, "key", ann, bob),               // change 1 is the same create again
+		create(a, "key", ann, bob),               // change 1 creates the same thread again, with the same token
 		first,                                    // change 2 sends with a token
 		send(a, 1, ann, "token", "not this"),     // change 3 repeats change 2, so its content is ignored
 		send(a, 1, bob, "token", "two"),          // change 4 does not repeat change 2, because another caller sends the token

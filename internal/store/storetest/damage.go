@@ -102,9 +102,8 @@ func (k FileKind) Files(dir string) ([]string, error) {
 	return names, err
 }
 
-// CopyFolder creates the folder to and copies the files of the folder from into it. A copy of a
-// store that is open but idle has the data that a kill would leave: all written bytes, synced or
-// not.
+// CopyFolder copies the files of the folder from into the new folder to. A copy of a store that is
+// open but idle has the data that a kill would leave: all written bytes, synced or not.
 func CopyFolder(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
