@@ -12,7 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// DefaultAnswerMemory is the default of Options.AnswerMemory, in bytes.
+// DefaultAnswerMemory is the memory, in bytes, for all answers to GET requests together. It is
+// used if Options.AnswerMemory is 0.
 const DefaultAnswerMemory = 64 << 20
 
 // answerWait is the longest time that a request waits for the memory for its answer.
@@ -20,10 +21,10 @@ const answerWait = 5 * time.Second
 
 // Sizes of answers in bytes.
 const (
-	// smallPage is the size up to which little memory is reserved for a page before it is made.
-	// Most pages are smaller.
+	// smallPage is the memory, in bytes, that every GET request reserves at first for the rows of its
+	// page. Most pages need less.
 	smallPage = 256 << 10
-	// freeAnswer is the size up to which an answer is sent without reserving memory, so that
+	// freeAnswer is the largest answer, in bytes, that is sent without reserving memory, so that
 	// clients that read slowly never hold up ordinary requests.
 	freeAnswer = 32 << 10
 	// framing is the room for the parts of a page other than its texts: JSON syntax, field names
@@ -31,12 +32,13 @@ const (
 	framing = 512 << 10
 )
 
-// answers bounds the memory of the answers to GET requests. Half of it, making, is for answers
-// whose rows are read and whose JSON is encoded; this never waits for a client. The other half
-// is for answers that are being sent, for as long as their clients take to read. So clients that
-// do not read cannot prevent answers to others from being made. A quarter of the half for
-// sending, small, is for answers that did not reserve a large page. They are sent even if
-// clients that do not read hold all the rest.
+// answers bounds the memory of the answers to GET requests. It has three pools. The pool making,
+// half of the memory, is for reading the rows of answers and encoding their JSON, which never
+// waits for a client. The pools sending and small, the other half, are for answers that are being
+// sent, for as long as their clients take to read. So clients that do not read cannot prevent the
+// making of answers to other clients. The pool small is a quarter of this second half. It is for
+// requests that did not reserve memory for a large page, so their answers are sent even if clients
+// that do not read hold all of the pool sending.
 type answers struct{ making, sending, small *pool }
 
 func newAnswers(bytes int64) answers {
@@ -101,7 +103,7 @@ func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	return s.Acquire(ctx, n)
 }
 
-// shrink gives back n of the bytes that acquire has reserved. The rest stays reserved.
+// shrink gives back n bytes of a reservation that acquire has made. The rest stays reserved.
 func (p *pool) shrink(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -110,7 +112,7 @@ func (p *pool) shrink(user string, n int64) {
 	p.all.Release(n)
 }
 
-// release gives back the last n bytes of a reservation that acquire has made, and ends it.
+// release ends a reservation that acquire has made, and gives back its last n bytes.
 func (p *pool) release(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -197,7 +199,7 @@ func (h *Handler) holdAnswer(req *request, n int64) error {
 	ctx.set(req.Context(), time.Now().Add(h.answerWait))
 	defer ctx.end()
 	req.reserved.from = h.answers.small
-	if n > req.reserved.from.share { // a single row that is larger than most pages
+	if n > req.reserved.from.share { // a page with one row that is larger than most pages
 		req.reserved.from = h.answers.sending
 	}
 	var err error

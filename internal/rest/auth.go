@@ -62,8 +62,8 @@ func (h *Handler) authenticateUser(req *request) error {
 	return nil
 }
 
-// missing returns words for the explanation of a refusal: "missing, not" if there is no header
-// Authorization, and "not" if the header has no bearer token.
+// missing returns the words with which the explanation of a refusal begins: "missing, not" if the
+// request has no Authorization header, and "not" if the header has no bearer token.
 func missing(header string) string {
 	if header == "" {
 		return "missing, not"
@@ -121,9 +121,9 @@ func (h *Handler) authenticateEntra(req *request) error {
 	return errBadExchange
 }
 
-// signedRequest returns what the signature of a request covers. The client may have signed the
-// host that it has sent, the host of the public endpoint, or the host that a trusted proxy tells,
-// if Options.Signs accepts that.
+// signedRequest returns the parts of a request that its signature covers. A client may have signed
+// the host that it has sent, the host of the public endpoint, or the host that a trusted proxy has
+// put into a header, if Options.Signs accepts that host.
 func (h *Handler) signedRequest(req *request) signature.Request {
 	signed := signature.Of(req.Request)
 	signed.TLS = hosts.Secure(req.Request) || strings.HasPrefix(h.endpoint, "https:")
@@ -141,9 +141,9 @@ func (h *Handler) signedRequest(req *request) signature.Request {
 	return signed
 }
 
-// claimed returns the hosts that headers other than Host name, because the client may have
-// signed one of them. Among these headers is one of the Java SDK, which contains the signed text
-// in base64.
+// claimed returns the hosts that headers other than Host name. A client with a bad signature may
+// have signed one of these hosts. One of the headers is of the Java SDK: it contains the signed
+// text in base64.
 func claimed(req *request) []string {
 	all := hosts.Claimed(req.Header)
 	const longest = 4096
@@ -164,25 +164,25 @@ func claimed(req *request) []string {
 	return all
 }
 
-// maxClaimed is the greatest number of hosts, from the headers of a request, that are tried to
-// find out which host the client signed.
+// maxClaimed is the greatest number of hosts, from the headers of a request, that the server tries
+// in order to find out which host the client signed.
 const maxClaimed = 6
 
 // hints limits the number of requests per second for which the server finds out, for the log,
-// which host was signed instead of the right one. There is a limit because clients without a key
-// can cause that work. The zero value is ready to use.
+// which wrong host a client signed. The limit is needed because clients without a key can cause
+// this work. The zero value is ready to use.
 type hints struct {
 	mu    sync.Mutex // guards the fields below
 	since time.Time  // begin of the second
 	n     int        // requests in it
 }
 
-// maxHints is the number of requests per second for which the server finds out which host was
-// signed.
+// maxHints is the number of requests per second for which the server finds out which wrong host
+// the client signed.
 const maxHints = 20
 
-// take counts a request at the time now. It returns false if there were more than maxHints
-// requests in this second.
+// take counts a request at the time now. It returns false if the same second has had maxHints
+// requests already.
 func (h *hints) take(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -193,12 +193,12 @@ func (h *hints) take(now time.Time) bool {
 	return h.n <= maxHints
 }
 
-// signer returns the access key that signed a request, or fails with the answer to the client. If
-// neither key has, another server may just have rotated one: the keys are read again, and the
-// request is verified again if that has changed them.
+// signer returns the access key that signed a request, or fails with the error for the client. If
+// neither access key made the signature, another server may just have replaced one. Then signer
+// reads the keys from the store and, if they have changed, verifies the signature once more.
 func (h *Handler) signer(req *request, signed signature.Request) (token.Key, error) {
 	first := signed
-	first.Others = nil // only the last attempt looks for other hosts, because the number of such searches in a second is limited
+	first.Others = nil // do not look for the host that the client signed at the first attempt, because hints limits the number of such searches
 	held := h.tokens.Held()
 	i, err := signature.Verify(first, accessKeys(held), h.now())
 	var refused *signature.Error

@@ -54,20 +54,20 @@ func (h *Handler) readBody(req *request) error {
 	if req.ContentLength > limit {
 		return h.tooLarge(req)
 	}
-	// A buffer of the announced length saves growing it while reading. The client may
-	// lie about the length, so the buffer is allocated in advance for small bodies
-	// only. ServeHTTP returns it to the pool.
+	// Allocate a buffer of the announced length, so that it need not grow while the body is read. The
+	// client may lie about the length, so do this for small bodies only. ServeHTTP returns the buffer
+	// to the pool.
 	req.buffer = h.getBuffer()
 	b := bytes.NewBuffer(*req.buffer)
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	from := io.Reader(req.Body)
-	if req.ContentLength < 0 { // net/http itself ends a body of announced length
+	if req.ContentLength < 0 { // if the body has an announced length, net/http itself ends it there
 		from = io.LimitReader(from, limit+1)
 	}
 	began := time.Now()
 	_, err := b.ReadFrom(from)
 	if took := time.Since(began); took > time.Second && !req.ctx.until.IsZero() {
-		req.limit(req.ctx.until.Add(took)) // the time in which a slow client sends the body does not count
+		req.limit(req.ctx.until.Add(took)) // extend the deadline of the request by the time in which a slow client has sent the body
 	}
 	body := b.Bytes()
 	*req.buffer = body
@@ -80,7 +80,7 @@ func (h *Handler) readBody(req *request) error {
 	case err != nil:
 		return core.Invalid("request body", "The request body ended early.").Because(why.BodyEnded)
 	}
-	req.Body.Close() // otherwise net/http reads it to its end again
+	req.Body.Close() // close the body, or net/http reads it to its end again
 	if req.ContentLength != 0 {
 		http.NewResponseController(req.w).SetReadDeadline(time.Time{})
 	}

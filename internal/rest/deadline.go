@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// deadline is a context that ends when its parent ends, or at a time. Unlike a context of
-// context.WithDeadline it starts a timer only when somebody waits for its end. Most operations are over
-// before that.
+// deadline is a context that ends when its parent ends, or at a given time. Unlike a context of
+// context.WithDeadline, it starts a timer only when somebody waits for its end, because most
+// operations are over before anybody does.
 type deadline struct {
 	context.Context // the parent
 	until           time.Time
 
 	mu     sync.Mutex      // guards the fields below
-	timed  context.Context // the context with the timer; nil until somebody waits
+	timed  context.Context // the context with the timer; nil until somebody waits for the end of the deadline
 	cancel context.CancelFunc
 }
 
@@ -38,7 +38,8 @@ func (d *deadline) end() {
 	}
 }
 
-// waited returns the context with the timer. It returns nil if there is none and start is false.
+// waited returns the context with the timer. If there is none, it makes one if start is true and
+// returns nil if start is false.
 func (d *deadline) waited(start bool) context.Context {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -65,9 +66,9 @@ func (d *deadline) Err() error {
 	return context.DeadlineExceeded
 }
 
-// Value implements context.Context. It passes the key on to the context with the timer, if there is
-// one: by a private key package context then finds that context, and needs no goroutine for each
-// context that is derived from this one.
+// Value implements context.Context. If there is a context with a timer, Value passes the key on to
+// it. This lets package context recognise a context that it made itself, so it needs no goroutine
+// for each context that is derived from this one.
 func (d *deadline) Value(key any) any {
 	if timed := d.waited(false); timed != nil {
 		return timed.Value(key)

@@ -17,7 +17,8 @@ func (h *Handler) exchangeTeamsToken(req *request) (any, error) {
 // exchangeEntraToken is never called, because authenticateEntra refuses every request.
 func (h *Handler) exchangeEntraToken(*request) (any, error) { return nil, errBadExchange }
 
-// noAssignments refuses the operations that let users of a Microsoft tenant into the resource.
+// noAssignments refuses the operations that give users of a Microsoft Entra tenant access to the
+// resource.
 func (h *Handler) noAssignments(*request) (any, error) {
 	return nil, notServed("This server has no Microsoft tenant, so it keeps no assignments. Create a user for each account instead, with its own customId.")
 }

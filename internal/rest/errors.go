@@ -66,7 +66,8 @@ func unavailable(cause error) *core.Error {
 
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error.", Why: why.Because(why.Internal)}
 
-// notServed returns the error for a 501: the server does not have the operation.
+// notServed returns the error for a request for an operation that this server does not have, a
+// 501.
 func notServed(message string) error {
 	return &core.Error{Code: codeNotImplemented, Message: message, Why: why.Because(why.NotServed, "problem", message)}
 }
@@ -95,7 +96,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	}
 	req.note, req.reason, req.why = e.Message, e.Reason, req.cause(e)
 	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
-		req.reason = e.Cause.Error() // the cause says, for example, why the signature was refused
+		req.reason = e.Cause.Error() // log the cause too: for example, it says why the signature was refused
 	}
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
@@ -109,8 +110,8 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
-// cause returns the reason for the refusal e, and adds facts about the request: user, thread,
-// method, message and operation.
+// cause returns the reason for which the request was refused with e, with facts about the request:
+// user, thread, method, message and operation.
 func (req *request) cause(e *core.Error) why.Cause {
 	if e == errInternal && req.Request.Context().Err() != nil {
 		return why.Because(why.HungUp)
@@ -130,16 +131,16 @@ func (req *request) cause(e *core.Error) why.Cause {
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
-		level = slog.LevelDebug // no error of the server: a bad signature, or a client that hung up
+		level = slog.LevelDebug // not an error of the server, but of the client: for example, a bad signature or a hang-up
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
 		"method", logged(req.Method), "path", logged(req.escaped), "status", status, "error", err)
 }
 
-// hiddenThreads is the feature that a request gets the same 403 for a thread that does not exist as
-// for a thread that the caller is not in. This was recorded for getting a thread
-// (docs/contract/chat.md §7.2). Unverified: that all operations do so.
+// hiddenThreads is the feature of api-versions at which a request for a thread that does not exist
+// gets the same 403 as one for a thread that the caller is not in. This was recorded for getting a
+// thread (docs/contract/chat.md §7.2). Unverified: that all operations do so.
 const hiddenThreads apiver.Feature = "hidden threads"
 
 // errorOf converts err to a core.Error. It returns errInternal for an error of a type
@@ -160,8 +161,8 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope is the format of error bodies at the api-versions that have a feature. write appends
-// the JSON of an error to dst.
+// envelope is the format of error bodies at the api-versions that have the feature in. Its
+// function write appends the JSON of an error to dst.
 type envelope struct {
 	in    apiver.Feature
 	write func(dst []byte, e *core.Error) []byte

@@ -6,8 +6,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// This file has the operations of 2020-07-20-preview2 that later api-versions have in another
-// form. The administration packages call them (docs/contract/identity.md §3).
+// This file has the identity operations of api-version 2020-07-20-preview2 whose requests or
+// responses have another form at later api-versions. Azure's administration packages call them
+// (docs/contract/identity.md §3).
 
 func (h *Handler) createFlatUser(req *request) (any, error) {
 	user, err := h.core.CreateUser(req.Context())

@@ -24,8 +24,8 @@ const exposedHeaders = "*, Location, api-supported-versions, confab-api-version,
 const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, idempotency-token, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
-// Values of headers that all responses share. Header.Set would allocate a slice for each
-// response; net/http only reads these.
+// Values of headers that all responses share, so that no response allocates a slice for them, as
+// Header.Set would. Sharing is safe because net/http only reads the slices.
 var (
 	transportSecurity = []string{"max-age=2592000"}
 	yes               = []string{"true"}
@@ -102,24 +102,24 @@ func (h *Handler) write(req *request, resp response) error {
 	return cmp.Or(err, h.flush(req))
 }
 
-// set sets a header of the response, whose name must be in the canonical form. Header.Set would allocate a
-// slice for each value; the first values of a request have one array.
+// set sets a header of the response. The name must be in the canonical form. Header.Set would
+// allocate a slice for each value, but set puts the first values of a request into one array.
 func (req *request) set(name, value string) {
 	values := append(req.values, value)
 	req.values = values
 	req.w.Header()[name] = values[len(values)-1 : len(values) : len(values)]
 }
 
-// quick is the time within which most requests are answered. Over HTTP/2, flush does nothing for
-// a response that took less time.
+// quick is the time in which the server answers most requests. Over HTTP/2, flush does nothing for
+// a response that was ready in less time.
 const quick = 100 * time.Millisecond
 
 // flush makes net/http send a written response to the connection, so that a failure is known
 // before the request is logged. It fails if the client has hung up or the connection is broken.
-// Over HTTP/1.1 this costs nothing. Over HTTP/2 it costs a frame, so flush does nothing if the
-// response took less than quick: in so short a time the connection has hardly broken. It does send
-// refusals, because Options.Access may read the store to find out their reason, and net/http would
-// send them only after that.
+// Over HTTP/1.1 flushing costs nothing. Over HTTP/2 it costs a frame, so flush does nothing if the
+// response took less time than quick: a connection seldom breaks in so short a time. flush sends a
+// refusal even then, because Options.Access may read the store to find out the reason for the
+// refusal, and the client would wait for that.
 func (h *Handler) flush(req *request) error {
 	if err := req.Request.Context().Err(); err != nil {
 		return errors.New("the client has hung up")
@@ -187,8 +187,9 @@ func agent(r *http.Request) string {
 	return r.UserAgent()
 }
 
-// newRequestID returns a random id of 22 base64 characters and ".0", the form that the service
-// uses for MS-CV. It overwrites random, which would be allocated for each id as a local variable.
+// newRequestID returns a random id of 22 base64 characters and ".0", the form in which the real
+// service sends MS-CV. The caller provides random, the memory for the random bytes, because a
+// local variable would be allocated on the heap for each id.
 func newRequestID(random *[16]byte) string {
 	rand.Read(random[:])
 	text := [24]byte{22: '.', 23: '0'}

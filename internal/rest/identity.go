@@ -125,7 +125,7 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 		return nil, err
 	}
 	switch {
-	case !jwt.MatchString(in.Token): // first: Microsoft's tests send such tokens with an empty userId and expect this answer
+	case !jwt.MatchString(in.Token): // check the form of the token first: Microsoft's tests send malformed tokens with an empty userId and expect this error
 		return nil, errBadExchange
 	case in.AppID == "":
 		return nil, validationError("AppId", "AppId: The AppId field is required.")
@@ -139,7 +139,8 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	return nil, errBadExchange
 }
 
-// errBadExchange is the refusal of an exchange of a token of Microsoft for a token of this server.
+// errBadExchange is the error for a request to exchange a Microsoft token for a token of this
+// server.
 var errBadExchange = &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid.", Why: why.Because(why.NoEntra)}
 
 // userID returns the user id in the request's path and sets req.caller to it, for the

@@ -19,7 +19,8 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 	return h.send(req, cmd)
 }
 
-// send sends a message with the idempotency token and the client's id of the request, if it has them.
+// send sends a message with the idempotency token and the client's request id, if the request has
+// them.
 func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
 	cmd.Token, cmd.RequestID = req.idempotencyToken(), req.clientID()
 	sent, err := h.core.Send(req.Context(), req.caller, req.thread, cmd)
@@ -27,9 +28,9 @@ func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
 		return nil, err
 	}
 	if sent.Repeated {
-		h.refund(req) // nothing was written
+		h.refund(req) // do not count the bytes of a repeated send, because nothing was written
 	}
-	var buffer [256]byte // most URLs need no other memory
+	var buffer [256]byte // a buffer on the stack, large enough for most URLs
 	b := append(h.appendThreadURL(buffer[:0], req, req.thread), "/messages/"...)
 	start := len(b)
 	req.location = string(strconv.AppendInt(b, sent.ID, 10))
@@ -78,8 +79,8 @@ func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, 
 	list.Bytes = smallPage
 	page, err := h.core.ListMessages(req.Context(), req.caller, req.thread, list)
 	if err == nil && page.Next > 0 && len(page.Messages) < list.Limit {
-		// The whole page does not fit into the memory that was reserved. Reserve more and read
-		// it again.
+		// The page was cut because its rows exceed the memory that was reserved. Reserve more memory and
+		// read the page again.
 		page = core.MessagesPage{}
 		err = h.reserve(req, core.PageBytes)
 		if err == nil {
@@ -105,9 +106,9 @@ func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, 
 	return page.Messages, next, nil
 }
 
-// cutJSON shortens a page so that its texts have at most core.PageBytes as JSON. A character may
-// take six times as many bytes in JSON as in the store. The page keeps at least its first
-// message.
+// cutJSON shortens a page so that the texts of its messages have at most core.PageBytes as JSON. A
+// page from the store may have more, because a character may take six times as many bytes in JSON
+// as in the store. The page keeps at least its first message.
 func cutJSON(page *core.MessagesPage) {
 	bytes := 0
 	for i := range page.Messages {

@@ -11,22 +11,22 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// newerSetting is the text by which messages name the setting for Options.NewerVersions.
+// newerSetting is the command-line flag that sets Options.NewerVersions, as messages for operators
+// name it.
 const newerSetting = "--newer-api-versions newest"
 
-// maxWarned is the greatest number of names that a warned holds.
+// maxWarned is the greatest number of names that a value of type warned holds.
 const maxWarned = 100
 
-// warned holds the names of api-versions for which the log has a warning. It is safe for
-// concurrent use.
+// warned is the set of the names of unknown api-versions about which the log has a warning. It is
+// safe for concurrent use.
 type warned struct {
 	mu    sync.Mutex
 	names map[string]bool
 }
 
-// add notes a name and returns the number of names noted. It returns 0 if the name was noted before,
-// and for all further names after maxWarned of them, so that a client cannot fill the memory or the
-// log.
+// add adds a name to the set and returns the number of names in it. It returns 0 if the set has
+// the name already, or has maxWarned names, so that a client cannot fill the memory or the log.
 func (w *warned) add(name string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,8 +41,8 @@ func (w *warned) add(name string) int {
 }
 
 // parseVersion returns the api-version with the given name. If the name is newer than all known
-// versions and Options.NewerVersions is set, it returns the newest known one, so that an SDK of
-// tomorrow works (docs/contract/api-versions.md §7); it makes the response have the header
+// versions and Options.NewerVersions is set, it returns the newest known version, so that a future
+// SDK works (docs/contract/api-versions.md §7). In this case the response has the header
 // confab-api-version. ok is false if the version is not supported.
 func (h *Handler) parseVersion(req *request, name string) (v apiver.Version, ok bool) {
 	versions := req.api.versions
@@ -54,9 +54,10 @@ func (h *Handler) parseVersion(req *request, name string) (v apiver.Version, ok 
 	return v, true
 }
 
-// warnOfNewer logs a warning, one for each name, if the request is answered at another api-version
-// than its client asked for. Call it for an authenticated request only: the number of warnings is
-// limited, and a stranger who invents names must not use them up.
+// warnOfNewer logs a warning if the request is answered at another api-version than its client
+// asked for. It warns once for each name of a version. Call it for authenticated requests only:
+// the number of warnings is limited, and a client without a token must not use them up with
+// invented names.
 func (h *Handler) warnOfNewer(req *request) {
 	if req.answeredAs == "" {
 		return
@@ -73,8 +74,9 @@ func (h *Handler) warnOfNewer(req *request) {
 	}
 }
 
-// unsupported returns the refusal of a request whose api-version is not supported, or at whose
-// api-version the path does not have the method. It names the setting that would help.
+// unsupported returns the error for a request whose api-version is not supported, or at whose
+// api-version the path does not have the method. The error's text names the setting that would
+// make the server accept the request.
 func (h *Handler) unsupported(req *request, name string) error {
 	message := fmt.Sprintf("The HTTP resource that matches the request URI '%s%s' does not support the API version '%s'.",
 		h.baseURL(req), clip.Text(req.escaped, maxEcho), clip.Text(name, maxEcho))

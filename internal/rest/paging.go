@@ -24,9 +24,10 @@ const (
 	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md §5.1). If
-// there is a syncState, which contains the position and the start time of the list, it ignores
-// startTime, even an invalid one. It fails for other invalid parameters.
+// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md §5.1). The
+// parameter syncState contains both the position and the start time of the list, so if a request
+// has it, messagesPage ignores the parameter startTime, even an invalid one. It fails for other
+// invalid parameters.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
@@ -54,8 +55,9 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 }
 
 // threadsPage reads the query parameters of a list of threads (docs/contract/chat.md §3.2): the
-// entry before which the page begins, the earliest time, the page size, and what the threads are
-// expanded with. If there is a syncState, which contains the first two, it ignores startTime.
+// entry before which the page begins, the start time, the page size, and the data that expand adds
+// to each thread. The parameter syncState contains the entry and the start time, so if a request
+// has it, threadsPage ignores the parameter startTime.
 func (req *request) threadsPage() (q core.ThreadsQuery, err error) {
 	q.User = req.caller
 	if q.Limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
@@ -76,9 +78,9 @@ func (req *request) threadsPage() (q core.ThreadsQuery, err error) {
 	return q, nil
 }
 
-// expand reads the parameter expand, Confab's own: words separated by commas, which say what a
-// list of threads has besides the contract's members (docs/contract/chat.md §3.8). It fails for
-// any other word.
+// expand reads the query parameter expand, an extension of Confab: words separated by commas that
+// name data to add to each thread of a list (docs/contract/chat.md §3.8). It fails for an unknown
+// word.
 func (req *request) expand() (e core.Expand, err error) {
 	for _, list := range req.query["expand"] {
 		for word := range strings.SplitSeq(list, ",") {
@@ -95,10 +97,10 @@ func (req *request) expand() (e core.Expand, err error) {
 	return e, nil
 }
 
-// expandParameter returns the parameter expand of the request for a link, or "" if the request has
-// none.
+// expandParameter returns the request's query parameter expand in the form for a link, or "" if
+// the request has none.
 func (req *request) expandParameter() string {
-	e, _ := req.expand() // it cannot fail here, because threadsPage refuses such a request
+	e, _ := req.expand() // the error is always nil here, because threadsPage has refused requests with a bad expand
 	switch e {
 	case core.Expand{LastMessage: true}:
 		return "&expand=lastMessage"
@@ -168,9 +170,9 @@ const dotNetTime = "1/2/2006 3:04:05 PM -07:00"
 // escapeQuery escapes a query value. It writes a blank as %20, as the service does.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// pageSize returns the request's maxPageSize, or standard if it has none. It returns
-// bound for a greater size, and fails for anything but a positive integer. Unverified:
-// both rules.
+// pageSize returns the request's maxPageSize, or standard if the request has none. It returns
+// bound for a greater maxPageSize, and fails for anything but a positive integer. Unverified: both
+// rules.
 func (req *request) pageSize(standard, bound int) (int, error) {
 	if !req.query.Has("maxPageSize") {
 		return standard, nil
@@ -183,8 +185,8 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 	return int(min(n, int64(bound))), nil
 }
 
-// startTime returns the startTime parameter in epoch milliseconds, or 0 if the request
-// has none or one before 1970. It accepts RFC 3339 and the .NET format that links to a next
+// startTime returns the query parameter startTime in epoch milliseconds, or 0 if the request has
+// none or one before 1970. It accepts RFC 3339 and the .NET format of times that links to a next
 // page have.
 func (req *request) startTime() (int64, error) {
 	if !req.query.Has("startTime") {
@@ -201,10 +203,10 @@ func (req *request) startTime() (int64, error) {
 	return int64(t), nil
 }
 
-// errCursor is the error for a syncState that does not belong to the list. A syncState
-// is the position at which a list continues, with a checksum that detects the syncState
-// of another list and a truncated one. A client could forge one, but would see only
-// entries that it may read anyway.
+// errCursor is the error for a syncState that was not made for the list in the request. A
+// syncState is the position at which a list continues, with a checksum that detects a truncated
+// syncState and one of another list. A client could forge a syncState, but would get only entries
+// that it may read anyway.
 var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.").Because(why.BadCursor, "parameter", "syncState")
 
 // cursor is the position at which a list of messages continues, and the list's start
@@ -233,7 +235,7 @@ func parseCursor(thread, text string) (c cursor, ok bool) {
 	return c, c.before > 0
 }
 
-// threadsCursor is the position at which a list of threads continues, and the list's
+// threadsCursor is the position at which a list of a user's threads continues, and the list's
 // start time.
 type threadsCursor struct {
 	before core.ThreadsCursor
@@ -271,19 +273,19 @@ func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	return c, core.CheckThreadID(c.before.Thread) == nil
 }
 
-// Prefixes of the names of lists. A syncState has a checksum over the name of its list:
-// the prefix for the kind of list, and the id of the thread or user. Cursors by id have a
-// prefix of their own, so that a server of an older version, which does not know them, refuses
-// them.
+// Prefixes of the names of lists. A syncState has a checksum over the name of its list: the prefix
+// for the kind of list, and the id of the thread or user. Lists of threads at a cursor by id have
+// a prefix of their own, so that a server of an older version, which does not know such cursors,
+// refuses their syncState.
 const (
 	messagesList = "confab messages cursor 1\x00"
 	threadsList  = "confab threads cursor 1\x00"
-	threadsByID  = "confab threads cursor 2\x00" // prefix for a list of threads at a cursor of core.CursorByID
+	threadsByID  = "confab threads cursor 2\x00" // prefix for a list of threads whose position is a thread id (core.CursorByID)
 )
 
 const sumSize = 8 // bytes of the checksum
 
-// seal returns b and a checksum over list and b, in hexadecimal.
+// seal returns the bytes b and a checksum over them and the list's name, in hexadecimal.
 func seal(list string, b []byte) string {
 	return hex.EncodeToString(append(b, cursorSum(list, b)...))
 }
@@ -299,7 +301,7 @@ func unseal(list, text string) (b []byte, ok bool) {
 	return b, string(sum) == string(cursorSum(list, b))
 }
 
-// cursorSum returns the checksum of a position in a list and the name of the list.
+// cursorSum returns the checksum over the name of a list and b, a position in the list.
 func cursorSum(list string, b []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(list))

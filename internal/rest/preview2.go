@@ -7,11 +7,11 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// This file has the handlers of the operations whose bodies api-version 2020-09-21-preview2 has in
-// another form than all later ones (docs/contract/chat.md §8).
+// This file has the handlers of the chat operations whose bodies have another form at api-version
+// 2020-09-21-preview2 than at all later ones (docs/contract/chat.md §8).
 
-// createThreadWithMembers creates a thread. It ignores idempotency tokens, which
-// 2020-09-21-preview2 does not have.
+// createThreadWithMembers creates a thread. It ignores idempotency tokens, because api-version
+// 2020-09-21-preview2 does not have them.
 func (h *Handler) createThreadWithMembers(req *request) (any, error) {
 	var in wire.CreateThreadWithMembersRequest
 	if err := h.decode(req, &in); err != nil {
@@ -126,8 +126,9 @@ func (h *Handler) listPlainMessages(req *request) (any, error) {
 	return &wire.PlainMessagesCollection{Value: wire.PlainMessagesFromCore(req.thread, ms), NextLink: next}, nil
 }
 
-// listAllReceipts lists all receipts of a thread, because 2020-09-21-preview2 has no parameters
-// for pages. Together they are smaller than the largest page (core.PageBytes).
+// listAllReceipts lists all receipts of a thread, because 2020-09-21-preview2 has no query
+// parameters for pages. All receipts of a thread together are smaller than the largest page
+// (core.PageBytes).
 func (h *Handler) listAllReceipts(req *request) (any, error) {
 	rs, _, err := h.receipts(req, 0, math.MaxInt32)
 	if err != nil {

@@ -36,14 +36,14 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 	return out, nil
 }
 
-// receipts returns a page of a thread's receipts, as core.Service.ListReceipts does. It first
-// reserves the memory for them.
+// receipts returns a page of a thread's receipts, with the results of core.Service.ListReceipts.
+// It first reserves the memory for the receipts.
 func (h *Handler) receipts(req *request, skip, limit int) (rs []core.Receipt, next int, err error) {
 	size, err := h.core.ReceiptsSize(req.Context(), req.caller, req.thread)
 	if err != nil {
 		return nil, 0, err
 	}
-	if size > smallPage { // the store reads all receipts of the thread for each page
+	if size > smallPage { // reserve for all receipts of the thread, because the store reads all of them for each page
 		if err := h.reserve(req, int64(size)); err != nil {
 			return nil, 0, err
 		}

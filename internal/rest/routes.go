@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// route is one method and path at the api-versions that have a feature. Two routes may have the
-// same method and path if no version has both features.
+// route is a method and a path at the api-versions that have a feature, with the handler of their
+// operation. Two routes may have the same method and path if no version has the features of both.
 type route struct {
 	method    string
 	path      string
@@ -40,15 +40,15 @@ const (
 // deletion grace, a time after the deletion, has ended.
 type tokenUsers bool
 
-// The values of tokenUsers. A deleted user may clean up for a while: the SDK test
+// The values of tokenUsers. A deleted user may delete threads for a while, because the SDK test
 // suites of 2021 delete a user and then delete its thread with the user's token.
 const (
 	onlyLive    tokenUsers = false
 	alsoLeaving tokenUsers = true
-	leavingSelf            = alsoLeaving // the handler also refuses to remove anybody but the caller
+	leavingSelf            = alsoLeaving // the handler also refuses the token of a deleted user if the request removes anybody but the caller
 )
 
-// always is the feature of a route that exists at all api-versions.
+// always is the feature of a route that exists at all api-versions of its API.
 const always apiver.Feature = ""
 
 // routes lists all routes. If several paths match a request, the first one wins. A test
@@ -80,8 +80,8 @@ var routes = []route{
 	{"POST", "/chat/threads/{chatThreadId}/images", chat, "images", 201, "upload image", anyChat, onlyLive, (*Handler).noImages},
 	{"DELETE", "/chat/threads/{chatThreadId}/images/{imageId}", chat, "images", 204, "delete image", anyChat, onlyLive, (*Handler).noImages},
 	{"GET", "/chat/threads/{chatThreadId}/images/{imageId}/view/{imageViewType}", chat, "images", 200, "get image", anyChat, onlyLive, (*Handler).noImages},
-	// Only 2020-09-21-preview2 has the following routes. It lacks the routes above with the
-	// same paths; see preview2.go.
+	// Only api-version 2020-09-21-preview2 has the following routes. It does not have the routes
+	// above with the same paths. The handlers are in preview2.go.
 	{"POST", "/chat/threads", chat, "thread members", 207, "create thread", manage, onlyLive, (*Handler).createThreadWithMembers},
 	{"GET", "/chat/threads", chat, "thread members", 200, "list threads", anyChat, onlyLive, (*Handler).listThreadInfos},
 	{"GET", "/chat/threads/{chatThreadId}", chat, "thread members", 200, "get thread", anyChat, onlyLive, (*Handler).getThreadWithMembers},
@@ -140,11 +140,11 @@ type api struct {
 	envelopes    []envelope                     // oldest api-version first
 	// emptyBodyOn401 makes a 401 have no body (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
-	// idempotentSends adds the header confab-idempotent-send to responses. The header
-	// tells a client that it may repeat a send that has an idempotency token. A version without
-	// such tokens lacks it.
+	// idempotentSends adds the header confab-idempotent-send to responses. The header tells a client
+	// that it may repeat a send that has an idempotency token. Api-versions without such tokens do
+	// not get the header.
 	idempotentSends bool
-	maxBody         int64 // longest request body in bytes; 0: Options.MaxBody
+	maxBody         int64 // the longest request body in bytes; 0: only the limit Options.MaxBody applies
 }
 
 var (
@@ -181,8 +181,7 @@ func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
 	for i := range table {
-		// Use one path for both spellings of readReceipts, because match does not tell them
-		// apart.
+		// Use one path for both spellings of readReceipts, because match treats the spellings as equal.
 		template := strings.Replace(table[i].path, "/"+strings.ToLower(readReceipts), "/"+readReceipts, 1)
 		p := byTemplate[template]
 		if p == nil {
@@ -234,12 +233,12 @@ func (p *path) route(method string, v apiver.Version) *route {
 	return nil
 }
 
-// findPath sets req.path, the path's parameters and req.api. If no path matches, it
-// fails with NotFound, and sets req.api, which has the error format, by the first
-// segment.
+// findPath sets req.path, req.params, the values of the path's parameters, and req.api. If no path
+// matches, it fails with NotFound and chooses req.api, which has the format of the error, by the
+// first segment.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
-	var memory [8]string // more than the segments of the longest path
+	var memory [8]string // has room for more segments than the longest path has
 	segments, err := splitPath(memory[:0], req.URL, req.escaped)
 	if err != nil {
 		return err
@@ -259,8 +258,8 @@ func (h *Handler) findPath(req *request) error {
 
 // readReceipts is the only path segment that matches in any letter case, because the service was
 // recorded to answer /readreceipts too, which is the spelling of the oldest version
-// (docs/contract/chat.md §8). Other segments match only as
-// written: a proxy with rules for paths would miss requests with other spellings.
+// (docs/contract/chat.md §8). Other segments match only in the exact letter case, because a proxy
+// with rules for paths would not recognise other spellings.
 const readReceipts = "readReceipts"
 
 // match reports whether the path matches the decoded segments, and appends the values
@@ -280,11 +279,12 @@ func (p *path) match(params, segments []string) (_ []string, ok bool) {
 	return params, true
 }
 
-// parameters are the query parameters of all routes. Their names match in any letter case, as
-// they do in ASP.NET (docs/contract/chat.md §1). expand is Confab's own (§3.8).
+// parameters are the query parameters of all routes. Their names match in any letter case, as they
+// do in ASP.NET (docs/contract/chat.md §1). The parameter expand is an extension of Confab
+// (docs/contract/chat.md §3.8).
 var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState", "expand"}
 
-// usualQueries has the parameters of queries with a known api-version and nothing else, by their text.
+// usualQueries maps the text of each query that has only a known api-version to its parsed form.
 var usualQueries = func() map[string]url.Values {
 	all := map[string]url.Values{}
 	for _, v := range slices.Concat(apiver.Chat.Versions(), apiver.Identity.Versions()) {
@@ -293,9 +293,9 @@ var usualQueries = func() map[string]url.Values {
 	return all
 }()
 
-// findRoute sets the request's query, api-version and route. It fails if the path does not have the
-// method at all or not at the api-version, or if the query has two different api-versions
-// (docs/contract/api-versions.md §7). Unverified: the message about two api-versions.
+// findRoute sets the request's query, api-version and route. It fails if the path does not have
+// the method, if it does not have the method at the api-version, or if the query has two different
+// api-versions (docs/contract/api-versions.md §7). Unverified: the message about two api-versions.
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + ".",
@@ -329,8 +329,8 @@ func (h *Handler) findRoute(req *request) error {
 	return nil
 }
 
-// readIDs sets the request's thread and message id from the path. It fails if an id is
-// malformed (docs/contract/chat.md §7.2). It does not check other parameters.
+// readIDs sets the request's thread id and message id from the path. It fails if one of them is
+// malformed (docs/contract/chat.md §7.2). It does not check the other parameters of the path.
 func (req *request) readIDs() error {
 	for i, name := range req.path.names {
 		switch name {
@@ -349,9 +349,9 @@ func (req *request) readIDs() error {
 	return nil
 }
 
-// escapedPath returns u.EscapedPath() of the URL of a request. EscapedPath decodes u.RawPath to
-// check it, which net/http has done before. So escapedPath returns u.RawPath if all its bytes may be
-// in an escaped path.
+// escapedPath returns the same as u.EscapedPath() for the URL of a request, but faster: it returns
+// u.RawPath if this contains only bytes that may be in an escaped path. EscapedPath would decode
+// RawPath to check it, which net/http has done before.
 func escapedPath(u *url.URL) string {
 	for i := range len(u.RawPath) {
 		c := u.RawPath[i]
@@ -366,9 +366,10 @@ func escapedPath(u *url.URL) string {
 	return u.RawPath
 }
 
-// splitPath appends the decoded segments of a URL's path to segments. escaped is u.EscapedPath(). An
-// encoded slash stays inside its segment. splitPath drops empty segments: some SDKs double
-// slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
+// splitPath appends the decoded segments of a URL's path to segments. The argument escaped is
+// u.EscapedPath(). An encoded slash stays inside its segment. splitPath drops empty segments,
+// because some SDKs double slashes (docs/contract/identity.md §4.4) and a redirect would lose the
+// request's body.
 func splitPath(segments []string, u *url.URL, escaped string) ([]string, error) {
 	// Without an encoded slash, splitting the decoded path gives the same segments as decoding
 	// each segment, and is cheaper.

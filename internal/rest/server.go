@@ -41,8 +41,8 @@ const (
 	DefaultBodyTimeout = 10 * time.Second
 )
 
-// Tokens issues and verifies user access tokens and returns the access keys.
-// token.Authority implements it.
+// Tokens issues and verifies user access tokens and holds the access keys. token.Authority
+// implements it.
 type Tokens interface {
 	// Verify returns the claims of a token. It fails with a token.Refusal if the token
 	// is not valid, and with another error if its user cannot be read from the store.
@@ -50,8 +50,8 @@ type Tokens interface {
 	// Issue returns a new token for the user, made with the access key that signed the request.
 	// It fails with token.ErrKeyReplaced if that key was replaced meanwhile.
 	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key token.Key) (text string, expires time.Time, err error)
-	// Held returns the access keys, primary first. Holds reports whether key is one of them,
-	// that is, whether it has not been replaced.
+	// Held returns the two access keys, the primary first. Holds reports whether key is one of them:
+	// it returns false for a key that was replaced.
 	Held() [2]token.Key
 	Holds(key token.Key) bool
 	// Reload reads the access keys from the store again, if other servers share it, and
@@ -65,22 +65,22 @@ type Options struct {
 	Tokens Tokens
 
 	// PublicEndpoint is the URL at which clients reach the server, such as
-	// "https://chat.example.org". Absolute links in responses begin with it. If it
-	// is empty, they begin with the scheme and the host that a trusted proxy tells
-	// (hosts.Forwarded), or with those of the request.
+	// "https://chat.example.org". Absolute links in responses begin with it. If it is empty, they
+	// begin with the scheme and the host that a trusted proxy has put into a header
+	// (hosts.Forwarded), or else with those of the request.
 	PublicEndpoint string
 
-	// Hosts lists names of the server, with and without a port, that clients may use. A client
-	// may sign a host in the letter case of this list. If a client has signed one of these hosts
-	// but the request came for another one, the log names the signed host.
+	// Hosts lists names of the server, with and without a port, that clients may use. A signature is
+	// accepted if the client signed such a name in the letter case of this list. If the client signed
+	// one name and sent the request to another one, the log says which name it signed.
 	Hosts []string
 
-	// Signs reports whether a host that a proxy tells (hosts.Forwarded) counts for signatures as
-	// if the client had sent it. nil: none does.
+	// Signs reports whether signatures may cover the host told, which a proxy has put into a header
+	// (hosts.Forwarded), as if the client had sent that host. If Signs is nil, they may not.
 	Signs func(told string) bool
 
-	// NamesOrigin makes responses name the origin of the web page that asks, instead of
-	// "*", in Access-Control-Allow-Origin.
+	// NamesOrigin makes the header Access-Control-Allow-Origin of responses name the origin of the
+	// web page that sent the request, instead of "*".
 	NamesOrigin bool
 
 	Limiter Limiter // nil: no rate limits
@@ -117,23 +117,23 @@ type Record struct {
 	Duration  time.Duration
 	Method    string
 	Path      string
-	Status    int    // HTTP status; 0 if the client got no answer, as the note says
+	Status    int    // HTTP status of the response; 0 if the client got none, as Note says
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
-	User      string    // id of the caller; on identity routes, of the user in the path or the new user
+	User      string    // id of the caller; for an identity request, the id of the user in the path or of the new user
 	Note      string    // message of a refusal, or why the client got no answer
-	Reason    string    // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
-	Why       why.Cause // Reason as a row of the table of package why, with facts; zero if the request was not refused
+	Reason    string    // why the caller was refused, for the log only: "expired 5m0s ago", "not a participant"
+	Why       why.Cause // the reason for the refusal as a row of the table of package why, with facts; zero if the request was not refused
 	UserAgent string    // the name of the client's library
 	Client    string    // address of the client, without a port
 	RequestID string    // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string    // the client's x-ms-client-request-id, or empty
-	Ended     bool      // the record is about the end of a live connection, not about a request
+	Ended     bool      // the record describes the end of a live connection and not a request
 	Signed    bool      // the request was signed with an access key, and the signature was accepted
 
-	// Request and Answer are for the log of the newest requests, which copies the parts of them
-	// that are not secret. They may be nil, and must not be used after the call that gets the
-	// Record.
+	// Request and Answer are the request and the headers of its response, for the log of the newest
+	// requests, which copies their parts that are not secret. They may be nil. Do not use them after
+	// the call of Options.Access that gets the Record.
 	Request *http.Request
 	Answer  http.Header
 }
@@ -146,7 +146,7 @@ type Handler struct {
 	core          *core.Service
 	tokens        Tokens
 	endpoint      string
-	authorities   []string // host of the public endpoint, which clients behind a proxy sign
+	authorities   []string // host of the public endpoint, which clients sign if a proxy stands before the server
 	hosts         []string // Options.Hosts and the host of the public endpoint
 	names         []string // the names in hosts, without ports
 	signs         func(told string) bool
@@ -155,7 +155,7 @@ type Handler struct {
 	limiter       Limiter
 	written       *limits.Written
 	answers       answers
-	answerWait    time.Duration // how long an answer waits for memory
+	answerWait    time.Duration // the longest time that a request waits for the memory for its answer
 	faults        Faults
 	maxBody       int64
 	bodyTimeout   time.Duration
@@ -210,17 +210,17 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// answerTime is the longest time that a request may wait for the store before anything is
-// written; after that it is refused with 503. A commit that has begun may take a few seconds
-// more (core.Batch.Until). So every request is answered, or its connection is closed, within
-// 20 s, long before the write timeout of the HTTP server. The time in which the body arrives
-// does not count.
+// answerTime is the longest time that a request may wait for the store before anything is written.
+// After that time the request is refused with 503. A commit that has begun may take a few seconds
+// more (core.Batch.Until). So every request is answered, or its connection is closed, within 20 s,
+// long before the write timeout of the HTTP server. The time in which the body arrives does not
+// count.
 const answerTime = 13 * time.Second
 
 // request is the state of one request.
 type request struct {
 	*http.Request
-	ctx *deadline // context of the operation; the zero deadline until limit is called
+	ctx *deadline // the context of the operation; it has no deadline until limit is called
 
 	w     http.ResponseWriter
 	start time.Time
@@ -231,54 +231,54 @@ type request struct {
 	path    *path      // nil if no path matches
 	route   *route     // nil if path, method or api-version is unknown
 	params  []string   // values of the path's parameters, decoded
-	query   url.Values // not to be changed: requests may share it
+	query   url.Values // must not be changed, because requests may share it
 
 	version    apiver.Version // only for decoding and encoding bodies
-	answeredAs string         // for the header confab-api-version, if the client's api-version is newer
+	answeredAs string         // the api-version for the header confab-api-version, if the client asked for a newer one
 	body       []byte
 	bodyRead   bool
 	buffer     *[]byte   // buffer from getBuffer with the body; nil before readBody
-	counted    int64     // bytes of the body that count towards the limit of bytes that the caller may write in an hour
+	counted    int64     // bytes of the body that were counted towards the limit of bytes that the caller may write in an hour
 	reserved   reserved  // memory for the answer
 	caller     string    // user id
 	leaving    bool      // the caller was deleted, and its deletion grace has not ended
 	key        token.Key // the access key that signed the request
 	signed     bool      // key is set
 
-	// thread and message are the ids in the path. createThread sets thread to the new
-	// id, for the access log.
+	// thread and message are the ids in the path of the request. createThread sets thread to the id
+	// of the new thread, for the access log.
 	thread  string
 	message int64
 
-	retryAfter time.Duration // for the Retry-After header; 0: no header
+	retryAfter time.Duration // value of the Retry-After header; 0 means that the response has no such header
 	fault      Fault
 	location   string // URL of the new thread or message, for the Location header
 	note       string // Record.Note
 	reason     string // Record.Reason
 	why        why.Cause
-	unknown    bool // nobody knows whether the operation was carried out: the client gets no answer
+	unknown    bool // it is not known whether the operation was carried out, so the client gets no answer
 
 	values []string // of headers of the response
 	room   room
 }
 
-// room is memory that is allocated together with a request, so that most requests need no
-// further allocation for their parts.
+// room is memory for small parts of a request. It is allocated together with the request, so that
+// most requests need no further allocation.
 type room struct {
 	params [3]string
 	random [16]byte
 }
 
-// lasting is memory of a request to which others may refer after the request, so no later request
-// uses it. The response refers to the values. What the operation has started may use its context: for
-// example, a pool of connections to a database makes a connection with the values of the context of the
-// request that needed one, even if that request has ended.
+// lasting is the memory of a request that may be used after the request has ended, so no later
+// request reuses it. The response refers to the values. A task that the operation has started may
+// use the context: for example, a pool of database connections opens a connection with the context
+// of the request that needed it, even if that request has ended.
 type lasting struct {
 	ctx    deadline
 	values [usualValues]string
 }
 
-// Context returns the context of the operation: that of the http.Request, with the deadline
+// Context returns the context of the operation: the context of the http.Request, with the deadline
 // that limit has set.
 func (req *request) Context() context.Context {
 	if req.ctx.until.IsZero() {
@@ -290,7 +290,7 @@ func (req *request) Context() context.Context {
 // limit sets the deadline of the context that Context returns.
 func (req *request) limit(until time.Time) { req.ctx.set(req.Request.Context(), until) }
 
-// response is a response before it is written.
+// response holds the parts of a response before it is written.
 type response struct {
 	status int
 	body   *[]byte   // JSON in a buffer from getBuffer; nil: no body
@@ -299,7 +299,7 @@ type response struct {
 	close  bool      // send Connection: close
 }
 
-// ServeHTTP handles one request and calls Options.Access.
+// ServeHTTP handles one request, writes its response and calls Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := h.newRequest(w, r)
 	defer h.reuse(req)
@@ -313,7 +313,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case req.fault.Drop != "":
-		defer panic(http.ErrAbortHandler) // the connection ends without a response
+		defer panic(http.ErrAbortHandler) // close the connection without sending a response
 		req.note = dropNotes[req.fault.Drop]
 		req.why = why.Because(why.Dropped, "problem", req.note)
 	case req.unknown:
@@ -348,7 +348,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // usualValues is the number of values that most responses pass to request.set.
 const usualValues = 5
 
-// newRequest returns the state of a request at its start. Give it back with reuse.
+// newRequest returns the state of a request at its start. Call reuse when the request has ended.
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request) *request {
 	req, ok := h.requests.Get().(*request)
 	if !ok {
@@ -361,7 +361,7 @@ func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request) *request {
 	return req
 }
 
-// reuse lets a later request use the memory of req.
+// reuse clears req and puts it into the pool, so that a later request uses its memory.
 func (h *Handler) reuse(req *request) {
 	*req = request{}
 	h.requests.Put(req)
@@ -405,8 +405,8 @@ func (h *Handler) respond(req *request) (resp response) {
 	return resp
 }
 
-// handle checks a request, calls the handler of its route and encodes the result. It
-// returns an empty response if a fault rule closes the connection before the operation.
+// handle checks a request, calls the handler of its route and encodes the result. It returns an
+// empty response if a fault rule closes the connection before the operation is carried out.
 func (h *Handler) handle(req *request) (response, error) {
 	if err := h.findPath(req); err != nil {
 		return response{}, err

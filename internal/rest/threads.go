@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeaders has the names of the request header with an idempotency token. A version
-// uses the name whose feature, in, it has.
+// idempotencyHeaders lists the names of the request header with an idempotency token, each with
+// the feature, in, of the api-versions that use the name.
 var idempotencyHeaders = []struct {
 	in   apiver.Feature
 	name string
@@ -30,7 +30,7 @@ func (req *request) idempotencyToken() string {
 }
 
 // idempotencyHeader returns the name of the header with an idempotency token at the request's
-// api-version, or "" if the version has none.
+// api-version, or "" if that version has no such header.
 func (req *request) idempotencyHeader() string {
 	for _, h := range idempotencyHeaders {
 		if h.in.Has(req.version) {
@@ -60,7 +60,8 @@ func (h *Handler) createThread(req *request) (any, error) {
 	return out, nil
 }
 
-// locate sets the id of a new thread, for the access log, and its URL, for the Location header.
+// locate sets req.thread to the id of a new thread, for the access log, and req.location to its
+// URL, for the Location header.
 func (h *Handler) locate(req *request, thread string) {
 	req.thread = thread
 	req.location = string(h.appendThreadURL(nil, req, thread))
@@ -81,7 +82,7 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	if err != nil {
 		return nil, "", err
 	}
-	most := int64(smallPage) // bytes that are reserved for the rows, and as many for the JSON
+	most := int64(smallPage) // the size of the page in bytes; twice as many are reserved, for the rows and for their JSON
 	if q.Expand.LastMessage && int64(q.Limit)*previewRow > most {
 		most = int64(q.Limit) * previewRow
 		err := h.reserve(req, most)
@@ -99,7 +100,7 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 		if fit == len(page.Threads) {
 			break
 		}
-		q.Limit = fit // list again, because only the store knows the cursor after a shorter page
+		q.Limit = fit // list again with the smaller limit, because only the store can return the cursor after a shorter page
 		page, err = h.core.ExpandThreads(req.Context(), q)
 	}
 	if err != nil {
@@ -111,14 +112,14 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	return page.Threads, next, nil
 }
 
-// previewRow is the greatest size, in bytes, of the texts of one thread in a list with last
-// messages: the topic, and either the content and the name of the sender, or the participants that
-// a system message names.
+// previewRow is the greatest size, in bytes, of the texts of one thread in a list of threads with
+// their last messages. These texts are the topic, and either the content and the sender's name of
+// the last message or the participants that a system message names.
 const previewRow = 4 << 10
 
-// fittingThreads returns the number of threads whose texts have at most the given number of bytes
-// as JSON, where a character may take six times as many bytes as in the store. It is at least 1 if
-// there are threads.
+// fittingThreads returns the number of threads from the front whose texts together have at most
+// the given number of bytes as JSON. The size as JSON matters because a character may take six
+// times as many bytes there as in the store. The result is at least 1 unless ts is empty.
 func fittingThreads(ts []core.ThreadEntry, most int) int {
 	bytes := 0
 	for i := range ts {

@@ -93,7 +93,7 @@ func decodeList(elem decoder) decoder {
 		if s.peek() != '[' {
 			return s.mismatch("a list")
 		}
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // an empty list is not nil, unlike an absent one
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // an empty list is decoded as an empty slice, because nil means that the field is absent
 		return s.list(func() error {
 			i := v.Len()
 			if s.null() {
@@ -189,8 +189,8 @@ func decodePatch(s *scanner, v reflect.Value) error {
 	return s.dict(func(key string, text *string) { m[key] = text })
 }
 
-// dict reads an object whose values are strings or null and calls member for each. text
-// is nil for null.
+// dict reads an object whose values are strings or null. It calls member for each member of the
+// object, with a nil text for null.
 func (s *scanner) dict(member func(key string, text *string)) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object of strings")

@@ -196,8 +196,8 @@ func TestToCoreNamesTheField(t *testing.T) {
 	}
 }
 
-// requests returns a new value of each request type with a function that calls the
-// ToCore method of such a value.
+// requests returns a new value of each request type. Each has a function that calls the method
+// ToCore of such a value.
 func requests() map[any]func(any) {
 	return map[any]func(any){
 		new(CreateChatThreadRequest):                 func(v any) { v.(*CreateChatThreadRequest).ToCore() },

@@ -1,8 +1,8 @@
 // Package wire encodes and decodes the JSON of request and response bodies. It has one
 // struct per definition of the OpenAPI files in api/.
 //
-// A struct has the fields of all api-versions. A field that only some of them have names its
-// feature, for which package apiver has the versions:
+// A struct has the fields of all api-versions. A field that only some api-versions have names its
+// feature in a tag, as here. Package apiver lists the api-versions of each feature.
 //
 //	Metadata map[string]string `json:"metadata,omitzero" in:"message metadata"`
 //

@@ -137,15 +137,15 @@ func AppendString(dst []byte, s string) []byte {
 	return append(append(dst, s[start:]...), '"')
 }
 
-// plainBytes returns the number of bytes at the start of s that are ASCII and need no escape. It looks
-// at eight bytes at once.
+// plainBytes returns the number of bytes at the start of s that are ASCII and need no escape in
+// JSON. It tests eight bytes of s at a time.
 func plainBytes(s string) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	n := 0
 	for ; n+8 <= len(s); n += 8 {
 		b := binary.LittleEndian.Uint64([]byte(s[n : n+8]))
-		// A subtraction sets the high bit of each byte that is less than what is subtracted from it,
-		// and maybe those of bytes that follow. So the lowest high bit of all is right.
+		// A subtraction sets the high bit of each byte that is less than the subtrahend, and perhaps the
+		// high bits of bytes above it. So only the lowest high bit is sure, and only this bit is used.
 		special := b | (b - ' '*ones) | ((b ^ '"'*ones) - ones) | ((b ^ '\\'*ones) - ones)
 		if special &= high; special != 0 {
 			return n + bits.TrailingZeros64(special)/8

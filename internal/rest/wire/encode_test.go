@@ -95,7 +95,7 @@ func TestRecordedMessagesRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var page struct { // as ChatMessagesCollection, which cannot be decoded
+	var page struct { // has the JSON form of ChatMessagesCollection, which Decode does not accept
 		Value    []ChatMessage `json:"value"`
 		NextLink string        `json:"nextLink,omitzero"`
 	}
@@ -145,8 +145,8 @@ func BenchmarkEncodePage(b *testing.B) {
 	}
 }
 
-// TestStringSize checks that StringSize returns the length of what AppendString appends, without
-// the quotes.
+// TestStringSize checks that StringSize returns the number of bytes that AppendString appends,
+// without the quotes.
 func TestStringSize(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\x00\x01\b\f\n\r\t\"\\\x7f\u2027\u2028\u2029\u202aâ")))).Draw(t, "s")

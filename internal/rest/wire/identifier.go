@@ -55,9 +55,9 @@ type TeamsExtensionUserIdentifierModel struct {
 	Cloud      string `json:"cloud,omitzero"`
 }
 
-// ToCore converts the model to an identifier. It fails if m is nil or
-// communication.Identifier cannot be decoded from the model. A model with only
-// communicationUser, by far the most common, takes a fast path.
+// ToCore converts the model to an identifier. It fails if m is nil or communication.Identifier
+// cannot be decoded from the model. A model that has only the member communicationUser, which is
+// by far the most common one, takes a fast path.
 func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error) {
 	var id communication.Identifier
 	if m == nil {
@@ -76,7 +76,7 @@ func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error
 	return id, nil
 }
 
-// onlyUser reports whether the model has no details of another kind of identifier than a user.
+// onlyUser reports whether the model has no member for another kind of identifier than a user.
 func (m *CommunicationIdentifierModel) onlyUser() bool {
 	return m.PhoneNumber == nil && m.MicrosoftTeamsUser == nil && m.MicrosoftTeamsApp == nil && m.TeamsExtensionUser == nil
 }
@@ -84,8 +84,8 @@ func (m *CommunicationIdentifierModel) onlyUser() bool {
 // IdentifierFromCore converts a raw id to its model.
 func IdentifierFromCore(raw string) *CommunicationIdentifierModel { return new(identifier).fill(raw) }
 
-// identifier is the memory of the model of an identifier and of the details of a user, which most
-// identifiers are.
+// identifier is the memory of a CommunicationIdentifierModel and of its member for a user, so that
+// the model of a user, the most common kind, is one allocation.
 type identifier struct {
 	CommunicationIdentifierModel
 	user CommunicationUserIdentifierModel

@@ -3,7 +3,7 @@ package wire
 import "time"
 
 // CommunicationIdentityCreateRequest is the optional body of POST /identities. CustomID is nil if
-// the request has none; then a new user is created.
+// the request has none; then each such request creates a new user.
 type CommunicationIdentityCreateRequest struct {
 	CustomID              *string  `json:"customId,omitzero" in:"custom ids"`
 	CreateTokenWithScopes []string `json:"createTokenWithScopes,omitzero"`
@@ -30,8 +30,8 @@ type CommunicationIdentityUpdateRequest struct {
 	TokensValidFrom *Time `json:"tokensValidFrom,omitzero"`
 }
 
-// CommunicationTokenRequest is the body of POST /identities/{id}/token. Scopes is as in
-// [CommunicationIdentityAccessTokenRequest].
+// CommunicationTokenRequest is the body of POST /identities/{id}/token. Scopes is nil if the
+// request has no scopes, and empty if its list of scopes is empty.
 type CommunicationTokenRequest struct {
 	Scopes []string `json:"scopes"`
 }
@@ -44,9 +44,9 @@ type CommunicationIdentityToken struct {
 	ExpiresOn string `json:"expiresOn"`
 }
 
-// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is
-// nil if the request has no scopes and empty if its list is empty, because the errors
-// differ.
+// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is nil if the
+// request has no scopes, and empty if its list of scopes is empty, because the two cases get
+// different errors.
 type CommunicationIdentityAccessTokenRequest struct {
 	Scopes           []string `json:"scopes"`
 	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" in:"token lifetime"`
@@ -59,7 +59,7 @@ type CommunicationIdentityAccessToken struct {
 }
 
 // TeamsUserAccessTokenRequest is the body of :exchangeAccessToken at the api-versions in which the
-// body has no app and no user.
+// body has only a token, without the ids of an application and a user.
 type TeamsUserAccessTokenRequest struct {
 	Token string `json:"token"`
 }

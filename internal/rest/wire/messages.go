@@ -21,9 +21,9 @@ type SendChatMessageResult struct {
 	ID string `json:"id"`
 }
 
-// UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch.
-// Unverified: that content null empties the content, as RFC 7396 says, and that
-// metadata null changes nothing, because it names no key.
+// UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch. Unverified: that
+// a null content empties the message's content, as RFC 7396 says, and that a null metadata changes
+// nothing, because it names no key.
 type UpdateChatMessageRequest struct {
 	Content     *string          `json:"content,omitzero" null:"\"\""`
 	Metadata    Patch            `json:"metadata,omitzero" null:"{}" in:"message metadata"`
@@ -35,8 +35,8 @@ func (r *UpdateChatMessageRequest) ToCore() (core.UpdateMessage, error) {
 	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}, refuseAttachments(r.Attachments)
 }
 
-// refuseAttachments fails if there are attachments, because this server stores none. If it
-// accepted the request without them, the message would lack files that its sender wanted to show.
+// refuseAttachments fails if a request has attachments, because this server stores none. A message
+// without its attachments would lack files that its sender wanted to show.
 func refuseAttachments(as []ChatAttachment) error {
 	if len(as) > 0 {
 		return &Error{Path: "attachments", Reason: "must be empty, because this server stores no attachments"}
@@ -50,7 +50,8 @@ type ChatMessagesCollection struct {
 	NextLink string   `json:"nextLink,omitzero"`
 }
 
-// Messages is encoded as a list of [ChatMessage]. It is only for responses: Decode panics.
+// Messages is a list of messages that Encode writes as a JSON list of [ChatMessage]. It is only
+// for responses: Decode panics for this type.
 type Messages []core.Message
 
 // ChatMessage is a message. Its fields are in the recorded order (docs/contract/chat.md §4.1).
@@ -70,8 +71,8 @@ type ChatMessage struct {
 	PolicyViolation   *PolicyViolation              `json:"policyViolation,omitzero" in:"policy violations"`
 }
 
-// PolicyViolation says that a message was blocked or that its readers are warned. This server never
-// does that, so no message has one.
+// PolicyViolation says that a message was blocked or that its readers are warned. This server
+// neither blocks messages nor warns readers, so no message has a PolicyViolation.
 type PolicyViolation struct {
 	State string `json:"state"`
 }
@@ -87,7 +88,8 @@ type ChatMessageContent struct {
 	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" in:"identifier models"`
 }
 
-// ChatAttachment describes a file that is attached to a message. This server creates none.
+// ChatAttachment describes a file that is attached to a message. This server's messages never have
+// one.
 type ChatAttachment struct {
 	ID             string `json:"id"`
 	AttachmentType string `json:"attachmentType"`
@@ -97,8 +99,9 @@ type ChatAttachment struct {
 	PreviewURL     string `json:"previewUrl,omitzero"`
 }
 
-// ToCore converts the request to a command of package core. An unknown type becomes kind
-// 0, which core refuses; a missing one becomes Text. It fails if the request has attachments.
+// ToCore converts the request to a command of package core. An unknown message type becomes kind
+// 0, which package core refuses. A missing type becomes Text. ToCore fails if the request has
+// attachments.
 func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
 	kind := core.Text
 	if r.Type != "" {
@@ -115,8 +118,8 @@ func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
 // *m.
 func MessageFromCore(m *core.Message) *ChatMessage { return new(message).fill(m) }
 
-// encodeMessages returns an encoder of Messages. It converts one message after another into the same
-// memory and encodes it with the encoder one, so that a page needs no memory for all its ChatMessages.
+// encodeMessages returns an encoder of Messages. For each message it fills the same ChatMessage
+// and encodes this with the encoder one, so that a page needs memory for only one ChatMessage.
 func encodeMessages(one encoder) encoder {
 	return func(dst []byte, v reflect.Value) []byte {
 		var m message
@@ -149,15 +152,16 @@ func (w *message) fill(m *core.Message) *ChatMessage {
 		Content: &w.content, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
 		Metadata: m.Metadata,
 	}
-	if m.Sender != "" { // a system message has neither name nor sender (docs/contract/chat.md §6)
+	if m.Sender != "" { // a system message has neither a display name nor a sender (docs/contract/chat.md §6)
 		w.SenderDisplayName = &m.SenderDisplayName
 		w.SenderID, w.Sender = m.Sender, w.sender.fill(m.Sender)
 	}
 	return &w.ChatMessage
 }
 
-// noAttachments is encoded as an empty list. Unverified: an empty list was recorded only
-// at a preview version and for type text (docs/contract/chat.md §4.1).
+// noAttachments is encoded as an empty list. Unverified: that all messages have an empty list,
+// which was recorded only at a preview version and for messages of type text
+// (docs/contract/chat.md §4.1).
 var noAttachments = []ChatAttachment{}
 
 // contentOf returns the content of m, with the members that messages of its kind have.

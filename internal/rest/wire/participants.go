@@ -17,10 +17,10 @@ type ChatParticipant struct {
 	RoleIDs          []string                      `json:"roleIds,omitzero" in:"roles"`
 }
 
-// UpdateChatParticipantRequest is the body of POST .../participants/:update, which the OpenAPI file
-// calls a ChatParticipant. It is a merge patch for the participant whom Identifier names.
-// Unverified: that null removes the display name and the role ids, as RFC 7396 says, and that it
-// leaves the share-history time as it is.
+// UpdateChatParticipantRequest is the body of POST .../participants/:update, which the OpenAPI
+// file calls a ChatParticipant. It is a merge patch for the participant whom Identifier names.
+// Unverified: that null removes the display name and the role ids, as RFC 7396 says, and that null
+// leaves the share-history time unchanged.
 type UpdateChatParticipantRequest struct {
 	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true"`
 	DisplayName      *string                       `json:"displayName,omitzero" null:"\"\""`
@@ -115,8 +115,8 @@ func ParticipantsFromCore(ms []*core.Member) []ChatParticipant {
 	return page
 }
 
-// InvalidFromCore converts the participants that were not added to both JSON forms: that of the
-// preview api-versions and that of all later ones. Both results are nil if ps is empty
+// InvalidFromCore converts the participants that were not added to two JSON forms: the form of the
+// preview api-versions and the form of all later ones. Both results are nil if ps is empty
 // (docs/contract/chat.md §3.1).
 func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
 	if len(ps) == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// plan tells how to encode and decode a struct at one api-version: the fields that
-// exist at the version, in the order of the struct, with their functions.
+// plan tells how to encode and decode a struct at one api-version. It lists the fields that exist
+// at that version, in the order of the struct, with the functions that encode and decode them.
 type plan struct {
 	fields []field
 	byName map[string]*field
@@ -21,7 +21,7 @@ type field struct {
 	key      string // `"name":`
 	omitZero bool
 	required bool
-	null     []byte // JSON that Decode reads instead of null; nil: null means absent
+	null     []byte // JSON text that Decode reads instead of null; if nil, a null field counts as absent
 	encode   encoder
 	decode   decoder
 }
@@ -42,7 +42,7 @@ type planKey struct {
 // patch removes the member.
 type Patch map[string]*string
 
-// Decimal is a number that JSON has as a string of its digits.
+// Decimal is a number that JSON bodies have as a string of its decimal digits.
 type Decimal int64
 
 var plans sync.Map // maps a planKey to a *plan; filled on first use
@@ -57,8 +57,8 @@ func planOf(t reflect.Type, v apiver.Version) *plan {
 	return p
 }
 
-// compile returns a new plan for a struct type at an api-version, and for the structs
-// inside it. pending holds the unfinished plans, for types that contain themselves.
+// compile returns a new plan for a struct type at an api-version. It also compiles the structs
+// inside the type. The map pending holds the unfinished plans, for types that contain themselves.
 func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *plan {
 	if p := pending[t]; p != nil {
 		return p

@@ -10,13 +10,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// This file has the bodies of api-version 2020-09-21-preview2 that no later version has
-// (docs/contract/chat.md §8). Participants are called members there, users are strings, the
-// content of a message is a string, and an answer has a status for each member.
+// This file has the request and response bodies that only api-version 2020-09-21-preview2 has
+// (docs/contract/chat.md §8). That version calls participants members, identifies users by
+// strings, has the content of a message as a string, and has a status for each member in its
+// responses.
 
 // Member is a member of a thread or of a request to add members. The member may read messages
-// since ShareHistoryTime. If ShareHistoryTime is absent, the member may read the whole history
-// in a CreateThreadWithMembersRequest, and messages from now on in an AddMembersRequest.
+// since ShareHistoryTime. If ShareHistoryTime is absent, the member may read the whole history in
+// a CreateThreadWithMembersRequest, and only later messages in an AddMembersRequest.
 type Member struct {
 	ID               string `json:"id" required:"true"`
 	DisplayName      string `json:"displayName,omitzero"`
@@ -41,7 +42,7 @@ type AddMembersRequest struct {
 	Members []Member `json:"members" required:"true"`
 }
 
-// MultiStatus is the response to both requests.
+// MultiStatus is the response to a CreateThreadWithMembersRequest or an AddMembersRequest.
 type MultiStatus struct {
 	MultipleStatus []IndividualStatus `json:"multipleStatus"`
 }
@@ -55,7 +56,7 @@ type IndividualStatus struct {
 	Type       string `json:"type"`
 }
 
-// The values of IndividualStatus.Type, and its StatusCode for success.
+// The values of IndividualStatus.Type, and the value of IndividualStatus.StatusCode for success.
 const (
 	memberStatus  = "ThreadMember"
 	threadStatus  = "Thread"
@@ -77,7 +78,7 @@ type ThreadInfosCollection struct {
 	NextLink string       `json:"nextLink,omitzero"`
 }
 
-// ThreadInfo is a thread in the caller's list. LastMessage and Unread are Confab's own
+// ThreadInfo is a thread in the caller's list. LastMessage and Unread are extensions of Confab
 // (docs/contract/chat.md §3.8).
 type ThreadInfo struct {
 	ID                    string `json:"id"`
@@ -89,15 +90,16 @@ type ThreadInfo struct {
 	Unread      *int32        `json:"unread,omitzero"`
 }
 
-// SendPlainMessageRequest is the body of POST .../messages. The message is a text.
+// SendPlainMessageRequest is the body of POST .../messages at 2020-09-21-preview2. The message is
+// always plain text.
 type SendPlainMessageRequest struct {
 	Priority          string `json:"priority,omitzero"`
 	Content           string `json:"content"`
 	SenderDisplayName string `json:"senderDisplayName,omitzero"`
 }
 
-// UpdatePlainMessageRequest is the body of PATCH .../messages/{id}. It is not a merge patch, so
-// null means absent.
+// UpdatePlainMessageRequest is the body of PATCH .../messages/{id}. Unlike a merge patch, it
+// treats a null field as an absent one.
 type UpdatePlainMessageRequest struct {
 	Content  *string `json:"content,omitzero"`
 	Priority string  `json:"priority,omitzero"`
@@ -131,8 +133,8 @@ type PlainMessage struct {
 }
 
 // ToCore converts the request to a command of package core. It fails with a BadRequest if the
-// members do not include the caller, who creates the thread: later versions add the creator. A
-// member without a ShareHistoryTime may read the whole history.
+// members do not include the caller, because at this api-version the caller is not added
+// automatically. A member without a ShareHistoryTime may read the whole history.
 func (r *CreateThreadWithMembersRequest) ToCore(caller string) (core.CreateThread, error) {
 	cmd := core.CreateThread{Topic: r.Topic, Participants: newMembers(r.Members, 0)}
 	for _, m := range r.Members {
@@ -143,18 +145,18 @@ func (r *CreateThreadWithMembersRequest) ToCore(caller string) (core.CreateThrea
 	return cmd, core.Invalid("members", "Initiator is not a participant of the thread")
 }
 
-// ToCore converts the request to the participants to add. It fails if there are none. A member
-// without a ShareHistoryTime may read messages from now on.
+// ToCore converts the request to the participants to add. It fails if the request has none. A
+// member without a ShareHistoryTime may read messages from now on.
 func (r *AddMembersRequest) ToCore() ([]core.NewParticipant, error) {
 	if len(r.Members) == 0 {
 		return nil, inMember(errorf("is required"), "members")
 	}
-	const now = math.MaxInt64 // package core replaces a future time by the current one
+	const now = math.MaxInt64 // a share-history time in the future, which package core replaces by the current time
 	return newMembers(r.Members, now), nil
 }
 
-// newMembers converts members to add. since is the time in epoch milliseconds from which members
-// without a ShareHistoryTime may read.
+// newMembers converts members to the participants to add. A member without a ShareHistoryTime may
+// read messages since the time since, in epoch milliseconds.
 func newMembers(ms []Member, since int64) []core.NewParticipant {
 	news := make([]core.NewParticipant, len(ms))
 	for i, m := range ms {
@@ -167,7 +169,7 @@ func newMembers(ms []Member, since int64) []core.NewParticipant {
 }
 
 // Created returns the response to the request: a status for each member, in the order of the
-// request, and that of the new thread. invalid has the members that were refused.
+// request, and a status for the new thread. The members in invalid were refused.
 func (r *CreateThreadWithMembersRequest) Created(thread string, invalid []core.InvalidParticipant) *MultiStatus {
 	all := statuses(r.Members, invalid)
 	all = append(all, IndividualStatus{ID: thread, StatusCode: statusCreated, Type: threadStatus})
@@ -175,8 +177,8 @@ func (r *CreateThreadWithMembersRequest) Created(thread string, invalid []core.I
 }
 
 // Added returns the response to the request: a status for each member, in the order of the
-// request. invalid has the members that were refused. Unverified: that a user who already is in
-// the thread gets the same status as an added one.
+// request. The members in invalid were refused. Unverified: that a user who already is in the
+// thread gets the same status as an added one.
 func (r *AddMembersRequest) Added(invalid []core.InvalidParticipant) *MultiStatus {
 	return &MultiStatus{MultipleStatus: statuses(r.Members, invalid)}
 }
@@ -191,7 +193,7 @@ func statuses(ms []Member, invalid []core.InvalidParticipant) []IndividualStatus
 	for i, m := range ms {
 		all[i] = IndividualStatus{ID: m.ID, StatusCode: statusCreated, Type: memberStatus}
 		if p, ok := refused[m.ID]; ok {
-			code, _ := strconv.Atoi(p.Code) // package core writes only numbers
+			code, _ := strconv.Atoi(p.Code) // the conversion cannot fail, because package core writes only numbers into Code
 			all[i].StatusCode, all[i].Message = int32(code), p.Message
 		}
 	}
@@ -242,7 +244,8 @@ func (r *UpdatePlainMessageRequest) ToCore() (core.UpdateMessage, error) {
 	return cmd, err
 }
 
-// isHigh reports whether a priority is High. A missing one is Normal. It fails for an unknown one.
+// isHigh reports whether a message's priority is High. It takes an empty priority as Normal, and
+// fails for an unknown priority.
 func isHigh(priority string) (bool, error) {
 	switch priority {
 	case priorityHigh:
@@ -282,8 +285,9 @@ func PlainMessageFromCore(thread string, m *core.Message) *PlainMessage {
 	return w
 }
 
-// plainTypes has the type of each kind of message. Unverified: those of HTML messages, which only
-// later versions can send, and of removals, which the OpenAPI file names.
+// plainTypes maps each kind of message to its type at 2020-09-21-preview2. Unverified: the types
+// of HTML messages, which only later versions can send, and of the system message about a removed
+// participant, which the OpenAPI file names.
 var plainTypes = map[core.MessageKind]string{
 	core.Text:               "Text",
 	core.HTML:               "RichText/Html",
@@ -292,13 +296,14 @@ var plainTypes = map[core.MessageKind]string{
 	core.ParticipantRemoved: "ThreadActivity/DeleteMember",
 }
 
-// activity returns the content of a system message. Unverified: that of a removal, and the
-// meaning of rosterVersion, which was recorded to be some milliseconds before the event.
+// activity returns the content of a system message, an XML text. Unverified: the content for a
+// removed participant, and the meaning of rosterVersion, which was recorded to be some
+// milliseconds before the event.
 func activity(m *core.Message) string {
 	var b bytes.Buffer
 	element := func(name, text string) {
 		b.WriteString("<" + name + ">")
-		xml.EscapeText(&b, []byte(text)) // a bytes.Buffer does not fail
+		xml.EscapeText(&b, []byte(text)) // the error is always nil, because a bytes.Buffer does not fail
 		b.WriteString("</" + name + ">")
 	}
 	begin := func(name string) {

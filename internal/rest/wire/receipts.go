@@ -14,7 +14,8 @@ type ChatMessageReadReceiptsCollection struct {
 	NextLink string                   `json:"nextLink,omitzero"`
 }
 
-// ChatMessageReadReceipt says how far a participant has read (docs/contract/chat.md §4.3).
+// ChatMessageReadReceipt names the last message that a participant has read (docs/contract/chat.md
+// §4.3).
 type ChatMessageReadReceipt struct {
 	SenderID      string                        `json:"senderId" in:"flat ids"`
 	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" in:"identifier models"`

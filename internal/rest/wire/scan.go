@@ -18,7 +18,7 @@ type Error struct {
 	// Path names the field: "participants[3].communicationIdentifier". It is
 	// empty when the body as a whole is wrong.
 	Path string
-	// Reason continues the path: "must be a string".
+	// Reason says what is wrong with the field, to be written after Path: "must be a string".
 	Reason string
 }
 
@@ -29,7 +29,7 @@ func (e *Error) Error() string {
 	return e.Path + ": " + e.Reason
 }
 
-// Field returns the path, or a name for the body as a whole.
+// Field returns Path or, if the body as a whole is wrong, words for the body.
 func (e *Error) Field() string {
 	if e.Path == "" {
 		return "request body"
@@ -39,7 +39,8 @@ func (e *Error) Field() string {
 
 func errorf(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
 
-// inMember and inElement prefix the path of an *Error with a member name or an index.
+// inMember and inElement return err with a member name or an index put before the path of an
+// *Error.
 func inMember(err error, name string) error { return prefixPath(err, clip.Text(name, maxName)) }
 func inElement(err error, i int) error      { return prefixPath(err, "["+strconv.Itoa(i)+"]") }
 
@@ -53,8 +54,8 @@ func prefixPath(err error, step string) error {
 	return err
 }
 
-// maxName is the greatest number of bytes of a client's member name that the path of an error
-// contains.
+// maxName is the greatest length in bytes of a member name in the path of an error. Longer names,
+// which a client chose, are cut.
 const maxName = 64
 
 // scanner reads JSON (RFC 8259) without extensions.
@@ -72,7 +73,8 @@ func (s *scanner) syntaxError() error {
 	return errorf("is not valid JSON at byte %d", s.pos)
 }
 
-// peek skips white space and returns the next byte without consuming it, 0 at the end.
+// peek skips white space and returns the next byte without consuming it, or 0 at the end of the
+// input.
 func (s *scanner) peek() byte {
 	for s.pos < len(s.data) {
 		switch b := s.data[s.pos]; b {
@@ -85,7 +87,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// literal consumes word if the input continues with it, and reports whether it did.
+// literal consumes the given word if the input continues with it, and reports whether it did.
 func (s *scanner) literal(word string) bool {
 	if len(s.data)-s.pos >= len(word) && string(s.data[s.pos:s.pos+len(word)]) == word {
 		s.pos += len(word)
@@ -94,12 +96,12 @@ func (s *scanner) literal(word string) bool {
 	return false
 }
 
-// null consumes the next value if it is null, and reports whether it was.
+// null consumes the next JSON value if it is null, and reports whether it was.
 func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
 
-// object reads a JSON object. It calls member for each member of the object, when the scanner is
-// behind the colon; the function must read the value. name is valid only until the function
-// reads from the scanner.
+// object reads a JSON object. It calls member for each member of the object, after it has read the
+// name and the colon; the function member must read the value. The name is valid only until the
+// function reads from the scanner.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.nested('{', '}', func() error {
 		if s.peek() != '"' {
@@ -117,12 +119,13 @@ func (s *scanner) object(member func(name []byte) error) error {
 	})
 }
 
-// list reads a list. It calls element at the start of each element, and element must
-// read it.
+// list reads a JSON list. It calls element at the start of each element of the list, and the
+// function element must read that element.
 func (s *scanner) list(element func() error) error { return s.nested('[', ']', element) }
 
-// nested reads a list or object: items, separated by commas, between begin and end. It
-// fails if lists and objects are nested deeper than MaxDepth.
+// nested reads a JSON list or object from begin to end, the opening and closing bracket. It calls
+// item for each item; commas separate the items. It fails if lists and objects are nested deeper
+// than MaxDepth.
 func (s *scanner) nested(begin, end byte, item func() error) error {
 	if s.peek() != begin {
 		return s.syntaxError()
@@ -152,8 +155,8 @@ func (s *scanner) nested(begin, end byte, item func() error) error {
 	}
 }
 
-// text reads a string and returns its value, which is valid UTF-8 without NUL and may
-// point into the input.
+// text reads a JSON string and returns its value, which is valid UTF-8 without NUL. The value may
+// share memory with the input.
 func (s *scanner) text() ([]byte, error) {
 	s.pos++ // the quote
 	start := s.pos
@@ -204,8 +207,8 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 	return nil, s.syntaxError()
 }
 
-// escapes holds pairs: the character after a backslash in a JSON string, and the
-// character that both stand for.
+// escapes holds pairs of characters: the one after a backslash in a JSON string, and the one that
+// this escape sequence stands for.
 const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + "\t"
 
 // escape reads one escape sequence and appends its character to t.
@@ -282,7 +285,7 @@ func (s *scanner) number() ([]byte, error) {
 	return s.data[start:s.pos], nil
 }
 
-// accept consumes the next byte if any contains it, and reports whether it did.
+// accept consumes the next byte if the string any contains it, and reports whether it did.
 func (s *scanner) accept(any string) bool {
 	if s.pos < len(s.data) && strings.IndexByte(any, s.data[s.pos]) >= 0 {
 		s.pos++

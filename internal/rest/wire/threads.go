@@ -32,7 +32,7 @@ type ChatThreadProperties struct {
 }
 
 // MessagingPolicy says whether a thread may have messages with attachments. No operation of the
-// contract sets it, so no thread has one.
+// contract sets this policy, so no thread has one.
 type MessagingPolicy struct {
 	TextOnlyChat bool `json:"textOnlyChat,omitzero"`
 }
@@ -55,7 +55,8 @@ type ChatThreadsItemCollection struct {
 }
 
 // ChatThreadItem is a thread in the caller's list. Its fields are in the recorded order
-// (docs/contract/chat.md §3.2). LastMessage and Unread are Confab's own (§3.8).
+// (docs/contract/chat.md §3.2). LastMessage and Unread are extensions of Confab
+// (docs/contract/chat.md §3.8).
 type ChatThreadItem struct {
 	ID                    string `json:"id"`
 	Topic                 string `json:"topic"`
@@ -107,9 +108,9 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	return cmd, nil
 }
 
-// toCore returns the number of days after which the thread is deleted, or 0 for no
-// policy. It fails for an invalid policy. Unverified: the responses to invalid
-// policies, because no recording has one (docs/contract/chat.md §3.6).
+// toCore returns the number of days after which the policy deletes a thread, or 0 if the policy
+// deletes none. It fails for an invalid policy. Unverified: the responses to invalid policies,
+// because no recording has one (docs/contract/chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
 	case p == nil || p.Kind == policyNone:
@@ -155,7 +156,7 @@ func ThreadsFromCore(ts []core.ThreadEntry) []ChatThreadItem {
 	return page
 }
 
-// count converts a number that may be absent to its JSON form.
+// count converts a number, or nil for none, to its JSON form.
 func count(n *int) *int32 {
 	if n == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 // UTC and truncates it to whole seconds (docs/contract/chat.md §2).
 type Time int64
 
-// maxTime is the first moment after the latest valid Time: its year has five digits.
+// maxTime is the first moment after the latest valid Time, because its year has five digits.
 var maxTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
@@ -23,7 +23,7 @@ var (
 // and z in either case and the second 60 of a leap second. It fails for a date after 9999, and
 // returns 0 for a date before 1970, as TimeOf does.
 func ParseTime(s string) (Time, error) {
-	s = strings.ToUpper(s) // an RFC 3339 date has no letters but T and Z
+	s = strings.ToUpper(s) // the only letters in an RFC 3339 date are T and Z
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		var leap bool

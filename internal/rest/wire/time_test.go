@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestParseTime reads every form of date that clients send (docs/contract/chat.md §2).
+// TestParseTime checks that ParseTime reads every format of dates that clients send
+// (docs/contract/chat.md §2).
 func TestParseTime(t *testing.T) {
 	const start = 1767225600000 // 2026-01-01T00:00:00Z
 	for text, want := range map[string]Time{
