@@ -18,8 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// large creates a thread with n messages of this content, in the embedded store, and returns its
-// id.
+// large creates a thread with n messages of the given content, writing directly to the embedded
+// store, and returns the thread's id.
 func (f *fixture) large(t testing.TB, creator string, n int, content string) (thread string) {
 	t.Helper()
 	thread, _ = f.thread(t, creator)
@@ -66,15 +66,15 @@ func (s *slowClient) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestSlowClientsShareTheAnswerMemory requests large pages for clients that do not read. It
-// checks that only as many pages are sent at a time as fit into the memory for answers, and that
-// lists for which no memory becomes free are refused with 503 and Retry-After. One user may hold
-// at most a quarter of the memory, and small answers to others must not wait.
+// TestSlowClientsShareTheAnswerMemory requests large pages for clients that do not read their
+// answers. It checks that no more pages are sent at a time than fit into the memory for answers,
+// and that lists for which no memory becomes free are refused with 503 and Retry-After. One user
+// may hold at most a quarter of the memory, and small answers to other users must not wait.
 func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond
 	ann, _ := f.user(t, token.Chat)
-	thread := f.large(t, ann, 100, strings.Repeat("x", 64<<10)) // more than a page
+	thread := f.large(t, ann, 100, strings.Repeat("x", 64<<10)) // the content of the thread is larger than a page
 	var bearers []string
 	for range 6 {
 		id, bearer := f.user(t, token.Chat)
@@ -102,7 +102,7 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	for sending+refused < each*len(bearers) {
 		select {
 		case n := <-writing:
-			if n > 32<<10 { // a page; the body of a refusal is shorter
+			if n > 32<<10 { // only a page has more than 32 KiB; the body of a refusal is shorter
 				sending, bytes = sending+1, bytes+n
 			} else {
 				refused++
@@ -142,8 +142,8 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	}
 }
 
-// TestOneUserHasAQuarterOfTheAnswerMemory reserves all memory that one user may have. It checks
-// that this user's list is refused and another user's is answered.
+// TestOneUserHasAQuarterOfTheAnswerMemory reserves all the memory for answers that one user may
+// have. It checks that a list for this user is refused and a list for another user is answered.
 func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond
@@ -168,7 +168,7 @@ func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
 
 // TestListsGoOnInShortPages reserves all memory for sending large pages, as clients that do not
 // read could. It checks that lists of messages and participants can still be read to their ends,
-// in pages of about smallPage that together have every entry.
+// in pages of about smallPage bytes that together have every entry.
 func TestListsGoOnInShortPages(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = time.Millisecond
@@ -251,10 +251,10 @@ func TestPagesEndByTheirJSON(t *testing.T) {
 	}
 }
 
-// TestBytesWrittenPerHour sends messages until the caller has written as many bytes as it may in
-// an hour. It checks that further writes get 429, while the caller can still read and other
-// users can write. Refused requests do not count, unless they were refused for their content or
-// because of who sent them.
+// TestBytesWrittenPerHour sends messages until the caller has written as many bytes as a user may
+// in an hour. It checks that further writes get 429, while the caller can still read and other
+// users can write. Refused requests must not count towards the limit, unless they were refused for
+// their content or because of who sent them.
 func TestBytesWrittenPerHour(t *testing.T) {
 	f := newFixture(t, nil)
 	f.Handler.written = limits.NewWritten(1000, f.clock.now)
@@ -307,8 +307,8 @@ func TestBytesWrittenPerHour(t *testing.T) {
 		t.Errorf("after Retry-After: %d", w.Code)
 	}
 
-	// Refused requests count if checking them cost work: those of strangers, those with
-	// forbidden content, and those whose body is not JSON.
+	// Refused requests count if checking them cost work: requests of users who are not in the thread,
+	// requests with forbidden content, and requests whose body is not JSON.
 	_, eves := f.user(t, token.Chat)
 	if w := send(eves, 900); w.Code != 403 {
 		t.Errorf("a stranger: %d", w.Code)

@@ -336,9 +336,9 @@ func TestBodyDeadlineIsLifted(t *testing.T) {
 	}
 }
 
-// TestSlowBodyOverHTTP2 sends a request body too slowly over HTTP/2. It checks that the
-// body deadline refuses the request, although there the deadline applies to one stream
-// and not to the connection.
+// TestSlowBodyOverHTTP2 sends a request body too slowly over HTTP/2. It checks that the server
+// refuses the request when the body's deadline passes. Over HTTP/2 the deadline applies to one
+// stream and not to the connection.
 func TestSlowBodyOverHTTP2(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BodyTimeout = testTimeout })
 	_, bearer := f.user(t, token.Chat)

@@ -58,8 +58,9 @@ func TestBuffersBelongToTheirHandler(t *testing.T) {
 	}
 }
 
-// TestContextOutlivesItsRequest uses contexts made of that of a request after the request, when another
-// request uses its memory. They must still have the values of their own request.
+// TestContextOutlivesItsRequest derives contexts from the context of a request, ends the request
+// and starts another one that reuses its memory. It checks that the contexts still have the values
+// of their own request.
 func TestContextOutlivesItsRequest(t *testing.T) {
 	type key struct{}
 	h := &Handler{now: time.Now}

@@ -31,7 +31,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 	for name, value := range e.Response.Headers {
 		want.Set(name, value)
 	}
-	complete := want.Get("Strict-Transport-Security") != "" // false for a recording from a browser, whose scripts cannot read most headers
+	complete := want.Get("Strict-Transport-Security") != "" // false if the recording was made in a browser, whose scripts cannot read most headers
 	for _, name := range []string{"Content-Type", "Location", "Api-Supported-Versions", "Content-Length", "Strict-Transport-Security", "X-Processing-Time", "Ms-Cv",
 		"X-Ms-Client-Request-Id", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Etag", "Repeatability-Result"} {
 		w, g := want.Get(name), resp.Header.Get(name)
@@ -40,7 +40,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && (w == "") != (g == "") {
 				differ(name, w, g)
 			}
-		case "Content-Length": // ids have other lengths
+		case "Content-Length": // the ids in bodies have other lengths than the recorded ones
 			if w == "0" && g != "0" {
 				differ(name, w, g)
 			}
@@ -48,7 +48,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && !milliseconds.MatchString(g) {
 				differ(name, w, g)
 			}
-		case "Ms-Cv": // the recordings of chat routes lack MS-CV
+		case "Ms-Cv": // the recordings of chat routes have no MS-CV
 			if !correlation.MatchString(g) {
 				differ(name, w, g)
 			}
@@ -70,8 +70,8 @@ type tree struct {
 	value any // a string, number, boolean or null
 }
 
-// parseTree parses JSON. It returns nil for an empty text and for null, because
-// recordings write null for a missing body.
+// parseTree parses JSON. It returns nil for an empty text and for null, because in recordings null
+// stands for a missing body.
 func parseTree(data []byte) *tree {
 	if len(data) == 0 || string(data) == "null" {
 		return nil
@@ -112,9 +112,9 @@ func readTree(d *json.Decoder) (*tree, error) {
 	return t, err
 }
 
-// compare compares a JSON value of a recorded response with that of this server's
-// response, and returns a line for each difference. path is the position of the value
-// in the body.
+// compare compares a JSON value of a recorded response with the value in this server's response,
+// and returns a line for each difference. The argument path is the position of the value in the
+// body.
 func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	switch {
 	case want.value == sanitized || want.value == "TOKEN" || want.value == "token":
@@ -145,9 +145,8 @@ func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	return differences
 }
 
-// forms holds regular expressions for values that differ from run to run, such as
-// tokens. A recorded value and this server's value are equal if they match the same
-// expression.
+// forms holds regular expressions for values that differ from run to run, such as tokens. A
+// recorded value counts as equal to this server's value if both match the same expression.
 var forms = []struct {
 	re   *regexp.Regexp
 	name string

@@ -26,9 +26,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestEnginesGiveEqualAnswers sends the same two thousand requests to a server on each
-// store engine, with the same clock and the same random ids. It checks that all
-// responses are equal to the byte.
+// TestEnginesGiveEqualAnswers sends the same two thousand requests to one server for each store
+// engine, with the same clock and the same random ids. It checks that all responses are equal,
+// byte for byte.
 func TestEnginesGiveEqualAnswers(t *testing.T) {
 	database := os.Getenv("TEST_POSTGRES_URL")
 	if database == "" {
@@ -114,7 +114,7 @@ func (s *script) step(t *testing.T, n int) string {
 		thread = message[len("/chat/threads/"):i]
 	}
 	if owner, ok := s.owners[thread]; ok && s.random.IntN(4) > 0 {
-		who = owner // most requests of other users would only get a 403
+		who = owner // make the thread's creator send most requests, because most requests of other users only get a 403
 	}
 	s.asker = who
 	t19 := "/chat/threads/" + thread
@@ -183,7 +183,7 @@ func (s *script) step(t *testing.T, n int) string {
 	return fmt.Sprintf("%s %s\n%s", k.method, path, transcript(w))
 }
 
-// learn keeps the ids and links of a response, so that later requests can contain them.
+// learn stores the ids and links in a response, so that later requests can contain them.
 func (s *script) learn(w *httptest.ResponseRecorder, path string) {
 	s.statuses[w.Code]++
 	body := w.Body.String()

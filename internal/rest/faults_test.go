@@ -50,7 +50,7 @@ func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
 func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
 	faults, records = new(queuedFaults), new([]Record)
-	var mu sync.Mutex // held while a record is added: requests of two connections may end together
+	var mu sync.Mutex // held while a record is added, because requests of two connections may end at the same time
 	f = newFixture(t, func(o *Options) {
 		o.Faults = faults
 		o.Access = func(r Record) {
@@ -208,7 +208,7 @@ func TestDelay(t *testing.T) {
 	if _, err := send(ctx); err == nil {
 		t.Error("a client with 50 ms was answered after a delay of 30 s")
 	}
-	srv.Close() // waits for the handler
+	srv.Close() // Close waits until the handler has returned
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("the delay went on for %v after the client hung up", took)
 	}

@@ -18,11 +18,11 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// TestFeaturesAreThoseOfHistory checks that every feature that a route, a format, a header, a wire
-// field or a constant names has a row in the history of package apiver, that the row is one of the
-// same API, and that each row is named by one of them.
+// TestFeaturesAreThoseOfHistory checks that every feature that a route, an error format, a header,
+// a field of package wire or a constant names has a row in package apiver's history of its API. It
+// also checks that something names each row of the history.
 func TestFeaturesAreThoseOfHistory(t *testing.T) {
-	rows := map[*apiver.List]map[string]bool{} // whether something names the row
+	rows := map[*apiver.List]map[string]bool{} // for each list of api-versions, whether something names the row with this feature
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		rows[list] = map[string]bool{}
 		for _, f := range list.Features() {
@@ -96,8 +96,8 @@ func parsedFiles(t *testing.T, folders ...string) map[string]*ast.File {
 	return parsed
 }
 
-// featuresIn returns the features that a file names, in tags "in" of fields and in constants of
-// type apiver.Feature. It ignores the name of a feature in any other text.
+// featuresIn returns the features that a Go file names: in tags "in" of struct fields and in
+// constants of type apiver.Feature. It ignores other texts that are names of features.
 func featuresIn(t *testing.T, f *ast.File) (features []string) {
 	t.Helper()
 	unquoted := func(literal *ast.BasicLit) string {
@@ -151,9 +151,9 @@ func g() { log("roles", "in", `+"`in:\"roles\"`"+`) }
 }
 
 // versionUsers lists the declarations of packages rest and wire that may depend on the api-version
-// of a request: those that read it from the query, those that pick the route, the format and the
-// header by it, and those that pass it to package wire. The tables name features. No handler of a
-// route is here, because handlers must not depend on versions.
+// of a request: those that read the api-version from the query, those that choose the route, the
+// error format or a header by it, and those that pass it to package wire. Handlers of routes are
+// not in the list, because they must not depend on the api-version.
 var versionUsers = map[string][]string{
 	".": {
 		"request", "parameters", "usualQueries", "Handler.findRoute", "Handler.parseVersion", "Handler.warnOfNewer", "Handler.unsupported", // read it
@@ -166,9 +166,9 @@ var versionUsers = map[string][]string{
 	"wire": {"planKey", "planOf", "compile", "codecOf", "Decode", "Encode"},
 }
 
-// TestHandlersDoNotKnowVersions checks that only the declarations in versionUsers touch the
-// api-version of a request, the list of versions, a feature or the query parameter, whatever they do
-// with it.
+// TestHandlersDoNotKnowVersions checks that only the declarations in versionUsers use the
+// api-version of a request, the list of api-versions, a feature or the query parameter
+// api-version.
 func TestHandlersDoNotKnowVersions(t *testing.T) {
 	handlers := map[string]bool{}
 	for file, f := range parsedFiles(t, ".") {
@@ -217,8 +217,8 @@ func isHandler(x ast.Expr) bool {
 	return ok && name.Name == "Handler"
 }
 
-// versionUsersIn returns the names of the declarations of a file that touch what belongs to
-// api-versions, such as "Handler.findRoute".
+// versionUsersIn returns the names of the declarations in a Go file that use an api-version, a
+// feature or their lists, such as "Handler.findRoute".
 func versionUsersIn(f *ast.File) (names []string) {
 	touches := func(n ast.Node) (found bool) {
 		ast.Inspect(n, func(n ast.Node) bool {
@@ -256,7 +256,7 @@ func versionUsersIn(f *ast.File) (names []string) {
 				}
 				switch spec := spec.(type) {
 				case *ast.ImportSpec:
-					names = append(names, "import "+spec.Path.Value) // under another name
+					names = append(names, "import "+spec.Path.Value) // the package is imported under another name
 				case *ast.TypeSpec:
 					names = append(names, spec.Name.Name)
 				case *ast.ValueSpec:
@@ -317,9 +317,10 @@ func TestVersionUsersAreFound(t *testing.T) {
 	}
 }
 
-// TestVersionsAreNamedInTheTablesOnly checks that no code of the server compares api-versions or has
-// the name of one, except package apiver. Handlers must not depend on versions: the tables of routes
-// and formats and the tags of fields describe the differences, by the names of features.
+// TestVersionsAreNamedInTheTablesOnly checks that outside package apiver no code of the server
+// compares api-versions or contains the name of one. The tables of routes and formats and the tags
+// of fields describe the differences between api-versions by the names of features, so that
+// handlers need not depend on versions.
 func TestVersionsAreNamedInTheTablesOnly(t *testing.T) {
 	read := 0
 	for _, root := range []string{"../../internal", "../../cmd"} {
@@ -330,7 +331,7 @@ func TestVersionsAreNamedInTheTablesOnly(t *testing.T) {
 			switch path := filepath.ToSlash(file); {
 			case d.IsDir() && slices.Contains([]string{"../../internal/apiver", "../../internal/bench"}, path): // package bench is a client of the server
 				return fs.SkipDir
-			case d.IsDir() && d.Name() == "testdata": // programs of clients, which package snippets writes
+			case d.IsDir() && d.Name() == "testdata": // holds programs of clients, which package snippets writes
 				return fs.SkipDir
 			case path == "../../cmd/confab/client.go": // a client too
 				return nil
@@ -367,7 +368,7 @@ func TestVersionsInAreFound(t *testing.T) {
 		`x := "2021-09-07"`:                               1,
 		"x := `/chat/threads?api-version=2025-03-15`":     1,
 		`x := apiver.Version("2024-06-05-preview")`:       1,
-		`if req.version != "" && f.Has(req.version) {}`:   0, // allowed: it only asks whether the request has a version
+		`if req.version != "" && f.Has(req.version) {}`:   0, // allowed: this code only asks whether the request has a version
 		`x := "2021-09-07T21:44:01Z"`:                     0,
 		`if f.Has(req.version) { return }`:                0,
 	} {
@@ -381,8 +382,8 @@ func TestVersionsInAreFound(t *testing.T) {
 // named matches the text of an expression that is probably an api-version, such as req.version.
 var named = regexp.MustCompile(`(?i)(^|[.(])version\b`)
 
-// versionsIn returns a line for each place in a Go file that compares an api-version or has the
-// name of one in a literal.
+// versionsIn returns a line for each place in a Go file where code compares an api-version, or a
+// literal has the name of one.
 func versionsIn(t *testing.T, file, source string) (problems []string) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -394,7 +395,7 @@ func versionsIn(t *testing.T, file, source string) (problems []string) {
 	add := func(n ast.Node, what string) {
 		problems = append(problems, fmt.Sprintf("%s %s: %s", set.Position(n.Pos()), what, text(n)))
 	}
-	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // other packages do not import apiver, so their versions are not api-versions
+	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // packages outside internal/rest do not import apiver, so a version there is not an api-version
 	var literal []string
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		for _, v := range list.Versions() {

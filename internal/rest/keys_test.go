@@ -47,10 +47,10 @@ func (e *endless) Close() error {
 	return nil
 }
 
-// TestBodiesThatNeverEnd opens 100 HTTP/2 streams on each of 4 connections. Their requests have
-// no valid signature or token, and a body of a megabyte whose last byte never arrives. It checks
-// that they are answered with 401 while their bodies are open, and logs how much the heap has
-// grown.
+// TestBodiesThatNeverEnd opens 100 HTTP/2 streams on each of 4 connections. Their requests have no
+// valid signature or token, and a body of a megabyte whose last byte never arrives. It checks that
+// the requests are answered with 401 while their bodies are still open, and logs how much the heap
+// has grown.
 func TestBodiesThatNeverEnd(t *testing.T) {
 	const connections, streams = 4, 100
 	f := newFixture(t, func(o *Options) { o.BodyTimeout = time.Minute })
@@ -107,9 +107,8 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		t.Logf("%s: %v, %d KiB of heap more afterwards", c.name, statuses, grown>>10)
-		// On a slow machine net/http may close a connection because its client keeps sending, or
-		// takes two seconds for its first frame. The requests on that connection then get no
-		// answer.
+		// On a slow machine net/http may close a connection because the client keeps sending, or because
+		// its first frame takes two seconds. The requests on such a connection get no answer.
 		refused := statuses["401 Unauthorized"]
 		if refused < connections*streams/2 || refused != answers {
 			t.Errorf("%s: %v, want %d answers of 401 while the bodies are open, and no other", c.name, statuses, connections*streams)
@@ -117,7 +116,7 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 	}
 }
 
-// unread is a body that fails the test when it is read.
+// unread is a request body that fails the test when somebody reads it.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {
@@ -165,8 +164,8 @@ func TestBodyIsReadLast(t *testing.T) {
 }
 
 // TestPathsMatchTheirCase tries each path with one fixed segment in lower case or in upper case.
-// It checks that the path no longer matches, except with readReceipts, for which two spellings
-// were recorded.
+// It checks that the path no longer matches, unless the segment is readReceipts, for which two
+// spellings were recorded.
 func TestPathsMatchTheirCase(t *testing.T) {
 	for _, p := range pathsOf(routes) {
 		for i, s := range p.segments {
@@ -202,8 +201,8 @@ func TestIdentityBodies(t *testing.T) {
 	}
 }
 
-// rotatingTokens is a token.Authority that rotates the primary key during Reload or Issue if the
-// test wants it, as if another client did so while a request is handled.
+// rotatingTokens is a token.Authority that replaces the primary key during Reload or Issue if the
+// test wants it, as if another client replaced the key while a request is handled.
 type rotatingTokens struct {
 	*token.Authority
 	rows   [2]core.AccessKeyRow
@@ -230,9 +229,9 @@ func (r *rotatingTokens) Issue(u core.User, s token.Scopes, d time.Duration, key
 	return r.Authority.Issue(u, s, d, key)
 }
 
-// TestRotatedWhileIssuing rotates the key that signed a request at several moments between the
-// verification of the signature and the issue of a token. It checks that the request gets 401
-// and no token.
+// TestRotatedWhileIssuing replaces the key that signed a request at several moments between the
+// check of the signature and the issue of a token. It checks that the request gets 401 and no
+// token.
 func TestRotatedWhileIssuing(t *testing.T) {
 	f := newFixture(t, nil)
 	stored, err := f.store.Resource(t.Context())
@@ -275,8 +274,8 @@ func TestRotatedWhileIssuing(t *testing.T) {
 	}
 }
 
-// countedTokens counts how often a request takes the keys to verify a signature, and rotates the
-// primary key in Reload if rotate is set.
+// countedTokens counts how often a request reads the access keys to check a signature. If rotate
+// is set, it replaces the primary key in Reload.
 type countedTokens struct {
 	*token.Authority
 	rows   [2]core.AccessKeyRow
@@ -299,10 +298,10 @@ func (c *countedTokens) Reload(context.Context) (bool, error) {
 	return true, c.SetKeys(c.rows)
 }
 
-// TestRefusedSignaturesAreVerifiedOnce sends maxHints requests within a second whose signatures
-// are for another host. Each must be verified only once, since the keys have not changed, and the
-// log must say which host was signed. A request that is signed with a key that another server has
-// just made must be accepted.
+// TestRefusedSignaturesAreVerifiedOnce sends, within a second, maxHints requests whose signatures
+// are for another host. It checks that each signature is verified only once, because the keys have
+// not changed, and that the log says which host was signed. It also checks that a request is
+// accepted whose key another server has just made.
 func TestRefusedSignaturesAreVerifiedOnce(t *testing.T) {
 	f := newFixture(t, nil)
 	stored, err := f.store.Resource(t.Context())
@@ -347,8 +346,8 @@ func TestRefusedSignaturesAreVerifiedOnce(t *testing.T) {
 	}
 }
 
-// TestReasonsOfRefusals checks that the access log learns why each request was refused, and
-// that the client does not.
+// TestReasonsOfRefusals checks that the access log says why each request was refused, and that the
+// response does not.
 func TestReasonsOfRefusals(t *testing.T) {
 	var access records
 	f := newFixture(t, func(o *Options) { o.Access = access.add })

@@ -59,8 +59,9 @@ func newFixture(t testing.TB, tweak func(*Options)) *fixture {
 	return f
 }
 
-// newFixtureOn returns a fixture that uses the given store, of any engine, and closes it at the
-// end of the test. It does not set the field store.
+// newFixtureOn returns a fixture that uses the given store, of any engine, and closes the store at
+// the end of the test. It does not set the fixture's field store, which is only for the embedded
+// store.
 func newFixtureOn(t testing.TB, store core.Store, tweak func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}
@@ -85,8 +86,7 @@ func newFixtureOn(t testing.TB, store core.Store, tweak func(*Options)) *fixture
 	return f
 }
 
-// user creates a user and a token with the scopes, and returns the user's id and the
-// token.
+// user creates a user and a token with the given scopes, and returns the user's id and the token.
 func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
 	t.Helper()
 	u, err := f.core.CreateUser(context.Background())

@@ -18,11 +18,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestMalformed sends at least a hundred malformed requests to every operation of every
-// OpenAPI file. It makes them from a valid request: it gives each body field values
-// that are of the wrong type, broken, huge or nested too deep, and each parameter
-// invalid values. It checks that each gets a 4xx with an error body and writes nothing,
-// and that the valid request succeeds.
+// TestMalformed sends at least a hundred malformed requests to every operation of every OpenAPI
+// file. It makes them from a valid request: each body field gets values that are of the wrong
+// type, broken, huge or nested too deep, and each parameter gets invalid values. It checks that
+// each malformed request gets a 4xx with an error body and writes nothing, and that the valid
+// request succeeds.
 func TestMalformed(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.MaxBody = testMaxBody })
 	alice, bearer := f.user(t, token.Chat)
@@ -33,7 +33,7 @@ func TestMalformed(t *testing.T) {
 				m.bob, _ = f.user(t, token.Chat)
 				m.thread, m.message = f.thread(t, alice)
 				if threadMembers.Has(v) && template == "/chat/threads" {
-					m.bob = alice // the creator has to be among the members
+					m.bob = alice // the creator of the thread has to be among the members
 				}
 				if strings.Contains(template, "emove") || strings.Contains(template, ":update") || strings.Contains(template, "{chatParticipantId}") || strings.Contains(template, "{chatMemberId}") {
 					bob := core.NewParticipant{User: communication.NewUser(m.bob)}
@@ -63,18 +63,18 @@ type malformer struct {
 // variant is a copy of a valid request with one mistake.
 type variant struct {
 	name     string
-	template string // path with {names} of parameters
+	template string // path of the request with the names of its parameters in braces
 	query    string
 	body     string
 	headers  map[string]string
-	oldForm  bool // the error body must be that of the request's api-version
+	oldForm  bool // the error body must have the format of the request's api-version
 }
 
 func (m *malformer) run(t *testing.T, parameters []parameter) {
 	good := variant{template: m.template, query: "api-version=" + string(m.version), oldForm: true}
 	var all []variant
 	unread := func(parameter) bool { return false }
-	if strings.Contains(m.template, "/images") { // every request that is not refused gets a 501, so the server reads no other parameter
+	if strings.Contains(m.template, "/images") { // the server refuses all requests for images with a 501, and reads only the thread id among their parameters
 		unread = func(p parameter) bool { return p.Name != "chatThreadId" }
 	}
 	if strings.Contains(m.template, "/assignments") {
@@ -99,7 +99,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 		m.parameters(good, p, func(v variant) { all = append(all, v) })
 	}
 	m.versions(good, func(v variant) { all = append(all, v) })
-	if len(all) < 100 { // an operation without a body and parameters has few variants
+	if len(all) < 100 { // an operation that has no body and no parameters has few variants
 		m.misspelled(good, func(v variant) { all = append(all, v) })
 	}
 	if len(all) < 100 {
@@ -148,16 +148,16 @@ func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	return w
 }
 
-// errorKeys has the key of error bodies at the versions at which it is not CommunicationError
-// (docs/contract/chat.md §7.1).
+// errorKeys maps api-versions to the key of their error bodies, if that key is not
+// CommunicationError (docs/contract/chat.md §7.1).
 var errorKeys = map[apiver.Version]string{
 	"2020-11-01-preview3": "Error",
 	"2021-01-27-preview4": "Error",
 	"2021-03-01-preview5": "ChatError",
 }
 
-// judge returns an error text if the response to a malformed request is not as
-// TestMalformed demands, or "".
+// judge returns "" if the response to a malformed request is as TestMalformed demands, and
+// otherwise a text that says what is wrong with the response.
 func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	if w.Code < 400 || w.Code > 499 {
 		return "not refused"
@@ -190,7 +190,8 @@ func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	return ""
 }
 
-// judgeFlat is judge for the error bodies of 2020-09-21-preview2, which have no key.
+// judgeFlat does the same as judge for the error bodies of 2020-09-21-preview2, which have no key
+// around their members.
 func judgeFlat(w *httptest.ResponseRecorder) string {
 	var body map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
@@ -284,21 +285,21 @@ func (m *malformer) valid(s schema) any {
 	return "text"
 }
 
-// fields holds a valid value for each body field whose valid values the schema does not
-// tell.
+// fields holds a valid value for each body field whose valid values cannot be derived from its
+// schema in the OpenAPI file.
 var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`, "priority": `"High"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
 	"attachments":      `[]`,
-	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later time would hide messages from another participant
+	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later time would hide the thread's messages from another participant
 }
 
 func (m *malformer) fill(s string) string {
 	return strings.NewReplacer("{bob}", m.bob, "{message}", strconv.FormatInt(m.message, 10)).Replace(s)
 }
 
-// bodies calls emit with each malformed body made from the valid body base. s is the
-// schema of the body; what describes the mistake.
+// bodies calls emit with malformed bodies made from the valid body base. The argument s is the
+// schema of the body, and what describes the mistake in words.
 func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	m.wrong("", s, base, func(path string, v any) { emit("body"+path, text(v)) })
 	good := text(base)
@@ -316,8 +317,8 @@ func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	}
 }
 
-// wrong calls emit with values that the schema s does not allow at the path. base is a
-// valid value.
+// wrong calls emit with values that the schema s does not allow for the field at the given path.
+// The argument base is a valid value of the field.
 func (m *malformer) wrong(path string, s schema, base any, emit func(path string, v any)) {
 	name := s.Ref
 	s = m.resolve(s)
@@ -347,14 +348,14 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 		if s.Format == "date-time" {
 			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"2021-09-07 21:44:01z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
 		}
-		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores a wrong kind and looks at the other members
+		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores a wrong kind of identifier and reads the other members
 			bad(`"participantAdded"`, `"TEXT"`, `" "`)
 		}
 	}
 }
 
-// members calls emit with copies of the object base in which one member is wrong, null
-// or absent.
+// members calls emit with copies of the object base in which one member has a wrong value, is null
+// or is missing.
 func (m *malformer) members(path string, s schema, base map[string]any, emit func(path string, v any)) {
 	with := func(name string, v any) map[string]any {
 		o := maps.Clone(base)
@@ -367,7 +368,7 @@ func (m *malformer) members(path string, s schema, base map[string]any, emit fun
 			child = m.valid(p)
 		}
 		m.wrong(path+"."+name, p, child, func(at string, v any) { emit(at, with(name, v)) })
-		if slices.Contains(s.Required, name) && path+name != "participants" { // SDKs of the previews leave participants out
+		if slices.Contains(s.Required, name) && path+name != "participants" { // the server accepts a missing participants, because SDKs of the previews leave it out
 			emit(path+"."+name+" null", with(name, raw("null")))
 			absent := maps.Clone(base)
 			delete(absent, name)
@@ -415,7 +416,7 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 		}
 	case p.In == "query" && p.Name != "api-version":
 		names := []string{p.Name}
-		if p.Name == "startTime" { // lists with a startTime also accept syncState
+		if p.Name == "startTime" { // of the lists, only those with a startTime also accept a syncState
 			names = append(names, "syncState")
 		}
 		for _, name := range names {
@@ -441,7 +442,8 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 	}
 }
 
-// misspelled emits variants whose api-version has a character more or less, or a wrong one.
+// misspelled calls emit with copies of the valid request whose api-version has one character too
+// many, one too few or a wrong one.
 func (m *malformer) misspelled(good variant, emit func(variant)) {
 	right := string(m.version)
 	for i := range right {

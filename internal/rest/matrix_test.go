@@ -14,15 +14,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// callers are the columns of the matrix: callers of each operation. creator created the
-// thread; sender sent the message that the requests refer to; later joined after that
-// message and may read the whole history; removed was removed from the thread.
+// callers are the columns of the matrix: the users who call each operation. The caller "creator"
+// created the thread, and "sender" sent the message that the requests refer to. The caller "later"
+// joined after that message and may read the whole history; "removed" was removed from the thread.
 var callers = []string{"none", "expired", "revoked", "voip", "join", "limited", "stranger", "removed", "later", "participant", "sender", "creator"}
 
-// matrix holds the expected HTTP status of each operation for each caller
-// (docs/contract/chat.md §7.3, docs/contract/identity.md §6.5). The callers "none" to
-// "limited" have no token, an invalid one, or one with other scopes; join and limited
-// are participants. A removed participant may only read the history up to its removal.
+// matrix holds the expected HTTP status of each operation for each caller (docs/contract/chat.md
+// §7.3, docs/contract/identity.md §6.5). The callers "none" to "limited" have no token, an invalid
+// token, or a token with other scopes than chat; "join" and "limited" are participants. A removed
+// participant may only read the history up to its removal.
 var matrix = []struct {
 	operation, method, path, body string
 	statuses                      string
@@ -111,7 +111,7 @@ func TestMatrixIsWhole(t *testing.T) {
 	}
 }
 
-// matrixHouse is a test server with a thread and with a token for each caller of the matrix of
+// matrixHouse is a test server with a thread, and with a token for each caller in the matrix of
 // expected statuses.
 type matrixHouse struct {
 	*fixture
@@ -153,8 +153,8 @@ func newMatrixHouse(t *testing.T) *matrixHouse {
 	if err := m.core.RevokeTokens(ctx, ids["revoked"]); err != nil {
 		t.Fatal(err)
 	}
-	// Move the clock by more than an hour: only the token of "expired" expires then,
-	// because it was issued for an hour and all others last a day.
+	// Move the clock by more than an hour. Only the token of the caller "expired" expires then,
+	// because it lasts for an hour and all others last for a day.
 	u, err := m.core.User(ctx, ids["expired"])
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,10 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestThreadMetadataAtEveryVersion patches and gets the metadata of a thread at every version of
-// chat. At the versions whose OpenAPI file defines the member, it is stored and returned; at all
-// others it is ignored and hidden (docs/contract/api-versions.md §1 and §10).
+// TestThreadMetadataAtEveryVersion patches and gets the metadata of a thread at every chat
+// api-version. It checks that the metadata is stored and returned at the versions whose OpenAPI
+// file defines the member, and ignored and hidden at all others (docs/contract/api-versions.md §1
+// and §10).
 func TestThreadMetadataAtEveryVersion(t *testing.T) {
 	f := newFixture(t, nil)
 	alice, bearer := f.user(t, token.Chat)
@@ -69,7 +70,7 @@ func TestThreadMetadataAtEveryVersion(t *testing.T) {
 	}
 }
 
-// patchBody returns the schema of the body among the parameters of an operation.
+// patchBody finds the body among the parameters of an operation and returns its schema.
 func patchBody(t *testing.T, parameters []parameter) schema {
 	t.Helper()
 	for _, p := range parameters {
@@ -81,7 +82,7 @@ func patchBody(t *testing.T, parameters []parameter) schema {
 	return schema{}
 }
 
-// responseBody returns the schema of the body of a response with the status.
+// responseBody returns the schema of the body of the response with the given status.
 func responseBody(t *testing.T, responses map[string]any, status string) (s schema) {
 	t.Helper()
 	text, err := json.Marshal(responses[status])
@@ -94,7 +95,7 @@ func responseBody(t *testing.T, responses map[string]any, status string) (s sche
 	return s
 }
 
-// definition returns the definition in the file to which a schema refers.
+// definition returns the definition in the OpenAPI file s to which the schema of refers.
 func definition(t *testing.T, s swagger, of schema) schema {
 	t.Helper()
 	def, ok := s.Definitions[of.Ref[strings.LastIndexByte(of.Ref, '/')+1:]]

@@ -12,7 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestNewerVersions sends requests at api-versions of the future, with and without the setting.
+// TestNewerVersions sends requests at api-versions of the future. It checks that they are answered
+// if Options.NewerVersions is set and refused otherwise.
 func TestNewerVersions(t *testing.T) {
 	for _, newer := range []bool{false, true} {
 		t.Run(fmt.Sprint(newer), func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestNewerVersions(t *testing.T) {
 			if w := get("/chat/threads/"+thread, newest); w.Code != 200 || w.Header().Get("confab-api-version") != "" {
 				t.Errorf("the newest known version: %d, answered as %q", w.Code, w.Header().Get("confab-api-version"))
 			}
-			for _, name := range []string{"2024-12-31", "2031-01-01-beta", "2031-02-30", "latest"} { // none of these is newer
+			for _, name := range []string{"2024-12-31", "2031-01-01-beta", "2031-02-30", "latest"} { // none of these names is newer than the newest known api-version
 				if w := get("/chat/threads/"+thread, name); w.Code != 400 || strings.Contains(w.Body.String(), newerSetting) {
 					t.Errorf("%s: %d %s", name, w.Code, w.Body)
 				}
@@ -85,9 +86,9 @@ func TestWarningsOfNewerVersionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestWarningsOfNewerVersionsNeedAToken checks that a request without a token, and one for a
-// path that the newest version lacks, cause no warning, and that a line after the last warning
-// says that no more will follow.
+// TestWarningsOfNewerVersionsNeedAToken checks that no warning is logged for a request without a
+// token, or for a path that the newest version does not have. It also checks that a log line after
+// the last warning says that no more will follow.
 func TestWarningsOfNewerVersionsNeedAToken(t *testing.T) {
 	var log bytes.Buffer
 	f := newFixture(t, func(o *Options) {
@@ -122,8 +123,9 @@ func TestWarningsOfNewerVersionsNeedAToken(t *testing.T) {
 
 const threadOfNobody = "19:uni01_abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnop@thread.v2"
 
-// TestSettingIsNamedWhereItHelps asks at a newer version for an operation that the newest known one
-// does not have.
+// TestSettingIsNamedWhereItHelps calls operations at an api-version of the future. It checks that
+// the refusal names the setting for newer versions only if the newest known version has the
+// operation.
 func TestSettingIsNamedWhereItHelps(t *testing.T) {
 	f := newFixture(t, nil)
 	for path, want := range map[string]bool{"": true, "/messages": true, "/participants/:update": false, "/members": false} {

@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// threadMembers is the feature of 2020-09-21-preview2, whose routes and bodies are its own.
+// threadMembers is the feature of only 2020-09-21-preview2, whose routes and bodies differ from
+// all later ones.
 const threadMembers apiver.Feature = "thread members"
 
 // extraOperations lists the operations that this server has at an api-version although
@@ -29,18 +30,19 @@ var extraOperations = map[apiver.Version][]string{
 	"2020-11-01-preview3": {"POST /chat/threads/{chatThreadId}/participants 201"},
 }
 
-// neverAnswered lists the statuses in the OpenAPI files that this server never sends, because it
-// refuses the operation with a 501. The route has the operation's other status.
+// neverAnswered lists the success statuses in the OpenAPI files that this server never sends,
+// because it refuses the operation with a 501. Another status of the same operation is in the
+// table of routes.
 var neverAnswered = []string{
 	"PATCH /access/entra/assignments 204",
 	"PUT /access/entra/assignments/{objectId} 201",
 	"PUT /access/teamsExtension/tenants/{tenantId}/assignments/{objectId} 201",
 }
 
-// withoutStruct lists the OpenAPI definitions that have no struct in package wire.
-// errors.go writes the error bodies, the struct ChatRetentionPolicy has the fields of all kinds of
-// policy, no image is ever sent, and routes of Microsoft Entra and of Teams Phone are refused
-// before their bodies are read.
+// withoutStruct lists the OpenAPI definitions for which package wire has no struct. Package rest
+// writes the error bodies without one, the struct ChatRetentionPolicy has the fields of all kinds
+// of retention policy, no image is ever sent, and routes of Microsoft Entra and of Teams Phone are
+// refused before their bodies are read.
 var withoutStruct = []string{
 	"CommunicationErrorResponse", "Error", "ErrorDetail", "ErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy",
 	"ChatImageFile", "UploadChatImageResult",
@@ -48,8 +50,8 @@ var withoutStruct = []string{
 	"TeamsExtensionAssignmentCreateOrUpdateRequest", "TeamsExtensionAssignmentResponse", "TeamsExtensionExchangeTokenRequest",
 }
 
-// definitions maps the name of each definition in the OpenAPI files to a value of the
-// struct of package wire that implements it.
+// definitions maps the name of each definition in the OpenAPI files to a value of the struct in
+// package wire that has its fields.
 var definitions = map[string]any{
 	"AddChatParticipantsErrors":               wire.ParticipantsErrors{},
 	"AddChatParticipantsRequest":              wire.AddChatParticipantsRequest{},
@@ -99,8 +101,8 @@ var definitions = map[string]any{
 	"TeamsUserExchangeTokenRequest":           wire.TeamsUserExchangeTokenRequest{},
 }
 
-// memberDefinitions maps the names of definitions in the file of 2020-09-21-preview2 to structs
-// of package wire. Some of these names mean other definitions in later versions.
+// memberDefinitions maps the names of definitions in the OpenAPI file of 2020-09-21-preview2 to
+// structs of package wire. Some of these names mean other definitions in later versions.
 var memberDefinitions = map[string]any{
 	"AddChatThreadMembersRequest": wire.AddMembersRequest{},
 	"ChatMessage":                 wire.PlainMessage{},
@@ -122,19 +124,20 @@ var memberDefinitions = map[string]any{
 	"UpdateChatThreadRequest":     wire.UpdateChatThreadRequest{},
 }
 
-// extensions lists the fields that are Confab's own, by the definition that they are added to
-// (docs/contract/chat.md §3.8). No OpenAPI file has them.
+// extensions lists the response fields that Confab adds to definitions of the OpenAPI files
+// (docs/contract/chat.md §3.8), by the name of the definition. No OpenAPI file has these fields.
 var extensions = map[string][]string{
 	"ChatThreadInfo": {"lastMessage", "unread"}, // ChatThreadItem in the previews of 2020
 	"ChatThreadItem": {"lastMessage", "unread"},
 }
 
 // extraParameters lists the query parameters that this server reads although no OpenAPI file has
-// them: that of the links to next pages (docs/contract/chat.md §3.2), and Confab's own (§3.8).
+// them: syncState, which is in links to the next page (docs/contract/chat.md §3.2), and expand, an
+// extension of Confab (docs/contract/chat.md §3.8).
 var extraParameters = []string{"expand", "syncState"}
 
-// TestQueryParametersAreThoseOfTheOpenAPIFiles checks that the server reads the query parameters
-// of the OpenAPI files for chat, and no others but those of extraParameters.
+// TestQueryParametersAreThoseOfTheOpenAPIFiles checks that the server reads all query parameters
+// that the OpenAPI files have for chat and, apart from extraParameters, no others.
 func TestQueryParametersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	want := slices.Clone(extraParameters)
 	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
@@ -151,7 +154,7 @@ func TestQueryParametersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 	})
-	want = append(want, "api-version") // the files include this parameter by a reference
+	want = append(want, "api-version") // the OpenAPI files include this parameter by a reference
 	got := slices.Clone(parameters)
 	slices.Sort(want)
 	slices.Sort(got)
@@ -208,7 +211,7 @@ func eachSpec(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s s
 }
 
 func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
-	used := map[string]bool{} // of neverAnswered
+	used := map[string]bool{} // the entries of neverAnswered that an OpenAPI file has
 	defer func() {
 		for _, operation := range neverAnswered {
 			if !used[operation] {
@@ -304,16 +307,16 @@ func objects(t *testing.T, s swagger) map[string]schema {
 			}
 		}
 	}
-	// At version 2025-03-15, identifiers are defined in a newer common file than
-	// errors. If both files define a name, the file of the identifiers wins.
+	// At version 2025-03-15, the identifiers are defined in a newer common file than the errors. If
+	// both files define a name, use the definition in the file of the identifiers.
 	for _, alias := range []string{"CommunicationError", "CommunicationIdentifierModel"} {
 		if ref := s.Definitions[alias].Ref; ref != "" {
 			add(common(t, ref))
 		}
 	}
-	// The preview versions take the definition of errors from a common file. Its
-	// definitions of identifiers are not used by 2020-11-01-preview3, where an
-	// identifier is a string.
+	// The preview versions take the definition of errors from a common file. The definitions of
+	// identifiers in the same file do not apply to 2020-11-01-preview3, where an identifier is a
+	// string.
 	if ref := s.Definitions["Error"].Ref; ref != "" {
 		add(map[string]schema{"CommunicationError": common(t, ref)["CommunicationError"]})
 	}
@@ -361,8 +364,9 @@ func fieldNames(t reflect.Type, v apiver.Version, want func(reflect.StructField)
 	return names
 }
 
-// TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles checks that the header with the idempotency token
-// of a new thread has the name that the OpenAPI files give it.
+// TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles checks that, for the creation of a thread, the
+// header with the idempotency token has the name that the OpenAPI file of each api-version gives
+// it.
 func TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		if fam != chat {

@@ -14,7 +14,8 @@ import (
 )
 
 // TestAnOperationHasTheSameRightsAtAllVersions checks that all routes of an operation accept the
-// same tokens. The matrix of callers (TestAuthorizationMatrix) asks the newest version only.
+// same tokens. This is needed because the matrix of callers in TestAuthorizationMatrix tests only
+// the newest version of each operation.
 func TestAnOperationHasTheSameRightsAtAllVersions(t *testing.T) {
 	first := map[string]route{}
 	for _, r := range routes {
@@ -29,8 +30,9 @@ func TestAnOperationHasTheSameRightsAtAllVersions(t *testing.T) {
 	}
 }
 
-// TestAllMembersAreInOneAnswer gets a thread with so many members that an answer with them needs
-// more memory than a small page. The answer must have them all, and must wait for memory.
+// TestAllMembersAreInOneAnswer gets a thread with so many members that the answer needs more
+// memory than a small page. It checks that the answer has all members, and that it waits for
+// memory.
 func TestAllMembersAreInOneAnswer(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = time.Millisecond
@@ -71,8 +73,8 @@ func TestAllMembersAreInOneAnswer(t *testing.T) {
 	}
 }
 
-// TestOnlyVersionsWithTokensPromiseIdempotentSends checks that the answers of a version without
-// idempotency tokens do not tell a client that it may repeat a send with one.
+// TestOnlyVersionsWithTokensPromiseIdempotentSends checks that only answers at api-versions with
+// idempotency tokens tell a client that it may repeat a send.
 func TestOnlyVersionsWithTokensPromiseIdempotentSends(t *testing.T) {
 	f := newFixture(t, nil)
 	_, bearer := f.user(t, token.Chat)

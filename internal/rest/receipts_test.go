@@ -11,8 +11,9 @@ import (
 )
 
 // TestReceiptsReserveWhatIsRead lists the read receipts of a small thread and of one with 3,000
-// members, while the user has memory left for a small page only. The store reads all receipts of
-// a thread for each page, so the list of the large thread must be refused until memory is free.
+// members, while only memory for a small page is free for the user. The store reads all receipts
+// of a thread for each page, so the list of the large thread must be refused until more memory is
+// free.
 func TestReceiptsReserveWhatIsRead(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond

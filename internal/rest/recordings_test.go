@@ -14,8 +14,8 @@ import (
 // one.
 type difference struct {
 	recording string // a pattern of path.Match
-	request   string // such as "POST /identities"; empty: all
-	what      string // prefix of the reported difference
+	request   string // method and path of the request, such as "POST /identities"; empty: all requests
+	what      string // the beginning of the line that reports the difference
 	because   string
 }
 
@@ -39,11 +39,10 @@ var accepted = []difference{
 	{"identity-2022-10-01-js-teams-exchange", "POST /teamsUser/:exchangeAccessToken", "", "as above"},
 }
 
-// TestRecordings replays requests that were recorded from the real service, and
-// compares the responses with the recorded ones: status, headers, JSON and the order of
-// members. It replaces each recorded id and token by one of this server, always the
-// same. It first creates the thread, users and messages that a recording assumes to
-// exist.
+// TestRecordings replays requests that were recorded from the real service, and compares the
+// responses with the recorded ones: status, headers, JSON and the order of members. It replaces
+// each recorded id and token by an id and a token of this server. First it creates the thread,
+// users and messages that exist before the first request of a recording.
 func TestRecordings(t *testing.T) {
 	f := newFixture(t, nil)
 	server := httptest.NewTLSServer(f.Handler)
@@ -58,7 +57,7 @@ func TestRecordings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := &replay{
 				fixture: f, t: t, client: server.Client(),
-				endpoint: "https://example.com", // the client connects to the server for this name, which is not a loopback name
+				endpoint: "https://example.com", // the client connects to the test server by this name, because it is not a loopback name
 				live:     map[string]string{}, recorded: map[string]string{}, tokens: map[string]string{},
 			}
 			exchanges := readRecording(t, file)

@@ -8,8 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestRefusalsDoNotWaitForTheirReason asks for a thread that does not exist. Options.Access may read
-// the store to find out the reason of a refusal, so here it waits until the client has its answer.
+// TestRefusalsDoNotWaitForTheirReason requests a thread that does not exist. Its Options.Access,
+// which may read the store to find out the reason of a refusal, waits until the client has the
+// answer. The test checks that the answer arrives nevertheless.
 func TestRefusalsDoNotWaitForTheirReason(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		answered := make(chan struct{})

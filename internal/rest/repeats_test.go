@@ -9,9 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestRepeatedSends sends a message again with the same x-ms-client-request-id, as an SDK does that
-// got no answer, at several api-versions. The answer must be the first one, and nothing may be
-// written. Such a request counts against limits of requests, and not against that of written bytes.
+// TestRepeatedSends sends a message twice with the same x-ms-client-request-id, as an SDK does
+// that got no answer, at several api-versions. It checks that the second answer equals the first
+// one and that nothing is written. The repeated request must count against the limits of requests,
+// and not against the limit of written bytes.
 func TestRepeatedSends(t *testing.T) {
 	f := newFixture(t, nil)
 	f.limiter = limits.New(limits.Azure, f.clock.now)
@@ -49,8 +50,8 @@ func TestRepeatedSends(t *testing.T) {
 			t.Errorf("new message %d: %d %s", i, w.Code, w.Body)
 		}
 	}
-	// Three messages of 300 characters have used up most of the limit of 1000 bytes, and eight
-	// requests most of the limit of ten.
+	// By now three messages of 300 characters have used up most of the limit of 1000 bytes, and eight
+	// requests most of the limit of ten requests.
 	if w := send("2021-09-07", content); w.Code != 429 || !strings.Contains(w.Body.String(), "bytes written per hour") {
 		t.Errorf("one message too many: %d %s", w.Code, w.Body)
 	}

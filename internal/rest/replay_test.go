@@ -20,11 +20,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// sanitized is the text by which recordings of the Python SDK replace private values.
+// sanitized is the text that stands for private values in recordings of the Python SDK.
 const sanitized = "sanitized"
 
-// replay is the state of replaying one recording. It maps each recorded id to the id
-// that this server has for it, the live id, and back.
+// replay is the state of replaying one recording. It maps each recorded id to the id that this
+// server uses instead, the live id, and back.
 type replay struct {
 	*fixture
 	t              *testing.T
@@ -55,8 +55,8 @@ func (r *replay) bind(recorded, live string) bool {
 	return true
 }
 
-// user returns the id of this server's user that stands for a recorded user id. It
-// creates the user at the first call.
+// user returns the id of this server's user that stands for a recorded user. It creates that user
+// at the first call with the recorded id.
 func (r *replay) user(recorded string) string {
 	if _, ok := r.live[recorded]; !ok {
 		r.bind(recorded, r.newUser())
@@ -126,8 +126,8 @@ func (r *replay) exchange(e exchange) []string {
 	return differences
 }
 
-// request returns the target and the body of a recorded request with the ids of this
-// server. Where the recording has "sanitized", it inserts the latest user, thread or
+// request returns the target and the body of a recorded request with the ids of this server. Where
+// the recording has the text "sanitized", request inserts the id of the latest user, thread or
 // message.
 func (r *replay) request(e exchange) (target, body string) {
 	q := e.Request.Query
@@ -138,7 +138,7 @@ func (r *replay) request(e exchange) (target, body string) {
 	for prefix, last := range map[string]string{"/identities/": r.lastUser(), "/threads/": r.thread, "/messages/": r.message} {
 		path = strings.Replace(path, prefix+sanitized, prefix+last, 1)
 	}
-	if !strings.Contains(e.Request.Path, "@") { // the client has sent the path escaped
+	if !strings.Contains(e.Request.Path, "@") { // the recorded client has already escaped the path
 		path = strings.NewReplacer("19:", "19%3A", "@", "%40", "8:acs:", "8%3Aacs%3A").Replace(path)
 	}
 	values := url.Values{}
@@ -154,8 +154,8 @@ func (r *replay) request(e exchange) (target, body string) {
 	return path + "?" + values.Encode(), body
 }
 
-// lastUser returns the latest user that the replay created. It returns a user of
-// another resource if there is none, because a recording without users tests such ids.
+// lastUser returns the id of the latest user that the replay created. If there is none, it returns
+// the id of a user of another resource, because a recording that creates no users tests such ids.
 func (r *replay) lastUser() string {
 	if len(r.users) == 0 {
 		return "8:acs:99999999-2222-3333-4444-555555555555_0000000c-6219-6975-dc7b-2548220015a8"
@@ -184,7 +184,7 @@ func (r *replay) bearer() string {
 	return r.tokens[r.caller]
 }
 
-// learn keeps the ids, tokens and links of a response for later requests.
+// learn stores the ids, tokens and links in a response for later requests.
 func (r *replay) learn(e exchange, answer []byte) {
 	var a struct {
 		Identity    struct{ ID string }
@@ -197,7 +197,7 @@ func (r *replay) learn(e exchange, answer []byte) {
 		MultipleStatus []struct{ ID, Type string }
 	}
 	json.Unmarshal(answer, &a)
-	if e.Request.Path == "/identities" && a.Identity.ID == "" { // versions of 2020 have the id at the top of the body
+	if e.Request.Path == "/identities" && a.Identity.ID == "" { // the api-versions of 2020 have the id at the top of the body
 		a.Identity.ID = a.ID
 	}
 	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
@@ -224,8 +224,8 @@ func (r *replay) learn(e exchange, answer []byte) {
 	r.nextLink = a.NextLink
 }
 
-// creator returns the id of the thread's creator from a response of any api-version, or
-// "".
+// creator returns the id of the thread's creator from the body of a response of any api-version,
+// or "" if the body has none.
 func creator(body json.RawMessage) string {
 	type model struct{ RawID string }
 	var a struct {
@@ -249,8 +249,8 @@ func creator(body json.RawMessage) string {
 	return ""
 }
 
-// assumed describes the thread, users and messages that a recording assumes to exist.
-// They are derived from its requests and responses.
+// assumed describes the thread, users and messages that a recording assumes to exist. The test
+// derives them from the recording's requests and responses.
 type assumed struct {
 	thread, owner string
 	topic         string
@@ -334,7 +334,7 @@ func (a *assumed) read(e exchange) {
 	var one recordedMessage
 	json.Unmarshal(e.Response.Body, &one)
 	for i, m := range append(one.Value, one) {
-		if m.SequenceID == "" && m.Type != "" { // the oldest version numbers no messages; the list begins with the newest
+		if m.SequenceID == "" && m.Type != "" { // the oldest version has no sequence numbers, and its list begins with the newest message
 			m.SequenceID = strconv.Itoa(len(one.Value) - i)
 		}
 		if m.SequenceID != "" {
@@ -347,8 +347,8 @@ func (a *assumed) read(e exchange) {
 	}
 }
 
-// readThread adds the topic and the metadata in the response e to a, if the request of e gets
-// the thread. It leaves out values that requests of the recording set.
+// readThread adds the topic and the metadata in the recorded response e to a, if e is a response
+// to a request that gets the thread. It ignores values that requests of the recording have set.
 func (a *assumed) readThread(e exchange, exchanges []exchange) {
 	type properties struct {
 		Topic    string
@@ -385,7 +385,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	create := core.CreateThread{Topic: cmp.Or(a.topic, "test topic"), Metadata: a.metadata}
 	if len(a.thread) > len("19:@thread.v2")+32 {
-		create.Token = a.thread // the id of a thread that was created with a token has another form
+		create.Token = a.thread // a thread that is created with a token has a longer id
 	}
 	for _, id := range a.people {
 		create.Participants = append(create.Participants, core.NewParticipant{User: communication.NewUser(r.user(id))})
@@ -396,7 +396,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	r.thread = made.ID
 	r.bind(a.thread, made.ID)
-	for n := 3; a.reaches(n); n++ { // creating the thread uses the sequence numbers 1 and 2
+	for n := 3; a.reaches(n); n++ { // start at 3, because creating the thread uses the sequence numbers 1 and 2
 		r.clock.advance(time.Second)
 		r.say(a.messages[strconv.Itoa(n)])
 	}
@@ -426,8 +426,8 @@ func (a *assumed) reaches(n int) bool {
 	return false
 }
 
-// say sends a recorded text message. If m is no text message, it updates the thread's
-// topic to use up one sequence number.
+// say sends a recorded text message. If the recorded message is not a text message, it updates the
+// thread's topic instead, which uses up one sequence number too.
 func (r *replay) say(m recordedMessage) {
 	if !strings.EqualFold(m.Type, "text") {
 		topic := cmp.Or(m.Content.Topic, "topic")

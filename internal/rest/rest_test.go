@@ -68,7 +68,7 @@ func TestAccessRecords(t *testing.T) {
 	}
 }
 
-// broken implements Tokens. Its Verify calls a function of the test, which fails or panics.
+// broken implements Tokens. Its method Verify calls a function of the test, which fails or panics.
 type broken struct {
 	*token.Authority
 	verify func() error
@@ -113,7 +113,8 @@ func TestInternalCausesStayInside(t *testing.T) {
 }
 
 // TestRetryAfter checks that a 503, the response to a request that had no effect, has a
-// Retry-After of at least a second. Other errors, and 503s of fault rules without one, have none.
+// Retry-After of at least a second. Other errors must have none, nor a 503 of a fault rule without
+// one.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, c := range []struct {
@@ -152,7 +153,7 @@ func TestPublicEndpoint(t *testing.T) {
 		t.Errorf("Location is %s, want %s...", w.Header().Get("Location"), want)
 	}
 
-	// A signature for the public host name is valid although a proxy changed Host.
+	// A signature for the public host name is valid even if a proxy has changed the header Host.
 	signed, _ := http.NewRequest("POST", "https://chat.example.org/identities?api-version=2023-10-01", strings.NewReader("{}"))
 	f.sign(t, signed, 1)
 	req = httptest.NewRequest("POST", "http://inside:8080/identities?api-version=2023-10-01", strings.NewReader("{}"))
@@ -218,7 +219,8 @@ func TestRevokedToken(t *testing.T) {
 	}
 }
 
-// FuzzSplitPath checks that splitPath returns the parts between slashes of the escaped path, each decoded.
+// FuzzSplitPath checks that splitPath returns the parts of the escaped path between slashes, each
+// part decoded.
 func FuzzSplitPath(f *testing.F) {
 	for _, s := range []string{"", "/", "//a//b/", "/chat/threads/19%3Aa%40thread.v2", "/%2F%zz", "/a%2fb/%3A", "/a/../b", "/%00%ff", "/a b/%25", `/"|^%41`, "/%41/é"} {
 		f.Add(s)
@@ -288,8 +290,8 @@ func FuzzThreadsCursor(f *testing.F) {
 	})
 }
 
-// FuzzPages sends any query to the lists. It checks that the size and position of the
-// page are within bounds, or that the error names the parameter.
+// FuzzPages calls the lists with any query. It checks that the size and the position of the page
+// are within bounds, or that the error names the bad parameter.
 func FuzzPages(f *testing.F) {
 	for _, s := range []string{"", "maxPageSize=2&skip=2", "maxPageSize=999999999999&skip=99999999999999", "skip=-1", "startTime=2021-09-07T21:44:01.5%2B01:00",
 		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1", "expand=lastMessage,unread", "expand=,"} {
@@ -322,9 +324,9 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-// TestIssueAdoptsOwnIDs requests tokens for user ids that this server does not have.
-// Apps that move from Azure keep the ids that they stored, so the first token request
-// for an id of this resource creates the user.
+// TestIssueAdoptsOwnIDs requests tokens for user ids that this server does not have yet. It checks
+// that such a request creates the user if the id belongs to this resource, because apps that move
+// here from Azure keep the user ids that they have stored.
 func TestIssueAdoptsOwnIDs(t *testing.T) {
 	f := newFixture(t, nil)
 	adopting, err := core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now, Adopt: true})

@@ -26,8 +26,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the answers in testdata; read the diff")
 
 // TestExchanges sends the requests in testdata/*.txtar and compares the responses with those in
-// the files. The comment of a file says what it tests. Each section is a request, a line "---",
-// and the response.
+// the files. The comment at the top of a file says what the file tests. Each section is a request,
+// a line "---", and the expected response.
 //
 // Three request headers are instructions to this test: "As: alice" adds the user's token (or a
 // signature: "As: key", "As: secondary"), "Scopes: chat.join" gives the token other scopes than
@@ -56,8 +56,8 @@ func TestEnginesPlayTheSameExchanges(t *testing.T) {
 }
 
 // playAll sends the requests of each file in testdata to a new server and compares the responses
-// with those in the file. If update is true, it writes the server's responses to the file
-// instead.
+// with those in the file. If update is true, playAll writes the server's responses to the file
+// instead of comparing them.
 func playAll(t *testing.T, update bool, newFixture func(t *testing.T) *fixture) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -97,7 +97,7 @@ func playAll(t *testing.T, update bool, newFixture func(t *testing.T) *fixture) 
 
 type section struct{ name, data string }
 
-// parseArchive reads the txtar format: a comment, then sections, each after a
+// parseArchive parses a text in the txtar format: a comment, then sections that each begin with a
 // line "-- name --".
 func parseArchive(text string) (comment string, sections []section) {
 	into := &comment
@@ -175,7 +175,7 @@ func (p *play) prepare(req *http.Request, body string) {
 		}
 		p.sign(p.t, signed, map[string]int{"key": 0, "secondary": 1}[as])
 		for name := range signed.Header {
-			if req.Header.Get(name) == "" { // keep a header that the exchange sets, because the exchange tests a wrong value
+			if req.Header.Get(name) == "" { // keep a wrong value of this header, which an exchange sets in order to test it
 				req.Header.Set(name, signed.Header.Get(name))
 			}
 		}
@@ -237,8 +237,8 @@ var random = []struct {
 	{"cursor", regexp.MustCompile(`syncState=([0-9a-f]+)`)},
 }
 
-// mask returns the text with values that differ from run to run replaced by names, such
-// as {thread1}. It invents a name for a new value.
+// mask returns the text with names, such as {thread1}, instead of values that differ from run to
+// run. It makes a new name for a value that it has not met before.
 func (p *play) mask(s string) string {
 	for _, r := range random {
 		for _, m := range r.re.FindAllStringSubmatch(s, -1) {

@@ -53,10 +53,10 @@ func (r *records) last(t *testing.T) Record {
 	return r.all[len(r.all)-1]
 }
 
-// TestUnknownOutcome sends a message while the store loses its database. If nobody knows whether
-// the message was written, the connection must close without a response, and the access log must
-// say so. If nothing was written, the response must be a 503, after which the client may repeat
-// the request.
+// TestUnknownOutcome sends a message while the store loses its database. If the server cannot know
+// whether the message was written, the connection must close without a response, and the access
+// log must say so. If nothing was written, the response must be a 503, after which the client may
+// repeat the request.
 func TestUnknownOutcome(t *testing.T) {
 	f := newFixture(t, nil)
 	store := &lostStore{Store: f.store}
@@ -102,11 +102,11 @@ func TestUnknownOutcome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil { // closing an unread body would cancel the HTTP/2 stream
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil { // read the whole body, because closing an unread one would cancel the HTTP/2 stream
 			t.Errorf("http2 %v: read the 503: %v", http2, err)
 		}
 		resp.Body.Close()
-		srv.Close() // waits for the handler, which writes its record after the answer
+		srv.Close() // Close waits for the handler, which writes its access record after the response
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || access.last(t).Status != 503 {
 			t.Errorf("http2 %v: %d, Retry-After %q; the access log has %+v", http2, resp.StatusCode, resp.Header.Get("Retry-After"), access.last(t))
 		}
