@@ -17,10 +17,10 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// accessOf returns a function that gets the record of each request. The function counts refused
-// requests in the metrics, finds out the facts of their reasons, and keeps all requests in s.traffic. It
-// passes the records of the requests that LogRequests selects to access, or to logAccess if access is
-// nil.
+// accessOf returns a function to which handlers pass the record of each request. The function
+// counts refused requests in the metrics, finds out the facts of their reasons, and stores the
+// newest requests in s.traffic. It passes the records of the requests that LogRequests selects to
+// the function access, or to logAccess if access is nil.
 func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	logs := s.logs(access)
 	return func(r rest.Record) {
@@ -34,8 +34,8 @@ func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	}
 }
 
-// logs returns a function that passes on the records of the requests that LogRequests selects:
-// to access, or to logAccess if access is nil.
+// logs returns a function that passes on the records of the requests that LogRequests selects. It
+// passes them to the function access, or to logAccess if access is nil.
 func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 	if access == nil {
 		access = s.logAccess
@@ -60,8 +60,8 @@ func (s *Server) logAccess(r rest.Record) {
 	if !s.requests.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, now) {
 		return
 	}
-	// Make the record here: a slog.Logger would also find out the calling line of the
-	// source, which costs time.
+	// Make the log record here, because a slog.Logger would also find out the source line of the
+	// caller, which costs time.
 	line := slog.NewRecord(now, slog.LevelInfo, "request", 0)
 	line.AddAttrs(
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
@@ -72,7 +72,7 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("code", string(r.Why.Code)), slog.String("why", why.Of(r.Why).String()),
 		slog.String("client", r.Client), slog.String("agent", r.UserAgent),
 		slog.String("request", r.RequestID), slog.String("client_request", r.ClientID))
-	_ = s.requests.Handle(context.Background(), line) // a line that cannot be written must not fail a request
+	_ = s.requests.Handle(context.Background(), line) // ignore the error, because a log line that cannot be written must not fail a request
 }
 
 // recorded returns a handler that passes each request to next and then the request's record to
@@ -96,8 +96,8 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 	})
 }
 
-// devOperations has the operations of the paths below /dev/ for the records; "dev" stands for other
-// paths there.
+// devOperations maps each path below /dev/ to the name of its operation in access records. Other
+// paths below /dev/ get the name "dev".
 var devOperations = map[string]string{
 	"/dev/clock": "clock", "/dev/faults": "faults", "/dev/join": "join", "/dev/token": "renew token",
 }
@@ -109,8 +109,8 @@ func (s *Server) recordedDev(now func() time.Time, access func(rest.Record), nex
 	})
 }
 
-// begin returns the record of a request that begins now. It makes an id for the request, and
-// sets it in the record and in the headers of the response.
+// begin returns the access record of a request that begins now. It makes an id for the request,
+// and puts it into the record and into the headers of the response.
 func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 	id := rand.Text() + ".0"
 	w.Header().Set("Ms-Cv", id)
@@ -123,22 +123,24 @@ func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 	}
 }
 
-// chatThreads begins the paths of most requests. No path of a live protocol begins with it, whichever of
-// its letters are escaped, so withoutSecrets and Server.bare need not look further.
+// chatThreads is the prefix of the paths of most requests. No path of a live protocol begins with
+// it, even if some of its letters are escaped. So withoutSecrets and Server.bare need not look at
+// such paths further.
 const chatThreads = "/chat/threads"
 
-// secretPaths are the prefixes of paths that continue with a secret of a live connection.
-// Package trouter needs none of them: its records have the pattern of a route, not the path.
+// secretPaths are the prefixes of paths that continue with a secret of a live connection. Package
+// trouter does not need this list, because its access records have the pattern of a route instead
+// of the path.
 var secretPaths = []string{"/socket.io/1/", "/v4/a/", "/v3/registrations/"}
 
-// withoutSecrets returns the escaped path of a request for the log. If the path begins with one
-// of secretPaths, "..." replaces the rest, which may be a secret.
+// withoutSecrets returns the escaped path of a request in the form for the log. If the path begins
+// with one of secretPaths, "..." replaces the rest, which may be a secret.
 func withoutSecrets(path string) string {
 	if strings.HasPrefix(path, chatThreads) {
 		return path
 	}
 	plain, err := url.PathUnescape(path)
-	if err != nil { // the path was clipped in the middle of an escape
+	if err != nil { // unescaping fails if the path was cut in the middle of an escape
 		plain = path
 	}
 	for strings.Contains(plain, "//") {

@@ -12,16 +12,16 @@ import (
 	"github.com/confab-chat/confab/internal/traffic"
 )
 
-// againTime is the longest time for sending a request again. againToken is the lifetime of the
-// token that is issued for it.
+// againTime is the longest time for repeating a request. againToken is the lifetime of the token
+// that is issued for the repeated request.
 const (
 	againTime  = 10 * time.Second
 	againToken = time.Hour
 )
 
-// sendAgain sends a request of a user to this server again, with a new token of that user, and
-// returns the id and the status of the answer. It leaves out the ids by which a repeated request
-// is recognized. Only a development server offers it.
+// sendAgain repeats a request of a user to this server, with a new token of that user, and returns
+// the id and the status of the new answer. It leaves out the ids by which the server would
+// recognize a repeated request. Only a development server offers this.
 func (s *Server) sendAgain(ctx context.Context, d traffic.Detail) (id string, status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, againTime)
 	defer cancel()
@@ -38,7 +38,8 @@ func (s *Server) sendAgain(ctx context.Context, d traffic.Detail) (id string, st
 	}
 	r.Header.Set("User-Agent", "confab-console")
 	r.Header.Set("Authorization", "Bearer "+bearer)
-	// The server calls its own listener, whose certificate may have other names.
+	// Do not verify the certificate: the server calls its own listener, and the certificate may be
+	// for other names.
 	t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer t.CloseIdleConnections()
 	answer, err := t.RoundTrip(r)

@@ -40,17 +40,17 @@ type backupNote struct {
 	Files []savedFile `json:"files"`
 }
 
-// content is the part of a backup's description by which a later check notices rows that are
-// missing or were changed.
+// content is the part of a backup's description that shows a later check whether rows are missing
+// or were changed.
 type content struct {
-	Check  uint32        `json:"check"`  // Check of the event at the last position
+	Check  uint32        `json:"check"`  // the checksum of the event at the last position of the event log
 	Census pebble.Census `json:"census"` // numbers and sums of rows
 }
 
 // DamagedBackupError means that a file or a row of a backup is missing or has changed since the
 // backup was made.
 type DamagedBackupError struct {
-	Path string // of the backup
+	Path string // the folder of the backup
 	What string // what is wrong, with the name of the file
 }
 
@@ -73,7 +73,7 @@ func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error
 	}
 	proof := filepath.Join(req.To, admin.ProofFile)
 	cancel = func() {
-		os.Remove(proof) // the server removes it too
+		os.Remove(proof) // ignore the error, because the server removes the proof too
 		if created {
 			os.Remove(req.To)
 		}
@@ -97,8 +97,8 @@ func OfflineBackup(ctx context.Context, c config.Config, req admin.BackupRequest
 	return b, errors.Join(err, s.Close())
 }
 
-// backup returns a function that makes a backup of the running server, for the operator's API.
-// The errors of that function wrap admin.ErrBackup or admin.ErrExport.
+// backup returns a function that makes a backup of the running server, for the operator's API. The
+// errors of the returned function wrap admin.ErrBackup or admin.ErrExport.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
 	return func(ctx context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		failed := admin.ErrBackup
@@ -122,9 +122,9 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 	}
 }
 
-// workPrefix begins the name of the temporary folder in which a backup is made. For a backup
-// that is the first step of an export the name begins with exportPrefix. If the process is
-// killed, the folder stays, marked as unfinished.
+// workPrefix begins the name of the temporary folder in which a backup is made. If the backup is
+// the first step of an export, the name begins with exportPrefix instead. If the process is
+// killed, the folder remains, marked as unfinished.
 const (
 	workPrefix   = ".confab-backup-"
 	exportPrefix = ".confab-copy-"
@@ -156,7 +156,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(filepath.Join(to, admin.ProofFile)) // the client removes it too
+			os.Remove(filepath.Join(to, admin.ProofFile)) // ignore the error, because the client removes the proof too
 			os.Remove(filepath.Join(work, backupFile))
 			err = errors.Join(err, os.RemoveAll(work))
 		}
@@ -211,13 +211,13 @@ func fillBackup(ctx context.Context, s *pebble.Store, data, work string, req adm
 	return note.Backup, writeSynced(filepath.Join(work, backupFile), append(text, '\n'), 0o600)
 }
 
-// copyStore copies a store into a backup, and returns the number of rows and the checksums of
-// the copy.
+// copyStore copies a store into a backup, and returns the number of rows and the checksums of the
+// copy.
 //
-// Pebble copies its log and its manifest while they are written: the copy of a log that
+// Pebble copies its log and its manifest while it is writing to them. The copy of a log that
 // overwrites an older one can end in the middle of a record, and soon after a start the manifest
-// may have no record yet. So if the copy cannot be read, copyStore makes it once more, this time
-// while writers wait.
+// may have no record yet. So if the copy cannot be read, copyStore makes a second copy while
+// writers wait.
 func copyStore(ctx context.Context, s *pebble.Store, backup string) (b admin.Backup, held content, err error) {
 	store := storeFolder(backup)
 	for _, copyTo := range []func(string) error{s.Checkpoint, s.CheckpointQuietly} {
@@ -262,12 +262,12 @@ func checkProof(req admin.BackupRequest) error {
 	return nil
 }
 
-// Restore copies a backup into the data folder, which must be empty or not exist. It compares
-// the copies and all rows with the backup's description. It returns that description and the
-// number of rows. The store gets a new epoch (a random name of its event log), because clients
-// may have seen later events of the old one. The folder is marked as unfinished until Restore
-// has succeeded. If Restore fails, it removes the copies. The error is a *DamagedBackupError if
-// the backup was changed after it was made.
+// Restore copies a backup into the data folder, which must be empty or not exist. It compares the
+// copied files and all rows with the backup's description. It returns that description and the
+// number of rows. The store gets a new epoch (a random name of its event log), because clients may
+// have received events that were written after the backup. The folder is marked as unfinished
+// until Restore has succeeded. If Restore fails, it removes the copies. The error is a
+// *DamagedBackupError if the backup was changed after it was made.
 func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
 	note, err := readBackup(from)
 	if err != nil {
@@ -343,9 +343,9 @@ func VerifyBackup(ctx context.Context, from string) (admin.Backup, error) {
 	return note.Backup, err
 }
 
-// readBackup reads the file backupFile of a backup. It fails if the folder is not a complete
-// backup, or if a newer version of Confab made the backup in a format that this one does not
-// know.
+// readBackup reads the file backupFile, the description of a backup. It fails if the folder is not
+// a complete backup, or if a newer version of Confab made the backup in a format that this version
+// does not know.
 func readBackup(from string) (*backupNote, error) {
 	if err := CheckFinished(from); err != nil {
 		return nil, err
@@ -374,7 +374,7 @@ func readBackup(from string) (*backupNote, error) {
 }
 
 // inspectFolder opens the store in a backup for reading only, and returns the result of inspect
-// for it.
+// for that store.
 func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held content, err error) {
 	s, err := openEmbedded(config.Config{Data: backup}, core.Resource{}, forExport)
 	if err != nil {
@@ -385,7 +385,7 @@ func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held con
 }
 
 // inspect reads and checks all rows of a store. It returns the numbers and checksums of the rows
-// and the end of the event log, which a backup's description contains.
+// and the last position of the event log, which are parts of a backup's description.
 func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content, err error) {
 	if b.Rows, err = s.Check(ctx); err != nil {
 		return b, held, err
@@ -402,8 +402,8 @@ func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content
 	return b, held, err
 }
 
-// unreadable turns err into a *DamagedBackupError if it says that the store of a backup is
-// damaged. It returns other errors unchanged.
+// unreadable converts an error that says that the store of a backup is damaged to a
+// *DamagedBackupError. It returns other errors unchanged.
 func unreadable(from string, err error) error {
 	if errors.Is(err, pebble.ErrDamaged) {
 		return &DamagedBackupError{Path: from, What: "its store cannot be read: " + err.Error()}

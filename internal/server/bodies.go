@@ -12,20 +12,20 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// heldBodies is the greatest number of bytes of request bodies that the server may hold in
-// memory at a time, for all clients together. If four bodies of the largest allowed size have
-// more bytes, their size is the limit.
+// heldBodies is the greatest number of bytes of request bodies that the server may hold in memory
+// at a time, for all clients together. If four bodies of the largest allowed size need more, the
+// limit is four times that size.
 const heldBodies = 64 << 20
 
-// bodies counts the bytes of request bodies that handlers have read, until the handlers return.
-// If they exceed the limit, it closes the connection that holds the most bytes, so that clients
-// whose bodies never end lose their connections and clients with short bodies do not. On a
-// connection of a proxy it ends only the request that holds the most, because the other requests
-// on that connection are those of other clients.
+// bodies counts the bytes of request bodies that handlers have read, until the handlers return. If
+// the bytes exceed the limit, bodies closes the connection that holds the most bytes. So clients
+// whose bodies never end lose their connections, and clients with short bodies do not. On a
+// connection of a proxy, bodies ends only the request that holds the most bytes, because the other
+// requests on that connection are from other clients.
 //
-// Bytes of a closed connection no longer count, although its handler still holds them: otherwise
-// the next client with a short body would lose its connection because of bytes of others. They
-// count again when all held bytes exceed twice the limit.
+// Bytes of a closed connection no longer count, although its handler still holds them. Otherwise
+// the next client with a short body would lose its connection because of the bytes of other
+// clients. They count again when all held bytes exceed twice the limit.
 type bodies struct {
 	most int64
 
@@ -40,24 +40,24 @@ type bodies struct {
 
 func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier]bool{}} }
 
-// carrier is a connection of a client, for counting the bytes and the abandoned requests on it.
-// HTTP/2 sends many requests on one connection. Each request on a connection of a proxy gets a
-// carrier of its own.
+// carrier is a connection of a client, for which the server counts the bytes of request bodies and
+// the abandoned requests. One connection may have many requests at a time (HTTP/2). Each request
+// on a connection of a proxy gets a carrier of its own.
 type carrier struct {
 	conn   *gated // the connection if a gate has accepted it, or nil
 	end    func() // closes the connection, or ends the one request of the carrier
-	shared bool   // this is the connection of a proxy, which has no bounds
+	shared bool   // the carrier is a whole connection of a proxy, to which the limits do not apply
 	held   int64
 	cut    bool // end was called
-	whole  bool // the body of a request of a proxy has arrived, so end would hit the next request on the connection
+	whole  bool // the body of the proxy's request has arrived, so calling end would hit the next request on the connection
 
 	since     time.Time // begin of the second in which abandoned counts
 	abandoned int       // requests for whose answer the client did not wait
 }
 
-// maxAbandoned is the number of requests in a second that a client may reset or leave without
-// waiting for the answer, on one connection. An abandoned request causes work for the server,
-// but none for the client.
+// maxAbandoned is the number of requests that a client may abandon in a second on one connection,
+// by resetting them or by not waiting for the answer. An abandoned request costs the server work,
+// but the client nothing.
 const maxAbandoned = 100
 
 type carrierKey struct{}
@@ -66,7 +66,7 @@ type carrierKey struct{}
 // function http.Server.ConnContext of all servers.
 func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn() // unlike Close of a TLS connection, Close of this one does not wait for the client
+		conn = t.NetConn() // close the TCP connection, because closing a TLS connection would wait for the client
 	}
 	c, ok := conn.(*gated)
 	return context.WithValue(ctx, carrierKey{}, &carrier{conn: c, end: func() { conn.Close() }, shared: ok && c.of.exempt})
@@ -75,18 +75,19 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 // limit returns a handler that passes requests to next. It counts the bytes of their bodies, and
 // the requests that clients abandon.
 //
-// next gets a copy of a request with a body, with another Body. net/http must find its own Body in the
-// original request: it then closes the connection of a client that still waits for a 100
-// (Continue). Later requests use the memory of the copy again, so next must not keep the copy after
-// it has returned, unless it has panicked or has taken over the connection.
+// If a request has a body, next gets a copy of the request with another Body. The original request
+// must keep the Body of net/http, because net/http uses it to close the connection of a client
+// that still waits for a 100 (Continue). Later requests reuse the memory of the copy, so next must
+// not use the copy after it has returned, unless next has panicked or has taken over the
+// connection.
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
-		var last func() // see countedBody.last
+		var last func() // is assigned to countedBody.last, which documents it
 		if ok && of.shared {
 			of = &carrier{conn: of.conn, end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
 			last = func() {
-				if r.ProtoMajor == 1 { // the streams of HTTP/2 have deadlines of their own
+				if r.ProtoMajor == 1 { // over HTTP/2 each stream has a deadline of its own
 					w.Header().Set("Connection", "close")
 				}
 			}
@@ -94,7 +95,7 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 		if ok {
 			if r.Context().Err() != nil {
 				b.abandon(of)
-				panic(http.ErrAbortHandler) // nobody waits for an answer
+				panic(http.ErrAbortHandler) // abort the request without an answer, because the client no longer waits for one
 			}
 			defer func() {
 				if r.Context().Err() != nil {
@@ -133,14 +134,14 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 	})
 }
 
-// copied is the copy of a request for the next handler, with the memory of its body.
+// copied is the copy of a request that the next handler gets, with the memory for the copy's body.
 type copied struct {
 	request http.Request
 	body    countedBody
 }
 
-// abandon counts a request that the client did not wait for. If there are more than maxAbandoned
-// in a second, it closes the connection.
+// abandon counts a request for whose answer the client did not wait. If the client has abandoned
+// more than maxAbandoned requests in this second, abandon closes the connection.
 func (b *bodies) abandon(of *carrier) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,8 +153,8 @@ func (b *bodies) abandon(of *carrier) {
 	}
 }
 
-// cut closes the connection of the carrier, or ends its request on a
-// connection of a proxy. The caller holds b.mu.
+// cut closes the connection of a client or, on a connection of a proxy, ends the one request of
+// the carrier. The caller holds b.mu.
 func (b *bodies) cut(of *carrier) {
 	of.cut = true
 	b.ending += of.held
@@ -167,7 +168,7 @@ type countedBody struct {
 	io.ReadCloser
 	bodies *bodies
 	of     *carrier
-	last   func() // called if a request of a proxy was cut just after its body; nil for a client's connection
+	last   func() // called if a request of a proxy was ended just after its body had arrived; nil for a client's own connection
 	held   int64  // guarded by bodies.mu
 	hold   *gated // held when the whole body has been read; or nil
 	memory limitMemory
@@ -183,7 +184,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 		c.hold.hold()
 	}
 	if err == io.EOF && c.last != nil && c.bodies.complete(c.of) {
-		c.last() // the request was cut just after its body arrived: close the connection, or the deadline would end its next request
+		c.last() // close the connection, because the request was ended just after its body had arrived and the expired deadline would end the next request on the connection
 	}
 	return n, err
 }

@@ -37,8 +37,8 @@ func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// unusable converts err, the error of loading the two files, to a *CertificateError that says
-// which file is wrong, and what is wrong with it.
+// unusable converts err, the error of loading a certificate and its key from two files, to a
+// *CertificateError that says which file is wrong and why.
 func unusable(certFile, keyFile string, err error) error {
 	var file *fs.PathError
 	switch {
@@ -59,18 +59,18 @@ func unusable(certFile, keyFile string, err error) error {
 		return &CertificateError{keyFile + " is encrypted, and nobody is there to give its password", "make a key file without one with openssl pkey -in FILE, which only the server's user may read", err}
 	case !hasKey(keys):
 		return &CertificateError{keyFile + " holds no private key in PEM", "name the key for which the certificate was made", err}
-	case strings.Contains(err.Error(), "does not match"): // crypto/tls has no error type for this, only this text
+	case strings.Contains(err.Error(), "does not match"): // compare the text, because crypto/tls has no error type for a key that does not match the certificate
 		return &CertificateError{fmt.Sprintf("the key %s does not belong to the certificate %s", keyFile, certFile), "name the key for which the certificate was made; the server's own certificate comes first in its file, before those of authorities", err}
 	}
 	return &CertificateError{err.Error(), "name a certificate chain and its key, both PEM", err}
 }
 
-// encrypted is the key that pemTypes adds to its result if the file has a private key in the old
-// format with a password.
+// encrypted is the key that pemTypes adds to its result if the file contains a private key with a
+// password in the old PEM format.
 const encrypted = "Proc-Type"
 
-// pemTypes returns the set of types of the PEM blocks in a file, and the key encrypted if a
-// block has a password. It is empty if the file cannot be read.
+// pemTypes returns the set of types of the PEM blocks in a file, and adds the key encrypted if a
+// block has a password. The set is empty if the file cannot be read.
 func pemTypes(name string) map[string]bool {
 	types := map[string]bool{}
 	text, err := os.ReadFile(name)
@@ -86,7 +86,7 @@ func pemTypes(name string) map[string]bool {
 	return types
 }
 
-// hasKey reports whether one of the types of PEM blocks is the type of a private key.
+// hasKey reports whether the set of types of PEM blocks has the type of a private key.
 func hasKey(types map[string]bool) bool {
 	for t := range types {
 		if strings.HasSuffix(t, "PRIVATE KEY") {

@@ -21,7 +21,7 @@ type certFiles struct {
 	log               *slog.Logger
 	pair              atomic.Pointer[tls.Certificate]
 
-	mu        sync.Mutex // guards the fields below; a handshake does not wait for it, but uses the current pair
+	mu        sync.Mutex // guards the fields below; a TLS handshake does not wait for the lock, but uses the current certificate
 	checkedAt time.Time
 	seen      [2]os.FileInfo // state of both files when they were last read
 }
@@ -45,9 +45,9 @@ func (c *certFiles) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
 }
 
-// certificate returns the current certificate. It reloads the files if they have changed.
-// If they cannot be loaded, for instance because they are half written, it returns the
-// previous certificate until they change again.
+// certificate returns the current certificate. It reloads the files if they have changed. If they
+// cannot be loaded, for instance because they are half written, it returns the previous
+// certificate and tries again when the files change again.
 func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.mu.TryLock() {
 		defer c.mu.Unlock()
@@ -56,8 +56,8 @@ func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return c.pair.Load(), nil
 }
 
-// reloadIfChanged loads the certificate files again if they have changed, and logs the result.
-// It checks this at most once per checkInterval. The caller holds mu.
+// reloadIfChanged loads the certificate files again if they have changed, and logs the result. It
+// looks for changes at most once per checkInterval. The caller holds mu.
 func (c *certFiles) reloadIfChanged() {
 	now := c.now()
 	if now.Sub(c.checkedAt) < checkInterval && !now.Before(c.checkedAt) {
@@ -66,7 +66,7 @@ func (c *certFiles) reloadIfChanged() {
 	c.checkedAt = now
 	seen, err := c.stat()
 	switch {
-	case err != nil && c.seen[0] == nil: // they were missing at the last check, which logged it
+	case err != nil && c.seen[0] == nil: // the files were missing at the last check too, which has logged that
 	case err == nil && sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]):
 	default:
 		c.readAgain(seen, err)
@@ -82,9 +82,9 @@ func (c *certFiles) reload() {
 	c.readAgain(c.stat())
 }
 
-// readAgain loads the certificate files and logs the result. seen and err are the results of
-// stat. The caller calls stat before the files are read, so the next check detects a write that
-// comes later. The caller holds mu.
+// readAgain loads the certificate files and logs the result. The arguments seen and err are the
+// results of stat, which the caller has called before the files are read. So the next check
+// detects a change that is made after stat. The caller holds mu.
 func (c *certFiles) readAgain(seen [2]os.FileInfo, err error) {
 	if c.seen = seen; err == nil {
 		err = c.load()

@@ -16,7 +16,7 @@ import (
 
 // Paths of the chat page.
 const (
-	threadPages  = "/t/" // before the id of a thread to open
+	threadPages  = "/t/" // the path of a page that opens a thread is this prefix and the thread's id
 	chatAssets   = "/assets/chat/"
 	chatConfig   = "/web/config.json"
 	chatLicenses = "/web/licenses.md"
@@ -30,22 +30,23 @@ type chatPage struct {
 	told   chatFacts
 }
 
-// chatFacts is what the chat page learns from the server, at chatConfig. Everybody who can reach
-// the server may read it, so it holds no secret.
+// chatFacts is the answer to a request for the path chatConfig: the facts about the server that
+// the chat page needs. Everybody who can reach the server may read them, so they contain no
+// secret.
 type chatFacts struct {
 	Dev        bool    `json:"dev"` // the server has the paths /dev/join and /dev/token
 	Version    string  `json:"version"`
-	Endpoint   string  `json:"endpoint"`   // for SDKs, without a slash at the end
+	Endpoint   string  `json:"endpoint"`   // URL at which SDKs reach the server, without a slash at the end
 	TokenURL   *string `json:"tokenUrl"`   // URL at which the page gets the token of its user, or null
-	MaxContent int     `json:"maxContent"` // bytes of a message's content
+	MaxContent int     `json:"maxContent"` // greatest number of bytes of a message's content
 	HTMLImages bool    `json:"htmlImages"` // the server keeps images in HTML messages
-	Lobby      *string `json:"lobby"`      // id of the thread that everybody joins; null before the first
+	Lobby      *string `json:"lobby"`      // id of the thread that new users join, or null before the first user has joined
 }
 
-// chatURL returns the address of the chat page for a browser. A development server that serves
-// the page on plain http returns that address, because a browser shows no warning of a
-// certificate there. Otherwise it is the endpoint for clients. chatURL returns "" if no listener
-// serves the page.
+// chatURL returns the address at which a browser opens the chat page, or "" if no listener serves
+// the page. If a development server serves the page on plain http, it returns that address,
+// because a browser shows no warning about a certificate there. Otherwise it returns the endpoint
+// for clients.
 func chatURL(c config.Config, i Info) string {
 	switch {
 	case c.ChatPage(false) && i.HTTP != "" && c.Dev:
@@ -56,11 +57,12 @@ func chatURL(c config.Config, i Info) string {
 	return ""
 }
 
-// withChatPage returns a handler that passes requests for the chat page, on the listeners that
-// the setting web selects, to page, and other requests to next.
+// withChatPage returns a handler that passes requests for the chat page to page, and other
+// requests to next. It treats a request as one for the chat page only on the listeners that the
+// setting web selects.
 func withChatPage(c config.Config, page, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only the listener of the setting listen has TLS
+		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only the listener of the setting listen has TLS, so TLS tells which listener got the request
 			page.ServeHTTP(w, r)
 			return
 		}
@@ -94,7 +96,7 @@ func (s *Server) newChatPage(o Options, people *people) *chatPage {
 	return p
 }
 
-// ServeHTTP serves a request for which isChatPage is true.
+// ServeHTTP answers a request for which isChatPage returns true.
 func (p *chatPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	switch path := r.URL.Path; {
@@ -109,7 +111,7 @@ func (p *chatPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveFacts answers GET /web/config.json.
+// serveFacts answers GET /web/config.json with the facts that the chat page needs.
 func (p *chatPage) serveFacts(w http.ResponseWriter, r *http.Request) {
 	for name, value := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Vary": "Origin", "Cross-Origin-Resource-Policy": "same-origin",
@@ -122,36 +124,36 @@ func (p *chatPage) serveFacts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	told := p.told
-	if told.Endpoint == "" { // no public endpoint is set: use the address that the browser has called, because the own address may be internal
+	if told.Endpoint == "" { // without a public endpoint, use the address that the browser has called, because the server's own address may be internal
 		told.Endpoint = hosts.Base(r)
 	}
 	if p.people != nil {
-		// If the store does not answer, leave the Lobby out: the page learns it
-		// when a user joins.
+		// If the store does not answer, leave the Lobby out. The page then gets the Lobby's id when a
+		// user joins.
 		if lobby, err := p.people.lobbyNow(r.Context()); err == nil && lobby != "" {
 			told.Lobby = &lobby
 		}
 	}
 	body, err := json.Marshal(told)
-	if err != nil { // impossible: all fields can be encoded
+	if err != nil { // cannot happen, because all fields can be encoded as JSON
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Write(append(body, '\n'))
 }
 
-// policy returns the Content-Security-Policy of the page. It lets the page run only its own
-// scripts, because the page shows texts of strangers, and send requests only to this server and
-// to the application that gives out tokens.
+// policy returns the Content-Security-Policy of the chat page. It lets the page run only scripts
+// of this server, because the page shows texts of strangers. It lets the page send requests only
+// to this server and to the application that gives out tokens.
 func (p *chatPage) policy(r *http.Request) string {
 	images := "'self' data:"
 	if p.config.HTMLImages {
 		images += " https:"
 	}
 	connect := "'self'"
-	// In some browsers 'self' does not allow WebSockets, so allow them by
-	// name.
-	if host, ok := hosts.ParseHost(hosts.Of(r)); ok && !strings.HasPrefix(host, "[") { // a policy cannot name IPv6
+	// In some browsers 'self' does not allow WebSockets, so allow the WebSocket addresses of this
+	// server by name.
+	if host, ok := hosts.ParseHost(hosts.Of(r)); ok && !strings.HasPrefix(host, "[") { // leave out IPv6 addresses, because a policy cannot contain them
 		connect += " ws://" + host + " wss://" + host
 	}
 	// The page opens its live connection at the public endpoint, even if it was loaded

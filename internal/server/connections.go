@@ -16,13 +16,13 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// Limits of open files. Without free file descriptors the store could open no table and no log
+// Limits of open files. Without free file descriptors the store could open neither tables nor logs
 // and would fail. So the listeners stop accepting connections before the process has reached its
 // limit of open files.
 const (
-	// operatorConnections is the most connections of the operators' ports. They are counted
-	// apart from those of clients, so that a flood of clients does not keep the metrics from
-	// being read.
+	// operatorConnections is the greatest number of connections to the operators' ports. They are
+	// counted apart from the connections of clients, so that operators can read the metrics during a
+	// flood of clients.
 	operatorConnections = 16
 	// ownFiles is the number of open files reserved for listeners, logs, the store's lock,
 	// and connections that are just being accepted or closed. Connections of clients and
@@ -51,21 +51,21 @@ func Connections(files uint64) int {
 	return max(int(files)-filesOfStore(files)-ownFiles-operatorConnections, 1)
 }
 
-// gate limits the number of connections of some listeners, in all and from each address. When
-// the limit of all is reached, gate closes an idle connection for each new one. An idle
-// connection is one that carries no request. gate takes it from the address with the most
-// connections; it spares addresses of trusted proxies while any other address has an idle
-// connection. Of the chosen address it first closes a connection that has never carried a
-// request. If no connection is idle, the listeners stop accepting until one ends or becomes idle.
+// gate limits the number of connections of some listeners, both in total and from each address.
+// When the total is reached, gate closes an idle connection for each new one. An idle connection
+// is one that carries no request. gate chooses it from the address with the most connections, but
+// spares addresses of trusted proxies while any other address has an idle connection. Of the
+// chosen address it first closes a connection that has never carried a request. If no connection
+// is idle, the listeners stop accepting until a connection ends or becomes idle.
 type gate struct {
-	most       int            // connections at a time
-	perAddress int            // of one address; 0: no limit
-	exempt     []netip.Prefix // networks for which perAddress does not hold
+	most       int            // greatest number of connections at a time
+	perAddress int            // greatest number of connections from one address; 0 means no limit
+	exempt     []netip.Prefix // networks of addresses to which perAddress does not apply
 
 	mu    sync.Mutex // guards the fields below, and those of holders and connections
-	ended sync.Cond  // signalled when a connection or a listener has ended
+	ended sync.Cond  // signalled when a connection or a listener was closed
 	open  int
-	by    map[netip.Addr]*holder // those with connections
+	by    map[netip.Addr]*holder // the addresses that have connections
 
 	// recent has the connections whose request began in this period or in the last one, the oldest
 	// request first. A period lasts holdTime. endHolds runs at its end, until recent is empty.
@@ -77,13 +77,15 @@ type gate struct {
 	refused, displaced, pauses uint64 // since the start
 }
 
-// holder is an address that has connections, with the lists of those that wait for a request.
+// holder is an address that has connections, with the lists of its connections that wait for a
+// request.
 type holder struct {
 	address netip.Addr
-	exempt  bool // the address is in gate.exempt: it is a proxy with the connections of many clients
+	exempt  bool // the address is in a network of gate.exempt, because it is a proxy with the connections of many clients
 	open    int
-	// The connections that wait for a request, the longest wait first: fresh has those that have
-	// never had a request, idle those that have had one.
+	// The connections that wait for a request, ordered by the length of the wait, the longest first.
+	// The list fresh has the connections without any request so far, and idle the connections that
+	// have had one.
 	fresh, idle connections
 }
 
@@ -97,7 +99,7 @@ func newGate(most, perAddress int, exempt []netip.Prefix) *gate {
 // from the limit of open files.
 func clientGate(c config.Config) *gate {
 	var exempt []netip.Prefix
-	if c.Explicit("trusted-proxies") { // by default every program of this machine would be exempt
+	if c.Explicit("trusted-proxies") { // use only proxies that the user has set, because the default ones include every program of this machine
 		exempt = c.TrustedProxies
 	}
 	return newGate(Connections(openFiles()), c.ConnectionsPerAddress, exempt)
@@ -110,9 +112,9 @@ func (g *gate) stats() metrics.Connections {
 	return metrics.Connections{Open: g.open, Most: g.most, Refused: g.refused, Displaced: g.displaced, Pauses: g.pauses}
 }
 
-// listener returns a listener that counts the connections of l in the gate. It returns a
-// listener of a Unix socket unchanged: its connections have no address, and come from the user
-// of this machine.
+// listener returns a listener that counts the connections of l in the gate. It returns a listener
+// of a Unix socket unchanged, because its connections have no address and come from this machine
+// only.
 func (g *gate) listener(l net.Listener) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
@@ -127,8 +129,8 @@ type gatedListener struct {
 	closed bool // guarded by gate.mu
 }
 
-// Accept waits for the next connection that the gate lets in. It closes each connection whose
-// address already has as many as it may have.
+// Accept waits for the next connection that the gate lets in. It closes each connection from an
+// address that already has as many connections as are allowed.
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		tcp, err := l.AcceptTCP()
@@ -164,10 +166,10 @@ type gated struct {
 	asked      bool   // it has had a request
 	since      uint64 // the period in which its last request began
 
-	first atomic.Int32  // 256 plus the first byte that was read; 0 before that
+	first atomic.Int32  // 256 plus the first byte that was read, or 0 if nothing was read yet
 	last  atomic.Uint64 // the last eight bytes that were read
 
-	deadlines sync.Mutex // guards the fields below; no other lock is taken under it
+	deadlines sync.Mutex // guards the fields below; while it is held, no other lock is acquired
 	reading   int        // running calls of TCPConn.Read
 	deadline  time.Time  // for reading
 	applied   time.Time  // the read deadline that TCPConn has
@@ -199,10 +201,11 @@ func (c *gated) release(mayHold bool) {
 	c.unheld.Broadcast()
 }
 
-// SetReadDeadline sets the deadline for reading, also for a Read that is running. net/http and the
-// handlers set about ten read deadlines for a request, and most of them are replaced before anything
-// is read. A deadline of TCPConn is a timer of the runtime, so TCPConn gets only the deadlines with
-// which a Read runs. SetReadDeadline fails if a Read is running and the connection is closed.
+// SetReadDeadline sets the deadline for reading. It also applies to a Read that is running.
+// net/http and the handlers set about ten read deadlines for a request, and replace most of them
+// before anything is read. A deadline of TCPConn costs a timer of the runtime, so TCPConn gets a
+// deadline only when a Read runs. SetReadDeadline fails if a Read is running and the connection is
+// closed.
 func (c *gated) SetReadDeadline(t time.Time) error {
 	c.deadlines.Lock()
 	defer c.deadlines.Unlock()
@@ -219,8 +222,8 @@ func (c *gated) SetDeadline(t time.Time) error {
 	return cmp.Or(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// applyDeadline gives the deadline for reading to TCPConn. It fails if the connection is closed. The
-// caller holds c.deadlines.
+// applyDeadline sets the read deadline of TCPConn to c.deadline. It fails if the connection is
+// closed. The caller holds c.deadlines.
 func (c *gated) applyDeadline() error {
 	if c.deadline.Equal(c.applied) {
 		return nil
@@ -241,7 +244,7 @@ func (c *gated) read(b []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	c.reading++
-	c.applyDeadline() // if the connection is closed, Read fails too
+	c.applyDeadline() // ignore the error: if the connection is closed, Read fails too
 	c.deadlines.Unlock()
 	n, err := c.TCPConn.Read(b)
 	c.deadlines.Lock()
@@ -281,16 +284,16 @@ func (c *gated) lastBytes() (b [8]byte) {
 	return b
 }
 
-// enter waits until there is room for the connection, and counts it. It returns nil if it closed
-// the connection because the address has too many. It fails if the listener is closed while it
-// waits.
+// enter waits until the gate has room for the connection, and counts it. It returns nil if it
+// closed the connection because its address has too many connections. It fails if the listener is
+// closed while it waits.
 func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	address := addressOf(tcp)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if of := g.by[address]; of != nil && g.perAddress > 0 && of.open >= g.perAddress && !g.isExempt(tcp) {
 		g.refused++
-		tcp.SetLinger(0) // Close then sends a reset: the port is free at once
+		tcp.SetLinger(0) // make Close send a reset, which frees the port at once
 		tcp.Close()
 		return nil, nil
 	}
@@ -356,13 +359,14 @@ func (g *gate) isExempt(tcp *net.TCPConn) bool {
 func remote(tcp *net.TCPConn) netip.Addr {
 	a, ok := tcp.RemoteAddr().(*net.TCPAddr)
 	if !ok {
-		return netip.Addr{} // the connection has ended
+		return netip.Addr{} // the connection has ended, so its address is unknown
 	}
 	return a.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // addressOf returns the address under which the connections of a client are counted. For IPv6 it
-// is the network of 64 bits, because a client with one address in it usually has them all.
+// is the network of 64 bits that contains the client's address, because one client usually has all
+// addresses of such a network.
 func addressOf(tcp *net.TCPConn) netip.Addr {
 	ip := remote(tcp)
 	if !ip.Is6() || ip.IsLoopback() {
@@ -384,8 +388,8 @@ func (c *gated) Close() error {
 	return err
 }
 
-// leave removes the connection from the counts, so that the gate lets another one in. The caller
-// holds the gate's lock.
+// leave removes the connection from the counts, so that the gate can accept another one. The
+// caller holds the gate's lock.
 func (c *gated) leave() {
 	if c.closed {
 		return
@@ -411,8 +415,8 @@ func (c *gated) wait(in *connections) {
 	}
 }
 
-// connections is a list of connections that are linked by their fields next and prev. A
-// container/list would allocate an element for each request.
+// connections is a list of connections that are linked by their fields next and prev. The type
+// container/list is not used, because it would allocate an element for each request.
 type connections struct{ first, last *gated }
 
 // add adds a connection at the end.
@@ -468,7 +472,7 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 		c.release(false)
 	}
 	if now == http.StateIdle {
-		g.ended.Broadcast() // a listener that has stopped accepting may continue
+		g.ended.Broadcast() // wake a listener that has stopped accepting, because it may continue
 	}
 }
 

@@ -16,28 +16,30 @@ import (
 const (
 	// watchInterval is the time between two checks of a shared store.
 	watchInterval = time.Second
-	// awayAfter is the number of checks in a row that must fail before the server considers the
-	// store unreachable. One check may fail because the server is busy.
+	// awayAfter is the number of checks that must fail one after the other before the server
+	// considers the store unreachable. A single check may fail because the server is busy.
 	awayAfter = 2
-	// silentAfter is the time without a successful check after which the server considers the
-	// store unreachable, even if no check has failed: a check of a database that does not answer
-	// takes long.
+	// silentAfter is the time without a successful check after which the server considers the store
+	// unreachable. It applies even if no check has failed, because a check of a database that does
+	// not answer takes long.
 	silentAfter = 6 * time.Second
 )
 
-// watched holds the results of the checks of a shared store. It is safe for concurrent use.
+// watched holds the results of the checks of a store that several servers share. It is safe for
+// concurrent use.
 type watched struct {
 	mu     sync.Mutex // guards the fields below
-	good   time.Time  // end of the last check that succeeded
-	failed int        // checks that have failed since then
-	why    string     // the last one failed
+	good   time.Time  // when the last successful check ended
+	failed int        // number of checks that have failed since the last successful one
+	why    string     // error text of the last check that failed
 }
 
 // newWatched returns the state after a check that succeeded at the time now. The opening of the
 // store counts as such a check.
 func newWatched(now time.Time) *watched { return &watched{good: now} }
 
-// away returns the reason why the store is unreachable, or "" if it can be used.
+// away returns the reason for which the store is considered unreachable, or "" if the store can be
+// used.
 func (w *watched) away(now time.Time) (why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,7 +53,7 @@ func (w *watched) away(now time.Time) (why string) {
 }
 
 // note records the result of a check that has just ended. It logs when the store becomes
-// unreachable, and when it can be reached again. It returns true if the store has become
+// unreachable, and when the store can be reached again. It returns true if the store has become
 // unreachable with this check.
 func (w *watched) note(err error, now time.Time, log *slog.Logger) (lost bool) {
 	was := w.away(now)
@@ -95,8 +97,8 @@ func (s *Server) watchDatabase(ctx context.Context) {
 	}
 }
 
-// checkDatabase fails if the shared store cannot be read or does not accept writes. It also
-// adopts the access keys that other servers have rotated.
+// checkDatabase fails if the shared store cannot be read or does not accept writes. It also reads
+// the access keys that other servers have replaced.
 func (s *Server) checkDatabase(ctx context.Context) error {
 	if _, err := s.keys.reload(ctx); err != nil {
 		return err
@@ -110,16 +112,16 @@ func (s *Server) checkDatabase(ctx context.Context) error {
 	return db.Writable(ctx)
 }
 
-// InspectDatabase connects to the database of the settings and changes nothing. found describes
-// in words the version and the tables of the database. warning says which of its settings is
-// dangerous and how to correct that, or is "". InspectDatabase fails if a server could not start
-// on the database.
+// InspectDatabase connects to the database of the settings and changes nothing. It returns found,
+// a description of the version and the tables of the database, and warning. The warning says which
+// setting of the database is dangerous and how to correct it, or is "". InspectDatabase fails if a
+// server could not start on the database.
 func InspectDatabase(ctx context.Context, c config.Config) (found, warning string, err error) {
 	i, err := postgres.Inspect(ctx, c.Database)
 	if err != nil {
 		return "", "", err
 	}
-	version, _, _ := strings.Cut(i.Version, " ") // leaves out the name of the PostgreSQL package after the number
+	version, _, _ := strings.Cut(i.Version, " ") // leave out the name of the PostgreSQL package, which follows the number
 	found = fmt.Sprintf("PostgreSQL %s at %s, database %q: ", version, i.Host, i.Database)
 	switch {
 	case i.Tables == 0:

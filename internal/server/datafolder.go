@@ -13,11 +13,12 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// NotOursError means that a folder named as the data folder holds files that are not a server's.
-// If a server made a new store there, nobody would notice that the folder is the wrong one.
+// NotOursError means that the folder in the setting data holds files of other programs. The server
+// refuses such a folder, because it may be the wrong one and nobody would notice if the server
+// made a new store in it.
 type NotOursError struct {
 	Path string
-	Has  []string // names of up to three files or folders in it
+	Has  []string // names of up to three files or folders in the folder
 }
 
 // Error returns a message that names the folder and some of the files in it.
@@ -34,12 +35,12 @@ func (e *NoParentError) Error() string {
 	return fmt.Sprintf("the data folder %s is not made, because there is no folder %s", e.Path, filepath.Dir(e.Path))
 }
 
-// foreign returns the names of up to three files or folders that are not a server's, from a data
-// folder that has no server's data. It returns nil if the folder has a server's data. It ignores
-// what may be there before the first start: the lost+found of a file system, hidden files, such
-// as those of a home folder, a confab.yaml and other files that the settings name. If chats are
-// in a database and the certificate is the user's own, the server leaves nothing in the folder,
-// so foreign ignores everything.
+// foreign returns the names of up to three files or folders of other programs in a data folder. It
+// returns nil if the folder contains data of a server. It ignores files that may exist before the
+// first start: the lost+found of a file system, hidden files, such as in a home folder, a
+// confab.yaml and other files that the settings name. If chats are in a database and the
+// certificate is the user's own, a server leaves nothing in the folder by which it could be
+// recognized, so foreign then returns nil.
 func foreign(c config.Config) ([]string, error) {
 	if c.Database != "" && c.TLSCert != "" {
 		return nil, nil
@@ -56,7 +57,7 @@ func foreign(c config.Config) ([]string, error) {
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == storeName, name == runtimeName, name == socketName:
-			return nil, nil // a server has run here
+			return nil, nil // a server has used this folder before
 		case name == tlsName:
 			ours, err := localca.Only(filepath.Join(c.Data, name))
 			if err != nil {
@@ -89,15 +90,15 @@ const (
 	lostFound   = "lost+found"  // a folder at the root of a file system
 )
 
-// checkPlace fails with *NoParentError if neither the data folder nor its parent folder exists:
-// a mistyped path must not become a new server. It does not check the default folder, because a
-// development server creates that with its parents.
+// checkPlace fails with *NoParentError if neither the data folder nor its parent folder exists,
+// because a server must not create a new store at a mistyped path. It does not check the default
+// folder, which a development server creates with its parents.
 func checkPlace(c config.Config) error {
 	if c.InMemory() || c.Data == "" || !c.Explicit("data") {
 		return nil
 	}
 	if _, err := os.Stat(c.Data); !errors.Is(err, fs.ErrNotExist) {
-		return nil // the folder exists; other errors appear when the server uses it
+		return nil // the folder exists; any other error will appear when the server uses the folder
 	}
 	if _, err := os.Stat(filepath.Dir(c.Data)); errors.Is(err, fs.ErrNotExist) {
 		return &NoParentError{Path: c.Data}

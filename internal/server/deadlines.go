@@ -19,13 +19,14 @@ const operatorBodyTime = 5 * time.Second
 const unreadTime = 500 * time.Millisecond
 
 // limitBody returns a handler that passes requests to next and sets a deadline for reading each
-// request's body. The deadline also applies if next does not read the body: net/http reads the
-// rest of the body before it sends the response, and would wait without end for a slow client.
+// request's body. The deadline also applies if next does not read the body, because net/http reads
+// the rest of the body before it sends the response, and would wait without end for a slow client.
 // When the body was read, limitBody removes the deadline, which would otherwise end the request's
-// context. Package rest and the protocols for live events replace the deadline by their own. When
-// the response begins, the deadline for the rest of the body becomes unreadTime.
+// context. Package rest and the protocols for live events set shorter or longer deadlines of their
+// own. When the response begins, the rest of the body must arrive within unreadTime.
 //
-// next gets another Body than net/http, in a copy of the request: see bodies.limit.
+// The handler next gets a copy of the request with another Body, for the reason that bodies.limit
+// documents.
 func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
@@ -46,13 +47,13 @@ func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 		body, out := &memory.body, &memory.out
 		*body = limitedBody{ReadCloser: r.Body, w: w}
 		r.Body = body
-		if r.ProtoMajor != 1 { // the streams of HTTP/2 do not wait for each other's bodies
+		if r.ProtoMajor != 1 { // over HTTP/2 a stream does not wait for the bodies of other streams
 			next.ServeHTTP(w, r)
 			return
 		}
 		*out = unreadWriter{ResponseWriter: w, body: body}
 		next.ServeHTTP(out, r)
-		out.limit() // after the handler, net/http reads the rest of the body
+		out.limit() // set the deadline for the rest of the body, which net/http reads after the handler
 	})
 }
 
@@ -67,7 +68,7 @@ type limitMemory struct {
 type unreadWriter struct {
 	http.ResponseWriter
 	body    *limitedBody
-	began   bool // the header was written
+	began   bool // the header of the response was written
 	flushed bool
 	taken   bool // the handler has taken the connection
 }
@@ -76,11 +77,12 @@ type unreadWriter struct {
 // was read or the handler has taken over the connection.
 func (w *unreadWriter) limit() {
 	if !w.taken && !w.body.ended.Load() {
-		w.conn().SetReadDeadline(time.Now().Add(unreadTime)) // if it fails, the connection is broken
+		w.conn().SetReadDeadline(time.Now().Add(unreadTime)) // ignore the error, because it means that the connection is broken
 	}
 }
 
-// conn returns a new http.ResponseController, which the compiler puts on the stack of the caller.
+// conn returns a new http.ResponseController. The compiler puts it on the stack of the caller, so
+// it costs no allocation.
 func (w *unreadWriter) conn() *http.ResponseController {
 	return http.NewResponseController(w.ResponseWriter)
 }
@@ -105,8 +107,8 @@ func (w *unreadWriter) Write(b []byte) (int, error) {
 }
 
 // FlushError sends the buffered part of the response. On the first call net/http also reads the
-// rest of the body; FlushError then removes the deadline, which would end the context of a
-// handler that continues.
+// rest of the body. After that, FlushError removes the body's deadline, because the deadline would
+// end the context of a handler that is still running.
 func (w *unreadWriter) FlushError() error {
 	w.begin()
 	err := w.conn().Flush()
@@ -117,7 +119,7 @@ func (w *unreadWriter) FlushError() error {
 	return err
 }
 
-// Hijack implements http.Hijacker. Afterwards only the handler sets the deadlines of the
+// Hijack implements http.Hijacker. After a call, only the handler sets the deadlines of the
 // connection.
 func (w *unreadWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := w.conn().Hijack()
@@ -139,7 +141,7 @@ type limitedBody struct {
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF && !b.ended.Swap(true) {
-		http.NewResponseController(b.w).SetReadDeadline(time.Time{}) // if it fails, the connection is broken
+		http.NewResponseController(b.w).SetReadDeadline(time.Time{}) // ignore the error, because it means that the connection is broken
 	}
 	return n, err
 }

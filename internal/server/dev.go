@@ -54,7 +54,7 @@ func (s *Server) devHandler(c config.Config, visitors *people) http.Handler {
 	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), People: visitors, Logger: s.log})
 }
 
-// ownNames returns the host names of the server: those in its settings, and the name of the
+// ownNames returns the host names of the server: the names in its settings and the name of the
 // machine.
 func ownNames(c config.Config) []string {
 	names := slices.Clone(c.TLSNames)
@@ -72,14 +72,14 @@ func ownNames(c config.Config) []string {
 	return names
 }
 
-// knownHosts returns the hosts by which clients may call the server: each name alone, and with
-// the port of each listener.
+// knownHosts returns the hosts by which clients may call the server: each of its names without a
+// port, and with the port of each listener.
 func (s *Server) knownHosts(c config.Config) (known []string) {
 	for _, name := range append(ownNames(c), "localhost", "127.0.0.1") {
 		if strings.HasPrefix(name, "*.") {
 			continue
 		}
-		if strings.Contains(name, ":") { // of IPv6
+		if strings.Contains(name, ":") { // put brackets around an IPv6 address
 			name = "[" + name + "]"
 		}
 		all := []string{name}
