@@ -10,13 +10,13 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// ExpiryWarning is how long before a certificate expires the log, the metrics and confab doctor
-// begin to warn.
+// ExpiryWarning is the time before the expiry of a certificate at which the log, the metrics and
+// confab doctor begin to warn of it.
 const ExpiryWarning = 30 * 24 * time.Hour
 
-// expiryInterval is the time between two checks of the certificates. A check also renews the
-// local server certificate; without it an idle server, which has no handshakes, would not renew
-// it.
+// expiryInterval is the time between two checks of the certificates. A check also renews the local
+// server certificate. This is needed for an idle server, which otherwise would not renew its
+// certificate because it has no handshakes.
 const expiryInterval = 24 * time.Hour
 
 // certificate describes a certificate that clients of the server rely on.
@@ -27,10 +27,10 @@ type certificate struct {
 	mend string // what the operator must do before the certificate expires
 }
 
-// localCertificates returns the certificates of the local authority and of the server. It renews
-// the server's certificate if it is due.
+// localCertificates returns the certificates of the local authority and of the server. It first
+// renews the server's certificate if the renewal is due.
 func localCertificates(ca *localca.Authority) []certificate {
-	ca.Certificate(nil) // it logs its own errors
+	ca.Certificate(nil) // renew the certificate if that is due; ca logs its own errors
 	authority, server := ca.Ends()
 	return []certificate{
 		{"authority", ca.CAFile(), authority, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority"},
@@ -42,14 +42,14 @@ func localCertificates(ca *localca.Authority) []certificate {
 // its chain expires.
 func (c *certFiles) certificates() []certificate {
 	pair, err := c.certificate(nil)
-	if err != nil { // impossible: certFiles always has a certificate
+	if err != nil { // cannot happen, because certFiles always has a certificate
 		return nil
 	}
 	return []certificate{{"server", c.certFile, ChainEnds(pair), "replace the file; the server reads it again"}}
 }
 
 // ChainEnds returns the earliest time at which a certificate of the chain pair expires. It skips
-// entries that cannot be parsed.
+// certificates that cannot be parsed.
 func ChainEnds(pair *tls.Certificate) time.Time {
 	var ends time.Time
 	for _, der := range pair.Certificate {
@@ -60,7 +60,7 @@ func ChainEnds(pair *tls.Certificate) time.Time {
 	return ends
 }
 
-// watchCertificates logs the certificates that expire soon: at once, and then every
+// watchCertificates logs the certificates that expire soon: once when it is called, and then every
 // expiryInterval until ctx is done.
 func (s *Server) watchCertificates(ctx context.Context, now func() time.Time) {
 	tick := time.NewTicker(expiryInterval)

@@ -23,10 +23,10 @@ type FailureKind string
 // confab_connections_failed_total.
 const (
 	Untrusted FailureKind = "untrusted"   // the client refused the certificate, and said so
-	HungUp    FailureKind = "hung_up"     // the client ended the connection when it had the certificate
-	PlainHTTP FailureKind = "plain_http"  // the client spoke http to the https port
-	TLSToHTTP FailureKind = "tls_to_http" // the client spoke TLS to an http port
-	OtherTLS  FailureKind = "other"       // client and server did not agree on TLS
+	HungUp    FailureKind = "hung_up"     // the client ended the connection when it had received the server's certificate
+	PlainHTTP FailureKind = "plain_http"  // the client sent plain http to the https port
+	TLSToHTTP FailureKind = "tls_to_http" // the client sent TLS to an http port
+	OtherTLS  FailureKind = "other"       // the client and the server did not agree on TLS parameters
 )
 
 var failureKinds = []FailureKind{Untrusted, HungUp, PlainHTTP, TLSToHTTP, OtherTLS}
@@ -62,8 +62,9 @@ func (c FailedConnection) What() string {
 	return what
 }
 
-// distrust lists the TLS alerts with which a client refuses a certificate. Go sends bad
-// certificate, OpenSSL (curl, Python) unknown CA, and browsers and Java certificate unknown.
+// distrust lists the TLS alerts with which a client refuses a certificate. Go sends the alert "bad
+// certificate", OpenSSL (curl, Python) sends "unknown CA", and browsers and Java send "certificate
+// unknown".
 var distrust = []tls.AlertError{
 	42, // bad certificate
 	43, // unsupported certificate
@@ -84,24 +85,24 @@ type failures struct {
 	counts map[FailureKind]uint64 // since the start
 }
 
-// failureOf is the kind of a failure and its client. Of the failures with the same failureOf one
-// is reported in each period of failureEvery.
+// failureOf is a kind of failure and the client that failed. Of several failures with an equal
+// failureOf within failureEvery, only one is reported.
 type failureOf struct {
 	kind   FailureKind
-	client netip.Addr // for IPv6 the network; the zero address stands for all clients beyond maxFailures
+	client netip.Addr // the client's address, for IPv6 its network; the zero address stands for all clients beyond maxFailures
 }
 
 type recentFailure struct {
 	until time.Time // no failure is reported before this time
-	held  int       // failures that were not reported
+	held  int       // number of failures since the last report
 }
 
 const (
 	// failureEvery is the least time between two reports of failures of the same kind and
 	// client.
 	failureEvery = time.Minute
-	// maxFailures is the number of pairs of a kind and a client that are counted apart. Failures
-	// beyond it are counted as those of one client.
+	// maxFailures is the number of pairs of a kind and a client that are counted separately. Failures
+	// of further clients are counted together, as if they came from one client.
 	maxFailures = 256
 )
 
@@ -128,7 +129,7 @@ func (f *failures) state(conn net.Conn, now http.ConnState) {
 		raw = secure.NetConn()
 	}
 	c, ok := raw.(*gated)
-	if !ok || secure != nil && c.gate.served(c) { // without TLS, net/http counts any data as a request
+	if !ok || secure != nil && c.gate.served(c) { // without TLS, net/http counts any data that the client sends as a request
 		return
 	}
 	kind, detail := failureOfConn(c, secure)
@@ -144,9 +145,9 @@ func (f *failures) state(conn net.Conn, now http.ConnState) {
 	}
 }
 
-// note counts a failure. It returns 0 if the failure is not to be reported now, because another
-// one with the same key was reported a short time before. Otherwise it returns the number of
-// failures since the last report, this one included.
+// note counts a failure. It returns 0 if the failure must not be reported now, because another
+// failure with the same key was reported less than failureEvery ago. Otherwise it returns the
+// number of failures since the last report, including this one.
 func (f *failures) note(key failureOf, now time.Time) (times int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,9 +175,9 @@ func (f *failures) note(key failureOf, now time.Time) (times int) {
 	return times
 }
 
-// failureOfConn returns why a closed connection had no request. secure is the TLS connection on
-// top of c, or nil. The kind is empty if nothing failed: if the client opened the connection for
-// later use, or only checked whether the port is open.
+// failureOfConn returns why a closed connection had no request. The argument secure is the TLS
+// connection on top of c, or nil. The kind is empty if nothing failed: for example, if the client
+// opened the connection for later use, or only checked whether the port is open.
 func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string) {
 	first, sent := c.firstByte()
 	switch {
@@ -188,10 +189,10 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 		}
 		return "", ""
 	}
-	err := secure.Handshake() // the handshake has ended, so this only returns its error
+	err := secure.Handshake() // return the error of the handshake, which has already ended
 	if err == nil {
-		// Some clients refuse the certificate only after the handshake. The connection is
-		// closed, so that Read returns the error that ended it.
+		// Some clients refuse the certificate only after the handshake. Because the connection is
+		// closed, Read returns the error that ended it.
 		_, err = secure.Read(make([]byte, 1))
 		if kind, detail := alertOf(err); kind == Untrusted {
 			return kind, detail
@@ -206,7 +207,7 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 	}
 	var record tls.RecordHeaderError
 	switch {
-	case errors.Is(err, net.ErrClosed): // by this server
+	case errors.Is(err, net.ErrClosed): // this server has closed the connection
 		return "", ""
 	case errors.As(err, &record) && slices.Contains(httpBegins, string(record.RecordHeader[:])):
 		return PlainHTTP, ""
@@ -219,8 +220,9 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 // tlsHandshake is the first byte that a TLS client sends: the type of a handshake record.
 const tlsHandshake = 22
 
-// httpBegins lists the first five bytes of HTTP requests. TLS reads five bytes first, the header
-// of a record, so its error contains them if a client sends HTTP.
+// httpBegins lists the first five bytes of HTTP requests. TLS first reads the header of a record,
+// which has five bytes. So if a client sends HTTP to a TLS port, the error of the TLS library
+// contains these bytes.
 var httpBegins = []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET", "CONNE", "PRI *"}
 
 // alertOf returns the kind of failure if err says that the client ended the connection with a
@@ -251,8 +253,8 @@ func plainAlert(last [8]byte) (alert tls.AlertError, ok bool) {
 func alertText(alert tls.AlertError) string { return strings.TrimPrefix(alert.Error(), "tls: ") }
 
 // logFailed returns a function that logs a connection that ended before its first request. It is
-// the default of Options.Failed. A development server also logs what the developer can do, with
-// command lines that command returns.
+// the default of Options.Failed. A development server also logs what the developer can do about
+// the failure, with command lines that the function command returns.
 func (s *Server) logFailed(dev bool, command func(name string) string) func(FailedConnection) {
 	return func(c FailedConnection) {
 		fields := []any{slog.String("kind", string(c.Kind)), slog.String("client", c.Client), slog.String("port", c.Port), slog.Int("times", c.Times)}
@@ -263,13 +265,13 @@ func (s *Server) logFailed(dev bool, command func(name string) string) func(Fail
 			}
 			fields = append(fields, slog.String("next", next))
 		}
-		c.Times = 0 // the log line has a field for the number, so the text must not repeat it
+		c.Times = 0 // clear the number in the text, because the log line has a field for it
 		s.log.Info("no request: "+c.What(), fields...)
 	}
 }
 
-// command returns Options.Command. If that is nil, it returns a function that makes "confab
-// token" of the name token.
+// command returns Options.Command. If that is nil, it returns a function that puts "confab "
+// before a command name: for "token" it returns "confab token".
 func (o Options) command() func(name string) string {
 	if o.Command != nil {
 		return o.Command
@@ -277,8 +279,8 @@ func (o Options) command() func(name string) string {
 	return func(name string) string { return "confab " + name }
 }
 
-// failuresOf returns the failures that the server counts. They are reported to Options.Failed,
-// or logged if that is nil.
+// failuresOf returns a new counter of failed connections. It reports them to Options.Failed, or
+// logs them if that is nil.
 func (s *Server) failuresOf(o Options) *failures {
 	report := o.Failed
 	if report == nil {

@@ -40,21 +40,22 @@ func (s *Server) forwarded(c config.Config, next http.Handler) http.Handler {
 	})
 }
 
-// signsTold returns a function that reports whether a signature may be for told, a host from the
-// headers of a trusted proxy. If the settings name the proxies, every host may be. Otherwise only
-// the server's own names and loopback names may be: by default every program on this machine is a
-// trusted proxy, even one that forwards headers which its clients have made up. A client could
-// then replay, at this server, a request that was signed for another server with the same access
-// key.
+// signsTold returns a function that reports whether a client may have signed the host told, which
+// is from the headers of a trusted proxy. If the settings name the proxies, every host is
+// accepted. Otherwise only the server's own names and loopback names are. The reason is that by
+// default every program on this machine is a trusted proxy, even one that forwards headers which
+// its clients have made up. A client could then replay, at this server, a request that was signed
+// for another server with the same access key.
 func signsTold(c config.Config) func(told string) bool {
 	explicit, names := c.Explicit("trusted-proxies"), ownNames(c)
 	return func(told string) bool { return explicit || hosts.Loopback(told) || hosts.Named(told, names) }
 }
 
-// plainWarning logs, once, that the server does not know its own address. It does so when a
-// request with a token or a signature arrives over plain http, and neither the settings nor a
-// trusted proxy say that the client uses https. The SDKs send no token over plain http, so most
-// likely a proxy ends TLS. The responses then have http links, which the SDKs refuse to follow.
+// plainWarning logs, at most once, a warning that the server does not know its own address. It
+// logs the warning when a request with a token or a signature arrives over plain http, and neither
+// the settings nor a trusted proxy say that the client uses https. Because the SDKs send no token
+// over plain http, a proxy most likely ends TLS. The links in responses then begin with http, and
+// the SDKs refuse to follow them.
 type plainWarning struct {
 	config  config.Config
 	log     *slog.Logger
@@ -62,15 +63,15 @@ type plainWarning struct {
 	said    atomic.Bool
 }
 
-// see logs the warning if the request r shows that the address is not known. The caller has
-// found that no trusted proxy tells the scheme of r.
+// see logs the warning if the request r shows that the server's address is not known. The caller
+// has checked that no trusted proxy has put the scheme into a header of r.
 func (p *plainWarning) see(r *http.Request) {
 	if r.TLS != nil || p.config.PublicEndpoint != "" || len(r.Header["Authorization"])+len(r.Header["X-Skypetoken"]) == 0 || p.said.Load() {
 		return
 	}
 	tells := hosts.Tells(r.Header)
 	if p.config.Dev && !tells && len(r.Header["Via"]) == 0 && hosts.Loopback(r.Host) {
-		return // a program of the developer calls the server directly
+		return // the client is a program of the developer that calls the server directly
 	}
 	if p.said.Swap(true) {
 		return

@@ -11,8 +11,8 @@ import (
 type handlers struct {
 	mu      sync.Mutex // guards the fields below
 	running int
-	refuse  bool          // no handler may begin any more
-	none    chan struct{} // end makes it; it is closed when no handler runs any more
+	refuse  bool          // no further handler may begin
+	none    chan struct{} // the channel that end makes; it is closed when no handler is running any more
 }
 
 // track returns a handler that calls next and counts it while it runs.
@@ -44,8 +44,9 @@ func (h *handlers) done() {
 	}
 }
 
-// end prevents further handlers from starting, and waits until all running ones have returned,
-// at most for patience. It returns the number of those that still run. It must be called once.
+// end prevents further handlers from starting, and waits until all running handlers have returned,
+// but not longer than patience. It returns the number of handlers that are still running. It must
+// be called only once.
 func (h *handlers) end(patience time.Duration) int {
 	h.mu.Lock()
 	h.refuse, h.none = true, make(chan struct{})

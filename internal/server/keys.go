@@ -21,12 +21,12 @@ import (
 // keySize is the length of generated access keys in bytes, as in the real service.
 const keySize = 64
 
-// devKeyPrefix is the prefix of every public development key.
+// devKeyPrefix is the text with which every public development key begins.
 const devKeyPrefix = "Confab development key, "
 
-// devKey returns the access key with index i and the serial number, which is the same on all
-// development servers and public. So an app keeps working after the data folder of its server
-// was deleted. A server without --dev does not start with such a key.
+// devKey returns the development access key with index i and the given serial number. The key is
+// public, and the same on all development servers, so an app keeps working after the data folder
+// of its server was deleted. A server without --dev does not start with such a key.
 func devKey(i int, serial uint64) []byte {
 	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
@@ -43,8 +43,8 @@ func newKey(dev bool, i int, serial uint64) []byte {
 	return secret
 }
 
-// initialKeys returns the access keys for a new store: those in the settings, and a new key
-// where the settings have none.
+// initialKeys returns the access keys for a new store. It takes a key from the settings, and makes
+// a new key where the settings have none.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
 		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configuredKey(c, i)}
@@ -55,8 +55,8 @@ func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	return rows
 }
 
-// configuredKey returns the secret of the access key with index i in the settings, or nil if the
-// settings do not have it.
+// configuredKey returns the secret that the settings have for the access key with index i, or nil
+// if the settings do not have this key.
 func configuredKey(c config.Config, i int) []byte {
 	k := [...]communication.AccessKey{c.AccessKey, c.AccessKeySecondary}[i]
 	if k.IsZero() {
@@ -66,7 +66,7 @@ func configuredKey(c config.Config, i int) []byte {
 }
 
 // reconcileTries is the number of times that reconcileKeys tries again after another server has
-// replaced the same keys at the same time.
+// replaced the same access keys at the same time.
 const reconcileTries = 10
 
 // reconcileKeys replaces access keys in the store by those in the settings. It fails and changes
@@ -82,8 +82,8 @@ func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	return errors.New("other servers keep replacing the access keys: start the servers with the same keys, or one after another")
 }
 
-// tryReconcileKeys makes one attempt at what reconcileKeys documents. done is false if another
-// server replaced a key at the same time.
+// tryReconcileKeys makes one attempt to do what reconcileKeys does. done is false if another
+// server replaced an access key at the same time, so that the caller must try again.
 func tryReconcileKeys(ctx context.Context, s core.Store, c config.Config) (done bool, err error) {
 	r, err := s.Resource(ctx)
 	if err != nil {
@@ -128,9 +128,9 @@ type keyring struct {
 	*token.Authority
 	store   core.Store
 	config  config.Config
-	changed func(primary bool) // called after a change of the keys
+	changed func(primary bool) // called after an access key has changed
 
-	reading sync.Mutex // held while reload reads the keys; locked before mu
+	reading sync.Mutex // held while reload reads the access keys; must be locked before mu
 	began   time.Time  // when the last read began; guarded by reading
 	failed  error      // error of the last read; guarded by reading
 
@@ -157,17 +157,18 @@ func (k *keyring) row(i int) core.AccessKeyRow {
 	return k.rows[i]
 }
 
-// Rotate replaces the key with the name by a new one, in the store and then in memory. It fails
-// with admin.ErrNoKey or admin.ErrConfigured. If another server has replaced the key
-// first, Rotate adopts the other server's key and fails with a *admin.RotatedError. The audit rows
-// are written together with the key.
+// Rotate replaces the access key with the given name by a new one, first in the store and then in
+// memory. It fails with admin.ErrNoKey if no key has the name, and with admin.ErrConfigured if the
+// key is from the settings. If another server has replaced the key first, Rotate adopts the other
+// server's key and fails with a *admin.RotatedError. The rows in audit are written together with
+// the key.
 func (k *keyring) Rotate(ctx context.Context, name string, audit ...core.Audit) (admin.Key, communication.AccessKey, error) {
 	for i := range k.rows {
 		if token.KeyName(i) != name {
 			continue
 		}
-		// A key from the settings must not be replaced: the next start would restore the old key
-		// and make its tokens valid again.
+		// A key from the settings must not be replaced. The next start would restore the old key, and
+		// tokens that were made with the old key would be valid again.
 		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}
@@ -195,10 +196,10 @@ func (k *keyring) Rotate(ctx context.Context, name string, audit ...core.Audit) 
 // reloadTime is the longest time that a read of the access keys may take.
 const reloadTime = 3 * time.Second
 
-// reload reads the access keys from the store and adopts those that other servers have rotated.
-// changed is true if the keys differ from those before the call. Concurrent calls share one
-// read, which begins after all of them: so requests with a wrong key cannot make the server read
-// more often.
+// reload reads the access keys from the store and adopts keys that other servers have replaced.
+// changed is true if the keys differ from the keys before the call. Concurrent calls share one
+// read, which begins after all these calls have begun. So requests with a wrong key cannot make
+// the server read the store more often.
 func (k *keyring) reload(ctx context.Context) (changed bool, err error) {
 	called := time.Now()
 	before := [2]core.AccessKeyRow{k.row(0), k.row(1)}
@@ -228,8 +229,9 @@ func (k *keyring) read(ctx context.Context) error {
 	return nil
 }
 
-// update adopts the stored key with this index if it differs from the current one. It ignores a
-// stored key with a lower serial, which was read before another goroutine replaced the key.
+// update replaces the current key with this index by the stored key if they differ. It ignores a
+// stored key with a lower serial number, because such a key was read before another goroutine
+// replaced it.
 func (k *keyring) update(i int, stored core.AccessKeyRow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -246,9 +248,9 @@ func (k *keyring) update(i int, stored core.AccessKeyRow) error {
 	return nil
 }
 
-// keysChanged returns a function to call after an access key was replaced. It ends the live
-// connections of clients whose token was made with the old key. If the primary key was replaced,
-// it calls tell with the new one, unless tell is nil.
+// keysChanged returns a function to call after an access key was replaced. That function ends the
+// live connections of clients whose token was made with the old key. If the primary key was
+// replaced, it also calls tell with the new one, unless tell is nil.
 func (s *Server) keysChanged(tell func(communication.AccessKey)) func(primary bool) {
 	return func(primary bool) {
 		s.hub.Judge()

@@ -11,7 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// PortInUseError means that a server cannot listen on an address because another process does.
+// PortInUseError means that a server cannot listen on an address because another process is
+// listening there.
 type PortInUseError struct {
 	Setting string // name of the setting, such as "listen"
 	Address string // host:port
@@ -26,8 +27,8 @@ func (e *PortInUseError) Error() string {
 // Unwrap returns the error of the operating system.
 func (e *PortInUseError) Unwrap() error { return e.Err }
 
-// ListenError means that a server cannot listen on an address for a reason other than that it is
-// in use.
+// ListenError means that a server cannot listen on an address, for another reason than that the
+// address is in use.
 type ListenError struct {
 	Setting string // name of the setting, such as "listen"
 	Address string // host:port
@@ -52,15 +53,15 @@ func (e *DataInUseError) Error() string { return fmt.Sprintf("data folder %s is 
 // Unwrap returns the error of the store.
 func (e *DataInUseError) Unwrap() error { return e.Err }
 
-// port holds the listeners for one address in the settings. It has no listener if the address is
-// empty, and up to two for localhost.
+// port holds the listeners for one address in the settings: none if the address is empty, two for
+// localhost on a machine with IPv6, and otherwise one.
 type port struct {
 	host      string // as in the settings
 	listeners []net.Listener
 }
 
-// ports holds the ports of a server: https and http for clients, ops and admin for
-// operators. socket is the operator's socket, or nil.
+// ports holds the ports of a server: https and http for clients, ops and admin for operators. The
+// field socket is the listener of the operator's socket, or nil.
 type ports struct {
 	https, http, ops, admin port
 	socket                  net.Listener
@@ -87,11 +88,11 @@ func listen(c config.Config) (ps ports, err error) {
 	return ps, err
 }
 
-// listenOrFree listens on an address. If its port is in use, it listens on any free port if the
-// server is a development server and the user has not set the address: so a second development
-// server can run on the machine. It is not used for the setting listen, whose address programs
-// have in their own settings. The addresses of the other listeners are printed, and are in the
-// output of env --json.
+// listenOrFree listens on an address. If the address's port is in use, it listens on any free port
+// instead, provided that the server is a development server and the user has not set the address.
+// So a second development server can run on the machine. It is not used for the setting listen,
+// because programs have that address in their own settings. The addresses of the other listeners
+// are printed, and are in the output of env --json.
 func listenOrFree(c config.Config, setting, address string) (port, error) {
 	p, err := listenPort(setting, address)
 	var used *PortInUseError
@@ -115,9 +116,9 @@ func listenPort(setting, address string) (p port, err error) {
 	return p, err
 }
 
-// listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, where IPv6 works,
-// on ::1, because some clients use one and some the other. It fails with *PortInUseError if
-// another process uses the port, and otherwise with *ListenError.
+// listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, if the machine has
+// IPv6, on ::1 too, because some clients use the one and some the other. It fails with
+// *PortInUseError if another process uses the port, and otherwise with *ListenError.
 func listenOnce(setting, address string) (port, error) {
 	if address == "" {
 		return port{}, nil
@@ -138,7 +139,7 @@ func listenOnce(setting, address string) (port, error) {
 			p.close()
 			return port{}, &PortInUseError{Setting: setting, Address: net.JoinHostPort(host, number), Err: err}
 		case err != nil && len(p.listeners) > 0:
-			return p, nil // a machine without IPv6
+			return p, nil // the machine has no IPv6, so 127.0.0.1 is enough
 		case err != nil:
 			return port{}, &ListenError{Setting: setting, Address: address, Err: err}
 		}

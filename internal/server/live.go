@@ -18,8 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// openLive creates the hub, which serves the live connections. A session can open only while
-// serveLive runs.
+// openLive creates the hub, which serves the live connections. Clients can open live sessions only
+// while serveLive runs.
 func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 	sessions := sessionsOf(c.LiveSessions, openFiles())
 	if sessions < c.LiveSessions {
@@ -40,8 +40,8 @@ func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 // cutTime is the longest time that cutLive waits for connections to close.
 const cutTime = time.Second
 
-// cutLive ends all live connections as if the network had failed, and returns their number. A
-// fault rule for the operation "live socket" does this.
+// cutLive ends all live connections as if the network had failed, and returns their number. It is
+// called when a fault rule for the operation "live socket" is added.
 func (s *Server) cutLive() int {
 	ctx, cancel := context.WithTimeout(context.Background(), cutTime)
 	defer cancel()
@@ -52,7 +52,8 @@ func (s *Server) cutLive() int {
 // can name.
 func faultOperations() []string { return append(rest.Operations(), limits.LiveOperations()...) }
 
-// Operations returns the names of all operations that a record for Options.Access can have.
+// Operations returns the names of all operations that the access records for Options.Access can
+// have.
 func Operations() []string {
 	return append(faultOperations(), "probe", "welcome page", "chat page", "dev")
 }
@@ -66,7 +67,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 	})
 	s.trouter = trouter.New(trouter.Options{
 		Hub: s.hub, Tokens: tokens, Store: s.store, PublicEndpoint: o.Config.PublicEndpoint,
-		Polling: !s.info.Database || o.Config.Dev, // several servers may share a database; a development server is alone
+		Polling: !s.info.Database || o.Config.Dev, // allow polling only if no other server shares the database; a development server counts as the only one
 		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record, Opened: s.liveOpened,
 	})
 	probe := s.recorded("probe", o.Now, access, http.HandlerFunc(answerProbe))
@@ -93,8 +94,8 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 // isEvents reports whether a path is that of the event stream.
 func isEvents(path string) bool { return path == sse.Path || path == "/"+sse.Path }
 
-// answerProbe answers GET / with the text by which the official client checks after network
-// failures that it reaches a server (docs/contract/realtime.md §14, rule 15).
+// answerProbe answers GET / with a fixed text. After network failures the official client requests
+// this text to check that it reaches a server (docs/contract/realtime.md §14, rule 15).
 func answerProbe(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -106,7 +107,7 @@ func answerProbe(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveLive delivers the events of the event log to the live connections until ctx is done. It
-// also stores which events clients of the official protocol have confirmed.
+// also stores how far the clients of the official protocol have confirmed the events.
 func (s *Server) serveLive(ctx context.Context) {
 	var storing sync.WaitGroup
 	storing.Go(func() { s.trouter.Run(ctx) })
@@ -120,27 +121,27 @@ func (s *Server) drainLive(ctx context.Context) {
 	s.hub.Drain(ctx)
 }
 
-// closeLive waits until the live connections that drainLive ended are closed, and stores which
-// events their clients have confirmed. Call it after the listeners were closed.
+// closeLive waits until the live connections that drainLive ended are closed, and stores how far
+// their clients have confirmed the events. Call it after the listeners were closed.
 func (s *Server) closeLive(ctx context.Context) error {
 	s.events.Wait(ctx)
 	return s.trouter.Close(ctx)
 }
 
-// reservedFiles is the number of open files that are not available to live connections, but
-// reserved for requests, the store and the database.
+// reservedFiles is the number of open files that are reserved for requests, the store and the
+// database, so live connections cannot use them.
 const reservedFiles = 512
 
 const (
-	usualFiles = 1024    // the limit of open files where it cannot be read
+	usualFiles = 1024    // the assumed limit of open files if the system's limit cannot be read
 	maxFiles   = 1 << 20 // a greater limit counts as if it were maxFiles
 )
 
-// sessionsOf returns how many live connections may be open at a time. That is wanted, the number
-// in the settings. If wanted is 0, it is the number of open files less reservedFiles, or half
-// the number of open files, whichever is more. It is never more than three quarters of the
-// connections that the gate lets in: live connections last long and would otherwise keep all
-// other requests out.
+// sessionsOf returns how many live connections may be open at a time, in a process that may have
+// files open files. The argument wanted is the number in the settings. If wanted is 0, the result
+// is files less reservedFiles, or half of files, whichever is more. It is never more than three
+// quarters of the connections that the gate accepts, because live connections last long and would
+// otherwise leave no room for other requests.
 func sessionsOf(wanted int, files uint64) int {
 	if wanted == 0 {
 		wanted = int(max(int64(files)-reservedFiles, int64(files/2)))
@@ -158,8 +159,9 @@ func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	access(liveRecord(r))
 }
 
-// liveOpened keeps the request that has opened a socket of the official protocol. Its access record
-// comes when the socket ends.
+// liveOpened adds the request that has opened a socket of the official protocol to the log of the
+// newest requests. It is needed because the access record of that request is written only when the
+// socket ends.
 func (s *Server) liveOpened(r gateway.Record) { s.keep(liveRecord(r)) }
 
 // liveRecord returns the record of a request of a live protocol in the form of package rest.

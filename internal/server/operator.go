@@ -18,9 +18,9 @@ import (
 	"github.com/confab-chat/confab/web"
 )
 
-// serveOperator serves the operator's API and the console on their socket and port, and the ops
-// port. config is that of the https port; the operator's port uses it if other machines can reach
-// it.
+// serveOperator serves the operator's API and the console on the operator's socket and port, and
+// metrics and health checks on the ops port. The argument config is the TLS configuration of the
+// https port; the operator's port uses it if other machines can reach that port.
 func (s *Server) serveOperator(ports ports, o Options, config *tls.Config) error {
 	timeout := min(operatorBodyTime, o.Config.BodyTimeout)
 	gate := newGate(operatorConnections, 0, nil)
@@ -62,7 +62,7 @@ func (s *Server) serveOperator(ports ports, o Options, config *tls.Config) error
 	return nil
 }
 
-// loopbackOnly reports whether only programs of this machine can connect to an address.
+// loopbackOnly reports whether an address can be reached only from this machine.
 func loopbackOnly(address string) bool { return config.Loopback(address) }
 
 // operatorOptions returns the options of the operator's API.
@@ -86,12 +86,12 @@ func (s *Server) operatorOptions(o Options) admin.Options {
 	}
 }
 
-// consolePolicy is the Content-Security-Policy of the console: it loads nothing from elsewhere,
-// and no other page shows it in a frame.
+// consolePolicy is the Content-Security-Policy of the console. It forbids the console to load
+// anything from other servers, and forbids other pages to show the console in a frame.
 const consolePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// console serves the console's page and its files. It asks for no credential: the files are the
-// same for everybody, and public.
+// console serves the console's page and its files. It does not require authentication, because the
+// files are public and the same for everybody.
 func console(pages *web.Pages) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -106,19 +106,19 @@ func console(pages *web.Pages) http.Handler {
 	})
 }
 
-// answered counts a request of a client.
+// answered counts a request of a client in the metrics and figures.
 func (s *Server) answered(operation string, status int, took time.Duration) {
 	s.metrics.Request(operation, status, took)
 	s.figures.Request(operation, status, took)
 }
 
-// committed counts a commit of the store.
+// committed counts a commit of the store in the metrics and figures.
 func (s *Server) committed(changes int, took time.Duration) {
 	s.metrics.Batch(changes, took)
 	s.figures.Batch(took)
 }
 
-// gauges returns the figures that are read once a second.
+// gauges returns the numbers that the console shows and that are read once a second.
 func (s *Server) gauges() (g figures.Gauges) {
 	return figures.Gauges{Connections: s.connectionStats().Open, Live: s.hub.Stats().Sessions}
 }
@@ -175,8 +175,7 @@ func (s *Server) state(ctx context.Context, o Options, storage string) (st admin
 	return st, nil
 }
 
-// storeServers returns the servers that use the store. An embedded store has only
-// this one.
+// storeServers returns the servers that use the store. Only this server uses an embedded store.
 func (s *Server) storeServers(ctx context.Context, version string) ([]admin.ServerSeen, error) {
 	db, ok := s.store.(*postgres.Store)
 	if !ok {
@@ -190,11 +189,12 @@ func (s *Server) storeServers(ctx context.Context, version string) ([]admin.Serv
 	return all, err
 }
 
-// beatTime is the time between two notes in the database that this server is alive.
+// beatTime is the time between two entries in the database by which this server shows that it is
+// alive.
 const beatTime = 5 * time.Second
 
-// beat notes in the database that this server is alive, until ctx is done. Then it removes the
-// note.
+// beat writes to the database, every beatTime until ctx is done, that this server is alive. Then
+// it removes its entry.
 func (s *Server) beat(ctx context.Context, db *postgres.Store, version string) {
 	ticks := time.NewTicker(beatTime)
 	defer ticks.Stop()
@@ -216,7 +216,7 @@ func (s *Server) beat(ctx context.Context, db *postgres.Store, version string) {
 	}
 }
 
-// limits returns the limits in force, and the users who are close to one.
+// limits returns the limits that apply, and the users who have nearly reached one of them.
 func (s *Server) limits(c config.Config) admin.Limits {
 	sizes := c.Sizes()
 	out := admin.Limits{Profile: c.Limits.String(), Limits: []admin.Limit{}, Users: []admin.LimitUse{}}
@@ -247,7 +247,7 @@ func (s *Server) limits(c config.Config) admin.Limits {
 	return out
 }
 
-// unready returns why the server cannot process requests, or "" if it can.
+// unready returns the reason for which the server cannot process requests, or "" if it can.
 func (s *Server) unready() string {
 	if !s.ready.Load() {
 		return "stopping"

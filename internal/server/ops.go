@@ -14,11 +14,11 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// opsHandler serves metrics, health checks and, if the settings say so, profiles on the
-// operators' port. It authenticates nobody; by default the port is reachable only from this
-// machine. It refuses a request unless the Host header is a name of this server or an IP
-// address: a web page can make a name of its own resolve to this machine and read the response.
-// Only refused requests appear in the access log.
+// opsHandler serves metrics, health checks and, if the settings enable them, profiles on the
+// operators' port. It authenticates nobody, because by default the port is reachable only from
+// this machine. It refuses a request unless the Host header is a name of this server or an IP
+// address. Otherwise the owner of a web page could make a name resolve to this machine, and the
+// page could read the response. Only refused requests appear in the access log.
 func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())

@@ -17,21 +17,22 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// personToken is the lifetime of the tokens of the chat page.
+// personToken is the lifetime of the tokens of the chat page's users.
 const personToken = 24 * time.Hour
 
-// Names of the users and threads that the chat page needs. By the custom ids and the token,
-// servers that share a database, and a server after a restart, find the same users and Lobby.
+// Names of the users and threads that the chat page needs. Custom ids and the idempotency token
+// make servers that share a database, and a server after a restart, find the same users and the
+// same Lobby.
 const (
-	lobbyHost   = "confab-lobby"         // custom id of the host, which creates the Lobby and adds people to it
-	joinedUsers = "confab-joined:"       // prefix of the custom ids of users of /dev/join; a random text follows
+	lobbyHost   = "confab-lobby"         // custom id of the host, the user that creates the Lobby and adds people to it
+	joinedUsers = "confab-joined:"       // custom ids of users that /dev/join makes: this prefix and a random text
 	lobbyTopic  = "Lobby"                // of the thread that everybody joins
 	hostName    = "Confab"               // display name of the host
 	mostLobbies = 1000                   // greatest number of Lobbies that a server creates
 	lobbyToken  = "confab-lobby-created" // the idempotency token of the first Lobby
 )
 
-// people makes the users of the chat page of a development server. It implements dev.People.
+// people creates the users of the chat page of a development server. It implements dev.People.
 type people struct {
 	s     *Server
 	lobby atomic.Int64 // the number of the Lobby that people join; see lobbyID
@@ -40,7 +41,7 @@ type people struct {
 // Join implements dev.People.
 func (p *people) Join(ctx context.Context, name, thread, user string) (dev.Person, error) {
 	if thread != "" {
-		if _, err := p.adder(ctx, thread); err != nil { // check the thread before a user is created
+		if _, err := p.adder(ctx, thread); err != nil { // check that the thread exists before a user is created
 			return dev.Person{}, personError(err)
 		}
 	}
@@ -85,9 +86,10 @@ func (p *people) Token(ctx context.Context, user string) (dev.Person, error) {
 	return out, personError(err)
 }
 
-// joined returns the live user with an id if Join has made it, and otherwise an error with
-// status 404. Everybody who can reach a development server can get a token of a user of the
-// chat page. The tokens of other users, those of programs under test, need an access key.
+// joined returns the user with the given id if Join has created that user and it was not deleted.
+// Otherwise it fails with status 404. The check is needed because everybody who can reach a
+// development server can get a token of a user of the chat page. A token of another user, such as
+// a user of a program under test, needs an access key.
 func (p *people) joined(ctx context.Context, id string) (core.User, error) {
 	u, err := p.s.core.LiveUser(ctx, id)
 	var refused *core.Error
@@ -97,8 +99,8 @@ func (p *people) joined(ctx context.Context, id string) (core.User, error) {
 	return u, err
 }
 
-// adder returns the participant in whose name Join adds people to a thread: its creator or, if
-// the creator has left, another participant. It fails with 404 if the thread has no
+// adder returns the participant as whom Join adds people to a thread: the creator of the thread
+// or, if the creator has left, another participant. It fails with 404 if the thread has no
 // participants or does not exist.
 func (p *people) adder(ctx context.Context, thread string) (user string, err error) {
 	t, err := p.s.core.Inspect(ctx, thread)
@@ -114,7 +116,7 @@ func (p *people) adder(ctx context.Context, thread string) (user string, err err
 	return t.Participants()[0].User, nil
 }
 
-// joinThread adds a user to a thread, with all of its history.
+// joinThread adds a user to a thread. The user may read the whole history of the thread.
 func (p *people) joinThread(ctx context.Context, thread string, as core.NewParticipant) error {
 	adder, err := p.adder(ctx, thread)
 	if err != nil {
@@ -123,7 +125,7 @@ func (p *people) joinThread(ctx context.Context, thread string, as core.NewParti
 	return p.add(ctx, adder, thread, as)
 }
 
-// add adds a user to a thread in the name of a participant.
+// add adds a user to a thread as if the participant adder had done so.
 func (p *people) add(ctx context.Context, adder, thread string, as core.NewParticipant) error {
 	invalid, err := p.s.core.AddParticipants(ctx, adder, thread, []core.NewParticipant{as})
 	if err == nil && len(invalid) > 0 {
@@ -132,8 +134,8 @@ func (p *people) add(ctx context.Context, adder, thread string, as core.NewParti
 	return err
 }
 
-// joinLobby adds a user to the Lobby and returns the Lobby's id. It creates the Lobby if there is
-// none, and another one if the Lobby is full, was deleted, or has lost its host.
+// joinLobby adds a user to the Lobby and returns the Lobby's id. It creates a Lobby if none
+// exists, and another one if the present Lobby is full, was deleted, or no longer has its host.
 func (p *people) joinLobby(ctx context.Context, as core.NewParticipant) (thread string, err error) {
 	host, err := p.s.core.UserByCustomID(ctx, lobbyHost)
 	if err != nil {
@@ -142,7 +144,7 @@ func (p *people) joinLobby(ctx context.Context, as core.NewParticipant) (thread 
 	for n := p.lobby.Load(); n < mostLobbies; n++ {
 		thread = p.s.core.ThreadIDFor(host.ID, lobbyTokenOf(n))
 		err = p.add(ctx, host.ID, thread, as)
-		if isCode(err, core.NotFound) { // not created yet, or deleted
+		if isCode(err, core.NotFound) { // the Lobby was not created yet, or was deleted
 			if err := p.createLobby(ctx, host.ID, n); err != nil {
 				return "", err
 			}
@@ -159,8 +161,7 @@ func (p *people) joinLobby(ctx context.Context, as core.NewParticipant) (thread 
 	return "", err
 }
 
-// createLobby creates the Lobby with the number n. It does nothing if that
-// Lobby was created before.
+// createLobby creates the Lobby with the number n. It does nothing if that Lobby exists already.
 func (p *people) createLobby(ctx context.Context, host string, n int64) error {
 	_, _, err := p.s.core.CreateThread(ctx, host, core.CreateThread{
 		Topic: lobbyTopic, Token: lobbyTokenOf(n),
@@ -169,7 +170,8 @@ func (p *people) createLobby(ctx context.Context, host string, n int64) error {
 	return err
 }
 
-// lobbyNow returns the id of the Lobby that people join, or "" if nobody has joined one.
+// lobbyNow returns the id of the Lobby that new users join, or "" if nobody has joined a Lobby
+// yet.
 func (p *people) lobbyNow(ctx context.Context) (thread string, err error) {
 	host, err := p.s.store.UserByCustomID(ctx, lobbyHost)
 	if err != nil || host.State != core.UserLive {
@@ -192,8 +194,8 @@ func (p *people) lobbyNow(ctx context.Context) (thread string, err error) {
 	return thread, nil
 }
 
-// lobbyTokenOf returns the idempotency token with which the host creates the Lobby with the
-// number n. The id of a thread is derived from its token.
+// lobbyTokenOf returns the idempotency token with which the host creates the Lobby with the number
+// n. The token determines the id of the Lobby's thread.
 func lobbyTokenOf(n int64) string { return lobbyToken + "-" + strconv.FormatInt(n, 10) }
 
 func isCode(err error, code core.Code) bool {
@@ -201,7 +203,8 @@ func isCode(err error, code core.Code) bool {
 	return errors.As(err, &e) && e.Code == code
 }
 
-// full reports whether an error of AddParticipants means that the thread takes no more people.
+// full reports whether an error of AddParticipants means that the thread has no room for more
+// people.
 func full(err error) bool {
 	var e *core.Error
 	return errors.As(err, &e) && e.Code == core.BadRequest && e.Target == "participants"
@@ -212,7 +215,7 @@ func full(err error) bool {
 var personStatuses = map[core.Code]int{
 	core.BadRequest: http.StatusBadRequest, core.Validation: http.StatusBadRequest, core.NotFound: http.StatusNotFound,
 	core.Forbidden: http.StatusConflict, core.Unavailable: http.StatusServiceUnavailable,
-	// The user was deleted in the meantime.
+	// The user was deleted while the request was handled.
 	core.Unauthorized: http.StatusConflict, core.IdentityNotOwned: http.StatusConflict,
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// refusalReasons maps the beginning of Record.Reason, which the access log shows, to the reason
-// that the metrics show. The first match wins.
+// refusalReasons maps the beginning of Record.Reason, a text in the access log, to the short
+// reason that the metrics show. The first match wins.
 var refusalReasons = []struct{ begin, reason string }{
 	{"no bearer token", "no token"},
 	{"token: " + token.ReasonExpired, "token expired"},
@@ -23,8 +23,8 @@ var refusalReasons = []struct{ begin, reason string }{
 	{"not a participant", "not a participant"},
 }
 
-// refusalStatuses maps the status of a refusal to the reason that the metrics show, if no entry
-// of refusalReasons matches.
+// refusalStatuses maps the status of a refused request to the reason that the metrics show. It is
+// used if no entry of refusalReasons matches.
 var refusalStatuses = map[int]string{
 	0:                                "no answer",
 	http.StatusBadRequest:            "bad request",
@@ -38,8 +38,8 @@ var refusalStatuses = map[int]string{
 	http.StatusServiceUnavailable:    "unavailable",
 }
 
-// refusalReason returns the reason of a refused request for the metrics. It is one of a fixed
-// set and contains no text of a client.
+// refusalReason returns the reason for which a request was refused, for the metrics. The result is
+// one of a fixed set of texts and contains no text of a client.
 func refusalReason(r rest.Record) string {
 	if r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden {
 		for _, of := range refusalReasons {

@@ -6,8 +6,8 @@ import (
 	"github.com/confab-chat/confab/internal/record"
 )
 
-// recordTo returns a handler that passes requests to next and writes them, with their
-// responses, to files in the folder of the setting record. It returns next if the setting is
+// recordTo returns a handler that passes requests to next and writes the requests and their
+// responses to files in the folder of the setting record. It returns next itself if the setting is
 // empty.
 func (s *Server) recordTo(o Options, next http.Handler) (http.Handler, error) {
 	if o.Config.Record == "" {

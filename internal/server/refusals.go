@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// maxRefusals is the most log lines about refused requests in a second. Without a limit, clients
-// without a token could fill the disk with them.
+// maxRefusals is the greatest number of log lines about refused requests in a second. Without this
+// limit, clients without a token could fill the disk with log lines.
 const maxRefusals = 100
 
-// refusals limits the log lines about requests that were refused or not answered to maxRefusals
-// in a second. The zero value has counted none.
+// refusals limits the log lines about requests that were refused or not answered to maxRefusals in
+// a second. The zero value is ready to use.
 type refusals struct {
 	mu     sync.Mutex // guards the fields below
 	since  time.Time  // begin of the second
@@ -19,9 +19,9 @@ type refusals struct {
 	unsaid int        // not written
 }
 
-// mayLog reports whether a request with this status may get a line in the log. Requests that
-// were not refused always may. For the first refused request of a new second, mayLog logs how
-// many requests got no line before.
+// mayLog reports whether a request with this status may get a line in the log. It returns true for
+// every request that was not refused. For the first refused request of a new second, it logs how
+// many requests of the second before got no line.
 func (f *refusals) mayLog(log *slog.Logger, status int, now time.Time) bool {
 	if status != 0 && status < 400 {
 		return true

@@ -68,7 +68,8 @@ func mayRead(c config.Config) error {
 	return nil
 }
 
-// inUse returns a *DataInUseError if err says that a server uses the store, and err otherwise.
+// inUse converts err to a *DataInUseError if err says that a server uses the store. It returns
+// other errors unchanged.
 func inUse(c config.Config, err error) error {
 	if errors.Is(err, pebble.ErrInUse) {
 		return &DataInUseError{Path: c.Data, Err: err}

@@ -15,9 +15,10 @@ import (
 	"strings"
 )
 
-// savedFile describes a file of a backup, so that a later check notices if the file has changed.
+// savedFile describes a file of a backup, so that a later check finds out whether the file has
+// changed.
 type savedFile struct {
-	Name   string `json:"name"` // below the backup, with slashes: store/000004.log
+	Name   string `json:"name"` // path of the file in the backup, with slashes: store/000004.log
 	Size   int64  `json:"size"` // bytes
 	SHA256 string `json:"sha256"`
 }
@@ -85,9 +86,9 @@ func (n *backupNote) copyFiles(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// copyTo copies the file that f describes from the backup in the folder from to w. It fails with
-// *DamagedBackupError if the file is missing or has another size or checksum than f. If f has no
-// checksum, it does not compare them.
+// copyTo copies the file that f describes from the backup in the folder from to the writer w. It
+// fails with *DamagedBackupError if the file is missing or has another size or checksum than f
+// says. If f has no checksum, copyTo does not check size and checksum.
 func (f savedFile) copyTo(ctx context.Context, from string, w io.Writer) error {
 	size, sum, err := copyFile(ctx, filepath.Join(from, filepath.FromSlash(f.Name)), w)
 	what := ""
@@ -130,8 +131,9 @@ func copyFile(ctx context.Context, name string, w io.Writer) (size int64, sum st
 }
 
 // copyFiles copies the regular files of a folder and syncs the copies. It does nothing if the
-// folder does not exist. It skips the file leaveOut. It also skips files whose names begin with
-// a dot: they are being written, or were left by a process that was killed.
+// folder does not exist. It skips the file with the name leaveOut. It also skips files whose names
+// begin with a dot, because such a file is still being written, or was left by a process that was
+// killed.
 func copyFiles(from, to, leaveOut string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,8 +172,8 @@ func writeSynced(name string, text []byte, mode fs.FileMode) error {
 	})
 }
 
-// createSynced creates a file, lets write write its content, and syncs it. It fails if the file
-// exists. If writing fails, it removes the file.
+// createSynced creates a file, calls write to write the file's content, and syncs the file. It
+// fails if the file exists. If writing fails, it removes the file.
 func createSynced(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {

@@ -50,44 +50,44 @@ const (
 	writeTimeout  = time.Minute
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 to longer headers
 
-	// answerTimeout is the time that the write timeout leaves for the response after the body
-	// has arrived. Package rest answers a request, or closes its connection, within 20 s of that
-	// moment. So the write timeout only ends connections whose client does not read.
+	// answerTimeout is the time for sending the response, after the request's body has arrived, until
+	// the write timeout of the connection. Package rest answers a request, or closes its connection,
+	// within 20 s after the body has arrived. So the write timeout only ends connections of clients
+	// that do not read.
 	answerTimeout = 30 * time.Second
 )
 
-// sweepInterval is the longest time between two calls of core.Service.Sweep, which deletes what
-// has expired. A late sweep loses nothing, because the store lists the work that is due.
+// sweepInterval is the longest time between two calls of core.Service.Sweep, which deletes expired
+// data. A late sweep loses no work, because the store lists the work that is due.
 const sweepInterval = time.Second
 
 // Options configures Start.
 type Options struct {
 	Config   config.Config
-	Version  string            // of Confab, for metrics and backups
+	Version  string            // version of Confab, for metrics and backups
 	Logger   *slog.Logger      // nil: nothing is logged
 	Audit    *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
 	Requests *slog.Logger      // gets the access log, with the level info; nil: Logger
-	Dropped  func() uint64     // returns how many lines the log has dropped, for the metrics; nil: no metric
-	Access   func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
+	Dropped  func() uint64     // returns the number of log lines that were dropped, for the metrics; nil: no metric
+	Access   func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line for each
 	// Failed is called for connections that ended before their first request, such as those of
-	// clients that do not trust the certificate. It is called at most once a minute for each
-	// kind of failure of each client. nil: log one line.
+	// clients that do not trust the certificate. It is called at most once a minute for each kind of
+	// failure of each client. If Failed is nil, the server logs a line instead.
 	Failed func(FailedConnection)
-	// Command returns the command line by which the user can run a command of Confab for this
-	// server, such as "go run ./cmd/confab token --data d" for the name token. A development
-	// server prints such lines as hints. nil: "confab" and the name.
+	// Command returns the command line with which the user of this server can run the Confab command
+	// name: for "token", for example, "go run ./cmd/confab token --data d". A development server
+	// prints such lines as hints. If Command is nil, the lines are "confab" and the name.
 	Command func(name string) string
-	// Now returns the real time; nil means time.Now. The clock of a development server
-	// (Server.Clock) can be ahead of it.
+	// Now returns the real time; nil means time.Now. The clock of a development server (Server.Clock)
+	// can be ahead of the real time.
 	Now func() time.Time
 	// NoFiles makes a server without a data folder write no files: it keeps its certificates in
 	// memory, and returns the authority's certificate in Info.CA.
 	NoFiles bool
-	// FS is the file system of the embedded store, unless that is in memory. nil: that of the
-	// operating system.
+	// FS is the file system of the embedded store, unless that store is in memory. nil means the file
+	// system of the operating system.
 	FS vfs.FS
-	// PrimaryKey is called with the new primary access key after a rotation. It may be
-	// nil.
+	// PrimaryKey is called with the new primary access key after the key was replaced. It may be nil.
 	PrimaryKey func(communication.AccessKey)
 }
 
@@ -99,12 +99,12 @@ type Info struct {
 	LocalEndpoint string // https URL on this machine
 	HTTP          string // plain http URL, or empty if off
 	Chat          string // URL of the chat page, or empty if off
-	Console       string // URL of the operator's console, or empty if off; with --dev it has a code that signs in one person
+	Console       string // URL of the operator's console, or empty if the console is off; with --dev it contains a code with which one person can sign in
 	Ops           string // URL of metrics and health checks, or empty if off
 
-	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
+	AdminSocket string // path of the Unix socket of the operator's API; empty for a server in memory with Options.NoFiles
 	Admin       string // URL of the operator's API, or empty if off
-	AdminSecret string // bearer token for the URL Admin, or empty; it is stored nowhere else
+	AdminSecret string // bearer token for the URL in Admin, or empty if that is off; the secret is stored nowhere else
 
 	Data      string // the data folder, or config.Memory
 	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
@@ -112,20 +112,20 @@ type Info struct {
 	Database  bool   // chats are in PostgreSQL
 	Dev       bool   // it is a development server
 	Fresh     bool   // the data folder is new
-	NewCA     bool   // the certificate authority is new: no client trusts it yet
+	NewCA     bool   // the certificate authority was made at this start, so no client trusts it yet
 
-	Connections int // number of connections of clients that the limit of open files allows at a time
+	Connections int // greatest number of connections of clients at a time, which follows from the limit of open files
 
 	StoreMemory pebble.MemoryBounds // of the embedded store; zero with PostgreSQL
 
-	Record string // the folder of the files with requests and responses, or empty
+	Record string // the folder to which requests and responses are recorded, or empty
 
 	AccessKey string // the primary access key in base64
 	// CAFile, BundleFile and TrustStoreFile are files, in different formats, that a client can
 	// load to trust the server. They are empty if the server uses the user's own certificate.
 	CAFile, BundleFile, TrustStoreFile string
 	CertFile                           string // the user's own certificate, or empty
-	// CA is the certificate of the authority in PEM. It is nil without Options.NoFiles.
+	// CA is the certificate of the local authority in PEM. It is nil unless Options.NoFiles is set.
 	CA []byte
 }
 
@@ -150,18 +150,18 @@ type Server struct {
 	id        string          // random, of this process
 	started   time.Time
 	ready     atomic.Bool
-	db        *watched       // what the checks of the database have found; nil with the embedded store
-	servers   []*http.Server // of all listeners but ops
+	db        *watched       // the results of the checks of the database; nil with the embedded store
+	servers   []*http.Server // the HTTP servers of all listeners but ops
 	ops       *http.Server   // or nil
 	clients   *gate          // of the ports for clients
 	bodies    *bodies
-	broken    *failures         // counts the connections of all ports that ended before a request
+	broken    *failures         // counts the connections to all ports that ended before their first request
 	running   handlers          // of all ports
-	access    func(rest.Record) // counts and logs a request, except one that a live protocol has answered
+	access    func(rest.Record) // counts and logs a request, unless a live protocol has answered it
 	refused   refusals          // limits the log lines about requests that the listeners for clients refuse
-	// strangers counts the requests that the operator's API has refused. They have a limit of
-	// log lines of their own, so that a flood of refused clients on the other ports does not
-	// hide them.
+	// strangers counts the requests that the operator's API has refused. Log lines about them have a
+	// limit of their own, so that a flood of refused clients on the other ports does not prevent
+	// these lines.
 	strangers refusals
 	// writeTimeout is the longest time from the arrival of a request's header to the end of its
 	// response.
@@ -169,19 +169,19 @@ type Server struct {
 	serving      sync.WaitGroup
 	temp         string // temporary folder that release removes, or empty
 	certificates func() []certificate
-	reloadFiles  func()       // reads tls-cert and tls-key again; nil with a local certificate
+	reloadFiles  func()       // loads the files of tls-cert and tls-key again; nil with a local certificate
 	logged       atomic.Value // a config.AccessLog, which selects the requests to log
 	socketFolder string       // temporary folder of the operator's socket, which release removes, or empty
 
 	stopSweep context.CancelFunc
-	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
+	sweepNow  chan chan struct{} // asks the sweeper for a sweep; the sweeper closes the sent channel after the sweep
 	now       func() time.Time   // clock.Now with --dev, else Options.Now
 	clock     *dev.Clock         // with --dev, or nil
 	faults    *dev.Faults        // with --dev, or nil
 	recorder  *record.Recorder   // with --record, or nil
 	lookups   lookups
 
-	failed chan error    // capacity 1; gets the error after which the server cannot continue
+	failed chan error    // has capacity 1; gets the error after which the server cannot continue
 	closed chan struct{} // closed by Close
 	once   sync.Once
 	err    error // result of Close
@@ -203,13 +203,13 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
 	}
-	// Open the ports before the store, which may take long to open: if a port is in use, Start
-	// then fails at once.
+	// Open the ports before the store, because opening the store may take long. If a port is in use,
+	// Start then fails at once.
 	ports, err := listen(o.Config)
 	if err != nil {
 		return nil, err
 	}
-	broken := false // the store has failed and must not be closed
+	broken := false // whether the store has failed, so that it must not be closed
 	defer func() {
 		if err != nil {
 			ports.close()
@@ -222,7 +222,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	go func() { opened <- s.open(ctx, o) }()
 	select {
 	case err = <-opened:
-	case err = <-s.failed: // the store has failed: s.open waits for ever
+	case err = <-s.failed: // the store has failed, so s.open never returns
 		broken = true
 	}
 	if err != nil {
@@ -288,8 +288,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// open opens the store, applies the configured access keys, and creates the metrics and
-// the core service.
+// open opens the store, applies the access keys of the settings, and creates the metrics and the
+// core service.
 func (s *Server) open(ctx context.Context, o Options) error {
 	if err := CheckData(o.Config); err != nil {
 		return err
@@ -364,8 +364,9 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// sweepDue sweeps until no more work is due or a sweep fails. After a failure it leaves the rest
-// to later sweeps, so that the caller does not wait for a store that does not work.
+// sweepDue calls core.Service.Sweep until no more work is due or a sweep fails. After a failure it
+// leaves the rest to later sweeps, so that the caller does not wait for a store that does not
+// work.
 func (s *Server) sweepDue(ctx context.Context) {
 	for ctx.Err() == nil {
 		next, err := s.sweepOnce(ctx)
@@ -375,9 +376,9 @@ func (s *Server) sweepDue(ctx context.Context) {
 	}
 }
 
-// sweepOnce sweeps once. It returns the time at which the next sweep is due, or the zero time if
-// no work is known. It logs the error that it returns. Work that failed is tried again after a
-// delay of its own, and does not delay other work.
+// sweepOnce calls core.Service.Sweep once. It returns the time at which the next sweep is due, or
+// the zero time if no work is known. It logs the error that it returns. Work that failed is tried
+// again after a delay, and does not delay other work.
 func (s *Server) sweepOnce(ctx context.Context) (next time.Time, err error) {
 	next, err = s.core.Sweep(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -410,9 +411,9 @@ func (s *Server) sweepAndWait(sweeping context.Context) {
 	}
 }
 
-// certificate returns the TLS configuration of the https port. If the settings name a
-// certificate, it uses that one. Otherwise it uses a certificate of a local authority, and sets
-// the fields of Info that name the files with which clients can trust it.
+// certificate returns the TLS configuration of the https port. If the settings name a certificate,
+// it uses that certificate. Otherwise it uses a certificate of a local authority, and sets the
+// fields of Info that name the files by which clients can trust the authority.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
 		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
@@ -428,7 +429,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 			return nil, err
 		}
 		s.info.NewCA, s.info.CA = true, ca
-		s.certificates = func() []certificate { return nil } // these temporary certificates need no watching: they are not used after the process ends
+		s.certificates = func() []certificate { return nil } // temporary certificates need no check for expiry, because they are not used after the process ends
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 	}
 	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))
@@ -487,7 +488,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		s.written = limits.NewWritten(o.Config.WrittenPerHour, s.now)
 		ro.Written = s.written
 	}
-	if s.faults != nil { // a nil *dev.Faults would make a non-nil interface
+	if s.faults != nil { // leave the interface nil if s.faults is nil, because a nil *dev.Faults in it would make it non-nil
 		ro.Faults = s.faults
 	}
 	api, err := rest.New(ro)
@@ -514,18 +515,18 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}))))), nil
 }
 
-// Limits of an HTTP/2 connection. A stream that the client has reset counts until its handler
-// returns, so a client that resets streams does not get more handlers. Type bodies closes a
-// connection with too many abandoned requests, and limits the bodies of all connections
-// together.
+// Limits of an HTTP/2 connection. A stream that the client has reset still counts as open until
+// its handler returns, so a client cannot start more handlers by resetting streams. The type
+// bodies closes a connection with too many abandoned requests, and limits the request bodies of
+// all connections together.
 const (
-	maxStreams    = 128      // at a time
-	streamWindow  = 64 << 10 // bytes of one stream that nobody has read yet
-	receiveWindow = 1 << 20  // bytes of all
+	maxStreams    = 128      // greatest number of open streams
+	streamWindow  = 64 << 10 // greatest number of bytes of one stream that no handler has read yet
+	receiveWindow = 1 << 20  // greatest number of unread bytes of all streams
 )
 
-// serve starts an HTTP server on the listeners, with TLS if config is not nil. gate counts the
-// connections. serve does nothing if there are no listeners.
+// serve starts an HTTP server on the listeners, with TLS if config is not nil. The gate counts the
+// connections of the listeners. serve does nothing if listeners is empty.
 func (s *Server) serve(listeners []net.Listener, gate *gate, handler http.Handler, config *tls.Config) {
 	if len(listeners) > 0 {
 		srv := s.newServer(gate, handler, config)
@@ -534,11 +535,11 @@ func (s *Server) serve(listeners []net.Listener, gate *gate, handler http.Handle
 	}
 }
 
-// newServer returns an HTTP server with the limits of a connection. It uses TLS if config is not
-// nil. gate counts its connections.
+// newServer returns an HTTP server with limits for its connections. The server uses TLS if config
+// is not nil. The gate counts the server's connections.
 func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
-		// Small records would reach the client sooner, but would cost more CPU on a busy stream.
+		// Small TLS records would reach the client sooner, but would cost more CPU on a busy stream.
 		config.DynamicRecordSizingDisabled = true
 	}
 	return &http.Server{
@@ -559,9 +560,9 @@ func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config)
 	}
 }
 
-// serveOn serves requests on the listeners. gate counts the connections.
+// serveOn serves requests on the listeners with srv. The gate counts the connections.
 func (s *Server) serveOn(srv *http.Server, gate *gate, listeners []net.Listener) {
-	secure := srv.TLSConfig != nil // read it here, because Serve sets TLSConfig even for a server without TLS
+	secure := srv.TLSConfig != nil // read TLSConfig before Serve is called, because Serve sets it even for a server without TLS
 	for _, l := range listeners {
 		l = gate.listener(l)
 		s.serving.Go(func() {
@@ -598,7 +599,7 @@ func (s *Server) stop(err error) {
 	}
 }
 
-// storeFailed makes Wait return err. The store calls it when it can no longer make writes
+// storeFailed makes Wait return err. The store calls storeFailed when writes can no longer be made
 // durable. storeFailed never returns, so requests that wait for the store get no response.
 func (s *Server) storeFailed(err error) {
 	s.log.Error("the store failed", "error", err)
@@ -606,16 +607,17 @@ func (s *Server) storeFailed(err error) {
 	select {}
 }
 
-// StoreFails reports whether the embedded store cannot write its tables. New writes are then
+// StoreFails reports whether the embedded store cannot write its tables. If so, new writes are
 // refused, and writes in progress may wait for ever.
 func (s *Server) StoreFails() bool {
 	embedded, ok := s.store.(*pebble.Store)
 	return ok && embedded.Failing()
 }
 
-// ReloadCertificate loads the files of tls-cert and tls-key again, even if they seem unchanged.
-// If they cannot be used, the server keeps the old certificate and logs the reason. It does
-// nothing if the settings name no files: the local certificate needs no reload.
+// ReloadCertificate loads the files of tls-cert and tls-key again, even if they seem unchanged. If
+// the new files cannot be used, the server keeps the old certificate and logs the reason.
+// ReloadCertificate does nothing if the settings do not name the files, because a local
+// certificate needs no reload.
 func (s *Server) ReloadCertificate() {
 	if s.reloadFiles != nil {
 		s.reloadFiles()
@@ -625,19 +627,19 @@ func (s *Server) ReloadCertificate() {
 // LogRequests sets which requests are logged from now on, instead of Config.AccessLog.
 func (s *Server) LogRequests(which config.AccessLog) { s.logged.Store(which) }
 
-// Drain makes /readyz fail from now on and returns at once. Load balancers then send new clients
-// to other servers. This server continues to serve all requests until Close.
+// Drain makes the readiness check (/readyz) fail from now on, and returns at once. Load balancers
+// then send new clients to other servers. This server continues to serve all requests until Close.
 func (s *Server) Drain() { s.ready.Store(false) }
 
-// cutTimeout is the time that handlers have to return after Close has cut their connections. It
-// is less than the time that cmd/confab gives the store beyond its --shutdown-timeout.
+// cutTimeout is the time that handlers have to return after Close has closed their connections. It
+// is less than the time that cmd/confab waits for the store after its --shutdown-timeout.
 const cutTimeout = 1500 * time.Millisecond
 
-// Close stops accepting connections, waits for running requests until ctx is done, and closes
-// the store when the last handler has returned. It fails if requests were cut off or the store
-// could not be closed. If a handler has not returned cutTimeout after ctx was done, Close fails
-// and leaves the store open until the handler returns; the process should then exit. Further
-// calls return the same error.
+// Close stops accepting connections, waits for running requests until ctx is done, and closes the
+// store when the last handler has returned. It fails if it closed connections with running
+// requests, or if the store could not be closed. If a handler has not returned cutTimeout after
+// ctx was done, Close fails and leaves the store open until the handler returns; the process
+// should then exit. Further calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.Drain()
@@ -647,7 +649,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.drainLive(ctx)
 		errs := s.shutDown(ctx)
 		goodbye := make(chan error, 1)
-		go func() { goodbye <- s.shutDownOps() }() // at the same time as the following steps, which take up to cutTimeout
+		go func() { goodbye <- s.shutDownOps() }() // run concurrently with the following steps, which take up to cutTimeout
 		if err := s.closeLive(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("store the endpoints of live clients: %w", err))
 		}
@@ -674,9 +676,10 @@ func (s *Server) Close(ctx context.Context) error {
 // requests have ended. It is less than cutTimeout.
 const opsGoodbye = time.Second
 
-// shutDown closes all listeners except the ops port, and waits for running requests until ctx is
-// done. It closes them concurrently, so that a slow request at one listener does not keep
-// another one open. The ops port stays open to report that the server is alive and not ready.
+// shutDown closes all listeners except those of the ops port, and waits for running requests until
+// ctx is done. It closes the listeners concurrently, so that a slow request at one listener does
+// not keep another one open. The ops port stays open to report that the server is alive and not
+// ready.
 func (s *Server) shutDown(ctx context.Context) []error {
 	errs := make([]error, len(s.servers))
 	var closing sync.WaitGroup

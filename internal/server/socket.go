@@ -48,8 +48,9 @@ func (s *Server) listenSocket() (net.Listener, error) {
 	return nil, fmt.Errorf("listen on the operator's socket: %s: %w; and in the runtime folder: %w", path, err, rerr)
 }
 
-// runtimeSocket returns a path for the socket if the path instead cannot be used. The path is in
-// the folder XDG_RUNTIME_DIR, or in a new temporary folder, which release removes.
+// runtimeSocket returns a path for the operator's socket, for the case that the path instead
+// cannot be used. The path is in the folder XDG_RUNTIME_DIR, or in a new temporary folder, which
+// release removes.
 func (s *Server) runtimeSocket(instead string) (string, error) {
 	sum := sha256.Sum256([]byte(instead))
 	name := "admin-" + hex.EncodeToString(sum[:8]) + ".sock"
@@ -59,7 +60,7 @@ func (s *Server) runtimeSocket(instead string) (string, error) {
 			return path, nil
 		}
 	}
-	dir, err := os.MkdirTemp("", "confab-") // only this user can enter it
+	dir, err := os.MkdirTemp("", "confab-") // MkdirTemp makes a folder that only this user can enter
 	if err != nil {
 		return "", err
 	}
@@ -72,7 +73,8 @@ func (s *Server) runtimeSocket(instead string) (string, error) {
 }
 
 // listenUnix listens on a Unix socket that only this user and root can open. It creates the
-// folder if it does not exist, and replaces a socket that a server left behind.
+// socket's folder if that does not exist, and replaces a socket that another server has left
+// behind.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -84,7 +86,7 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, &DataInUseError{Path: filepath.Dir(path), Err: err}
 		}
 		if st, serr := os.Lstat(path); serr != nil || st.Mode()&fs.ModeSocket == 0 {
-			return nil, err // a file of somebody else
+			return nil, err // the path is a file or a socket that must not be replaced
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -94,9 +96,10 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Until Chmod the socket has the permissions that the umask leaves. Other users cannot use
-	// it in that time: on Linux package admin refuses them by their user id, and elsewhere the
-	// folder, which has mode 0700 if the server has created it, keeps them out.
+	// Until Chmod the socket has the permissions that the umask leaves. During this time other users
+	// still cannot use the socket. On Linux package admin refuses other users by their user id. On
+	// other systems the folder keeps them out, if the server has created it, because it then has mode
+	// 0700.
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, err

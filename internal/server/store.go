@@ -41,21 +41,22 @@ func hasStore(c config.Config) bool {
 // storeOptions holds the options of openStore. The zero value of each field is valid.
 type storeOptions struct {
 	logger *slog.Logger
-	fatal  func(error) // nil prints the error and ends the process
+	fatal  func(error) // called when the disk of the store has failed; nil: print the error and end the process
 	now    func() time.Time
 	// cache and memTable limit the memory of the embedded engine, in bytes; 0 means the engine's
 	// default.
 	cache    int64
 	memTable uint64
-	// fs is the file system of the embedded store, unless that is in memory; nil means that of the
-	// operating system.
+	// fs is the file system of the embedded store, unless that store is in memory; nil means the file
+	// system of the operating system.
 	fs vfs.FS
 	// readOnly opens the embedded store without writing to it.
 	readOnly bool
 }
 
-// minFree returns the number of bytes that the embedded store must leave free on its disk. That
-// is the setting min-free-space, but at most a sixteenth of the disk unless the user has set it.
+// minFree returns the number of bytes that the embedded store must leave free on its disk. The
+// result is the setting min-free-space, but at most a sixteenth of the disk unless the user has
+// set it.
 func minFree(c config.Config) uint64 {
 	least := uint64(c.MinFreeSpace)
 	if c.InMemory() || c.Explicit("min-free-space") {
@@ -68,12 +69,13 @@ func minFree(c config.Config) uint64 {
 	return min(least, usage.TotalBytes/16)
 }
 
-// Floor returns the number of free bytes on the disk of the data folder below which a server
-// with these settings refuses writes. It is the space that must stay free and the space that the
-// store may use before it checks again. It fails if the system does not report the free space.
+// Floor returns the number of free bytes on the disk of the data folder below which a server with
+// these settings refuses writes. It is the sum of the space that must stay free and the space that
+// the store may use before it checks again. It fails if the system does not report the free space.
 func Floor(c config.Config) (uint64, error) { return pebble.Floor(existing(c.Data), minFree(c)) }
 
-// existing returns dir if that is a folder, and otherwise its nearest parent folder that exists.
+// existing returns dir if dir is a folder, and otherwise the nearest parent folder of dir that
+// exists.
 func existing(dir string) string {
 	for {
 		up := filepath.Dir(dir)
@@ -95,7 +97,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 		}
 		s, err := postgres.Open(ctx, c.Database, postgres.Options{Initial: initial, Logger: o.logger, Now: o.now})
 		if err != nil {
-			return nil, err // returning s would make a non-nil interface
+			return nil, err // return a nil interface, because a nil *postgres.Store in it would make it non-nil
 		}
 		return s, nil
 	}
@@ -107,7 +109,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 }
 
 // DatabaseWarning returns a warning if the connection to the database of the settings does not
-// prove that it reached the right server, because the certificate is not checked. Otherwise, or
+// check the certificate of the database server, so that it may reach another server. Otherwise, or
 // if no database is set, it returns "". The warning contains no secret.
 func DatabaseWarning(c config.Config) string {
 	if c.Database == "" {
@@ -142,8 +144,8 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	return s, err
 }
 
-// endProcess ends the process after the disk of the store has failed, because nobody can tell
-// which writes are durable. Commands other than the server use it.
+// endProcess ends the process after the disk of the store has failed, because it is then unknown
+// which writes are durable. Commands other than serve use it.
 func endProcess(err error) {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(os.Stderr, "confab: the store failed: %s.\n", text)
@@ -182,8 +184,8 @@ type NotEmptyError struct{ Path string }
 // Error returns a message that names the folder.
 func (e *NotEmptyError) Error() string { return fmt.Sprintf("%s is not empty", e.Path) }
 
-// storageOf returns a function that reads the metrics of the embedded store s. It returns nil if
-// s is another store.
+// storageOf returns a function that reads the metrics of the store s. It returns nil unless s is
+// an embedded store.
 func storageOf(s core.Store) func() metrics.Storage {
 	embedded, ok := s.(*pebble.Store)
 	if !ok {

@@ -17,7 +17,7 @@ import (
 // Traffic returns the log of the newest requests of clients.
 func (s *Server) Traffic() *traffic.Log { return s.traffic }
 
-// keep adds a request to the log of the newest requests.
+// keep adds a request of a client to the log of the newest requests.
 func (s *Server) keep(r rest.Record) {
 	if r.Ended {
 		return
@@ -37,9 +37,10 @@ func (s *Server) keep(r rest.Record) {
 	s.traffic.Add(x)
 }
 
-// bare reports whether the requests of a path are kept and recorded without bodies and queries. It is
-// true for the live protocols, whose paths and bodies contain secrets and whose connections last for
-// hours, and for the welcome page and the chat page, which are the same for everybody.
+// bare reports whether requests for a path are logged and recorded without bodies and queries. It
+// returns true for the live protocols, whose paths and bodies contain secrets and whose
+// connections last for hours. It also returns true for the welcome page and the chat page, which
+// are the same for everybody.
 func (s *Server) bare(path string) bool {
 	if strings.HasPrefix(path, chatThreads) {
 		return false
@@ -47,11 +48,11 @@ func (s *Server) bare(path string) bool {
 	return path == "/" || strings.HasPrefix(path, threadPages) || strings.HasPrefix(path, chatAssets) || isEvents(path) || s.trouter.Handles(path) || withoutSecrets(path) != path
 }
 
-// copyKey is the key of the *exchange.Copy in the context of a request.
+// copyKey is the key under which the context of a request has an *exchange.Copy.
 type copyKey struct{}
 
-// copyBodies returns a handler that passes requests to next and copies their bodies for s.keep. It
-// returns next if the log of the newest requests has no bodies.
+// copyBodies returns a handler that passes requests to next and copies the bodies of requests and
+// responses for the log of the newest requests. It returns next itself if that log has no bodies.
 func (s *Server) copyBodies(next http.Handler) http.Handler {
 	if !s.traffic.Bodies() {
 		return next
@@ -66,21 +67,21 @@ func (s *Server) copyBodies(next http.Handler) http.Handler {
 	})
 }
 
-// Bounds of explain.
+// Limits for the work of the method explain.
 const (
-	maxLookups = 50              // refusals in a second for which the store is read
+	maxLookups = 50              // greatest number of refusals in a second for which explain reads the store
 	lookupTime = 2 * time.Second // longest time for one read of the store
 )
 
-// lookups counts the refusals for which the store is read. There is a limit because clients can cause
-// that work. The zero value is ready to use.
+// lookups counts the refusals for which the method explain reads the store. It limits their
+// number, because clients can cause that work. The zero value is ready to use.
 type lookups struct {
 	mu    sync.Mutex // guards the fields below
 	since time.Time  // begin of the second
 	n     int        // in it
 }
 
-// take counts a refusal, and reports whether the limit still allows it.
+// take counts a refusal, and reports whether the store may be read for it.
 func (l *lookups) take(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,8 +92,9 @@ func (l *lookups) take(now time.Time) bool {
 	return l.n <= maxLookups
 }
 
-// explain completes the reason of a refusal: it gives each refusal a code, and finds out who has removed
-// a user from a thread and when. The request was answered before.
+// explain completes the reason of a refused request. It gives each refusal a code, and for a user
+// who was removed from a thread it finds out who removed the user and when. The client already has
+// its answer.
 func (s *Server) explain(r *rest.Record) {
 	if r.Request != nil && r.Status != 0 && r.Status < http.StatusBadRequest {
 		if origin := r.Request.Header[leftOutOrigin]; len(origin) > 0 {
@@ -115,8 +117,8 @@ func (s *Server) explain(r *rest.Record) {
 	case d.By == r.User:
 		r.Why = r.Why.As(why.Left).With("at", why.Time(d.At))
 	default:
-		// The log of a production server must not contain names of people, so
-		// use the id.
+		// Use the id of the user who removed the other one, because the log of a production server must
+		// not contain names of people.
 		by := why.User(d.By)
 		if s.info.Dev && d.Name != "" {
 			by = d.Name

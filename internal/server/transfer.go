@@ -16,7 +16,7 @@ import (
 // ExportOptions configures Export. The field Row is required.
 type ExportOptions struct {
 	Keys bool      // include the access keys
-	Now  time.Time // time of the export, written to the file
+	Now  time.Time // time of the export, which is written into the file
 	Row  func()    // called before each record is written
 }
 
@@ -91,13 +91,13 @@ type importing struct {
 	ctx    context.Context
 	reader *transfer.Reader
 	row    func()       // called for each record
-	begin  func() error // called once the store is known to be empty, or nil
+	begin  func() error // called when the store was found to be empty, before the first row is written, or nil
 	keys   bool         // the export has access keys
-	wrote  bool         // the engine imported all rows, which may still be wrong
+	wrote  bool         // the engine has imported all rows, though a later check may still find them wrong
 }
 
-// intoNew imports into a data folder without a store. It marks the folder as unfinished before
-// it creates the store; otherwise a server could start on the new, empty store.
+// intoNew imports into a data folder without a store. It marks the folder as unfinished before it
+// creates the store, because otherwise a server could start on the new, empty store.
 func (im *importing) intoNew(c config.Config) error {
 	_, err := os.Stat(c.Data)
 	created := errors.Is(err, os.ErrNotExist)
@@ -109,7 +109,7 @@ func (im *importing) intoNew(c config.Config) error {
 		if err = im.into(c); err == nil {
 			return markFinished(c.Data)
 		}
-		var inUse *DataInUseError // a server has just created the store
+		var inUse *DataInUseError // means that another server has just created the store
 		if errors.As(err, &inUse) {
 			err = errors.Join(err, discard(c.Data))
 		} else {
@@ -123,8 +123,8 @@ func (im *importing) intoNew(c config.Config) error {
 }
 
 // intoExisting imports into the store of a data folder. It marks the folder as unfinished only
-// after it has found the store empty: the mark would tell the owner of a store with rows to
-// remove it.
+// after it has found that the store is empty, because the mark tells the owner to remove the
+// store, which must not happen to a store with rows.
 func (im *importing) intoExisting(c config.Config) error {
 	marked := false
 	im.begin = func() error {
@@ -134,12 +134,12 @@ func (im *importing) intoExisting(c config.Config) error {
 	}
 	err := im.into(c)
 	if marked && (err == nil || !im.wrote) {
-		err = errors.Join(err, markFinished(c.Data)) // the engine has its own mark if it could not delete the rows
+		err = errors.Join(err, markFinished(c.Data)) // remove the mark of the folder; if the engine could not delete the rows, the store has a mark of its own
 	}
 	return err
 }
 
-// into imports into the store of the settings, checks the rows, and closes the store.
+// into imports an export into the store of the settings, checks the rows, and closes the store.
 func (im *importing) into(c config.Config) error {
 	s, err := openStore(im.ctx, c, forImport)
 	if err != nil {

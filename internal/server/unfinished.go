@@ -15,9 +15,9 @@ import (
 )
 
 // unfinishedFile is the name of a file that marks a data folder or a backup as unfinished. A
-// restore, an import and a backup create it before any other file, and remove it after all other
-// files are checked and durable. So a folder without it is complete, whenever the process or the
-// machine stopped.
+// restore, an import and a backup create this file before any other file, and remove it after all
+// other files are checked and durable. So a folder without this file is complete, even if the
+// process or the machine stopped at a bad moment.
 const unfinishedFile = "UNFINISHED"
 
 const unfinishedText = "A restore, an import or a backup fills this folder, or was broken off in it.\nIf none runs any more, remove the folder and begin again.\n"
@@ -35,8 +35,8 @@ func (e *UnfinishedError) Error() string {
 func (e *UnfinishedError) Unwrap() error { return core.ErrUnfinished }
 
 // CheckFinished fails with *UnfinishedError if the folder dir is marked as unfinished, or if a
-// backup into it has just begun. It fails with the error of the file system if it cannot find
-// that out. It returns nil if the folder does not exist.
+// backup into dir has just begun. It fails with the error of the file system if it cannot look for
+// these marks. It returns nil if the folder does not exist.
 func CheckFinished(dir string) error {
 	for _, name := range []string{unfinishedFile, admin.ProofFile} {
 		_, err := os.Lstat(filepath.Join(dir, name))
@@ -92,8 +92,8 @@ func markUnfinished(dir string) error {
 	return nil
 }
 
-// markFinished removes the file unfinishedFile from the folder dir, durably. Before that it
-// makes the names of the other files in dir durable.
+// markFinished removes the file unfinishedFile from the folder dir and makes the removal durable.
+// Before that it makes the names of the other files in dir durable.
 func markFinished(dir string) error {
 	err := SyncFolders(dir)
 	if err == nil {
@@ -109,7 +109,7 @@ func markFinished(dir string) error {
 }
 
 // discard removes the named files and folders from the folder dir, in this order, and then the
-// mark that dir is unfinished. If it cannot remove something, the mark stays.
+// file that marks dir as unfinished. If it cannot remove one of them, it leaves that mark.
 func discard(dir string, names ...string) error {
 	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {

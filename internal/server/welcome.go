@@ -21,9 +21,9 @@ body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
 pre { padding: .75rem 1rem; border: 1px solid; border-radius: .25rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 `
 
-// welcomePage is the page that a browser gets at the root of a server. It says what runs here,
-// and on a development server which command to run next. It shows no key, because people show
-// their browsers to others.
+// welcomePage is the page that a browser gets at the root of a server. It says that Confab runs
+// here and, on a development server, which command to run next. It shows no access key, because
+// people show their browsers to others.
 var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -58,20 +58,22 @@ var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// welcomePolicy returns the Content-Security-Policy of the welcome page. It forbids the page to
-// load or run anything but its style, and forbids other pages to show it in a frame.
+// welcomePolicy returns the Content-Security-Policy of the welcome page. The policy forbids the
+// page to load or run anything except its style sheet, and forbids other pages to show it in a
+// frame.
 func welcomePolicy() string {
 	hash := sha256.Sum256([]byte(welcomeStyle))
 	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// welcomeData has the data that the template welcomePage may show. It has no key and no secret,
-// and it is a copy, because Info changes while the listeners are already served.
+// welcomeData holds the data that the template welcomePage may show. It contains no key and no
+// secret. It is a copy of parts of Info, because Info changes while the listeners already serve
+// requests.
 type welcomeData struct {
 	Dev, Memory bool
 	Endpoint    string // Info.Endpoint; only a development server shows it
-	Public      string // the public endpoint, or empty if none is set: the own address of a server may be internal
+	Public      string // the public endpoint, or empty if none is set, because the server's own address may be internal
 	Chat        string // as Info.Chat
 	CAFile      string
 	Style       template.CSS
@@ -88,7 +90,7 @@ func (s *Server) welcome(o Options) http.Handler {
 	page := sync.OnceValue(func() []byte {
 		var b bytes.Buffer
 		if err := welcomePage.Execute(&b, data); err != nil {
-			panic(err) // only a mistake in the template causes an error, and the tests would find it
+			panic(err) // cannot happen, because only a mistake in the template causes an error, and the tests would find the mistake
 		}
 		return b.Bytes()
 	})
@@ -105,8 +107,8 @@ func (s *Server) welcome(o Options) http.Handler {
 	})
 }
 
-// wantsHTML reports whether a request accepts text/html by name. Browsers do so when somebody
-// opens an address; SDKs and tools accept everything, or JSON.
+// wantsHTML reports whether a request's Accept header names text/html. Browsers send such a header
+// when somebody opens an address. SDKs and tools accept every type, or JSON.
 func wantsHTML(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
