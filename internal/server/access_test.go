@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// lockedBuffer is a buffer that goroutines of a server write their log to while a test reads it.
+// lockedBuffer is a buffer with a lock, so that a test can read the log in it while the goroutines
+// of a server write to it.
 type lockedBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
@@ -55,8 +56,8 @@ func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
 	}), out
 }
 
-// accessByID returns the lines about requests in a log, by the id of the request. The order of the lines is
-// not that of the requests, because the server writes each line after the answer.
+// accessByID returns the access lines in a log, by the id of the request. The lines are not in the
+// order of the requests, because the server writes a line after it has sent the response.
 func accessByID(t *testing.T, out *lockedBuffer) map[string]logLine {
 	lines := map[string]logLine{}
 	for _, line := range accessLines(t, out) {
@@ -65,7 +66,7 @@ func accessByID(t *testing.T, out *lockedBuffer) map[string]logLine {
 	return lines
 }
 
-// accessLines returns the lines about requests in a log.
+// accessLines returns the lines about requests in a log, decoded.
 func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	t.Helper()
 	for text := range strings.Lines(out.String()) {
@@ -80,14 +81,14 @@ func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	return lines
 }
 
-// TestLogKeepsSecrets calls every operation, with valid and with invalid requests. It checks
-// that the log, debug lines included, has no topic, name, content, metadata, token or key, and
+// TestLogKeepsSecrets calls every operation, with valid and with invalid requests. It checks that
+// the log, including the debug lines, has no topic, name, content, metadata, token or key, and
 // that no field is longer than 512 bytes.
 func TestLogKeepsSecrets(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	_, ann, bearer := s.newUser(t, s.AccessKey)
 	_, bob, other := s.newUser(t, s.AccessKey)
-	const secret = "sesame" // is in all texts of users
+	const secret = "sesame" // every text that a user writes contains this word
 	text := func(what string) string { return secret + "-" + what }
 	body := func(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
@@ -114,7 +115,7 @@ func TestLogKeepsSecrets(t *testing.T) {
 		{"GET", thread + "/participants", bearer, ""}, {"POST", thread + "/typing", bearer, body(`{"senderDisplayName":%q}`, text("typist"))},
 		{"POST", thread + "/readReceipts", bearer, body(`{"chatMessageId":%q}`, id[strings.LastIndexByte(id, '/')+1:])}, {"GET", thread + "/readReceipts", bearer, ""},
 		{"POST", thread + "/participants/:add", bearer, body(`{"participants":[{"communicationIdentifier":{"rawId":%q},"displayName":%q}]}`, bob, text("name2"))},
-		// Requests that the server refuses.
+		// These requests are refused.
 		{"GET", thread, text("token"), ""}, {"PATCH", id, other, body(`{"content":%q}`, text("foreign"))},
 		{"POST", "", bearer, body(`{"topic":[%q]}`, text("list"))}, {"POST", "", bearer, body(`{"topic":%q`, text("cut"))},
 		{"POST", "", bearer, body(`{"topic":%q}`, text(strings.Repeat("long", 1000)))},
@@ -184,8 +185,9 @@ func TestLogKeepsSecrets(t *testing.T) {
 	}
 }
 
-// TestAccessLogFields checks that each line about a request has the client's address and both
-// request ids. A line about a refused signature must also say why the signature was refused.
+// TestAccessLogFields checks that each line about a request has the client's address and two ids:
+// the server's and the client's. A line about a refused signature must also say why the signature
+// was refused.
 func TestAccessLogFields(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	var cvs []string
@@ -202,7 +204,7 @@ func TestAccessLogFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		cvs = append(cvs, resp.Header.Get("X-Ms-Request-Id")) // what SDKs print
+		cvs = append(cvs, resp.Header.Get("X-Ms-Request-Id")) // SDKs print the id in this header
 		if cv := resp.Header.Get("Ms-Cv"); cv != cvs[len(cvs)-1] {
 			t.Errorf("MS-CV %q and x-ms-request-id %q, want the same", cv, cvs[len(cvs)-1])
 		}
@@ -242,9 +244,9 @@ func TestAccessLogFields(t *testing.T) {
 	}
 }
 
-// TestRefusedPagesAreLogged sends requests that the guards against web pages refuse, and
-// requests for paths that look like those of live connections. It checks that each log line has
-// the client's address and both ids, and no secret from the path.
+// TestRefusedPagesAreLogged sends requests that the protection against foreign web pages refuses,
+// and requests for paths that look like those of live connections. It checks that each log line
+// has the client's address and both request ids, and no secret from the path.
 func TestRefusedPagesAreLogged(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	var cvs []string
@@ -269,7 +271,7 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		cvs = append(cvs, resp.Header.Get("X-Ms-Request-Id")) // what SDKs print
+		cvs = append(cvs, resp.Header.Get("X-Ms-Request-Id")) // SDKs print the id in this header
 		if cv := resp.Header.Get("Ms-Cv"); cv != cvs[len(cvs)-1] {
 			t.Errorf("MS-CV %q and x-ms-request-id %q, want the same", cv, cvs[len(cvs)-1])
 		}

@@ -14,19 +14,20 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// clientID begins a header that identifies a call of a client.
+// clientID is the beginning of a header line with the id that a client gives to a call.
 const clientID = "X-Ms-Client-Request-Id: "
 
-// TestAllocations counts the allocations of a request in the whole process: net/http, all handlers, and
-// the embedded store. The clients allocate nothing. Messages come from 64 clients at a time, whose changes
-// the store commits together; the other requests come from one client. A message "of an SDK" has the
-// headers that SDKs send too, and is sent to a name that is not this machine's, so that its response has
-// two more headers.
+// TestAllocations counts the allocations of a request in the whole process: net/http, all
+// handlers, and the embedded store. The clients of the test allocate nothing. Messages come from
+// 64 clients at a time, whose changes the store commits together; the other requests come from one
+// client. A message "of an SDK" also has the headers that SDKs send, and is sent to a host name
+// that is not this machine's, so that its response has two more headers.
 //
-// What the server does now and then, such as every second, adds to the allocations of some rounds. So the
-// test compares the table with a round that allocates more than only a tenth of all rounds. The number of
-// allocations, rounded down, must not be greater than that of the table, nor the bytes by more than
-// 2 %. Smaller numbers do not fail, because they depend a little on how many changes meet in a batch.
+// Background work of the server, such as a task that runs every second, adds to the allocations of
+// some rounds. So the test takes the round that allocates more than only a tenth of all rounds,
+// and compares it with the table. The number of allocations, rounded down, must not be greater
+// than the number in the table, and the bytes must not be greater by more than 2 %. Smaller
+// numbers do not fail, because they depend a little on how many changes are in one batch.
 func TestAllocations(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "data", t.TempDir(), "listen-http", "localhost:0", "limits", "off", "access-log", "off")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -51,7 +52,7 @@ func TestAllocations(t *testing.T) {
 	var send []*lean
 	for range 64 {
 		send = append(send, client("POST", messagesOf(s.newThread(t, bearer)), speedSend)...)
-		// The server soon closes a connection that has had no request.
+		// Send a first request, because the server soon closes a connection that has had no request.
 		if err := send[len(send)-1].ask(201); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +69,7 @@ func TestAllocations(t *testing.T) {
 			[]byte("Host: localhost:8443\r\n"), []byte("Host: chat.example:8443\r\n"+clientID+"00000000-0000-4000-8000-000000000000\r\n"), 1)})
 	}
 
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection would empty the pools
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // disable the garbage collector, because a collection would empty the pools
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, tt := range []struct {
 		operation          string
@@ -84,10 +85,10 @@ func TestAllocations(t *testing.T) {
 		{"send message of an SDK", func() []*lean { return sdk }, 201, 48, 6400},
 	} {
 		clients := tt.clients()
-		var allocations, sizes []float64 // of a request, one for each round
+		var allocations, sizes []float64 // allocations and bytes of one request, for each round
 		for i := range warm + rounds {
 			copy(id, ids[i])
-			for _, c := range clients { // another request, and not the last one again
+			for _, c := range clients { // give each request a new id, so that the server does not take the request for a repetition of the last one
 				if at := bytes.Index(c.request, []byte(clientID)); at >= 0 {
 					copy(c.request[at+len(clientID):], ids[i][len(ids[i])-8:])
 				}

@@ -21,18 +21,19 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// savedStore makes a data folder with a thread of a thousand messages, and a backup of it.
+// savedStore makes a data folder with a thread of a thousand messages, and a backup of that
+// folder. It returns the paths of both.
 func savedStore(t *testing.T) (data, backup string) {
 	t.Helper()
 	dir := t.TempDir()
 	data, backup = filepath.Join(dir, "data"), filepath.Join(dir, "backup")
 	(&transfer{T: t}).fill(data, 1000)
-	start(t, server.Options{Config: settings(t, "data", data, "events-kept", "3650")}).stop(t) // makes the certificates
+	start(t, server.Options{Config: settings(t, "data", data, "events-kept", "3650")}).stop(t) // start a server once, because its start makes the certificates
 	makeBackup(t, data, backup)
 	return data, backup
 }
 
-// treeOf returns the content of each file below a folder, by name.
+// treeOf returns the content of each file below a folder, by the path of the file.
 func treeOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -50,8 +51,8 @@ func treeOf(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// edit replaces the content of a file in a backup. It writes a new file, because the store may
-// share the old one by a hard link.
+// edit replaces the content of a file in a backup by the result of change. It writes a new file,
+// because the old one may be a hard link to a file of the store.
 func edit(t *testing.T, name string, change func([]byte) []byte) {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -66,7 +67,8 @@ func edit(t *testing.T, name string, change func([]byte) []byte) {
 	}
 }
 
-// newest returns, of the files of a backup whose names end in suffix, the last one by name.
+// newest returns the path of the last file by name among the files of a backup whose names end in
+// suffix.
 func newest(t *testing.T, backup, suffix string) string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(backup, "store", "*"+suffix))
@@ -76,8 +78,9 @@ func newest(t *testing.T, backup, suffix string) string {
 	return names[len(names)-1]
 }
 
-// TestDamagedBackups damages a backup in many ways. Verifying and restoring it must both fail,
-// name the damage, and change neither the backup nor the new data folder.
+// TestDamagedBackups damages a backup in many ways. It checks that verifying and restoring each
+// damaged backup fail, that the errors name the damage, and that neither the backup nor the new
+// data folder changes.
 func TestDamagedBackups(t *testing.T) {
 	_, backup := savedStore(t)
 	was := treeOf(t, backup)
@@ -155,7 +158,7 @@ func TestDamagedBackups(t *testing.T) {
 			for what, err := range map[string]error{"the verification": verr, "the restore": rerr} {
 				var damaged *server.DamagedBackupError
 				if tc.name == "a note without a file" && what == "the verification" {
-					continue // the folder has all files, and the description does not list this one
+					continue // the verification succeeds here, because it checks only the files that the description lists
 				}
 				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("%s says %v, want a *DamagedBackupError with %q", what, err, tc.says)
@@ -213,24 +216,24 @@ func TestStoppedMoves(t *testing.T) {
 	}
 }
 
-// meddler is a context whose method Err, which a backup calls often, removes the files that
-// match a pattern.
+// meddler is a context whose method Err removes the files that match a pattern. A backup calls Err
+// often.
 type meddler struct {
 	context.Context
 	pattern string
 }
 
 func (m meddler) Err() error {
-	files, _ := filepath.Glob(m.pattern) // the pattern is well-formed
+	files, _ := filepath.Glob(m.pattern) // the error is nil, because the pattern is well-formed
 	for _, f := range files {
 		os.Remove(f)
 	}
 	return nil
 }
 
-// TestLateFailure makes a backup fail in its last step, after it has written its description.
-// The test removes the file UNFINISHED, so that the backup cannot remove it. The backup must
-// leave no files.
+// TestLateFailure makes a backup fail in its last step, after it has written its description: the
+// test removes the file UNFINISHED, so the backup fails when it tries to remove that file. The
+// test checks that the backup leaves no files.
 func TestLateFailure(t *testing.T) {
 	data, _ := savedStore(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -247,12 +250,13 @@ func TestLateFailure(t *testing.T) {
 	}
 }
 
-// readable returns a file below dir that another user of the machine can read, or "".
+// readable returns the path of a file below dir that another user of the machine can read, or ""
+// if there is none.
 func readable(dir string) string {
 	found := ""
 	filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || found != "" {
-			return nil // the backup has removed the file meanwhile
+			return nil // ignore the error, because the backup may have removed the file meanwhile
 		}
 		info, err := e.Info()
 		switch {
@@ -267,8 +271,9 @@ func readable(dir string) string {
 	return found
 }
 
-// TestNobodyElseReadsABackup makes backups in folders that every user of the machine may enter.
-// It checks all the time that no other user can read a file of a backup.
+// TestNobodyElseReadsABackup makes backups in folders that every user of the machine may enter. It
+// checks repeatedly, while a backup is being made, that no other user can read a file of the
+// backup.
 func TestNobodyElseReadsABackup(t *testing.T) {
 	data, _ := savedStore(t)
 	parent := t.TempDir()
@@ -320,9 +325,9 @@ func TestNobodyElseReadsABackup(t *testing.T) {
 	}
 }
 
-// TestBackupWithoutTheAuthoritysKey makes a backup without ca.key. The backup must be valid. A
-// server that starts on the restored folder must ask for the key instead of making a new
-// authority.
+// TestBackupWithoutTheAuthoritysKey makes a backup of a data folder that lacks ca.key, the key of
+// the certificate authority. It checks that the backup is valid, and that a server on the restored
+// folder asks for the key instead of making a new authority.
 func TestBackupWithoutTheAuthoritysKey(t *testing.T) {
 	data, whole := savedStore(t)
 	dir := t.TempDir()

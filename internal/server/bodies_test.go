@@ -14,9 +14,10 @@ import (
 	"time"
 )
 
-// TestProxyKeepsItsConnections reaches the bound of bodies over HTTP/1, through connections of a
-// proxy. The server ends the request whose body has not arrived, although another one holds
-// more bytes. The connection of that other one then carries a further request.
+// TestProxyKeepsItsConnections exceeds the limit of held body bytes over HTTP/1, through
+// connections of a proxy. It checks that the server ends the request whose body has not arrived
+// completely, although a request with a complete body holds more bytes, and that the connection of
+// the latter can carry a further request.
 func TestProxyKeepsItsConnections(t *testing.T) {
 	b := newBodies(100)
 	read, answer := make(chan struct{}), make(chan struct{})
@@ -70,8 +71,9 @@ func TestProxyKeepsItsConnections(t *testing.T) {
 	status("the next request on its connection", fromLarge, http.StatusOK)
 }
 
-// TestWholeBodiesAreNotCut reaches the bound of bodies with requests of a proxy, over HTTP/1 and
-// HTTP/2. A body that has arrived is not chosen, although it is the largest.
+// TestWholeBodiesAreNotCut exceeds the limit of held body bytes with requests of a proxy, over
+// HTTP/1 and HTTP/2. It checks that the server does not end the request whose body has arrived
+// completely, although that body is the largest.
 func TestWholeBodiesAreNotCut(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		b := newBodies(100)
@@ -85,7 +87,7 @@ func TestWholeBodiesAreNotCut(t *testing.T) {
 					then()
 					return
 				}
-				io.ReadFull(r.Body, make([]byte, size)) // without the end
+				io.ReadFull(r.Body, make([]byte, size)) // read the whole body except its end
 				for of := range b.by {
 					if of.cut == of.whole {
 						t.Errorf("HTTP/%d: cut %v, whole %v", version, of.cut, of.whole)
@@ -100,9 +102,10 @@ func TestWholeBodiesAreNotCut(t *testing.T) {
 	}
 }
 
-// TestShortBodiesOutliveLargeOnes reaches the bound of bodies with several large bodies, whose handlers
-// do not return at once. Only the large bodies may be cut, not a short one that arrives between them.
-// At twice the bound the largest of the short bodies must be cut.
+// TestShortBodiesOutliveLargeOnes exceeds the limit of held body bytes with several large bodies,
+// whose handlers do not return at once. It checks that only requests with large bodies are ended,
+// and not one with a short body that arrives between them. When the bodies hold twice the limit,
+// the request with the largest of the short bodies must be ended too.
 func TestShortBodiesOutliveLargeOnes(t *testing.T) {
 	b := newBodies(100)
 	read := func(size int64) (*countedBody, *bool) {

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// pairOf creates a key and a self-signed certificate with the serial number.
+// pairOf creates a key and a self-signed certificate with the given serial number, and returns
+// both in PEM.
 func pairOf(t *testing.T, serial int64) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -96,7 +97,7 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	check("still gone", 2, 4)
 	put(certFile, cert1)
 	put(keyFile, key1)
-	now = now.Add(-time.Hour) // a clock that goes back
+	now = now.Add(-time.Hour) // the clock may be set back
 	check("back again", 1, 5)
 	if strings.Contains(logged.String(), "PRIVATE") {
 		t.Errorf("the log shows a key:\n%s", logged.String())

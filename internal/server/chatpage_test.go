@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/web"
 )
 
-// webFacts is the answer of /web/config.json.
+// webFacts is the JSON answer to GET /web/config.json.
 type webFacts struct {
 	Dev               bool
 	Version, Endpoint string
@@ -23,7 +23,8 @@ type webFacts struct {
 	HTMLImages        bool
 }
 
-// facts returns what the chat page on listen-http learns from the server.
+// facts requests /web/config.json from the listener listen-http, as the chat page does, and
+// returns the answer.
 func (r *running) facts(t *testing.T) (f webFacts) {
 	t.Helper()
 	status, answer := r.get(t, r.HTTP+"/web/config.json")
@@ -43,7 +44,7 @@ func chatAsset(t *testing.T) string {
 	return "/" + scripts[0]
 }
 
-// isPage reports whether an answer is the chat page.
+// isPage reports whether a response is the chat page.
 func isPage(resp *http.Response, body string) bool {
 	return resp.StatusCode == 200 && resp.Header.Get("Content-Type") == "text/html; charset=utf-8" && strings.Contains(body, "/assets/chat/")
 }
@@ -104,8 +105,7 @@ func TestChatPageListeners(t *testing.T) {
 	})
 }
 
-// TestChatPageHeaders checks the headers of the page, above all its
-// Content-Security-Policy.
+// TestChatPageHeaders checks the headers of the chat page, above all its Content-Security-Policy.
 func TestChatPageHeaders(t *testing.T) {
 	s := start(t, devSettings(t))
 	host := strings.TrimPrefix(s.HTTP, "http://")
@@ -154,7 +154,7 @@ func TestChatPageHeaders(t *testing.T) {
 		want := head + "img-src 'self' data:; connect-src 'self'" + sources + " https://chat.example.com wss://chat.example.com https://app.example.com:8000" + tail
 		if policy := got.header.Get("Content-Security-Policy"); got.status == 200 && policy != want {
 			t.Errorf("Host %q: the policy is\n%s, want\n%s", given, policy, want)
-		} else if got.status != 200 && got.status != 400 { // net/http refuses some of these hosts with 400
+		} else if got.status != 200 && got.status != 400 { // net/http refuses some of these hosts with a 400, and the server answers 200 for the others
 			t.Errorf("Host %q: %d %s", given, got.status, got.body)
 		}
 	}
@@ -178,7 +178,8 @@ func TestChatPageOfOthers(t *testing.T) {
 	}
 }
 
-// TestChatPageFacts checks what the page learns, and that none of it is a secret.
+// TestChatPageFacts checks the facts about the server that the chat page gets, and that none of
+// them is a secret.
 func TestChatPageFacts(t *testing.T) {
 	o := devSettings(t, "max-content", "100KiB")
 	o.Version = "1.2.3"
@@ -206,8 +207,9 @@ func TestChatPageFacts(t *testing.T) {
 	}
 }
 
-// TestBusyPortOfThePage starts a second development server whose usual port for the chat page is
-// taken: it gets a free one. A port that the user has chosen is an error instead.
+// TestBusyPortOfThePage starts a second development server while the default port of the chat page
+// is in use, and checks that it gets a free port. If the user has chosen the port that is in use,
+// the start must fail instead.
 func TestBusyPortOfThePage(t *testing.T) {
 	first := start(t, devSettings(t))
 	address := strings.TrimPrefix(first.HTTP, "http://")

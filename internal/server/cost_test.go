@@ -11,8 +11,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// BenchmarkAccess measures what a production server does with the record of a send after it has answered
-// it: counting it, and keeping it for the console.
+// BenchmarkAccess measures how long a production server takes for the access record of a send,
+// after it has answered the request: it counts the request, and stores it in the log of the newest
+// requests.
 func BenchmarkAccess(b *testing.B) {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
 		"data": config.Memory, "listen": "localhost:0", "listen-ops": "off", "limits": "off", "access-log": "off",

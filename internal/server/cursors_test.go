@@ -14,11 +14,11 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestCursorsAfterMoves copies a store, lets a client see later events of the original, and
+// TestCursorsAfterMoves copies a store, lets a client receive later events of the original, and
 // starts a server on the copy. It makes the copy from a backup, from the data folder, from an
-// export, and from a dump of PostgreSQL. A cursor that points to an event after the copy must
-// give the client a gap and then only new events, both before and after the new server has
-// written as many events as were lost.
+// export, and from a dump of PostgreSQL. The client then resumes with a cursor that points to an
+// event that the copy does not have. It must get a gap and then only new events, both before and
+// after the new server has written as many events as were lost.
 func TestCursorsAfterMoves(t *testing.T) {
 	embedded := func(data string) config.Config {
 		return settings(t, "data", data, "limits", "off", "events-kept", "3650")
@@ -92,7 +92,7 @@ func TestCursorsAfterMoves(t *testing.T) {
 
 			s = start(t, server.Options{Config: to})
 			c.bearer = s.bearer(t, c.user)
-			for range 2 { // each resume sends one message, so the new server has sent between none and twice as many as were lost
+			for range 2 { // each call of resume sends one message, so the new server sends up to twice as many messages as were lost
 				for i, cursor := range lost {
 					if got := c.resume(t, s, cursor); got != way.gap {
 						t.Errorf("the cursor after the lost event %d gets %s, want the gap %q", i, got, way.gap)
@@ -104,7 +104,7 @@ func TestCursorsAfterMoves(t *testing.T) {
 	}
 }
 
-// storeOf returns settings that have only the data folder or the database of c.
+// storeOf returns settings that have only c's data folder or database.
 func storeOf(c config.Config) config.Config {
 	if c.Database != "" {
 		return config.Config{Database: c.Database}
@@ -112,7 +112,7 @@ func storeOf(c config.Config) config.Config {
 	return config.Config{Data: c.Data}
 }
 
-// resumer is a user who sends messages to a thread and reads them from event streams.
+// resumer is a user who sends messages to a thread and receives their events from event streams.
 type resumer struct {
 	user, bearer, thread string
 	sent                 int
@@ -127,7 +127,7 @@ func (c *resumer) open(t *testing.T, s *running, query string) *stream {
 	return events
 }
 
-// next returns the next event of a stream, without heartbeats.
+// next returns the next event of a stream that is not a heartbeat.
 func (c *resumer) next(t *testing.T, events *stream) map[string]string {
 	t.Helper()
 	for {
@@ -152,7 +152,7 @@ func (c *resumer) say(t *testing.T, s *running) string {
 	return text
 }
 
-// send sends n messages and returns the cursor after the event of each.
+// send sends n messages and returns, for each, the cursor after the message's event.
 func (c *resumer) send(t *testing.T, s *running, n int) (cursors []string) {
 	t.Helper()
 	events := c.open(t, s, "")
@@ -171,9 +171,9 @@ func (c *resumer) send(t *testing.T, s *running, n int) (cursors []string) {
 	return cursors
 }
 
-// resume opens a stream with a cursor. It returns the reason of the gap with which the stream
-// begins. Then it sends a message, and fails the test unless the next event is that of the
-// message.
+// resume opens a stream with a cursor and returns the reason of the gap with which the stream
+// begins. Then it sends a message, and fails the test unless the next event of the stream is about
+// that message.
 func (c *resumer) resume(t *testing.T, s *running, cursor string) string {
 	t.Helper()
 	events := c.open(t, s, "?cursor="+url.QueryEscape(cursor))

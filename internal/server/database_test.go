@@ -14,12 +14,12 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// impostor is a false PostgreSQL server: it refuses TLS, asks for the password in plain text,
-// remembers it, and refuses it.
+// impostor is a fake PostgreSQL server. It refuses TLS, asks the client for the password in plain
+// text, remembers the password, and then refuses the login.
 type impostor struct {
 	mu        sync.Mutex
 	passwords []string
-	asked     int // connections that asked for TLS
+	asked     int // number of connections that asked for TLS
 }
 
 // message reads a message of the PostgreSQL protocol and returns its text. The message begins
@@ -66,10 +66,10 @@ func read(c net.Conn, b []byte) bool {
 	return err == nil
 }
 
-// TestDatabaseWithoutTLS starts a server whose database is a false one that refuses TLS. With
-// sslmode=verify-full the server must not send its password. With a weaker mode it does, and
-// must log a warning before it connects, unless the address is on loopback. The address 0.0.0.0
-// reaches this machine but is not a loopback address.
+// TestDatabaseWithoutTLS starts a server whose database is a fake one that refuses TLS. With
+// sslmode=verify-full the server must not send its password. With a weaker mode it sends the
+// password, and must log a warning before it connects, unless the address is a loopback address.
+// The address 0.0.0.0 reaches this machine but is not a loopback address.
 func TestDatabaseWithoutTLS(t *testing.T) {
 	l, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
@@ -94,10 +94,10 @@ func TestDatabaseWithoutTLS(t *testing.T) {
 		host, mode    string
 		warned, given bool
 	}{
-		{"0.0.0.0", "", true, true}, // no mode means sslmode=prefer
+		{"0.0.0.0", "", true, true}, // without a mode, sslmode is prefer
 		{"0.0.0.0", "disable", true, true},
 		{"0.0.0.0", "prefer", true, true},
-		{"0.0.0.0", "require", true, false}, // this server has no TLS; one with any certificate would get the password
+		{"0.0.0.0", "require", true, false}, // the fake database has no TLS and gets no password, but one with any certificate would get the password
 		{"0.0.0.0", "verify-full", false, false},
 		{"127.0.0.1", "", false, true},
 	} {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestWatched reports results of database checks, and tests when the database counts as
-// unreachable, with which reason, and what is logged. While a check has not ended, only the time
-// since the last success counts.
+// TestWatched reports results of database checks. It tests when the database counts as
+// unreachable, with which reason, and what is logged. While a check is running, only the time
+// since the last successful check counts.
 func TestWatched(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
@@ -34,7 +34,7 @@ func TestWatched(t *testing.T) {
 	w.note(nil, at(7), log)
 	check(12.9, "", 1)
 	w.note(refused, at(8), log)
-	check(8, "", 1) // one failure may be chance
+	check(8, "", 1) // a single failure does not make the database unreachable
 	w.note(refused, at(9), log)
 	check(9, "it refuses connections", 2)
 	w.note(refused, at(10), log)

@@ -72,8 +72,8 @@ func TestDevelopmentDoors(t *testing.T) {
 	}
 }
 
-// TestNoDoorsWithoutDev checks that a server without --dev answers requests to paths below /dev/
-// like requests to any unknown path.
+// TestNoDoorsWithoutDev checks that a server without --dev answers requests for paths below /dev/
+// in the same way as requests for unknown paths.
 func TestNoDoorsWithoutDev(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, unknown := s.get(t, s.Endpoint+"/nothing")
@@ -102,8 +102,8 @@ func TestTokensExpireAfterAnAdvance(t *testing.T) {
 	if status, body := s.chat(t, "GET", "", bearer, ""); status != 401 || body != "" {
 		t.Errorf("a token of 24 hours a day later: %d %s, want an empty 401", status, body)
 	}
-	// Requests that are signed with the real time are still valid, because the clocks of clients
-	// have not moved.
+	// Requests that are signed with the real time are still valid after the clock was moved, because
+	// the clocks of clients have not moved.
 	status, _, fresh := s.newUser(t, s.AccessKey)
 	if status != 201 {
 		t.Fatalf("a request signed with the real time: %d", status)
@@ -147,9 +147,9 @@ func TestThrottlingEndsAfterAnAdvance(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceSweeps deletes a user and moves the development clock ahead by the deletion
-// grace. When the response to the advance arrives, the user must no longer be a participant of
-// the thread.
+// TestAnAdvanceSweeps deletes a user and moves the development clock ahead by the deletion grace,
+// the time after which a deleted user is erased. When the response to the move arrives, the user
+// must no longer be a participant of the thread.
 func TestAnAdvanceSweeps(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -164,7 +164,7 @@ func TestAnAdvanceSweeps(t *testing.T) {
 	if status := s.signed(t, "DELETE", "/identities/"+bob+"?api-version=2023-10-01"); status != 204 {
 		t.Fatalf("delete Bob: %d", status)
 	}
-	s.advance(t, "30s") // the deletion grace
+	s.advance(t, "30s") // move the clock by the deletion grace
 	if _, body := s.chat(t, "GET", "/"+thread+"/participants", bearer, ""); strings.Contains(body, bob) || !strings.Contains(body, ann) {
 		t.Errorf("after the grace of the deletion the participants are %s", body)
 	}

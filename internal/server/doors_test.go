@@ -20,12 +20,12 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// bodyPatience is how long a test with a body timeout waits for the end of a connection before
-// it fails. It is much longer than the timeout, because the machine may be busy.
+// bodyPatience is the time that a test with a body timeout waits for the end of a connection
+// before it fails. It is much longer than the body timeout, because the machine may be busy.
 const bodyPatience = 30 * time.Second
 
 // TestEachBodyHasADeadline sends requests that announce a body of ten bytes, and never sends the
-// bytes. It checks for each listener and each handler that the server ends the connection.
+// bytes. It checks for each listener and each handler that the server closes the connection.
 func TestEachBodyHasADeadline(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "listen-admin", "localhost:0", "pprof", "true", "body-timeout", "200ms")})
 	dial := map[string]func() (net.Conn, error){
@@ -143,9 +143,9 @@ func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestStreamsOutliveUnreadBodies opens an event stream by a request with a body, which the
-// handler does not read. It checks that the stream lasts longer than the time that an unread
-// body may take.
+// TestStreamsOutliveUnreadBodies opens an event stream by a request with a body, which the handler
+// does not read. It checks that the stream lasts longer than unreadTime, the time for which a
+// response waits for an unread body.
 func TestStreamsOutliveUnreadBodies(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -182,7 +182,8 @@ func hostOf(t testing.TB, address string) string {
 }
 
 // TestABodyThatArrivesEndsItsDeadline sends a request whose body arrives, keeps the connection
-// open for much longer than the body timeout, and sends a second request on it.
+// open for much longer than the body timeout, and sends a second request on it. It checks that the
+// second request is answered.
 func TestABodyThatArrivesEndsItsDeadline(t *testing.T) {
 	const timeout = 50 * time.Millisecond
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "body-timeout", timeout.String(), "data", t.TempDir())})
@@ -276,8 +277,9 @@ func TestCloseDoesNotWaitForBodies(t *testing.T) {
 	t.Logf("closed after %v", time.Since(began).Round(time.Millisecond))
 }
 
-// TestOpsHost sends requests with host names of other machines to the ops port. A web page can
-// do the same if its name was made to resolve to this machine.
+// TestOpsHost sends requests with host names of other machines to the ops port, and checks that
+// they are refused. A web page can send such requests if its host name was made to resolve to this
+// machine.
 func TestOpsHost(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "tls-names", "chat.lan", "pprof", "true")})
 	for host, want := range map[string]int{
@@ -328,9 +330,9 @@ func TestOpenListenersAreWarnedOf(t *testing.T) {
 	}
 }
 
-// TestSocketPlaces checks where the operator's socket is: in the data folder; in the runtime
-// folder if the path is too long; or in a private temporary folder. It checks that a closed
-// server has removed the socket.
+// TestSocketPlaces checks the path of the operator's socket: it is in the data folder; in the
+// runtime folder if that path would be too long; or in a private temporary folder. It checks that
+// a closed server has removed the socket.
 func TestSocketPlaces(t *testing.T) {
 	runtime := t.TempDir()
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 25))

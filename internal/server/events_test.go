@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// program is a running program, with the lines that it prints.
+// program is a running program of the test, with the lines that the program prints.
 type program struct {
 	t     *testing.T
 	lines *bufio.Scanner
@@ -42,13 +42,13 @@ func run(t *testing.T, env []string, name string, args ...string) *program {
 	}
 	t.Cleanup(func() {
 		cancel()
-		cmd.Wait() // it fails, because the program was killed
+		cmd.Wait() // ignore the error, because the program was killed
 	})
 	return &program{t, bufio.NewScanner(out)}
 }
 
 // until reads the program's output up to the first line that matches a pattern, and returns the
-// text of the pattern's group.
+// text of the first group in the pattern.
 func (p *program) until(pattern string) (group string) {
 	p.t.Helper()
 	for p.lines.Scan() {

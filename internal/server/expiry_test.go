@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// lockedLog is a log that a server writes while a test reads it.
+// lockedLog is a log with a lock, so that a test can read it while a server writes to it.
 type lockedLog struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -36,15 +36,15 @@ func (l *lockedLog) String() string {
 	return l.text.String()
 }
 
-// TestEndsOfCertificates starts servers at different times before their certificates expire.
-// From 30 days before that on, the log and the metrics must warn, both for the local authority
-// and for a certificate of the user's.
+// TestEndsOfCertificates starts servers at different times before their certificates expire. It
+// checks that the log and the metrics warn from 30 days before the expiry on, both for the local
+// authority's certificates and for a certificate of the user's own.
 func TestEndsOfCertificates(t *testing.T) {
 	const day = 24 * time.Hour
 	data := t.TempDir()
 	made := time.Now()
 	start(t, server.Options{Config: settings(t, "data", data)}).stop(t)
-	pair, _, err := localca.Temporary(localca.Options{Now: func() time.Time { return made }}) // ends after 397 days
+	pair, _, err := localca.Temporary(localca.Options{Now: func() time.Time { return made }}) // the certificate expires after 397 days
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestEndsOfCertificates(t *testing.T) {
 		name  string
 		after time.Duration
 		pairs []string
-		soon  map[string]bool // by certificate
+		soon  map[string]bool // for each certificate, whether a warning is expected
 		says  string
 	}{
 		{"new", 0, nil, map[string]bool{"authority": false, "server": false}, ""},
@@ -86,7 +86,7 @@ func TestEndsOfCertificates(t *testing.T) {
 			if n := strings.Count(metrics, "confab_certificate_ends_soon{"); n != len(tc.soon) {
 				t.Errorf("%d certificates in the metrics, want %d", n, len(tc.soon))
 			}
-			s.stop(t) // the warning is written by then
+			s.stop(t) // wait for the end of the server, because it has logged the warning by then
 			if text := log.String(); (text != "") != (tc.says != "") || !strings.Contains(text, tc.says) {
 				t.Errorf("the log says %q, want %q in it", text, tc.says)
 			}

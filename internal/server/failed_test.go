@@ -28,7 +28,7 @@ const patience = time.Minute
 type failing struct {
 	*running
 	failed chan server.FailedConnection
-	ahead  atomic.Int64 // of its clock, nanoseconds
+	ahead  atomic.Int64 // nanoseconds by which the server's clock is ahead of the real time
 }
 
 func startFailing(t *testing.T) *failing {
@@ -42,11 +42,11 @@ func startFailing(t *testing.T) *failing {
 	return f
 }
 
-// minute moves the clock a minute ahead, so that the next failure of the same kind and client is
-// reported again.
+// minute moves the server's clock a minute ahead, so that the next failure of the same kind and
+// client is reported again.
 func (f *failing) minute() { f.ahead.Add(int64(time.Minute)) }
 
-// next returns the next reported failure.
+// next waits for the next failure that the server reports, and returns it.
 func (f *failing) next(t *testing.T) server.FailedConnection {
 	t.Helper()
 	select {
@@ -58,7 +58,7 @@ func (f *failing) next(t *testing.T) server.FailedConnection {
 	}
 }
 
-// count waits until the metric of failures of this kind has the value want.
+// count waits until the metric that counts failures of this kind has the value want.
 func (f *failing) count(t *testing.T, kind server.FailureKind, want int) {
 	t.Helper()
 	line := fmt.Sprintf("confab_connections_failed_total{kind=%q} %d\n", kind, want)
@@ -90,8 +90,8 @@ func (f *failing) dial(t *testing.T, c *tls.Config) error {
 	return err
 }
 
-// strangers lists clients that do not trust the server's authority. run gets the newest version
-// of TLS that the client may use, 1.2 or 1.3, and returns the client's error.
+// strangers lists clients that do not trust the server's authority. The function run gets the
+// newest version of TLS that the client may use, 1.2 or 1.3, and returns the client's error.
 var strangers = []struct {
 	name   string
 	run    func(t *testing.T, f *failing, version string) error
@@ -130,8 +130,8 @@ urllib.request.urlopen(sys.argv[1], context=context)
 	}, server.HungUp, ""},
 }
 
-// runClient runs a program and returns its error. The environment has none of the variables that
-// name trusted authorities. The test is skipped if the program is not installed.
+// runClient runs a program, without the environment variables that name trusted authorities, and
+// returns the program's error. It skips the test if the program is not installed.
 func runClient(t *testing.T, name string, args ...string) error {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -265,8 +265,8 @@ func TestFailedConnections(t *testing.T) {
 }
 
 // TestFailuresAreSaidOnce makes one client fail five times, and once more a minute later. It
-// checks that there are two reports, and that the second one has the number of failures since
-// the first.
+// checks that only two failures are reported, and that the second report has the number of
+// failures since the first.
 func TestFailuresAreSaidOnce(t *testing.T) {
 	f := startFailing(t)
 	stranger := func() {
@@ -329,13 +329,13 @@ func TestNoFailuresAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte{22, 3, 1}); err != nil { // the begin of a handshake
+	if _, err := conn.Write([]byte{22, 3, 1}); err != nil { // send the beginning of a TLS handshake
 		t.Fatal(err)
 	}
 	f.get(t, f.Endpoint)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.Close(ctx) // fails, since it does not wait for the handshake
+	f.Close(ctx) // ignore the error: Close fails, because the handshake does not end
 	select {
 	case c := <-f.failed:
 		t.Errorf("got %+v %q", c, c.What())

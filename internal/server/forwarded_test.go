@@ -12,8 +12,8 @@ import (
 )
 
 // ask sends a request over plain http with the Host header host and the header lines headers. If
-// signed is not empty, the request is signed for the host signed; otherwise it has the token
-// bearer, or no credential if that is empty.
+// signed is not empty, the request is signed for the host signed. Otherwise it has the token
+// bearer, or no credential if bearer is empty.
 func (r *running) ask(t *testing.T, method, path, host, headers, signed, bearer, body string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.HTTP+path, strings.NewReader(body))
@@ -51,8 +51,8 @@ func (r *running) ask(t *testing.T, method, path, host, headers, signed, bearer,
 	return resp, text.String()
 }
 
-// TestForwardedLinks checks that the links in all responses begin with the address that the
-// headers of a trusted proxy tell.
+// TestForwardedLinks checks that the links in all responses begin with the scheme and the host
+// that a trusted proxy has put into its headers.
 func TestForwardedLinks(t *testing.T) {
 	const (
 		https = "X-Forwarded-Proto: https\n"
@@ -145,7 +145,7 @@ func TestForwardedLinks(t *testing.T) {
 }
 
 // TestPlainWarning checks which requests cause the warning that links begin with http, and that
-// it is logged once.
+// the warning is logged only once.
 func TestPlainWarning(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings      []string
@@ -162,7 +162,7 @@ func TestPlainWarning(t *testing.T) {
 		"http is told":                         {nil, "localhost", "X-Forwarded-Proto: http", 0},
 	} {
 		s, out := logged(t, append([]string{"listen-http", "localhost:0"}, c.settings...)...)
-		s.ask(t, "GET", "/", c.host, c.headers, "", "", "") // without a credential
+		s.ask(t, "GET", "/", c.host, c.headers, "", "", "") // send a request without a credential, which must not cause the warning
 		if strings.Contains(out.String(), "the links in answers") {
 			t.Errorf("%s: a request without a token causes a warning", name)
 		}
@@ -176,10 +176,11 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestSignedHosts signs requests for hosts other than that of the Host header. A host that differs
-// only in letter case or by a default port must be accepted. A host that a trusted proxy tells must
-// be accepted if the settings name the proxy or the host. For other hosts the log must say which host
-// the request asked for and, if it can be known, which host was signed.
+// TestSignedHosts signs requests for other hosts than the one in the Host header. A signed host
+// that differs only in letter case or by a default port must be accepted. A host in the headers of
+// a trusted proxy must be accepted if the settings name the proxy or the host. For other hosts the
+// log must say which host the request was sent to and, if that can be found out, which host was
+// signed.
 func TestSignedHosts(t *testing.T) {
 	const create = "/identities?api-version=2023-10-01"
 	named := []string{"trusted-proxies", "127.0.0.1,::1"}
@@ -222,7 +223,8 @@ func TestSignedHosts(t *testing.T) {
 			[]string{`"chat.example:444" was signed`, `"10.0.0.7:8080"`}},
 		"a name of the server": {[]string{"tls-names", "chat.lan"}, "10.0.0.7:8080", "", "chat.lan", 401, []string{`"chat.lan" was signed`, `"10.0.0.7:8080"`}},
 		"Java's own header": {nil, "10.0.0.7:8080",
-			// POST\n/identities\nSat, 21 Nov 2026 20:31:40 GMT;Chat.Example;47DEQ=
+			// the header below is the base64 of: POST\n/identities\nSat, 21 Nov 2026 20:31:40
+			// GMT;Chat.Example;47DEQ=
 			"X-Ms-Hmac-String-To-Sign-Base64: UE9TVAovaWRlbnRpdGllcwpTYXQsIDIxIE5vdiAyMDI2IDIwOjMxOjQwIEdNVDtDaGF0LkV4YW1wbGU7NDdERVE9", "Chat.Example", 401,
 			[]string{`"Chat.Example" was signed`, `"10.0.0.7:8080"`}},
 		"nobody knows": {nil, "10.0.0.7:8080", "", "chat.example", 401, []string{`matches no key for the host "10.0.0.7:8080"`}},

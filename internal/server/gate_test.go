@@ -82,8 +82,8 @@ func (g *gateTest) refused(n int, what string) {
 	}
 }
 
-// ended waits until the peer has closed the connection c. what names the connection in the
-// error.
+// ended waits until the peer has closed the connection c. The argument what names the connection
+// in the error.
 func (g *gateTest) ended(c net.Conn, what string) {
 	g.t.Helper()
 	c.SetReadDeadline(time.Now().Add(30 * time.Second))
@@ -100,19 +100,20 @@ func TestGateBoundsAnAddress(t *testing.T) {
 	g.refused(2, "a third connection of an address that may have two")
 	g.open(3)
 	for range 3 {
-		g.open(9) // exempt
+		g.open(9) // connections from this address are not limited
 	}
 	if s := g.stats(); s.Refused != 1 || s.Open != 6 {
 		t.Errorf("%+v, want 1 refused and 6 open", s)
 	}
 	second.Close()
-	second.Close() // counts once
+	second.Close() // closing a connection twice must count only once
 	g.open(2)
 	g.refused(2, "a connection beyond the bound after one was closed")
 }
 
-// TestGateDisplaces checks which connection a full gate closes for a new one: one of the address
-// with the most connections, and first one that has never had a request.
+// TestGateDisplaces checks which connection a full gate closes for a new one. It must be a
+// connection of the address with the most connections and, of these, first one that has never had
+// a request.
 func TestGateDisplaces(t *testing.T) {
 	g := newGateTest(t, newGate(4, 0, nil))
 	honest, _ := g.open(2)
@@ -138,9 +139,8 @@ func TestGateDisplaces(t *testing.T) {
 	}
 }
 
-// TestGateSparesProxies checks that a full gate closes connections of an exempt address only if
-// no other address has a connection that waits, even if the exempt address has the most
-// connections.
+// TestGateSparesProxies checks that a full gate closes a connection of an exempt address only if
+// no other address has an idle connection, even if the exempt address has the most connections.
 func TestGateSparesProxies(t *testing.T) {
 	g := newGateTest(t, newGate(4, 0, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}))
 	proxied, _ := g.open(9)
@@ -262,7 +262,8 @@ func TestReadDeadline(t *testing.T) {
 }
 
 // TestReadDeadlineAfterAny sets read deadlines of a connection in random order, between reads and
-// while a read runs. A read must fail exactly if the last deadline is in the past.
+// while a read is running. A read must fail with a timeout if and only if the last deadline is in
+// the past.
 func TestReadDeadlineAfterAny(t *testing.T) {
 	client, server := newGateTest(t, newGate(1, 0, nil)).open(1)
 	past, later, never := time.Unix(1, 0), time.Now().Add(time.Hour), time.Time{}

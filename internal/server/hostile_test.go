@@ -23,8 +23,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestConnectionsOfAnAddress checks that an address has no more connections than the setting
-// allows. The address of a proxy is exempt only if trusted-proxies was set.
+// TestConnectionsOfAnAddress checks that an address cannot have more connections than the setting
+// allows. The address of a proxy is exempt only if the setting trusted-proxies names it.
 func TestConnectionsOfAnAddress(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -95,7 +95,8 @@ func (r *running) dialHTTP2(t *testing.T) (*http2.Framer, net.Conn) {
 	return f, conn
 }
 
-// header returns the HPACK encoding of header fields, which are names and values in turn.
+// header returns the HPACK encoding of header fields. The arguments are a name, its value, the
+// next name, and so on.
 func header(fields ...string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
@@ -105,9 +106,10 @@ func header(fields ...string) []byte {
 	return b.Bytes()
 }
 
-// mostHeld is the number of bytes of bodies that three connections of sendEndless can make the server hold.
-// It ends requests beyond 64 MiB, but holds what they have sent until their handlers have returned. Beyond
-// twice that it ends further ones, each of which has at most a window of bytes that nobody has read.
+// mostHeld is the greatest number of bytes of bodies that three connections of sendEndless can
+// make the server hold. The server ends requests beyond 64 MiB, but holds their bytes until their
+// handlers have returned. Beyond twice that number it ends further requests, and each of these has
+// at most one window of bytes that no handler has read.
 const mostHeld = 2*64<<20 + 3*endlessStreams*64<<10
 
 // TestBodiesInMemory sends request bodies that never end on many streams of three connections,
@@ -145,9 +147,9 @@ func TestBodiesInMemory(t *testing.T) {
 	}
 }
 
-// TestBodiesThroughAProxy sends request bodies that never end through connections of a proxy.
-// The clients behind a proxy are many, so the server must end the largest requests and keep the
-// connections.
+// TestBodiesThroughAProxy sends request bodies that never end through connections of a proxy. It
+// checks that the server ends the requests with the largest bodies and keeps the connections,
+// because the other requests on them are from other clients.
 func TestBodiesThroughAProxy(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "trusted-proxies", "127.0.0.0/8,::1/128")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -160,7 +162,7 @@ func TestBodiesThroughAProxy(t *testing.T) {
 		defer conn.Close()
 		attackers.Go(func() { ended <- sendEndless(f, conn, thread, bearer) })
 	}
-	for s.metric(t, "confab_connections_dropped_total") <= cap(ended) { // a connection can be dropped only once, so more drops mean that requests were ended
+	for s.metric(t, "confab_connections_dropped_total") <= cap(ended) { // a connection can be dropped only once, so a greater count means that single requests were ended
 		if len(ended) > 0 {
 			t.Fatalf("a connection of the proxy has ended: %v", <-ended)
 		}
@@ -172,16 +174,16 @@ func TestBodiesThroughAProxy(t *testing.T) {
 	if held > mostHeld {
 		t.Errorf("%d bytes of bodies are held, want at most %d", held, mostHeld)
 	}
-	for held > 64<<20+1<<20 { // until the handlers of the ended requests have returned
+	for held > 64<<20+1<<20 { // wait until the handlers of the ended requests have returned
 		held = s.metric(t, "confab_request_bytes_held")
 	}
 }
 
-// endlessStreams is the number of requests of sendEndless.
+// endlessStreams is the number of requests that sendEndless sends on one connection.
 const endlessStreams = 60
 
-// sendEndless begins endlessStreams requests and sends all of each body but its last byte. It returns the
-// error with which the server ended the connection.
+// sendEndless begins endlessStreams requests and sends each body except its last byte. It returns
+// the error with which the server ended the connection.
 func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 	const size = 1<<20 - 1
 	var sent, windows [endlessStreams]int
@@ -210,7 +212,7 @@ func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 				window -= n
 			}
 		}
-		conn.SetReadDeadline(time.Now().Add(time.Minute)) // a client that has sent all may wait long for the others
+		conn.SetReadDeadline(time.Now().Add(time.Minute)) // be patient, because a client that has sent all its bytes may wait long for the other clients
 		frame, err := f.ReadFrame()
 		if err != nil {
 			return err
@@ -262,7 +264,7 @@ func TestStreamsOfAConnection(t *testing.T) {
 	}
 	go io.Copy(io.Discard, conn)
 	sentAway := false
-	for id := uint32(1); id < 1<<20; id += 2 { // the handlers do not return before their bodies arrive
+	for id := uint32(1); id < 1<<20; id += 2 { // the handlers of these requests do not return, because the bodies never arrive
 		err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: header(
 			":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", "/chat/threads?api-version=2021-09-07",
 			"authorization", "Bearer "+bearer, "content-type", "application/json", "content-length", "100")})

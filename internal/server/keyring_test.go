@@ -20,8 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// keyStore opens an embedded store with two access keys. The keyrings of two servers can share
-// it.
+// keyStore opens an embedded store with two access keys. Several keyrings, as of several servers,
+// can use the store at the same time.
 func keyStore(t *testing.T) core.Store {
 	t.Helper()
 	initial := core.Resource{ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch"}
@@ -36,8 +36,8 @@ func keyStore(t *testing.T) core.Store {
 	return s
 }
 
-// keyringOn returns a keyring with the keys that are in the store now, as at the start of a
-// server.
+// keyringOn returns a keyring with the keys that the store contains now, as a server makes one
+// when it starts.
 func keyringOn(t *testing.T, s core.Store) *keyring {
 	t.Helper()
 	r, err := s.Resource(t.Context())
@@ -68,9 +68,9 @@ func (k *keyring) wantKeys(t *testing.T, who string) {
 	}
 }
 
-// TestRotationsAtOnce rotates the primary key on two servers at the same time, many times. One
-// server must succeed. The other one must fail with an error that has the serial of the new key,
-// and use that key. A successful rotation must not return a key that was never stored.
+// TestRotationsAtOnce replaces the primary key on two servers at the same time, many times. One
+// server must succeed. The other one must fail with an error that has the serial number of the new
+// key, and use the new key. A successful rotation must not return a key that was never stored.
 func TestRotationsAtOnce(t *testing.T) {
 	s := keyStore(t)
 	servers := [2]*keyring{keyringOn(t, s), keyringOn(t, s)}
@@ -103,9 +103,9 @@ func TestRotationsAtOnce(t *testing.T) {
 	}
 }
 
-// TestRotateBothBesideAnotherServer rotates both keys through the operator's API while another
-// server rotates one of them. The response must contain the key that was replaced, and say that
-// the other one was not.
+// TestRotateBothBesideAnotherServer replaces both keys through the operator's API while another
+// server replaces one of them. The response must contain the key that this server replaced, and
+// say that it did not replace the other one.
 func TestRotateBothBesideAnotherServer(t *testing.T) {
 	s := keyStore(t)
 	here, other := keyringOn(t, s), keyringOn(t, s)
@@ -142,7 +142,8 @@ func TestRotateBothBesideAnotherServer(t *testing.T) {
 	other.wantKeys(t, "the other server")
 }
 
-// staleStore is a store that returns an older version of the resource than it contains.
+// staleStore is a store whose method Resource returns an older version of the resource than the
+// store contains.
 type staleStore struct {
 	core.Store
 	resource core.Resource
@@ -151,9 +152,9 @@ type staleStore struct {
 
 func (s *staleStore) Resource(context.Context) (core.Resource, error) { return s.resource, s.err }
 
-// TestKeysOnlyMoveForward lets the keyring read keys from before a rotation, which must not
-// replace the new key. The keyring must adopt a key with a higher serial, and a key with the
-// same serial and another secret.
+// TestKeysOnlyMoveForward lets the keyring read keys that are older than its own. It checks that
+// an old key does not replace a newer one. The keyring must adopt a key with a higher serial
+// number, and a key with the same serial number and another secret.
 func TestKeysOnlyMoveForward(t *testing.T) {
 	s := keyStore(t)
 	k := keyringOn(t, s)

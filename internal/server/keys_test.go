@@ -18,14 +18,14 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// Access keys that the tests put into settings.
+// Access keys that the tests use as values of settings.
 var (
 	keyA = base64.StdEncoding.EncodeToString([]byte("key A of these tests, of more than 32 bytes"))
 	keyB = base64.StdEncoding.EncodeToString([]byte("key B of these tests, of more than 32 bytes"))
 )
 
-// stored returns the resource, which includes the access keys, from the data folder of a stopped
-// server.
+// stored opens the data folder of a stopped server and returns the stored resource, which includes
+// the access keys.
 func stored(t *testing.T, dir string) core.Resource {
 	t.Helper()
 	s, err := pebble.Open(filepath.Join(dir, "store"), pebble.Options{})
@@ -51,7 +51,7 @@ func TestKeysOfAFolder(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		first, second []string
-		refusal       string // error of the second start; empty: it succeeds
+		refusal       string // expected error of the second start; empty: the start succeeds
 	}{
 		{"development, then production", []string{"dev", "true"}, nil, isPublic},
 		{"development, then production with a primary key", []string{"dev", "true"}, []string{"access-key", keyA}, isPublic},
@@ -112,13 +112,13 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pairs  []string
-		status [2]int // statuses of two requests: with a token of the first primary key, and with one of the secondary key
-		old    int    // status of a request signed with the first primary key
+		status [2]int // expected statuses of two requests: with a token made with the first primary key, and with a token made with the secondary key
+		old    int    // expected status of a request that is signed with the first primary key
 	}{
 		{"same keys", []string{"access-key-secondary", keyB}, [2]int{200, 200}, 201},
 		{"another primary", []string{"access-key", keyA, "access-key-secondary", keyB}, [2]int{401, 200}, 401},
 		{"it stays without being named", nil, [2]int{401, 200}, 401},
-		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // the token stays invalid
+		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // a token stays invalid even if the key that made it is set again
 		{"another secondary", []string{"access-key-secondary", keyA}, [2]int{401, 401}, 201},
 	} {
 		s := start(t, server.Options{Config: settings(t, append(c.pairs, "data", dir)...)})
@@ -181,10 +181,10 @@ func TestNoSecretIsLogged(t *testing.T) {
 		events := s.openStream(t, c, bearer, "")
 		cursors = append(cursors, events.hello["id"])
 		s.askForStream(t, c, bearer, "?cursor="+cursors[0]).Body.Close()
-		s.askForStream(t, c, second, "?cursor="+cursors[0]) // of another user
-		s.askForStream(t, c, bearer, "?cursor="+bearer)     // no cursor
+		s.askForStream(t, c, second, "?cursor="+cursors[0]) // this cursor belongs to another user
+		s.askForStream(t, c, bearer, "?cursor="+bearer)     // a token is not a valid cursor
 	}
-	s.newUser(t, keyA) // not a key of this server
+	s.newUser(t, keyA) // keyA is not a key of this server
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(s.Endpoint, "https://"), &tls.Config{}); err == nil {
 		conn.Close()
 		t.Error("a client without the CA trusts the server")

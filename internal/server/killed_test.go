@@ -21,11 +21,11 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// TestKilledMoves kills a restore, an import and a backup at random moments. Afterwards the
-// folder must be in one of three states: unchanged; refused as unfinished by everything that
-// opens it; or complete, with the same rows as the source and, after a restore, the same
-// certificates. A database must be empty or complete. TEST_MOVE_KILLS is the number of kills for
-// each kind of move.
+// TestKilledMoves kills a restore, an import and a backup at random moments. Afterwards the folder
+// must be in one of three states: unchanged; refused as unfinished by everything that opens it; or
+// complete, with the same rows as the source and, after a restore, the same certificates. A
+// database must be empty or complete. The environment variable TEST_MOVE_KILLS is the number of
+// kills for each kind of operation.
 func TestKilledMoves(t *testing.T) {
 	kills := 3
 	if v := os.Getenv("TEST_MOVE_KILLS"); v != "" {
@@ -62,15 +62,16 @@ func TestKilledMoves(t *testing.T) {
 	}
 }
 
-// moves has the source of the moves, a store with 5 threads, with a backup and an export of it.
+// moves has the source for the operations of TestKilledMoves: a store with 5 threads, with a
+// backup and an export of that store.
 type moves struct {
 	dir                  string
 	source, backup, file string
 	want                 exported
 }
 
-// exported is the number and the checksum of the rows in an export without access keys, and the
-// epoch of the store.
+// exported describes an export without access keys: the number and the checksum of its rows, and
+// the epoch of the store.
 type exported struct {
 	rows     core.Counts
 	checksum string
@@ -82,7 +83,7 @@ func newMoves(t *testing.T) *moves {
 	m := &moves{dir: t.TempDir()}
 	m.source, m.backup, m.file = filepath.Join(m.dir, "source"), filepath.Join(m.dir, "saved"), filepath.Join(m.dir, "source.jsonl")
 	(&transfer{T: t}).fill(m.source, 5_000)
-	start(t, server.Options{Config: settings(t, "data", m.source, "events-kept", "3650")}).stop(t) // makes the certificates
+	start(t, server.Options{Config: settings(t, "data", m.source, "events-kept", "3650")}).stop(t) // start a server once, because its start makes the certificates
 	makeBackup(t, m.source, m.backup)
 	f, err := os.Create(m.file)
 	if err != nil {
@@ -112,8 +113,8 @@ func offlineBackup(from, to string) error {
 	return err
 }
 
-// export exports a store to out and returns a summary. The export has a fixed time, so that
-// equal stores give equal checksums.
+// export exports a store to out and describes the export. The export has a fixed time, so that
+// equal stores give exports with equal checksums.
 func export(c config.Config, out io.Writer) (e exported, err error) {
 	sum, err := server.Export(context.Background(), c, out, server.ExportOptions{Now: time.UnixMilli(0), Row: func() {}})
 	if err == nil && c.Database == "" {
@@ -133,8 +134,8 @@ func epochOf(data string) (string, error) {
 	return r.Epoch, errors.Join(err, s.Close())
 }
 
-// place returns the path of a new folder for the result of a move, or the URL of a new database.
-// For an import into an empty store it makes the store.
+// place returns the path of a new folder for the result of a restore, an import or a backup, or
+// the URL of a new database. For an import into an empty store it creates that store.
 func (m *moves) place(t *testing.T, what string, round int) string {
 	t.Helper()
 	if what == "import into PostgreSQL" {
@@ -147,8 +148,8 @@ func (m *moves) place(t *testing.T, what string, round int) string {
 	return to
 }
 
-// move runs a restore, an import or a backup in another process, which it kills after the time
-// killAt. It returns how long the move took, and whether it finished.
+// move runs a restore, an import or a backup in another process, and kills the process after the
+// time killAt. It returns how long the process ran, and whether it finished its work.
 func (m *moves) move(t *testing.T, what, to string, killAt time.Duration) (took time.Duration, finished bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -163,7 +164,7 @@ func (m *moves) move(t *testing.T, what, to string, killAt time.Duration) (took 
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
-	lines.Scan() // it begins
+	lines.Scan() // wait for the line that the process prints when it begins its work
 	began := time.Now()
 	killer := time.AfterFunc(killAt, func() { cmd.Process.Kill() })
 	finished = lines.Scan()
@@ -200,8 +201,8 @@ func moveChild(what string) {
 	os.Exit(0)
 }
 
-// judge returns the state in which a move left the folder or database to: "untouched", "refused"
-// or "whole". It fails the test for any other state.
+// judge returns the state of the folder or database to after a restore, import or backup was
+// killed: "untouched", "refused" or "whole". It fails the test for any other state.
 func (m *moves) judge(t *testing.T, what, to string) string {
 	t.Helper()
 	if kindOf(to) == "PostgreSQL" {
@@ -254,8 +255,9 @@ func (m *moves) judge(t *testing.T, what, to string) string {
 	return "whole"
 }
 
-// judgeBackup returns the state of a backup that a move may have left unfinished. It fails the
-// test if a server starts on it, or if a restore neither refuses it nor restores all of it.
+// judgeBackup returns the state of a backup after the process that made it was killed. It fails
+// the test if a server starts on the backup, or if a restore neither refuses the backup nor
+// restores all of it.
 func (m *moves) judgeBackup(t *testing.T, backup string) string {
 	t.Helper()
 	s, err := server.Start(t.Context(), server.Options{Config: settings(t, "data", backup, "events-kept", "3650")})

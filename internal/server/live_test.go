@@ -36,8 +36,8 @@ type stream struct {
 	hello map[string]string // the fields of the first message
 }
 
-// openStream opens an event stream with a token and reads its first event, hello. query is empty
-// or begins with a question mark.
+// openStream opens an event stream with a token and reads its first event, which is called hello.
+// The argument query is empty or begins with a question mark.
 func (r *running) openStream(t *testing.T, c *http.Client, bearer, query string) *stream {
 	t.Helper()
 	resp := r.askForStream(t, c, bearer, query)
@@ -83,8 +83,8 @@ func (s *stream) next() (map[string]string, error) {
 	}
 }
 
-// end reads the stream to its end and returns the data of its last event, bye. It fails unless
-// the stream ends with a bye, as a complete response.
+// end reads the stream to its end and returns the data of its last event, which is called bye. It
+// fails unless the stream ends with a bye, as a complete response.
 func (s *stream) end() (bye string, _ error) {
 	for {
 		m, err := s.next()
@@ -109,9 +109,10 @@ func (r *running) bearer(t *testing.T, user string) string {
 	return text
 }
 
-// The times within which a stream must be closed after its token has become invalid: on the
-// server that invalidated the token, and on another server with the same database. The test
-// fails if the quickest of some rounds takes five times as long, because the machine may be busy.
+// The longest times after which a stream must be closed when its token has become invalid: on the
+// server that invalidated the token, and on another server with the same database. Because the
+// machine may be busy, the test fails only if the quickest of several rounds takes five times as
+// long.
 const (
 	barHere  = 100 * time.Millisecond
 	barThere = 2 * time.Second
@@ -138,11 +139,11 @@ func TestStreamsEndWithTheirTokens(t *testing.T) {
 	})
 }
 
-// endTokens makes tokens of users invalid in each possible way at the first server, and checks
-// that the streams on all servers end.
+// endTokens invalidates tokens of users at the first server in each possible way, and checks that
+// the streams on all servers end.
 func endTokens(t *testing.T, nodes ...*running) {
 	here := nodes[0]
-	here.AccessKey = keyB // the secondary key, which is not rotated
+	here.AccessKey = keyB // sign with the secondary key, which the test does not replace
 	identities := func(method, path string, want int) func(user string) {
 		return func(user string) {
 			if status := here.signed(t, method, fmt.Sprintf(path, user)); status != want {
@@ -153,7 +154,7 @@ func endTokens(t *testing.T, nodes ...*running) {
 	for _, way := range []struct {
 		name, bye string
 		end       func(user string)
-		local     bool // on the first server only
+		local     bool // test this way on the first server only
 	}{
 		{"revoked", `{"reason":"revoked","delay":0}`, identities("POST", "/identities/%s/:revokeAccessTokens?api-version=2023-10-01", 204), false},
 		{"deleted", `{"reason":"deleted","delay":0}`, identities("DELETE", "/identities/%s?api-version=2023-10-01", 204), false},
@@ -164,7 +165,7 @@ func endTokens(t *testing.T, nodes ...*running) {
 		}, false},
 		{"expired", `{"reason":"expired","delay":0}`, func(string) { here.advance(t, "1h") }, true},
 	} {
-		var times [2][]time.Duration // here and elsewhere: of the slowest stream of each round
+		var times [2][]time.Duration // the time of the slowest stream of each round, on the first server and on the other ones
 		const rounds = 3
 		for range rounds {
 			user, err := here.CreateUser(t.Context())
@@ -210,15 +211,15 @@ func endTokens(t *testing.T, nodes ...*running) {
 			slowest, quickest := slices.Max(times[i]), slices.Min(times[i])
 			t.Logf("%s, on %s: closed within %v of the request, at most; the bar is %v",
 				way.name, []string{"this server", "the other"}[i], slowest.Round(100*time.Microsecond), bar)
-			if quickest > 5*bar { // one slow round may be that of a busy machine
+			if quickest > 5*bar { // compare the quickest round, because a busy machine can make single rounds slow
 				t.Errorf("%s: the streams closed within %v in the quickest round, more than five times %v", way.name, quickest, bar)
 			}
 		}
 	}
 }
 
-// waitForKeys waits until a server accepts a token. A server adopts a key that another server
-// has rotated within a second.
+// waitForKeys waits until a server accepts a token. It is needed because a server adopts a key
+// that another server has replaced only within a second.
 func waitForKeys(t *testing.T, r *running, bearer string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {

@@ -20,18 +20,19 @@ import (
 	"github.com/confab-chat/confab/internal/traffic"
 )
 
-// mixer is a user whose requests and texts contain the user's mark. No other user's do.
+// mixer is a user whose requests and texts contain a mark of this user. Nothing of another user
+// contains the mark.
 type mixer struct {
 	mark, id, bearer, thread string
 	client                   *http.Client
 	base                     string
 }
 
-// TestRequestsDoNotMix sends requests of many users at a time, over HTTP/1.1 with and without TLS and
-// over HTTP/2: short, large and chunked bodies, pages, refused and faulty requests, and requests whose
-// clients do not wait for the response. The server uses the memory of requests again, so the test checks
-// that each response, access record, kept request and recorded exchange has the texts of one user only.
-// It is meant for the race detector.
+// TestRequestsDoNotMix sends requests of many users at a time, over HTTP/1.1 with and without TLS
+// and over HTTP/2: short, large and chunked bodies, pages, refused and faulty requests, and
+// requests whose clients do not wait for the response. The server reuses the memory of requests.
+// So the test checks that each response, access record, stored request and recorded exchange
+// contains texts of only one user. It is meant for the race detector.
 func TestRequestsDoNotMix(t *testing.T) {
 	var mixers []*mixer
 	mixed := func(where string, m *mixer, texts ...string) {
@@ -52,7 +53,7 @@ func TestRequestsDoNotMix(t *testing.T) {
 		return nil
 	}
 	folder := t.TempDir()
-	var seen sync.WaitGroup // running calls of Access
+	var seen sync.WaitGroup // counts the running calls of Access
 	s := start(t, server.Options{
 		Config: settings(t, "dev", "true", "listen-http", "localhost:0", "limits", "off", "request-timeout", "1s", "max-body-size", "16KB", "record", folder),
 		Access: func(r rest.Record) {
@@ -60,7 +61,7 @@ func TestRequestsDoNotMix(t *testing.T) {
 			defer seen.Done()
 			m := of(r.ClientID)
 			if m == nil {
-				return // a request that prepares the test
+				return // ignore a request that only prepares the test
 			}
 			mixed("a record", m, r.Path, r.User, r.Thread, r.Note, r.Reason, fmt.Sprint(r.Why), r.UserAgent, fmt.Sprint(r.Request.Header), r.Request.RequestURI, fmt.Sprint(r.Answer))
 			if got := r.Request.Header.Get("X-Ms-Client-Request-Id"); got != r.ClientID || r.UserAgent != m.mark {
@@ -148,8 +149,8 @@ func TestRequestsDoNotMix(t *testing.T) {
 	t.Logf("%d requests were kept, and %d exchanges recorded", kept, recorded)
 }
 
-// ask sends a request of a random kind with an id, and returns the texts of the response. It returns none
-// if there was no response.
+// ask sends a request of a random kind with an id, and returns the texts in the response, or no
+// texts if there was no response.
 func (m *mixer) ask(t *testing.T, id string) (where string, texts []string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -163,9 +164,9 @@ func (m *mixer) ask(t *testing.T, id string) (where string, texts []string) {
 		body = io.MultiReader(strings.NewReader(content(5000)), strings.NewReader(" "))
 	case 3, 4, 5:
 		method, path = "GET", path+"&maxPageSize=4"
-	case 6: // too large
+	case 6: // the body of this request is too large
 		body = strings.NewReader(content(16 << 10))
-	case 7: // another user's path would be refused; this one is unknown
+	case 7: // request a path that does not exist, because a request for another user's path would contain that user's mark
 		method, path = "GET", "/chat/threads/"+m.mark+"%3A/messages"+speedVersion
 	case 8, 9:
 		body, cancels = strings.NewReader(content(2000)), true
@@ -190,7 +191,7 @@ func (m *mixer) ask(t *testing.T, id string) (where string, texts []string) {
 	where = fmt.Sprintf("the response over %s to %s %s", m.base, method, id)
 	answer, err := m.client.Do(r)
 	if err != nil {
-		return where, nil // dropped, cancelled, or too large
+		return where, nil // there is no response: the request was dropped or cancelled, or its body was too large
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)

@@ -45,9 +45,9 @@ func (r *running) tokenOf(t *testing.T, user string) string {
 	return out.Token
 }
 
-// TestMovingIn starts a server that takes over a resource, for each Azure cloud. It uses ids
-// that the app stored before, everywhere an id can appear, before a token was issued for them.
-// The server must accept them, and refuse ids of another cloud or resource.
+// TestMovingIn starts a server that takes over a resource from Azure, for each Azure cloud. It
+// uses user ids that an app has stored before, everywhere an id can appear, before a token was
+// issued for them. The server must accept these ids, and refuse ids of another cloud or resource.
 func TestMovingIn(t *testing.T) {
 	const resource = "a5ba7870-ef05-4e2b-9901-7751faa29e20"
 	prefixes := map[string]string{"public": "8:acs:", "gcch": "8:gcch-acs:", "dod": "8:dod-acs:"}
@@ -64,7 +64,7 @@ func TestMovingIn(t *testing.T) {
 			if !strings.HasPrefix(ann, prefix+resource+"_") {
 				t.Errorf("a new user is %s, want one that begins with %s", ann, prefix+resource)
 			}
-			// Add stored ids to a new thread, and then to one that exists.
+			// Add users with stored ids to a new thread, and then to a thread that exists already.
 			list := func(ids ...string) string {
 				var ps []string
 				for _, id := range ids {
@@ -176,8 +176,8 @@ func TestMovingIn(t *testing.T) {
 	}
 }
 
-// TestNotMovingIn checks that a server without --resource-id refuses ids that it did not create:
-// no app can have stored one.
+// TestNotMovingIn checks that a server without --resource-id refuses user ids that it did not
+// create, because no app can have stored such an id.
 func TestNotMovingIn(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -192,8 +192,9 @@ func TestNotMovingIn(t *testing.T) {
 	}
 }
 
-// TestMovedIn checks that a chat user makes users of an adopted resource by adding made-up ids to
-// a thread, and that a later start without --resource-id keeps them and makes no more.
+// TestMovedIn checks that a chat user creates users of a resource that was taken over, by adding
+// made-up ids to a thread. It checks that a later start without --resource-id keeps these users
+// and creates no more in this way.
 func TestMovedIn(t *testing.T) {
 	const resource = "a5ba7870-ef05-4e2b-9901-7751faa29e20"
 	data := t.TempDir()

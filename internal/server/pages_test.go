@@ -21,7 +21,7 @@ import (
 type pageRequest struct {
 	method, address, host, origin string
 	headers                       string // further headers, as lines
-	key                           string // signs the request, if set
+	key                           string // the access key that signs the request, or empty
 	body                          string
 }
 
@@ -74,7 +74,8 @@ func (r *running) page(t *testing.T, p pageRequest) pageResponse {
 	return pageResponse{resp.StatusCode, resp.Header, string(body)}
 }
 
-// doors returns URLs of a development server, at least one for each handler of its listeners.
+// doors returns URLs of a development server. At least one URL leads to each handler of each
+// listener.
 func (r *running) doors() []string {
 	return []string{
 		r.Endpoint + "/identities?api-version=2023-10-01", r.HTTP + "/identities?api-version=2023-10-01",
@@ -87,8 +88,8 @@ func (r *running) doors() []string {
 const createUser = `{"createTokenWithScopes":["chat"]}`
 
 // TestPagesOfOtherMachines sends requests as web pages of other machines do, signed with the
-// well-known access key, to everything that a development server serves. All requests must be
-// refused, and no response may allow the page to read it.
+// well-known access key, to every handler of a development server. It checks that all requests are
+// refused, and that no response has a header that allows the page to read it.
 func TestPagesOfOtherMachines(t *testing.T) {
 	var mu sync.Mutex
 	var notes []string
@@ -118,7 +119,7 @@ func TestPagesOfOtherMachines(t *testing.T) {
 }
 
 // TestPagesOfThisMachine checks that a development server accepts requests of web pages of this
-// machine, on any port, and of those that the settings name.
+// machine, on any port, and of web pages of the origins in its settings.
 func TestPagesOfThisMachine(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "cors-origins", "https://app.example.com,http://192.168.1.7:3000")})
 	for _, origin := range []string{
@@ -151,8 +152,8 @@ func TestRebinding(t *testing.T) {
 	s.Endpoint = s.LocalEndpoint
 	for _, address := range s.doors() {
 		for _, host := range []string{"evil.example", "evil.example:8443", "localhost.evil.example", "127.0.0.1.evil.example", "chat.lan.evil.example"} {
-			// After its name was made to resolve to this machine, the page has the same origin
-			// as the server, or the browser sends no origin.
+			// After the name of the page's host was made to resolve to this machine, the page has the same
+			// origin as the server, or the browser sends no origin.
 			for _, origin := range []string{"", "https://" + host} {
 				got := s.page(t, pageRequest{method: http.MethodPost, address: address, host: host, origin: origin, key: s.AccessKey, body: createUser})
 				if got.status != http.StatusForbidden || !strings.Contains(got.body, "is not a name of this development server") {
@@ -187,13 +188,13 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// TestAllowedOrigins checks that a production server sends CORS headers only to the origins in
-// its settings, by default to all, and that it answers the requests of all origins.
+// TestAllowedOrigins checks that a production server sends CORS headers only to the origins in its
+// settings, which are all origins by default, and that it answers the requests of all origins.
 func TestAllowedOrigins(t *testing.T) {
 	for _, tc := range []struct {
 		origins string // the setting
 		origin  string // of the page
-		want    string // Access-Control-Allow-Origin of the identity routes
+		want    string // expected header Access-Control-Allow-Origin of the identity routes
 	}{
 		{"", "https://any.example", "*"},
 		{"all", "null", "*"},
@@ -226,8 +227,8 @@ func TestAllowedOrigins(t *testing.T) {
 }
 
 // TestTransportSecurity checks that no response to a loopback name has the header
-// Strict-Transport-Security: the browser would then use only https for every server on the
-// developer's machine. Responses to other names must have it.
+// Strict-Transport-Security, because the browser would then use only https for every server on the
+// developer's machine. Responses to other names must have the header.
 func TestTransportSecurity(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "tls-names", "chat.lan", "listen-http", "localhost:0")})
 	for _, address := range s.doors() {
@@ -254,8 +255,8 @@ func portOf(t *testing.T, address string) string {
 	return u.Port()
 }
 
-// TestRefusalsOfPagesAreJSON checks that the body of a refusal is valid JSON if it repeats text
-// of the client.
+// TestRefusalsOfPagesAreJSON checks that the body of a refusal is valid JSON even if it repeats
+// text of the client.
 func TestRefusalsOfPagesAreJSON(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	got := s.page(t, pageRequest{method: http.MethodGet, address: s.Endpoint + "/", origin: `https://"<script>` + strings.Repeat("x", 5000)})

@@ -15,13 +15,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// person is the answer of /dev/join and /dev/token.
+// person is the JSON answer of /dev/join and /dev/token.
 type person struct {
 	User, Token, Lobby, Thread string
 	Expires                    time.Time
 }
 
-// join sends POST /dev/join with a body to the chat page's listener, and returns the person.
+// join sends POST /dev/join with a body to the listener of the chat page, and returns the person
+// in the answer.
 func (r *running) join(t *testing.T, body string) (p person) {
 	t.Helper()
 	status, answer := r.post(t, r.HTTP+"/dev/join", body)
@@ -53,8 +54,8 @@ func devSettings(t *testing.T, pairs ...string) server.Options {
 	return server.Options{Config: settings(t, append([]string{"dev", "true", "listen-http", "localhost:0"}, pairs...)...)}
 }
 
-// TestTwoTabs joins as two people, as two tabs of a browser do: they must be different users in
-// one Lobby, and each must read the messages of the other.
+// TestTwoTabs joins as two people, as two tabs of a browser do. It checks that they are different
+// users in one Lobby, and that each can read the messages of the other.
 func TestTwoTabs(t *testing.T) {
 	s := start(t, devSettings(t))
 	before := time.Now()
@@ -71,7 +72,7 @@ func TestTwoTabs(t *testing.T) {
 	if status, answer := s.chats(t, bob, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
-	late := s.join(t, `{"name":"Cleo"}`) // must see the messages from before joining
+	late := s.join(t, `{"name":"Cleo"}`) // a person who joins late must be able to read the earlier messages
 	if status, answer := s.chats(t, late, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
@@ -86,8 +87,8 @@ func TestTwoTabs(t *testing.T) {
 	}
 }
 
-// TestManyTabsAtOnce lets as many people as in a class join at the same moment. All must be in
-// one Lobby.
+// TestManyTabsAtOnce lets as many people as are in a school class join at the same moment. It
+// checks that all are in one Lobby.
 func TestManyTabsAtOnce(t *testing.T) {
 	s := start(t, devSettings(t))
 	var all sync.WaitGroup
@@ -115,7 +116,7 @@ func TestManyTabsAtOnce(t *testing.T) {
 	}
 }
 
-// TestJoinAThread joins a thread that somebody has made, as /t/ID of the chat page does.
+// TestJoinAThread joins a thread that a user has created, as the chat page does at the path /t/ID.
 func TestJoinAThread(t *testing.T) {
 	s := start(t, devSettings(t))
 	ann := s.join(t, `{"name":"Ann"}`)
@@ -148,7 +149,7 @@ func TestJoinAThread(t *testing.T) {
 		t.Errorf("list: %d %s", status, answer)
 	}
 
-	// After its creator has left, a thread can still be joined; a deleted one cannot.
+	// A thread can still be joined after its creator has left. A deleted thread cannot be joined.
 	if status, answer := s.chats(t, ann, "POST", "/chat/threads/"+thread+"/participants/:remove"+version, `{"rawId":"`+ann.User+`","communicationUser":{"id":"`+ann.User+`"}}`); status != 204 {
 		t.Fatalf("leave: %d %s", status, answer)
 	}
@@ -165,8 +166,8 @@ func TestJoinAThread(t *testing.T) {
 	}
 }
 
-// TestLobbyStays restarts a server. The page must learn the same Lobby as before, even before
-// anybody joins, and a person who then joins must be in that Lobby.
+// TestLobbyStays restarts a server. It checks that the chat page gets the id of the same Lobby as
+// before, even before anybody joins, and that a person who then joins is in that Lobby.
 func TestLobbyStays(t *testing.T) {
 	o := devSettings(t, "data", t.TempDir())
 	s := start(t, o)
@@ -187,7 +188,8 @@ func TestLobbyStays(t *testing.T) {
 	}
 }
 
-// TestTwoServersShareTheLobby joins at two servers on one database.
+// TestTwoServersShareTheLobby joins at two servers with the same database, and checks that both
+// people are in one Lobby.
 func TestTwoServersShareTheLobby(t *testing.T) {
 	database := os.Getenv("TEST_POSTGRES_URL")
 	if database == "" {
@@ -203,8 +205,8 @@ func TestTwoServersShareTheLobby(t *testing.T) {
 	}
 }
 
-// TestAnotherLobby makes the Lobby impossible to join, in several ways. The next person must
-// join a new Lobby.
+// TestAnotherLobby makes the Lobby impossible to join, in several ways. It checks that the next
+// person joins a new Lobby.
 func TestAnotherLobby(t *testing.T) {
 	for name, spoil := range map[string]func(*testing.T, *running, person){
 		"deleted": func(t *testing.T, s *running, p person) {
@@ -221,7 +223,7 @@ func TestAnotherLobby(t *testing.T) {
 			}
 		},
 		"full": func(t *testing.T, s *running, p person) {
-			s.join(t, `{"name":"Bob"}`) // with Bob the Lobby has its host and two people, and is full
+			s.join(t, `{"name":"Bob"}`) // after Bob has joined, the Lobby has its host and two people and is full
 		},
 		"its host deleted": func(t *testing.T, s *running, p person) {
 			if status := s.signed(t, "DELETE", "/identities/"+s.host(t, p).User+"?api-version=2023-10-01"); status != 204 {
@@ -260,8 +262,8 @@ func (r *running) host(t *testing.T, p person) person {
 	return person{User: thread.CreatedByCommunicationIdentifier.RawID()}
 }
 
-// TestRenewedToken renews a person's token after the first one has expired. Users that /dev/join
-// has not made get no token.
+// TestRenewedToken renews a person's token after the first token has expired. It checks that users
+// which /dev/join has not created get no token.
 func TestRenewedToken(t *testing.T) {
 	s := start(t, devSettings(t))
 	ann := s.join(t, `{"name":"Ann"}`)
@@ -328,12 +330,12 @@ func TestBadJoins(t *testing.T) {
 	}
 }
 
-// unescaped returns a text of JSON without the backslashes before quotes.
+// unescaped returns a JSON text without the backslashes before quotes.
 func unescaped(text string) string { return strings.ReplaceAll(text, `\"`, `"`) }
 
-// TestNoJoinForPagesOfOthers checks that only the chat page and programs can join: a page of
-// another origin cannot, not even one of this machine, nor one whose name was made to resolve to
-// this machine.
+// TestNoJoinForPagesOfOthers checks that only the chat page and programs can call /dev/join. A
+// page of another origin must be refused, even a page of this machine, and a page whose host name
+// was made to resolve to this machine.
 func TestNoJoinForPagesOfOthers(t *testing.T) {
 	s := start(t, devSettings(t))
 	own := strings.TrimPrefix(s.HTTP, "http://")
@@ -364,8 +366,8 @@ func TestNoJoinForPagesOfOthers(t *testing.T) {
 	}
 }
 
-// TestNoJoinWithoutDev checks that a production server answers /dev/join and /dev/token as any
-// unknown path, on either listener and with the chat page on.
+// TestNoJoinWithoutDev checks that a production server answers /dev/join and /dev/token like
+// unknown paths, on both listeners, even if the chat page is on.
 func TestNoJoinWithoutDev(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "web", "on", "listen-http", "localhost:0")})
 	for _, base := range []string{s.LocalEndpoint, s.HTTP} {

@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestRefusalsByReason makes requests that are refused for different reasons, and checks the
-// metric that counts refusals by reason. An access log that leaves requests out must not change
-// the counts.
+// TestRefusalsByReason sends requests that are refused for different reasons, and checks the
+// metric that counts refusals by reason. The counts must not change if the setting access-log
+// leaves requests out of the log.
 func TestRefusalsByReason(t *testing.T) {
 	for _, logged := range []string{"all", "off"} {
 		t.Run("access log "+logged, func(t *testing.T) {
@@ -66,8 +66,8 @@ func TestRequestsInFlight(t *testing.T) {
 	s.waitForMetric(t, before)
 }
 
-// TestQueueAndDiskMetrics checks that the metrics have the size of the commit queue and, if the
-// server has a data folder, the free space of its disk.
+// TestQueueAndDiskMetrics checks that the metrics contain the length of the commit queue and, if
+// the server has a data folder, the free space of its disk.
 func TestQueueAndDiskMetrics(t *testing.T) {
 	inMemory := start(t, server.Options{Config: settings(t)})
 	inMemory.waitForMetric(t, "\nconfab_commit_queue_changes 0\n")

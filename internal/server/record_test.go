@@ -12,8 +12,8 @@ import (
 )
 
 // TestRecord records a user who signs in, sends a message, and opens live connections over both
-// versions of HTTP. The files must contain the messages, but no token, no access key, and no
-// parameter that opens a live connection.
+// versions of HTTP. The recorded files must contain the messages, but no token, no access key, and
+// no parameter that opens a live connection.
 func TestRecord(t *testing.T) {
 	folder := t.TempDir()
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "record", folder)})

@@ -15,9 +15,9 @@ import (
 )
 
 // TestPrintedRequestIDs makes calls of the Go SDK fail. It checks that the request id which the
-// SDK prints, in an error and in its log, is in the field request of the server's access log: a
-// person searches for exactly that text. Both response headers with the id must have the same
-// text, because some SDKs print one and some the other.
+// SDK prints, in an error and in its log, equals the field request of a line in the server's
+// access log, because people search for exactly that text. Both response headers with the id must
+// have the same text, because some SDKs print the one and some the other.
 func TestPrintedRequestIDs(t *testing.T) {
 	s, out := logged(t)
 	_, _, bearer := s.newUser(t, s.AccessKey)

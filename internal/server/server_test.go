@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// settings returns the settings of a server for a test: its data is in memory and its ports are
-// free ones. pairs are names and values of settings that override these.
+// settings returns the settings of a server for a test, with data in memory and free ports. The
+// arguments pairs are names and values of further settings, which override these.
 func settings(t testing.TB, pairs ...string) config.Config {
 	t.Helper()
 	in := config.Input{
@@ -57,7 +57,7 @@ func settings(t testing.TB, pairs ...string) config.Config {
 	return c
 }
 
-// running is a running server and an HTTP client that trusts it.
+// running is a running server, with an HTTP client that trusts the server.
 type running struct {
 	*server.Server
 	server.Info
@@ -116,7 +116,7 @@ func (r *running) get(t testing.TB, address string) (status int, body string) {
 	return r.do(t, req)
 }
 
-// newUser creates a user with a token, by a request that is signed with the access key key.
+// newUser creates a user with a token. It signs the request with the access key key.
 func (r *running) newUser(t testing.TB, key string) (status int, id, bearer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", r.Endpoint+"/identities?api-version=2023-10-01", strings.NewReader(`{"createTokenWithScopes":["chat"]}`))
@@ -142,7 +142,7 @@ func (r *running) newUser(t testing.TB, key string) (status int, id, bearer stri
 	return status, out.Identity.ID, out.AccessToken.Token
 }
 
-// chat sends a request to path, which is relative to /chat/threads, with the token bearer.
+// chat sends a request with the token bearer to path, which is relative to /chat/threads.
 func (r *running) chat(t testing.TB, method, path, bearer, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+"/chat/threads"+path+"?api-version=2021-09-07", strings.NewReader(body))
@@ -165,8 +165,8 @@ func (r *running) newThread(t testing.TB, bearer string) string {
 	return out.ChatThread.ID
 }
 
-// operate sends a request to the operator's API over its socket. path is relative to
-// admin.Prefix.
+// operate sends a request to the operator's API over the operator's socket. The argument path is
+// relative to admin.Prefix.
 func (r *running) operate(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -327,7 +327,7 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
-// upload is a request that sends a message. The client has not yet sent its last byte.
+// upload is a request that sends a message, whose last byte the client has not sent yet.
 type upload struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -442,12 +442,12 @@ func TestCloseCutsOffAtTheEndOfItsTime(t *testing.T) {
 	}
 }
 
-// TestCloseLeavesTheStoreToHandlers closes a server while one handler does not return. Close
-// must leave the store open for the handler, and its error must say so.
+// TestCloseLeavesTheStoreToHandlers closes a server while one handler does not return. It checks
+// that Close leaves the store open for the handler, and that the error of Close says so.
 func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 	began, leave := make(chan bool, 1), make(chan bool)
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0"), Access: func(r rest.Record) {
-		if r.Operation == "create thread" { // the handler calls Access, so this blocks the handler
+		if r.Operation == "create thread" { // block the handler of this operation, because a handler calls Access before it returns
 			began <- true
 			<-leave
 		}
@@ -463,7 +463,7 @@ func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 		}
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Authorization", "Bearer "+bearer)
-		if res, err := s.client.Do(req); err == nil { // otherwise it was cut off
+		if res, err := s.client.Do(req); err == nil { // on an error, the server has closed the connection
 			io.Copy(io.Discard, res.Body)
 			res.Body.Close()
 		}
@@ -479,7 +479,7 @@ func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 	}
 	<-answered
 	s.client.CloseIdleConnections()
-	close(leave) // the store closes now; TestMain fails if a goroutine of the store is left
+	close(leave) // let the handler return, so that the store closes; TestMain fails if a goroutine of the store remains
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
@@ -516,7 +516,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "tls", "ca.key"): 0o600} {
 		if i, err := os.Stat(name); err != nil || i.Mode().Perm() != mode {
 			if errors.Is(err, os.ErrNotExist) && name != dir {
-				continue // the names of these files vary; package localca tests them
+				continue // the names of these files vary, and package localca tests them
 			}
 			t.Errorf("%s: %v, %v; want mode %v", name, i, err, mode)
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// lean is a client that sends the same request again and again on one connection. It allocates
-// nothing for a request.
+// lean is a client that sends the same request again and again on one connection, without
+// allocating memory for a request.
 type lean struct {
 	conn    net.Conn
 	in      *bufio.Reader
@@ -26,7 +26,8 @@ type lean struct {
 	body    []byte // of the last response
 }
 
-// leanClient returns a client for a request with a JSON body, or without a body if body is empty.
+// leanClient returns a client for a request with a JSON body, or for a request without a body if
+// the argument body is empty.
 func (r *running) leanClient(t testing.TB, secure bool, method, path, bearer, body string) *lean {
 	t.Helper()
 	var conn net.Conn
@@ -47,7 +48,8 @@ func (r *running) leanClient(t testing.TB, secure bool, method, path, bearer, bo
 	return &lean{conn: conn, in: bufio.NewReaderSize(conn, 64<<10), request: []byte(request + "\r\n" + body), body: make([]byte, 64<<10)}
 }
 
-// ask sends the request and reads the response. It fails if the response has another status.
+// ask sends the request and reads the response. It fails if the response does not have the given
+// status.
 func (l *lean) ask(status int) error {
 	if _, err := l.conn.Write(l.request); err != nil {
 		return err
@@ -55,7 +57,7 @@ func (l *lean) ask(status int) error {
 	return l.answer(status)
 }
 
-// answer reads a response. It fails if the response has another status.
+// answer reads a response. It fails if the response does not have the given status.
 func (l *lean) answer(status int) error {
 	line, err := l.in.ReadSlice('\n')
 	if err != nil {
@@ -90,8 +92,9 @@ func messagesOf(thread string) string {
 
 const speedVersion = "?api-version=2025-03-15"
 
-// BenchmarkSend sends messages over 64 connections to a server whose data is on the disk. The processor
-// time and the allocations are those of the server and of its lean clients.
+// BenchmarkSend sends messages over 64 connections to a server whose data is on the disk. The
+// processor time and the allocations that it reports include those of the clients in the same
+// process, which are small.
 func BenchmarkSend(b *testing.B) {
 	for _, name := range []string{"http", "https"} {
 		b.Run(name, func(b *testing.B) {
@@ -111,8 +114,9 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// BenchmarkList asks for the newest 50 messages of 64 threads over 64 connections. The processor time
-// and the allocations are those of the server and of its lean clients.
+// BenchmarkList requests the newest 50 messages of 64 threads over 64 connections. The processor
+// time and the allocations that it reports include those of the clients in the same process, which
+// are small.
 func BenchmarkList(b *testing.B) {
 	for _, name := range []string{"http", "https"} {
 		b.Run(name, func(b *testing.B) {
@@ -145,7 +149,7 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// measure lets the clients send b.N requests, and reports the processor time of one.
+// measure lets the clients send b.N requests in all, and reports the processor time per request.
 func measure(b *testing.B, clients []*lean, status int) {
 	before := cputime.Self()
 	var begun atomic.Int64

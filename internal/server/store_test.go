@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestFailedDiskEndsACommand checks, in another process, that a command other than the server
-// prints one line and ends when the disk of its store fails.
+// TestFailedDiskEndsACommand runs, in another process, a command that is not the server and whose
+// disk fails. It checks that the command prints one line and ends.
 func TestFailedDiskEndsACommand(t *testing.T) {
 	const child = "TEST_FAILED_DISK"
 	if os.Getenv(child) != "" {

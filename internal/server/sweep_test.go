@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// badThread is a store that fails to write changes of one thread.
+// badThread is a store that fails to write changes of one particular thread.
 type badThread struct {
 	*pebble.Store
 	thread string
@@ -29,7 +29,7 @@ func (f *badThread) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, er
 }
 
 // TestSweepDueEndsWithAFailure makes a sweep fail although more work is due. It checks that
-// sweepDue returns instead of sweeping until one succeeds.
+// sweepDue returns at once instead of sweeping until a sweep succeeds.
 func TestSweepDueEndsWithAFailure(t *testing.T) {
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
 		ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch",
@@ -54,8 +54,8 @@ func TestSweepDueEndsWithAFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := ""    // the thread that is erased first: the one with the least id
-	for range 50 { // more than a sweep handles of one user
+	first := ""    // the thread that is erased first, which is the one with the least id
+	for range 50 { // make more threads than one sweep erases for a user
 		made, _, err := s.core.CreateThread(t.Context(), ann.ID, core.CreateThread{
 			Topic: "topic", Participants: []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}},
 		})

@@ -23,10 +23,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestTransfer exports and imports a store with many messages, each step in a process of its
-// own: into an embedded store and, if available, into PostgreSQL and back. The responses to
-// clients must stay the same to the byte, and the memory of a step must not grow after its first
-// fifth.
+// TestTransfer exports a store with many messages and imports the export, each step in a process
+// of its own: into an embedded store and, if PostgreSQL is available, into PostgreSQL and back. It
+// checks that the responses to clients stay the same, byte for byte, and that the memory of a step
+// does not grow after the first fifth of its rows.
 func TestTransfer(t *testing.T) {
 	messages := 20_000
 	if v := os.Getenv("TEST_EXPORT_MESSAGES"); v != "" {
@@ -121,7 +121,7 @@ func (m *transfer) fill(place string, messages int) {
 		if err != nil {
 			m.Fatal(err)
 		}
-		m.rows = int(counts.Rows()) + 1 // plus one for the resource
+		m.rows = int(counts.Rows()) + 1 // one more row than in counts, for the resource
 		s.Close()
 	}()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).UnixMilli()
@@ -190,8 +190,8 @@ func (m *transfer) step(what, place, file string) {
 	}
 	m.Logf("%s %s: %d rows in %.1f s, %.0f rows/s, MiB resident after each fifth: %d",
 		what, kindOf(place), rows, took.Seconds(), float64(rows)/took.Seconds(), resident)
-	// If there are this many rows, all tables and caches of fixed size are full after the first
-	// fifth. If there are fewer, filling them may take the whole step.
+	// With so many rows, all tables and caches of fixed size are full after the first fifth. With
+	// fewer rows, filling them may take the whole step.
 	if rows > 1_000_000 && resident[fifths-1] > resident[0]+resident[0]/4+16 {
 		m.Errorf("%s %s: %d MiB resident: the memory grows with the rows", what, kindOf(place), resident)
 	}
@@ -234,7 +234,7 @@ func transferChild(what string) {
 		os.Exit(3)
 	}
 	for held = append(held, resident()); len(held) < fifths; {
-		held = append(held, held[len(held)-1]) // fewer rows than fifths
+		held = append(held, held[len(held)-1]) // repeat the last value if there were fewer rows than fifths
 	}
 	fmt.Println(rows, time.Since(began).Nanoseconds(), strings.Trim(fmt.Sprint(held), "[]"))
 	os.Exit(0)

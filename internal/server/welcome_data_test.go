@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestWelcomeHoldsNoSecret checks that no field of Info with a secret, or that Start still writes
-// while the page is served, is within reach of the template.
+// TestWelcomeHoldsNoSecret checks that the template of the welcome page cannot read a field of
+// Info that is secret, or that Start may still write while the page is served.
 func TestWelcomeHoldsNoSecret(t *testing.T) {
 	var names []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[welcomeData]()) {

@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// visit sends GET / with the header Accept set to accept.
+// visit sends GET / with the given Accept header.
 func (r *running) visit(t *testing.T, address, accept string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", address+"/", nil)
@@ -40,9 +40,9 @@ func (r *running) visit(t *testing.T, address, accept string) (*http.Response, s
 // browser is the Accept header that Chromium sends when somebody opens an address.
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
-// TestWelcome opens the root of servers with the Accept header of a browser, and checks the
-// page. With other Accept headers the response must be the text that the official client probes
-// for.
+// TestWelcome requests the root of servers with the Accept header of a browser, and checks the
+// page. With other Accept headers the response must be the text by which the official client
+// recognizes a server.
 func TestWelcome(t *testing.T) {
 	operations := make(chan string, 100)
 	command := func(name string) string { return "go run <x> & " + name + " --data y" }
@@ -50,7 +50,7 @@ func TestWelcome(t *testing.T) {
 	memory := start(t, server.Options{Config: settings(t, "dev", "true")})
 	plain := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "web", "off")})
 	production := start(t, server.Options{Config: settings(t, "public-endpoint", "https://chat.example.org")})
-	inner := start(t, server.Options{Config: settings(t, "listen-http", "127.0.0.1:0")}) // a server behind a proxy that sends no headers about itself
+	inner := start(t, server.Options{Config: settings(t, "listen-http", "127.0.0.1:0")}) // a server behind a proxy that does not send the headers of proxies
 	for _, c := range []struct {
 		name, address string
 		s             *running
@@ -98,7 +98,7 @@ func TestWelcome(t *testing.T) {
 }
 
 // checkStatic checks that a page is well formed, that it loads and runs nothing, and that its
-// Content-Security-Policy allows only its style. It returns the text of the page.
+// Content-Security-Policy allows only its style sheet. It returns the text of the page.
 func checkStatic(t *testing.T, page, policy string) (text string) {
 	t.Helper()
 	const head = "default-src 'none'; img-src data:; style-src 'sha256-"
@@ -139,8 +139,8 @@ func checkStatic(t *testing.T, page, policy string) (text string) {
 	}
 }
 
-// TestWelcomeIsSmall checks that the page has at most 4096 bytes, because everybody who opens
-// the address gets it.
+// TestWelcomeIsSmall checks that the welcome page has at most 4096 bytes, because everybody who
+// opens the server's address gets it.
 func TestWelcomeIsSmall(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, page := s.visit(t, s.Endpoint, browser)

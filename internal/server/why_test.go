@@ -19,20 +19,20 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// refusals makes requests that are refused, and remembers their ids and all secrets.
+// refusals sends requests that are refused, and remembers their ids and all secrets in them.
 type refusals struct {
 	*running
 	t       *testing.T
 	key     communication.AccessKey
-	names   map[string]string // by the short id of a user or thread: the name that the test gives it
+	names   map[string]string // maps the short id of a user or thread to the name that the test gives it
 	secrets []string
 	answers bytes.Buffer // the headers and bodies of the refused requests
 }
 
-// chatVersion is the api-version of requests that do not test others.
+// chatVersion is the api-version of all requests, except those that test other api-versions.
 const chatVersion = "2024-03-07"
 
-// user makes a user whose id the test calls by a name, and returns the id and a token.
+// user creates a user, remembers its id under a name, and returns the id and a token.
 func (r *refusals) user(name string) (id, bearer string) {
 	r.t.Helper()
 	id, err := r.CreateUser(r.t.Context())
@@ -72,7 +72,7 @@ func (r *refusals) request(method, path, bearer, body string) *http.Request {
 	return q
 }
 
-// sign returns a request that is signed with a key at a time.
+// sign returns a request that is signed with an access key, as at the given time.
 func (r *refusals) sign(key communication.AccessKey, at time.Time, method, path, body string) *http.Request {
 	r.t.Helper()
 	q := r.request(method, path+"?api-version=2023-10-01", "", body)
@@ -99,8 +99,8 @@ func (r *refusals) send(q *http.Request) (status int, id, body string) {
 	return resp.StatusCode, resp.Header.Get("X-Ms-Request-Id"), fmt.Sprint(resp.Header) + string(b)
 }
 
-// must sends a request, which must succeed, and returns a text from the JSON of the
-// answer: the value that members leads to.
+// must sends a request and fails the test unless the request succeeds. It returns a text from the
+// JSON of the answer: members are the names that lead to that text.
 func (r *refusals) must(q *http.Request, members ...string) string {
 	r.t.Helper()
 	resp, err := r.client.Do(q)
@@ -128,8 +128,8 @@ var (
 	spans = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+s\b`)
 )
 
-// plain returns a sentence in which names replace ids, TIME replaces times,
-// and SPAN replaces durations.
+// plain returns a sentence of the log in a form that is the same in each run: names replace ids,
+// TIME replaces times, and SPAN replaces durations.
 func (r *refusals) plain(sentence string) string {
 	sentence = spans.ReplaceAllString(times.ReplaceAllString(sentence, "TIME"), "SPAN")
 	for id, name := range r.names {
@@ -138,9 +138,9 @@ func (r *refusals) plain(sentence string) string {
 	return sentence
 }
 
-// TestWhy makes more than 30 requests that are refused, each for another reason. The log and the log of
-// the newest requests must say the same sentence. No answer, no line and no kept request may have a
-// secret.
+// TestWhy sends more than 30 requests that are refused, each for another reason. It checks that
+// the log and the log of the newest requests have the same sentence about each, and that no
+// answer, no log line and no stored request contains a secret.
 func TestWhy(t *testing.T) {
 	s, out := logged(t, "dev", "true", "limits", "azure", "newer-api-versions", "refuse", "max-body-size", "1MiB")
 	key, err := communication.NewAccessKey(s.AccessKey)
@@ -205,7 +205,7 @@ func TestWhy(t *testing.T) {
 		q      *http.Request
 		status int
 		code   why.Code
-		want   string // the sentence; empty: only the code is compared
+		want   string // the expected sentence about the refusal; empty: only the code is compared
 	}{
 		{"no token", get(here, ""), 401, why.NoToken, "The request has no token: its Authorization header is missing, not `Bearer TOKEN`."},
 		{"another scheme", with(get(here, ""), "Authorization", "Basic YTpi"), 401, why.NoToken, "The request has no token: its Authorization header is not `Bearer TOKEN`."},
@@ -315,7 +315,8 @@ func TestWhy(t *testing.T) {
 	r.noSecrets(out.String())
 }
 
-// supported returns the api-versions that the answer to a request names.
+// supported sends a request and returns the api-versions that the response names as supported, and
+// the status.
 func (r *running) supported(t *testing.T, q *http.Request) (versions []string, status int) {
 	t.Helper()
 	resp, err := r.client.Do(q)
@@ -328,7 +329,7 @@ func (r *running) supported(t *testing.T, q *http.Request) (versions []string, s
 	return versions, resp.StatusCode
 }
 
-// noSecrets looks for secrets in the log, in all requests that are kept, and in the answers to refused
+// noSecrets looks for secrets in the log, in all stored requests, and in the answers to refused
 // requests.
 func (r *refusals) noSecrets(log string) {
 	r.t.Helper()
@@ -362,8 +363,8 @@ func (r *refusals) noSecrets(log string) {
 	}
 }
 
-// TestLiveRequestsAreKept checks that the requests of both protocols for live events are kept, and the
-// ends of their connections are not.
+// TestLiveRequestsAreKept checks that the log of the newest requests has the requests of both
+// protocols for live events, and does not have the ends of their connections.
 func TestLiveRequestsAreKept(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, id, bearer := s.newUser(t, s.AccessKey)
