@@ -25,12 +25,12 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// The attackers run in a process of their own, at nice 19. On a machine with few cores they
-// would otherwise take the processor from the server and from the honest user. The test is about
-// the effect of an attack on the server, not about who gets more cores.
+// The attackers run in a process of their own, at nice 19. Otherwise, on a machine with few cores,
+// they would take processor time from the server and from the honest user. The test is about the
+// effect of an attack on the server, and not about who gets more of the processor.
 
-// target describes the attacked server to the process of the attackers: its address, the tokens
-// of two users (Giant and Lists), and a thread of the second one.
+// target describes the attacked server to the process of the attackers: its address, the tokens of
+// the users Giant and Lists, and a thread of the user Lists.
 type target struct {
 	Address, Giant, Lists, Thread string
 }
@@ -92,8 +92,8 @@ func waitFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dial opens a TLS connection from the local address. The connection is closed when ctx is done
-// or end is called.
+// dial opens a TLS connection from the given local address. The connection is closed when ctx is
+// done or the function end is called.
 func (to target) dial(ctx context.Context, address string, protocols ...string) (conn net.Conn, end func(), err error) {
 	attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -156,8 +156,8 @@ func (to target) deaf(ctx context.Context, address string, count *atomic.Int64) 
 	waitFor(ctx, 20*time.Second)
 }
 
-// streams is an HTTP/2 connection to which an attacker writes single frames. It reads and
-// ignores the server's frames, except pings and settings.
+// streams is an HTTP/2 connection to which an attacker writes single frames. It answers the
+// server's pings and settings, and ignores all other frames of the server.
 type streams struct {
 	framer *http2.Framer
 	conn   net.Conn
@@ -216,15 +216,15 @@ func (s *streams) begin(method, path string, ends bool, fields ...string) (strea
 	s.header.Reset()
 	fields = append([]string{":method", method, ":scheme", "https", ":authority", "localhost", ":path", path}, fields...)
 	for i := 0; i < len(fields); i += 2 {
-		s.hpack.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // cannot fail, because it writes to a buffer
+		s.hpack.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // ignore the error, because writing to a buffer cannot fail
 	}
 	stream = s.next
 	s.next += 2
 	return stream, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: s.header.Bytes(), EndHeaders: true, EndStream: ends})
 }
 
-// endless returns an attack that begins a request on each of 100 streams. On each it sends most
-// of the announced body, and then nothing.
+// endless returns an attack that begins a request on each of 100 streams. On each stream it sends
+// most of the announced body, and then sends nothing more.
 func (to target) endless(authorization string) func(context.Context, string, *atomic.Int64) {
 	return func(ctx context.Context, address string, count *atomic.Int64) {
 		s, end, err := to.open(ctx, address)
@@ -242,7 +242,7 @@ func (to target) endless(authorization string) func(context.Context, string, *at
 			ids = append(ids, id)
 		}
 		chunk := make([]byte, 16<<10)
-		for range 60 { // fits into the flow-control windows of a server that reads
+		for range 60 { // send as much as fits into the flow-control windows of a server that reads the bodies
 			for _, id := range ids {
 				s.mu.Lock()
 				err := s.framer.WriteData(id, false, chunk)
@@ -258,7 +258,7 @@ func (to target) endless(authorization string) func(context.Context, string, *at
 	}
 }
 
-// reset begins streams and resets each one at once.
+// reset begins streams and resets each stream at once.
 func (to target) reset(ctx context.Context, address string, count *atomic.Int64) {
 	s, end, err := to.open(ctx, address)
 	if err != nil {
@@ -280,7 +280,7 @@ func (to target) reset(ctx context.Context, address string, count *atomic.Int64)
 	}
 }
 
-// clientFrom returns an HTTP client that connects from the local address.
+// clientFrom returns an HTTP client that connects from the given local address.
 func clientFrom(address string) *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DialContext:     (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
@@ -319,7 +319,7 @@ func (to target) lists(ctx context.Context, address string, count *atomic.Int64)
 	}
 }
 
-// request sends one request and returns the status of the response, or 0 if there was none.
+// request sends one request and returns the status of the response, or 0 if there was no response.
 func (to target) request(ctx context.Context, client *http.Client, method, path, bearer string, body []byte) int {
 	req, err := http.NewRequestWithContext(ctx, method, "https://"+to.Address+path, bytes.NewReader(body))
 	if err != nil {

@@ -41,7 +41,7 @@ func auditKills(t *testing.T, c *cluster) {
 	change(200, "POST", at+"/revoke")
 	change(204, "DELETE", at)
 	change(200, "POST", "keys/secondary/rotate")
-	change(200, "POST", "keys/secondary/rotate") // rotate the secondary key, because the primary one is in the settings
+	change(200, "POST", "keys/secondary/rotate") // replace the secondary key, because a key in the settings, such as the primary one, cannot be replaced
 	change(201, "POST", "codes")
 	type row struct{ operation, target, outcome string }
 	want := map[row]int{

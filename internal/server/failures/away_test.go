@@ -20,7 +20,7 @@ import (
 )
 
 // Goals of TestDatabaseAway: the time within which a request that wrote nothing is refused, and
-// the longest time that any request may wait.
+// the longest time for which any request may wait.
 const (
 	refusedWithin  = 15 * time.Second
 	answeredWithin = 20 * time.Second
@@ -31,16 +31,16 @@ const (
 )
 
 // TestDatabaseAway makes PostgreSQL unreachable for two servers under load, for 5 and for 20
-// seconds: once it pauses PostgreSQL's processes, and once it kills PostgreSQL and starts it
-// again later. It compares what the clients received with the servers' logs: every logged
-// response must have been received, and every received response must be logged. A request of
-// which nothing was written must get a 503 with Retry-After. A request that may have been
-// written must get no response, and is counted. /readyz must fail while PostgreSQL is
+// seconds. It does so once by pausing PostgreSQL's processes, and once by killing PostgreSQL and
+// starting it again later. It compares the responses that the clients received with the servers'
+// logs: every logged response must have been received, and every received response must be logged.
+// A request that wrote nothing must get a 503 with Retry-After. A request that may have written
+// something must get no response, and is counted. /readyz must fail while PostgreSQL is
 // unreachable.
 //
-// Then it stops PostgreSQL and starts it again, TEST_DATABASE_STOPS times. Each time /readyz,
-// confab health and the metrics must report that PostgreSQL is unreachable, and later that it is
-// back.
+// Then the test stops PostgreSQL and starts it again, TEST_DATABASE_STOPS times. Each time
+// /readyz, confab health and the metrics must report that PostgreSQL is unreachable, and later
+// that it can be reached again.
 func TestDatabaseAway(t *testing.T) {
 	address := database(t)
 	away := []time.Duration{5 * time.Second}
@@ -102,7 +102,7 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 // stopAndStart stops PostgreSQL under load. It starts PostgreSQL again when the servers report
-// that they are not ready and a request was refused.
+// that they are not ready and at least one request was refused.
 func (c *cluster) stopAndStart(t *testing.T, l *awayLoad, mode string) {
 	t.Helper()
 	l.waitForProgress(t)
@@ -171,7 +171,7 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(postmaster, s); err != nil { // signal the postmaster first, so that it starts no other processes
+	if err := syscall.Kill(postmaster, s); err != nil { // signal the postmaster, PostgreSQL's first process, before all others, so that it starts no other processes
 		t.Fatal(err)
 	}
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -183,11 +183,11 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 		if err != nil {
 			continue // the process has ended
 		}
-		// The fields after the process name, which is in parentheses, are the state and the id
-		// of the parent.
+		// After the process name, which is in parentheses, the next fields are the state of the process
+		// and the id of its parent.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && fields[1] == line {
-			syscall.Kill(pid, s) // fails only if the process has ended
+			syscall.Kill(pid, s) // ignore the error, because it only means that the process has ended
 		}
 	}
 }
@@ -231,8 +231,8 @@ type answer struct {
 	took       time.Duration
 }
 
-// awayLoad is a load whose requests have ids, so that a test can find each request in a server's
-// log.
+// awayLoad is a load whose requests have ids, so that a test can find the log line of each request
+// in a server's log.
 type awayLoad struct {
 	*load
 	mu       sync.Mutex // guards the fields below
@@ -240,11 +240,11 @@ type awayLoad struct {
 	sum      summary
 }
 
-// summary has the number of responses of each kind, and the longest times that clients waited for a
-// response.
+// summary has the number of responses of each kind, and the longest times for which clients waited
+// for a response.
 type summary struct {
 	all, refused, none      int
-	longest, longestRefusal time.Duration // since the last call of seen
+	longest, longestRefusal time.Duration // the longest times since seen was last called
 }
 
 func (s summary) less(o summary) string {
@@ -307,7 +307,7 @@ func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) boo
 	defer l.load.mu.Unlock()
 	l.outcomes[a.status]++
 	if a.status == 503 {
-		l.attempts[content]-- // a 503 means that nothing was written
+		l.attempts[content]-- // do not count the attempt, because a 503 means that nothing was written
 	}
 	if a.status == 201 && json.Unmarshal(body, &sent) == nil {
 		l.acked[content] = sent.ID
@@ -315,7 +315,8 @@ func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) boo
 	return a.status == 201
 }
 
-// request sends a request with the id, and records the response for compare.
+// request sends a request with the given id, and records the response, so that the method compare
+// can look for it in the logs.
 func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a answer, text []byte) {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -356,7 +357,8 @@ func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a
 }
 
 // compare compares the responses that the clients received with the servers' logs. It fails the
-// test if a response is in only one of the two, or has different statuses there.
+// test if a response is only in the logs or was only received, or if the two have different
+// statuses.
 func (l *awayLoad) compare(t *testing.T) {
 	t.Helper()
 	var longest, refused time.Duration
@@ -399,7 +401,7 @@ func (l *awayLoad) compare(t *testing.T) {
 		}
 	}
 	for id, got := range l.received {
-		if got.status != 0 && !(got.status == 503 && unsaid) { // allowed: a log omits refusals above 100 a second
+		if got.status != 0 && !(got.status == 503 && unsaid) { // a missing log line is allowed for a refusal, because a log leaves out refusals above 100 a second
 			t.Errorf("the request %s got %d, and no server has logged it", id, got.status)
 		}
 	}

@@ -27,7 +27,7 @@ const mostMemory = 512 << 20
 // longer when the server cleans it, with requests for pages by clients that do not read the
 // responses, with huge metadata, with many unknown participants, and with one user who writes as
 // fast as possible. It checks the response to each attack, and that the server answers an honest
-// user during the attack. It checks and prints the server's memory.
+// user during the attack. It prints the server's memory and checks that it stays below mostMemory.
 func TestBytes(t *testing.T) {
 	if _, err := os.ReadFile("/proc/self/status"); err != nil {
 		t.Skip("a process's memory is read from /proc, which is a matter of Linux")
@@ -70,7 +70,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// attack is a server under attack, with an honest user and the attackers.
+// attack holds a server under attack, with an honest user and the attackers.
 type attack struct {
 	*cluster
 	n         *node
@@ -94,7 +94,7 @@ func (a *attack) works(t *testing.T) {
 }
 
 // growingHTML sends a message with HTML that fits into a request and becomes five times as long
-// when the server cleans it. It also edits a message to have such HTML.
+// when the server cleans it. It also changes an existing message to such HTML.
 func (a *attack) growingHTML(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -122,7 +122,7 @@ func (a *attack) growingHTML(t *testing.T) {
 	}
 }
 
-// metadata sends more keys and bytes of metadata than the server allows.
+// metadata sends metadata with more keys and with more bytes than the server allows.
 func (a *attack) metadata(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -158,8 +158,8 @@ func identifierOf(id string) map[string]any {
 	return map[string]any{"rawId": id, "communicationUser": map[string]string{"id": id}}
 }
 
-// unknownParticipants creates threads with users who do not exist, and adds such users to
-// threads.
+// unknownParticipants creates threads with users who do not exist, and adds users who do not exist
+// to threads.
 func (a *attack) unknownParticipants(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -179,8 +179,8 @@ func (a *attack) unknownParticipants(t *testing.T) {
 	}
 }
 
-// unreadLists requests many large pages of messages and does not read the responses. In JSON the
-// text of the messages is six times as long.
+// unreadLists requests many large pages of messages and does not read the responses. The text of
+// the messages is six times as long in JSON as in the store.
 func (a *attack) unreadLists(t *testing.T) {
 	u := a.attackers[0]
 	var others []any
@@ -208,7 +208,7 @@ func (a *attack) unreadLists(t *testing.T) {
 		bearer := a.attackers[i%len(a.attackers)].bearer
 		conn := a.list(t, path+"&maxPageSize=200", bearer)
 		defer conn.Close()
-		go func() { // reads the first line of the response and nothing more
+		go func() { // read the first line of the response and nothing more
 			line, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 			answered <- fmt.Sprint(strings.TrimSpace(line), " ", err)
 		}()
@@ -230,8 +230,8 @@ func (a *attack) unreadLists(t *testing.T) {
 	}
 }
 
-// list sends a request for a page over a connection of its own, whose receive buffer is small,
-// and returns the connection.
+// list sends a request for a page over a new connection, whose receive buffer is small, and
+// returns the connection.
 func (a *attack) list(t *testing.T, path, bearer string) net.Conn {
 	t.Helper()
 	raw, err := net.Dial("tcp", a.n.listen)
@@ -290,7 +290,7 @@ func (a *attack) manyBytes(t *testing.T) {
 					if !strings.Contains(string(answer), "per 5 s") {
 						retry, refusal = res.Header.Get("Retry-After"), string(answer)
 					}
-				case 503: // the store's queue for the thread is full
+				case 503: // the store's queue for this thread is full, so the sender tries again
 				default:
 					t.Errorf("send: %d %.200s", res.StatusCode, answer)
 					written = most + 1

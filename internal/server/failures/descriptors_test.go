@@ -21,14 +21,14 @@ import (
 // The number of files, clients and messages in TestFewDescriptors.
 const (
 	fewFiles    = 160 // open files that the server may have
-	idleClients = 170 // connections that somebody keeps open
+	idleClients = 170 // number of idle connections that the attackers keep open
 	fewSenders  = 8
 	fewSends    = 1600 // number of messages, enough to make the store open new files
 )
 
 // TestFewDescriptors sends messages to a server that may open only few files, while clients keep
-// opening more idle connections than the server may have files. All messages must be accepted,
-// and the server must log little.
+// opening more idle connections than the server may have open files. It checks that all messages
+// are accepted, and that the server logs little.
 func TestFewDescriptors(t *testing.T) {
 	c := newServers(t)
 	log := filepath.Join(t.TempDir(), "log")
@@ -109,9 +109,9 @@ func dialerFrom(address string) *tls.Dialer {
 	}
 }
 
-// holdOpen keeps a connection open without sending a request. When the server closes it,
-// holdOpen opens another one after a pause. It continues until ctx is done. It calls the
-// function once when its first connection was opened or refused.
+// holdOpen keeps a connection open without sending a request. When the server closes the
+// connection, holdOpen opens another one after a pause. It continues until ctx is done. It calls
+// the function once when its first connection was opened or refused.
 func holdOpen(ctx context.Context, n *node, address string, pause time.Duration, once func()) {
 	d := dialerFrom(address)
 	first := sync.OnceFunc(once)

@@ -15,12 +15,13 @@ import (
 	"time"
 )
 
-// private is a text in all messages and names of the erased user, and in no other data.
+// private is a text that all messages and names of the erased user contain, and no other data
+// contains.
 const private = "bob's own"
 
-// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it erases a
-// user and while others send messages to that user's threads. Afterwards no data of the user may
-// be left, and no data of the others may be missing.
+// TestErasureSurvivesKills repeatedly kills a server on the embedded store while the server erases
+// a user and while other users send messages to that user's threads. It checks that afterwards no
+// data of the erased user is left, and no data of the other users is missing.
 func TestErasureSurvivesKills(t *testing.T) {
 	v := os.Getenv("TEST_ERASURE_KILLS")
 	if v == "" {
@@ -33,7 +34,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	const threads = 300
 	c := newServers(t)
 	n := c.addNode(t, "CONFAB_DELETION_GRACE=1ms")
-	c.nodes = append(c.nodes, n) // add the node twice, because a load needs two
+	c.nodes = append(c.nodes, n) // add the only node twice, because a load sends to two nodes
 	l := c.newLoad(t)
 	e := &erasure{load: l, node: n, bob: c.newUser(t, n), rows: 10}
 	l.threads = make([]string, threads)
@@ -49,7 +50,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	t.Logf("%d threads filled in %v", threads, time.Since(begin).Round(time.Millisecond))
 	begin = time.Now()
 	for kill := range kills {
-		met := e.await(t, (kill+1)*threads/(2*kills)) // so that half of the threads remain after the last kill
+		met := e.await(t, (kill+1)*threads/(2*kills)) // wait for a share of the threads, so that half of them remain after the last kill
 		n.kill()
 		n.start(t)
 		t.Logf("killed when %d of %d threads were erased, by a look at some", met, threads)
@@ -143,8 +144,9 @@ func (e *erasure) fill(t *testing.T) {
 	slices.Sort(e.threads)
 }
 
-// await waits until about want threads are erased, and returns the number of erased threads. It
-// estimates that number from thirty threads, unless want is all of them.
+// await waits until about the wanted number of threads are erased, and returns the number of
+// erased threads. It estimates this number by looking at thirty threads, unless want is the number
+// of all threads.
 func (e *erasure) await(t *testing.T, want int) (erased int) {
 	t.Helper()
 	some := e.threads
@@ -180,8 +182,8 @@ func (e *erasure) await(t *testing.T, want int) (erased int) {
 	}
 }
 
-// check reads every thread as the user who kept sending messages. It fails the test if data of
-// the erased user is left or a message of another user is missing.
+// check reads every thread as the user who kept sending messages. It fails the test if data of the
+// erased user is left, or if a message of another user is missing.
 func (e *erasure) check(t *testing.T) {
 	t.Helper()
 	var mu sync.Mutex // guards the variables below

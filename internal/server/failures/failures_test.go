@@ -38,8 +38,8 @@ const (
 
 // TestFailures kills PostgreSQL, kills a server and cuts connections at random moments, while
 // clients send messages to two servers. It checks that every acknowledged message is stored
-// once, every other message at most once per attempt, and a message with an idempotency token at
-// most once.
+// exactly once, every other message at most once per attempt, and a message with an idempotency
+// token at most once.
 func TestFailures(t *testing.T) {
 	address := database(t)
 	rounds := 3
@@ -56,7 +56,7 @@ func TestFailures(t *testing.T) {
 	}
 	t.Cleanup(l.abandon)
 	for round := range rounds {
-		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // so that the failure comes at a random moment
+		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // wait for a random time, so that the failure comes at a random moment
 		switch round % 3 {
 		case 0:
 			c.killPostgres(t)
@@ -71,8 +71,8 @@ func TestFailures(t *testing.T) {
 	l.verify(t)
 }
 
-// database returns the URL of the PostgreSQL server that the test may kill. It skips the
-// test if none is configured.
+// database returns the URL of the PostgreSQL server that the test may kill. It skips the test if
+// no such server is configured.
 func database(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -99,7 +99,7 @@ type node struct {
 	binary, dir, listen string
 	env                 []string
 	client              *http.Client
-	log                 *bytes.Buffer // the server's log, complete after the server has ended; nil: it is written to stderr
+	log                 *bytes.Buffer // the server's log, complete after the server has ended; nil: the log goes to stderr
 
 	mu  sync.Mutex // guards cmd
 	cmd *exec.Cmd
@@ -200,8 +200,8 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// opsVariable is the name of the environment variable, with "=", that sets the address for a
-// server's metrics.
+// opsVariable is the beginning of an environment variable of a server, with the "=". The variable
+// sets the address for the server's metrics.
 const opsVariable = "CONFAB_LISTEN_OPS="
 
 // Environment variables of a node that are not settings of the server: the limit of open files
@@ -245,7 +245,7 @@ func (n *node) start(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer log.Close() // the process has a copy of the file descriptor
+		defer log.Close() // close this copy of the file descriptor, because the process has its own
 		cmd.Stderr = log
 	}
 	if err := cmd.Start(); err != nil {
@@ -272,7 +272,7 @@ func (n *node) start(t *testing.T) {
 }
 
 // trusting returns a client that trusts the certificate authority in the data folder dir, or nil
-// if the folder has none yet.
+// if the folder has no authority yet.
 func trusting(dir string) *http.Client {
 	pem, err := os.ReadFile(filepath.Join(dir, "tls", "ca.pem"))
 	roots := x509.NewCertPool()
@@ -331,8 +331,8 @@ func (c *cluster) cutConnections(t *testing.T) {
 	}
 }
 
-// ask sends one request to a server and returns the response. If there was no response, the status is 0
-// and answer has the text of the error.
+// ask sends one request to a server and returns the response. If there was no response, the status
+// is 0 and answer is the text of the error.
 func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (status int, answer []byte) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -369,7 +369,7 @@ type load struct {
 	bearer    string
 	threads   []string
 	stopped   chan struct{}
-	abandoned chan struct{} // closed when the test has failed: clients stop waiting
+	abandoned chan struct{} // closed when the test has failed, so that clients stop waiting
 	clients   sync.WaitGroup
 	once      sync.Once // makes stop run once
 
@@ -400,9 +400,9 @@ func (c *cluster) newLoad(t *testing.T) *load {
 	return l
 }
 
-// send runs one client that sends messages to the servers. If a message has an idempotency
-// token, it is sent again until it is acknowledged. Otherwise it is sent again only after a 503,
-// which means that nothing was written.
+// send runs one client that sends messages to the servers. It repeats a message with an
+// idempotency token until the message is acknowledged. It repeats any other message only after a
+// 503, which means that nothing was written.
 func (l *load) send(sender int) {
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%d/%d", sender, n)
@@ -433,7 +433,7 @@ func (l *load) send(sender int) {
 				l.acked[content] = sent.ID
 			}
 			if status == 503 {
-				l.attempts[content]-- // a 503 means that nothing was written
+				l.attempts[content]-- // do not count the attempt, because a 503 means that nothing was written
 			}
 			l.mu.Unlock()
 			if status == 201 || token == "" && status != 503 {
@@ -444,7 +444,7 @@ func (l *load) send(sender int) {
 	}
 }
 
-// waitForProgress waits until more messages are acknowledged than at the time of the call.
+// waitForProgress waits until more messages are acknowledged than when it was called.
 func (l *load) waitForProgress(t *testing.T) {
 	t.Helper()
 	count := func() int {

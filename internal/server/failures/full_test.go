@@ -26,18 +26,18 @@ import (
 // diskSize is the size, in bytes, of the disks that TestFullDisk fills.
 const diskSize = 96 << 20
 
-// obeyed is the time within which a server should end after a signal. The machine may be busy,
-// so a longer time is only logged. The test fails if the server needs five times as long, or if
-// a start takes that long without an outcome.
+// obeyed is the time within which a server should end after a signal. Because the machine may be
+// busy, a longer time is only logged. The test fails if the server needs five times as long, or if
+// a started server is neither ready nor ended after five times as long.
 const obeyed = 5 * time.Second
 
-// fewLines is the maximum number of lines that a server with a full disk should log, not
-// counting lines about requests. The test fails at five times that number.
+// fewLines is the number of lines that a server with a full disk should log at most, without the
+// lines about requests. The test fails if the server logs five times as many.
 const fewLines = 100
 
 // TestFullDisk fills a disk under load, stops the server, starts it again, frees space and
-// continues the load. No acknowledged message may be lost. The server must not end without a
-// signal, must obey signals, and must log little. `make full` runs the test.
+// continues the load. It checks that no acknowledged message is lost. The server must not end
+// without a signal, must obey signals, and must log little. `make full` runs the test.
 func TestFullDisk(t *testing.T) {
 	if os.Getenv("TEST_FULL_DISK") == "" {
 		t.Skip("mounts disks: run make full, as root")
@@ -73,8 +73,8 @@ func mountMemory(t *testing.T) string {
 	return dir
 }
 
-// mountLoop mounts a file with an ext4 file system. It skips the test if the system does not
-// allow that.
+// mountLoop mounts a file with an ext4 file system as a disk. It skips the test if the system does
+// not allow that.
 func mountLoop(t *testing.T) string {
 	t.Helper()
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "disk")
@@ -105,7 +105,7 @@ func mount(t *testing.T, dir string, args ...string) {
 }
 
 // full is the state of TestFullDisk: a server on a small disk, and clients that send messages to
-// it.
+// that server.
 type full struct {
 	*testing.T
 	c       *cluster
@@ -132,7 +132,7 @@ func newFull(t *testing.T, c *cluster, disk, setting string) *full {
 	f := &full{T: t, c: c, disk: disk, stopped: make(chan struct{}), acked: map[string]int{}, others: map[int]int{}}
 	f.n = &node{binary: c.binary, dir: dir, listen: freePort(t), env: append(os.Environ(), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_SHUTDOWN_DELAY=0", setting)}
 	f.args = []string{"serve", "--data", dir, "--listen", f.n.listen, "--listen-ops", freePort(t)}
-	// Create two files of another program on the disk. Removing one of them frees space.
+	// Create two files on the disk, as another program would. Removing one of them frees space.
 	for _, name := range []string{"first", "second"} {
 		f.fill(name, diskSize/5)
 	}
@@ -177,7 +177,8 @@ func (f *full) launch() {
 	f.n.mu.Unlock()
 }
 
-// start starts the server and waits until it is ready. It fails the test if the server ends.
+// start starts the server and waits until it is ready. It fails the test if the server ends before
+// that.
 func (f *full) start() {
 	f.Helper()
 	f.launch()
@@ -340,14 +341,15 @@ func (f *full) send(sender int) {
 	}
 }
 
-// counts returns the number of messages that were acknowledged, and of those that were refused.
+// counts returns the number of messages that were acknowledged, and the number of messages that
+// were refused.
 func (f *full) counts() (acked, refused int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.acked), f.refused
 }
 
-// await waits until the server has acknowledged and refused at least these numbers of further
+// await waits until the server has acknowledged and refused at least the given numbers of further
 // messages.
 func (f *full) await(what string, acked, refused int) {
 	f.Helper()
@@ -378,7 +380,7 @@ func (f *full) fillUnderLoad() {
 	f.Helper()
 	f.await("filling the disk", 0, 100)
 	acked, _ := f.counts()
-	if bytes := acked * 12 << 10; bytes < diskSize/10 { // other files have two fifths
+	if bytes := acked * 12 << 10; bytes < diskSize/10 { // the store must get a tenth of the disk at least, because other files use two fifths
 		f.Errorf("writes were refused after %d MiB on a disk of %d MiB", bytes>>20, diskSize>>20)
 	}
 	f.mayRead("below the floor")
@@ -403,9 +405,9 @@ func (f *full) mayRead(when string) {
 	}
 }
 
-// metrics checks the metrics about the disk. The free space may be above the limit although the
-// server refuses writes: the store removed a table that did not fit, and refuses writes until
-// one fits.
+// metrics checks the metrics about the disk. Their free space may be above the limit while the
+// server refuses writes: the store has removed a table that did not fit on the disk, and refuses
+// writes until a table fits.
 func (f *full) metrics() {
 	f.Helper()
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
@@ -454,7 +456,7 @@ func (f *full) scrape() map[string]float64 {
 func (f *full) stopAndStart() {
 	f.Helper()
 	f.stop(syscall.SIGTERM, "on a full disk, under load")
-	f.fill("rest", diskSize) // fill the disk again: the stop may have removed files of the store
+	f.fill("rest", diskSize) // fill the disk again, because the server may have removed files of the store when it stopped
 	for i, free := range []int64{0, 1 << 20, 3 << 20, 5 << 20, 8 << 20, 12 << 20} {
 		name := filepath.Join(f.disk, "rest")
 		info, err := os.Stat(name)
@@ -565,7 +567,7 @@ func (f *full) judge() {
 		f.Errorf("%d log lines, want less than %d\n%s", lines, fewLines, f.tail())
 	}
 	for status, n := range f.others {
-		if status != 0 { // 0: no response, because the server was stopped
+		if status != 0 { // status 0 means no response, because the server was stopped
 			f.Errorf("%d sends were answered %d, want 201 or 503", n, status)
 		}
 	}

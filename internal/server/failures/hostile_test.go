@@ -21,17 +21,18 @@ import (
 
 // Limits and goals of TestHostile.
 const (
-	hostileP99    = 250 * time.Millisecond // duration of the honest user's requests; the test fails at five times that
+	hostileP99    = 250 * time.Millisecond // goal for the 99th percentile of the time of the honest user's requests; the test fails at five times that
 	hostileMemory = 512 << 20              // limit of the server's resident memory in bytes
 	hostileLog    = 10 << 20               // limit of the log's size in bytes
-	hostileCalm   = time.Minute            // time limit for the server to use no more than before the attack
+	hostileCalm   = time.Minute            // time within which the server must use no more resources than before the attack
 )
 
-// TestHostile attacks a server in all ways at once, while one honest user sends and reads: with
-// slow clients, bodies that never end, streams that are reset, floods of connections, giant
-// metadata, and storms of lists. No request of the honest user may fail, memory and log must
-// stay below limits, and after the attack the server must need no more than before. `make
-// hostile` runs the test for a minute, which the two engines share, and `make soak` for five.
+// TestHostile attacks a server in all ways at once, while one honest user sends and reads
+// messages. The attacks are slow clients, bodies that never end, streams that are reset, floods of
+// connections, giant metadata, and storms of lists. No request of the honest user may fail, memory
+// and log must stay below limits, and after the attack the server must use no more resources than
+// before. `make hostile` runs the test for a minute, divided between the two engines, and `make
+// soak` runs it for five.
 func TestHostile(t *testing.T) {
 	span, err := time.ParseDuration(os.Getenv("TEST_HOSTILE"))
 	if err != nil {
@@ -54,7 +55,7 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// attackServer starts a server and attacks it for the time span.
+// attackServer starts a server and attacks it for the given time.
 func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 	log := filepath.Join(t.TempDir(), "log")
 	n := c.addNode(t, append(env, opsOn(t), logVariable+log, "CONFAB_LIMITS=fair", "CONFAB_LOG_LEVEL=info")...)
@@ -62,13 +63,13 @@ func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 	calm := c.newThread(t, n, honest.bearer, nil)
 	stormy := c.newThread(t, n, lists.bearer, nil)
 	text := strings.Repeat("many words ", 2<<10)
-	for range 200 { // enough messages for a page of 4 MB
+	for range 200 { // send enough messages for a page of 4 MB
 		if status, answer := c.ask(n, "POST", "/chat/threads/"+stormy+"/messages"+version, lists.bearer, "", map[string]string{"content": text}); status != 201 {
 			t.Fatalf("send: %d %s", status, answer)
 		}
 	}
 	one := &honestUser{cluster: c, node: n, user: honest, thread: calm}
-	one.run(t.Context(), 2*time.Second) // warms the server up before its resources are measured
+	one.run(t.Context(), 2*time.Second) // warm the server up before its resources are measured
 	one.took = nil
 	n.client.CloseIdleConnections()
 	before := n.figures(t)
@@ -130,8 +131,8 @@ func awaitCalm(t *testing.T, n *node, before figures) {
 	t.Helper()
 	for deadline := time.Now().Add(hostileCalm); ; time.Sleep(100 * time.Millisecond) {
 		now := n.figures(t)
-		// The store opens and closes files and starts goroutines all the time. So up to 16 more
-		// than before the attack are no leak.
+		// The store opens and closes files and starts goroutines all the time. So up to 16 more than
+		// before the attack do not mean a leak.
 		if now.connections <= before.connections && now.held == 0 && now.files <= before.files+16 && now.goroutines <= before.goroutines+16 {
 			t.Logf("as before: %+v, then %+v", before, now)
 			return
@@ -146,7 +147,7 @@ func awaitCalm(t *testing.T, n *node, before figures) {
 // figures has the resources that a server uses at one moment.
 type figures struct {
 	connections, files, goroutines int
-	held, resident                 int64 // bytes
+	held, resident                 int64 // bytes of held request bodies and of resident memory
 }
 
 func (f figures) greatest(g figures) figures {
@@ -181,8 +182,7 @@ func (n *node) figures(t *testing.T) figures {
 	return f
 }
 
-// honestUser sends and reads messages, one request after the other, like a person who writes
-// fast.
+// honestUser sends and reads messages, one request after the other, like a person who types fast.
 type honestUser struct {
 	*cluster
 	node   *node

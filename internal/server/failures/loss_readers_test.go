@@ -31,7 +31,7 @@ type reader struct {
 	user    user
 	trouter bool
 	http2   bool // whether an event stream uses HTTP/2
-	selects bool // whether it requests only the events of the threads in since
+	selects bool // whether the reader requests only the events of the threads in since
 	// since has, for each selected thread, the number of the last event before the reader
 	// connected. It is nil for a reader that connected before any thread existed.
 	since map[string]uint64
@@ -45,7 +45,7 @@ type reader struct {
 	problems []string
 	last     error // error of the last attempt to connect
 	leave    context.CancelFunc
-	away     time.Duration // how long the reader stays away after leave
+	away     time.Duration // time for which the reader stays disconnected after leave
 	cursor   string
 }
 
@@ -53,7 +53,7 @@ type reader struct {
 type received struct {
 	number           uint64 // number of the event in its thread; 0 if only the position is known
 	position         uint64 // position in the event log, for a reader with the protocol of the official SDKs
-	answered         bool   // whether the reader has answered the event; always true for event streams, which need no answers
+	answered         bool   // whether the reader has confirmed the event to the server; always true for event streams, which have no confirmations
 	event            string // name of the event's kind, as in an export
 	message, version int64
 	content          string
@@ -89,13 +89,13 @@ func (r *reader) ready() bool {
 }
 
 // wants reports whether the reader has asked for the event e. A reader that selects threads has
-// asked only for the events of these threads that were written after it connected.
+// asked only for events of these threads that were written after the reader connected.
 func (r *reader) wants(e *storedEvent) bool {
 	last, ok := r.since[e.Thread]
 	return r.since == nil || ok && e.Number > last
 }
 
-// stayAway makes the reader disconnect, and connect again after d.
+// stayAway makes the reader disconnect, and connect again after the time d.
 func (r *reader) stayAway(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +105,7 @@ func (r *reader) stayAway(d time.Duration) {
 	}
 }
 
-// session returns a context for one connection of the reader. stayAway cancels it.
+// session returns a context for one connection of the reader. stayAway cancels this context.
 func (r *reader) session(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	r.mu.Lock()
@@ -114,7 +114,7 @@ func (r *reader) session(ctx context.Context) context.Context {
 	return ctx
 }
 
-// rest waits for the time for which stayAway made the reader disconnect.
+// rest waits for the time for which stayAway made the reader stay disconnected.
 func (r *reader) rest(ctx context.Context) {
 	r.mu.Lock()
 	r.leave()
@@ -123,7 +123,7 @@ func (r *reader) rest(ctx context.Context) {
 	r.away = 0
 	r.mu.Unlock()
 	if r.trouter {
-		r.lines.cut() // the reader's last answers may be lost with the connection
+		r.lines.cut() // close the connections, which may lose the reader's last answers
 	}
 	select {
 	case <-ctx.Done():
@@ -151,15 +151,15 @@ func (l *loss) tlsConfig() *tls.Config {
 	for _, n := range l.nodes {
 		pem, err := os.ReadFile(filepath.Join(n.dir, "tls", "ca.pem"))
 		if err != nil {
-			panic(err) // impossible: a server that has started has written the file
+			panic(err) // cannot happen, because a server that has started has written the file
 		}
 		roots.AppendCertsFromPEM(pem)
 	}
 	return &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
 }
 
-// runStream reads the event stream of the user. After a disconnection it begins a new loop at
-// the cursor of the last event.
+// runStream reads the event stream of the user. After a disconnection it begins a new event loop
+// at the cursor of the last event.
 func (l *loss) runStream(ctx context.Context, r *reader) {
 	cred, err := communication.NewTokenCredential(r.user.bearer)
 	if err != nil {
@@ -244,7 +244,7 @@ func (r *reader) take(event chat.Event) {
 	}
 }
 
-// missing returns the events of want that the reader has not received, or not confirmed to the
+// missing returns the events in want that the reader has not received, or has not confirmed to the
 // server.
 func (r *reader) missing(want []*storedEvent) (missing []*storedEvent) {
 	r.mu.Lock()
@@ -273,8 +273,8 @@ func (r *reader) missing(want []*storedEvent) (missing []*storedEvent) {
 	return missing
 }
 
-// history returns a text with the number and the time of each event of a thread that the reader
-// has received.
+// history returns a text with the number and the time of each event that the reader has received
+// from a thread.
 func (r *reader) history(thread string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,8 +286,8 @@ func (r *reader) history(thread string) string {
 	return b.String()
 }
 
-// check compares the events that a reader has received with the store, and returns a text for
-// each error.
+// check compares the events that a reader has received with the events in the store, and returns a
+// text for each error.
 func (r *reader) check(truth *truth, l *loss) (problems []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -331,8 +331,8 @@ func (r *reader) check(truth *truth, l *loss) (problems []string) {
 
 func clock(t time.Time) string { return t.Format("05.000") }
 
-// judge compares an event that the reader has received with the store. It returns what is wrong
-// with the event, or "".
+// judge compares an event that the reader has received with the event in the store. It returns a
+// text that says what is wrong with the event, or "".
 func (r *reader) judge(th *storedThread, thread string, g received, l *loss) string {
 	if g.number == 0 || g.number > uint64(len(th.events)) {
 		return "no such event"
@@ -385,7 +385,8 @@ func (r *records) textOf(thread string, message int64) string {
 	return r.texts[[2]string{thread, strconv.FormatInt(message, 10)}]
 }
 
-// deletedAt returns when the deletion of a message was acknowledged, or the zero time.
+// deletedAt returns when the server acknowledged the deletion of a message, or the zero time if it
+// has not.
 func (r *records) deletedAt(thread string, message int64) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -400,7 +401,7 @@ type lines struct {
 	open    map[*line]struct{}
 	opened  time.Time
 	dials   int
-	stalled chan struct{} // closed when the stall ends; nil while reads are not stalled
+	stalled chan struct{} // closed when the reads may continue; nil while reads are not stalled
 	cuts    []time.Time
 }
 
@@ -435,7 +436,7 @@ func (ls *lines) dialNode(ctx context.Context, address string) (net.Conn, error)
 	return c, nil
 }
 
-// lastOpened returns when the last connection was opened.
+// lastOpened returns the time at which the last connection was opened.
 func (ls *lines) lastOpened() time.Time {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -22,18 +22,18 @@ import (
 const (
 	lossThreads  = 200
 	lossWriters  = 50
-	lossReaders  = 100 // some users have several readers
-	lossUsers    = 75  // users who read
-	usersPerRoom = 8   // users who read a thread
+	lossReaders  = 100 // number of readers; some users have several
+	lossUsers    = 75  // number of users who read threads
+	usersPerRoom = 8   // number of users who read each thread
 	lossLoad     = 4 * time.Second
-	lossPatience = 30 * time.Second // how long the readers may take after a round to receive all events
+	lossPatience = 30 * time.Second // the longest time after a round for the readers to receive all events
 )
 
-// TestLoss runs 100 readers of live events in 200 threads while 50 writers change the threads.
-// At random moments it cuts the readers' connections, disconnects readers for some time, and
-// kills and restarts the servers. After each round it compares the events that every reader has
-// received with an export of the store: each event that the reader may see must be there, once
-// and in the order of its thread, and no other event.
+// TestLoss runs 100 readers of live events in 200 threads while 50 writers change the threads. At
+// random moments it cuts the readers' connections, disconnects readers for some time, and kills
+// and restarts the servers. After each round it compares the events that every reader has received
+// with an export of the store. A reader must have received each event that it may see, exactly
+// once and in the order of the thread, and no other event.
 func TestLoss(t *testing.T) {
 	v := os.Getenv("TEST_LOSS_ROUNDS")
 	if v == "" {
@@ -72,7 +72,7 @@ type loss struct {
 	records
 
 	running  sync.WaitGroup // the goroutines of the readers
-	calm     atomic.Bool    // whether readers answer every event
+	calm     atomic.Bool    // set while readers must answer every event
 	kills    []outage
 	catchUps int
 	told     totals // the totals after the previous round
@@ -81,7 +81,7 @@ type loss struct {
 // outage is the time during which a server or PostgreSQL did not run.
 type outage struct {
 	from, to time.Time
-	drained  bool // the server was asked to end, by SIGTERM
+	drained  bool // the server was stopped by SIGTERM and could end its connections
 }
 
 // totals has sums over all readers.
@@ -103,8 +103,8 @@ func runLoss(t *testing.T, c *cluster, rounds int) {
 	}
 }
 
-// fill creates users, readers and threads. It connects the readers before it creates the
-// threads, except the readers that select threads.
+// fill creates users, readers and threads. It connects the readers before it creates the threads,
+// except the readers that select threads, which it connects later.
 func (l *loss) fill(t *testing.T, ctx context.Context) {
 	t.Helper()
 	begin := time.Now()
@@ -170,8 +170,9 @@ func (l *loss) fill(t *testing.T, ctx context.Context) {
 	l.await(t, "readers that select threads do not connect", true, func() bool { return l.connected(t, true) })
 }
 
-// connected reports whether all readers that select threads are connected, or, if selects is
-// false, all others. It fails the test if one of them cannot connect.
+// connected reports whether all readers that select threads are connected. If the argument selects
+// is false, it reports whether all other readers are connected. It fails the test if a reader
+// cannot connect.
 func (l *loss) connected(t *testing.T, selects bool) bool {
 	for _, r := range l.readers {
 		if r.selects == selects && !r.ready() {
@@ -186,8 +187,8 @@ func (l *loss) connected(t *testing.T, selects bool) bool {
 	return true
 }
 
-// await waits until holds returns true. After lossPatience it fails the test with the text
-// otherwise, and with the error of a reader that has not connected, if there is one. It looks
+// await waits until the function holds returns true. After lossPatience it fails the test with the
+// text otherwise, and with the error of a reader that has not connected, if there is one. It looks
 // only at readers whose field selects has the given value.
 func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() bool) {
 	t.Helper()
@@ -203,8 +204,9 @@ func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() 
 	}
 }
 
-// round runs the writers for a time. First it disturbs the servers and the readers; at the end
-// it does not, so that every reader receives events after those that it may have missed.
+// round runs the writers for a time, and meanwhile disturbs the servers and the readers. At the
+// end it stops disturbing but lets the writers continue, so that every reader receives events
+// after the ones that it may have missed.
 func (l *loss) round(t *testing.T, round int) {
 	l.calm.Store(false)
 	writing, stop := context.WithCancel(context.Background())
@@ -226,10 +228,10 @@ func (l *loss) round(t *testing.T, round int) {
 	for _, r := range l.readers {
 		r.lines.stall(0)
 		if r.trouter {
-			r.lines.cut() // the next socket must get the unanswered events
+			r.lines.cut() // close the connection: over the next one the server must send the unanswered events again
 		}
 	}
-	l.sleep(context.Background(), 300*time.Millisecond) // the writers continue
+	l.sleep(context.Background(), 300*time.Millisecond) // let the writers continue for a while
 	stop()
 	writers.Wait()
 }

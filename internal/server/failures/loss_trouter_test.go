@@ -27,8 +27,8 @@ func (l *loss) speaksTrouter() bool {
 }
 
 // trouterClient is a reader that speaks the protocol of the official SDKs
-// (docs/contract/realtime.md). When it connects again, it uses the same endpoint id and the
-// parameters of its last allocation.
+// (docs/contract/realtime.md). When it reconnects, it uses the same endpoint id as before and the
+// parameters of its last allocation, the response to POST /v4/a.
 type trouterClient struct {
 	*loss
 	*reader
@@ -92,7 +92,7 @@ func (c *trouterClient) connect(ctx context.Context) error {
 	}
 	if c.last != nil && rand.IntN(20) == 0 {
 		c.last = a
-		return nil // a client may allocate a connection and never open its socket
+		return nil // return before opening a socket, as a real client may do
 	}
 	c.last = a
 	var sid string
@@ -176,15 +176,15 @@ func (c *trouterClient) handle(ws *socket, packet string) bool {
 	return true
 }
 
-// trouterEvents maps the event ids of the protocol (docs/contract/realtime.md §13) to the names
-// that the export uses.
+// trouterEvents maps the event ids of the protocol (docs/contract/realtime.md §13) to the names of
+// events in an export.
 var trouterEvents = map[int]string{
 	200: "messageReceived", 246: "receiptReceived", 247: "messageEdited", 248: "messageDeleted", 257: "threadCreated",
 	258: "threadUpdated", 259: "threadDeleted", 260: "participantsAdded", 261: "participantsRemoved",
 }
 
-// request records the event in a request of the server, and answers the request. Sometimes it
-// does not answer, or answers 504, except at the end of a round.
+// request records the event that is in a request of the server, and answers the request. Sometimes
+// it does not answer, or answers 504, except at the end of a round.
 func (c *trouterClient) request(ws *socket, text string) bool {
 	var req struct {
 		ID   int64
@@ -236,9 +236,9 @@ func (c *trouterClient) request(ws *socket, text string) bool {
 	return true
 }
 
-// excused reports whether a reader may receive an event a second time, although it has confirmed
-// it. It may if the server that received the confirmation was killed within five seconds, or if
-// the connection was cut within a second, because the confirmation may have been lost.
+// excused reports whether a reader may receive an event again although it has confirmed the event.
+// This is allowed if the confirmation may have been lost: if the server that received it was
+// killed within five seconds, or if the connection was cut within a second.
 func (r *reader) excused(before, again received, l *loss) bool {
 	if !r.trouter {
 		return false

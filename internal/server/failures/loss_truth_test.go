@@ -135,8 +135,8 @@ func (tr *truth) add(line []byte) error {
 	return nil
 }
 
-// note counts an event in tr.facts, under the same fact that the writer of the change records
-// when the change is acknowledged.
+// note counts an event in tr.facts, under the same key under which the writer of a change counts
+// the acknowledgement of the change.
 func (tr *truth) note(th *storedThread, e *storedEvent) {
 	f := fact{thread: e.Thread, event: e.Event}
 	switch e.Event {
@@ -144,7 +144,7 @@ func (tr *truth) note(th *storedThread, e *storedEvent) {
 		f.about = strconv.FormatInt(e.Message, 10)
 	case "participantsAdded", "participantsRemoved":
 		m := th.messages[e.Message]
-		if m == nil { // the store has deleted the messages of the deleted thread
+		if m == nil { // the message is missing, because the store has deleted the messages of the deleted thread
 			return
 		}
 		for _, p := range m.Participants {
@@ -154,14 +154,13 @@ func (tr *truth) note(th *storedThread, e *storedEvent) {
 	tr.facts[f]++
 }
 
-// deleted reports whether the thread was deleted. The store deletes its messages some time
-// later.
+// deleted reports whether the thread was deleted. The store deletes the messages of such a thread
+// some time later.
 func (th *storedThread) deleted() bool {
 	return len(th.events) > 0 && th.events[len(th.events)-1].Event == "threadDeleted"
 }
 
-// period is a range of events of a thread during which a user was a member. The user may have
-// been absent after it.
+// period is a range of events of a thread during which a user was a member without a break.
 type period struct {
 	from, to uint64 // event numbers, both included; to is 0 if the user is still a member
 	visible  int64  // creation time of the oldest message that the user may read
@@ -188,7 +187,7 @@ func (th *storedThread) periods(user string) (ps []period) {
 					}
 				}
 			}
-		} // otherwise the user was one of the first participants, and may read everything
+		} // if there is no such event, the user was one of the first participants and may read everything
 		if th.deleted() && th.mayHide(in) {
 			p.unknown = true
 		}
@@ -197,10 +196,10 @@ func (th *storedThread) periods(user string) (ps []period) {
 	return ps
 }
 
-// split returns the ranges of events during which m was in the thread. An interval of an export
-// contains several of them if the member was removed and added again by two events in a row. In
-// a deleted thread without its messages the ranges cannot be told apart, and split returns the
-// interval; see mayHide.
+// split returns the ranges of events during which the member m was in the thread. One interval in
+// an export contains several of these ranges if the member was removed and added again by two
+// events in a row. In a deleted thread whose messages are missing the ranges cannot be told apart.
+// Then split returns the whole interval, and mayHide tells whether it may contain several ranges.
 func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	for _, in := range m.Intervals {
 		for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
@@ -214,8 +213,8 @@ func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	return all
 }
 
-// mayHide reports whether a member may have been removed and added again during the interval in:
-// whether the thread has two events in a row that removed and added participants.
+// mayHide reports whether a member may have been removed and added again during the interval in,
+// that is, whether the interval contains two events in a row that removed and added participants.
 func (th *storedThread) mayHide(in [2]uint64) bool {
 	for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
 		if th.events[n-1].Event == "participantsRemoved" && th.events[n].Event == "participantsAdded" {
@@ -225,7 +224,7 @@ func (th *storedThread) mayHide(in [2]uint64) bool {
 	return false
 }
 
-// names reports whether event n of the thread is of this kind and its message names the user.
+// names reports whether event n of the thread is of the kind event and its message names the user.
 func (th *storedThread) names(n uint64, event, user string) bool {
 	e := th.events[n-1]
 	if e.Event != event || th.messages[e.Message] == nil {
@@ -239,10 +238,10 @@ func (th *storedThread) names(n uint64, event, user string) bool {
 	return false
 }
 
-// judge reports whether a user must receive an event, and whether it may. The reader receives
-// the event in the period in which it was written or in a later one, and each period limits what
-// the user may see. So may is true if the user may see the event in one of these periods, and
-// must is true only if the user may see it in all of them.
+// judge reports whether a user must receive an event, and whether the user may receive it. The
+// user may receive the event in the period in which it was written or in a later one, and each
+// period limits what the user may read. So may is true if the user may read the event in one of
+// these periods, and must is true only if the user may read it in all of them.
 func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	ps := th.periods(user)
 	i := slices.IndexFunc(ps, func(p period) bool { return p.from <= e.Number && (p.to == 0 || e.Number <= p.to) })
@@ -253,7 +252,7 @@ func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	if e.Message == 0 || e.Event == "threadUpdated" || strings.HasPrefix(e.Event, "participants") {
 		return must, may
 	}
-	created, m := e.Message, th.messages[e.Message] // a receipt is judged by the id of its message, which is near the time of creation
+	created, m := e.Message, th.messages[e.Message] // for a receipt, use the id of its message, which is near the time at which the message was created
 	if e.Event != "receiptReceived" {
 		if m == nil {
 			return false, true
@@ -282,7 +281,7 @@ func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 					back = ps[i+j+1].from
 				}
 				if p.to != 0 && p.to < later.Number && later.Number < back {
-					must = false // a user who was absent then may not read the new content
+					must = false // a user who was not a member at that time may not read the new content
 				}
 			}
 		}

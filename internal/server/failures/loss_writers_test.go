@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// room is one of the threads of TestLoss. When its thread is deleted, it gets a new one.
+// room is a place for one thread of TestLoss. When its thread is deleted, the room gets a new
+// thread.
 type room struct {
 	owner   int      // number of the writer who changes participants and the topic
 	writers []int    // numbers of the writers who change this thread
@@ -24,25 +25,26 @@ type room struct {
 	recent []message  // some of the acknowledged messages
 }
 
-// message is an acknowledged message that its sender has not yet edited or deleted.
+// message is an acknowledged message that its sender has neither edited nor deleted yet.
 type message struct {
 	id, text string
 	sender   int
 }
 
-// records has the changes that were acknowledged to writers, and the statuses of their requests.
+// records has the changes that the servers acknowledged to writers, and the statuses of the
+// writers' requests.
 type records struct {
 	mu       sync.Mutex           // guards the fields below
 	acked    map[fact]int         // number of acknowledgements of each change
-	texts    map[[2]string]string // first content of each message, by thread and message
+	texts    map[[2]string]string // first content of each message, by the ids of the thread and the message
 	deleted  map[[2]string]time.Time
 	outcomes map[string]map[int]int
 
 	events int // number of events in the store after the last round
 }
 
-// fact is an acknowledged change: the kind of its event, and the message or the user that was
-// changed.
+// fact is an acknowledged change: the thread, the kind of the change's event, and the id of the
+// message or the user that was changed.
 type fact struct{ thread, event, about string }
 
 func newRecords() records {
@@ -56,7 +58,8 @@ func (r *records) ack(thread, event, about string) {
 	r.acked[fact{thread, event, about}]++
 }
 
-// outcome counts the status of a request and returns it. what names the kind of request.
+// outcome counts the status of a request and returns the status. The argument what names the kind
+// of request.
 func (r *records) outcome(what string, status int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,8 +135,8 @@ func (w *writer) act(r *room) {
 	}
 }
 
-// do sends a request about a thread to any of the servers, and decodes the response into out. It
-// returns the status.
+// do sends a request about a thread to one of the servers, chosen at random, and decodes the
+// response into out. It returns the status.
 func (w *writer) do(method, thread, path string, body, out any) (status int) {
 	n := w.nodes[rand.IntN(len(w.nodes))]
 	status, answer := w.ask(n, method, "/chat/threads/"+thread+path+version, w.bearer, "", body)
@@ -161,8 +164,9 @@ func (w *writer) send(r *room, thread string) {
 	}
 }
 
-// take removes a message of this writer from the room's list of recent messages and returns it,
-// so that each message is changed only once. It returns false if there is none.
+// take removes a message of this writer from the room's list of recent messages and returns the
+// message, so that each message is changed only once. It returns false if the list has no message
+// of this writer.
 func (w *writer) take(r *room) (message, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -211,8 +215,8 @@ func (w *writer) receipt(r *room, thread string) {
 	}
 }
 
-// changeRoster removes a random reader from a thread, or adds it if it is not a member. It
-// chooses at random how much of the history the added user may see.
+// changeRoster removes a random reader from a thread, or adds the reader if the reader is not a
+// member. It chooses at random how much of the history the added user may see.
 func (w *writer) changeRoster(r *room, thread string) {
 	var page struct {
 		Value []struct {
@@ -222,7 +226,7 @@ func (w *writer) changeRoster(r *room, thread string) {
 	if w.do("GET", thread, "/participants", nil, &page) != 200 {
 		return
 	}
-	who := r.users[rand.IntN(3)] // choose among three users only, so that removed users are soon added again
+	who := r.users[rand.IntN(3)] // choose among only three users, so that a removed user is soon added again
 	present := false
 	for _, p := range page.Value {
 		present = present || p.CommunicationIdentifier.RawID == who

@@ -12,10 +12,11 @@ import (
 	"testing"
 )
 
-// TestLostAnswers loses the answer of the first try of a send, and sends the request again with the
-// same x-ms-client-request-id, as SDKs do. Two equal sends in a row must leave exactly two
-// messages: also if the server is killed and started again between the tries, and if the second try
-// goes to another server. If a client uses one id for different messages, none of them may be lost.
+// TestLostAnswers loses the response to the first try of a send, and sends the request again with
+// the same x-ms-client-request-id, as SDKs do. It checks that two sends of the same text, each
+// tried twice, leave exactly two messages. This must also hold if the server is killed and started
+// again between the tries, and if the second try is sent to another server. If a client uses one
+// id for different messages, none of them may be lost.
 func TestLostAnswers(t *testing.T) {
 	env := []string{"CONFAB_DEV=true", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_ADMIN=off"}
 	t.Run("embedded", func(t *testing.T) {
@@ -32,8 +33,8 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// lostAnswers sends each message several times with the same id. The first try goes to the
-// server first, whose answer is lost, and the second try to the server second.
+// lostAnswers sends each message several times with the same id. It sends the first try to the
+// server first and loses the response, and sends the second try to the server second.
 func lostAnswers(t *testing.T, c *cluster, first, second *node) {
 	t.Helper()
 	bearer := c.newUser(t, first).bearer
@@ -83,7 +84,8 @@ func lostAnswers(t *testing.T, c *cluster, first, second *node) {
 	}
 }
 
-// loseNextAnswer makes a server close the connection of the next send after it has carried it out.
+// loseNextAnswer makes a server carry out the next send and then close the connection without a
+// response.
 func (c *cluster) loseNextAnswer(t *testing.T, n *node) {
 	t.Helper()
 	res, err := n.client.Post("https://"+n.listen+"/dev/faults", "application/json", bytes.NewReader([]byte(`{"operation":"send message","drop":"after"}`)))
@@ -96,14 +98,14 @@ func (c *cluster) loseNextAnswer(t *testing.T, n *node) {
 	}
 }
 
-// sendAs sends a message with an x-ms-client-request-id, once, and returns the status and the id of
-// the message. The status is 0 if there was no answer.
+// sendAs sends a message once, with the given x-ms-client-request-id, and returns the status and
+// the id of the message. The status is 0 if there was no response.
 func (c *cluster) sendAs(n *node, bearer, thread, id, content string) (status int, message string) {
 	text, err := json.Marshal(map[string]string{"content": content})
 	if err != nil {
 		panic(err)
 	}
-	req, err := http.NewRequest("POST", "https://"+n.listen+"/chat/threads/"+thread+"/messages"+version, io.NopCloser(bytes.NewReader(text))) // net/http cannot send this body again by itself
+	req, err := http.NewRequest("POST", "https://"+n.listen+"/chat/threads/"+thread+"/messages"+version, io.NopCloser(bytes.NewReader(text))) // use a body that net/http cannot send a second time, so that net/http does not repeat the request
 	if err != nil {
 		panic(err)
 	}
@@ -111,7 +113,7 @@ func (c *cluster) sendAs(n *node, bearer, thread, id, content string) (status in
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+bearer)
 	req.Header.Set("x-ms-client-request-id", id)
-	n.client.CloseIdleConnections() // the request would fail on a connection to a killed server
+	n.client.CloseIdleConnections() // use a new connection, because the request would fail on a connection to a killed server
 	res, err := n.client.Do(req)
 	if err != nil {
 		return 0, ""

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestOverviewNamesServers starts two servers on one database. The overview of each must name
-// both within a few seconds, and after one was stopped with SIGKILL tell when it was last seen.
+// TestOverviewNamesServers starts two servers on one database. It checks that the overview of each
+// names both servers within a few seconds. After one server was killed with SIGKILL, the overview
+// of the other must say when that server was last alive.
 func TestOverviewNamesServers(t *testing.T) {
 	c := newCluster(t, database(t))
 	type server struct {

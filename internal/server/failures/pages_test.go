@@ -18,13 +18,13 @@ import (
 const (
 	bigMessages = 80
 	bigSize     = 1_000_000 // bytes of each message
-	pageBound   = 4 << 20   // most bytes of content in a page
+	pageBound   = 4 << 20   // greatest number of bytes of content in a page
 	mostGrowth  = 50_000_000
 )
 
 // TestBigPages lists big messages page by page, three times, and checks that the server's memory
-// grows only a little. Before that it restarts the server, because memory used for sending would hide the
-// growth, and reads each message once, so that the block cache is full.
+// grows only a little. Before that it restarts the server, because memory that was used for
+// sending would hide the growth, and reads each message once, so that the block cache is full.
 func TestBigPages(t *testing.T) {
 	if os.Getenv("TEST_BIG_PAGES") == "" {
 		t.Skip("set TEST_BIG_PAGES to list eighty megabytes: go test ./internal/server/failures")
@@ -36,7 +36,7 @@ func TestBigPages(t *testing.T) {
 	n := c.addNode(t)
 	bearer := c.newUser(t, n).bearer
 	thread := c.newThread(t, n, bearer, nil)
-	want := map[string]string{} // first bytes of each message, by id
+	want := map[string]string{} // the first bytes of each message, by the id of the message
 	for i := range bigMessages {
 		head := fmt.Sprintf("%08d", i)
 		status, answer := c.ask(n, "POST", "/chat/threads/"+thread+"/messages"+version, bearer, "", map[string]string{"content": head + strings.Repeat("x", bigSize-len(head))})
@@ -46,7 +46,7 @@ func TestBigPages(t *testing.T) {
 		}
 		want[sent.ID] = head
 	}
-	for range 2 { // the first start moves the log's contents into tables
+	for range 2 { // start twice, because the first start moves the content of the log into tables
 		n.kill()
 		n.start(t)
 	}
@@ -63,16 +63,18 @@ func TestBigPages(t *testing.T) {
 	}
 	t.Logf("memory %d bytes after the start, %d before the lists, and at most %d more during each", cold, before, growths)
 	slices.Sort(growths)
-	if growths[1] > mostGrowth { // the median: on a busy machine a single collection of garbage can come late
+	if growths[1] > mostGrowth { // check the median, because on a busy machine a single garbage collection may come late
 		t.Errorf("the memory grew by %d bytes, want at most %d", growths[1], mostGrowth)
 	}
 }
 
-// listBigPages lists the thread's messages to the end and returns the peak of the server's resident
-// memory meanwhile, in bytes. Each message of want, the first bytes of it by id, must come once.
+// listBigPages lists the thread's messages to the end and returns the peak of the server's
+// resident memory during the listing, in bytes. The argument want has the first bytes of each
+// message, by the message's id. listBigPages fails the test unless each of these messages is
+// listed exactly once.
 func (c *cluster) listBigPages(t *testing.T, n *node, bearer, thread string, want map[string]string) int {
 	t.Helper()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // resets VmHWM, the peak of resident memory
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // reset VmHWM, the peak of the process's resident memory
 		t.Fatal(err)
 	}
 	begin, pages, most, seen := time.Now(), 0, 0, map[string]int{}

@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Times and numbers of TestPausedServer. There are few clients and operations, because
-// porcupine, the checker, must find a valid order of all operations, including those that hang
-// during the pause.
+// Times and numbers of TestPausedServer. The numbers of clients and operations are small, because
+// porcupine, the checker, must find a valid order of all operations, including the operations that
+// hang during the pause.
 const (
 	pause      = 40 * time.Second
 	clients    = 12
@@ -27,10 +27,10 @@ const (
 	shown      = 50 // messages that a read returns
 )
 
-// TestPausedServer pauses one of two servers in the middle of a transaction for 40 seconds, as
-// if its machine were frozen, and lets it continue. It checks that no message is lost, repeated
-// or out of order, and that the results of all operations agree with one order of these
-// operations.
+// TestPausedServer pauses one of two servers in the middle of a transaction for 40 seconds, as if
+// its machine were frozen, and then lets the server continue. It checks that no message is lost,
+// repeated or out of order, and that the results of all operations are possible if the operations
+// were carried out one after the other in some order.
 func TestPausedServer(t *testing.T) {
 	c := newCluster(t, database(t))
 	l := c.newLoad(t)
@@ -47,7 +47,8 @@ func TestPausedServer(t *testing.T) {
 	if served == 0 {
 		t.Error("while one server was stopped the other one answered nothing")
 	}
-	// Wait until the paused server has answered the requests that waited for it and some more.
+	// Wait until the paused server has answered the requests that were waiting, and some further
+	// ones.
 	for want, deadline := h.answered[0].Load()+5*clients, time.Now().Add(time.Minute); h.answered[0].Load() < want; time.Sleep(betweenOps) {
 		if time.Now().After(deadline) {
 			t.Fatal("the server that was stopped does not go on")
@@ -81,9 +82,9 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	}
 	defer conn.Close(ctx)
 	for range 1000 {
-		time.Sleep(10 * time.Millisecond) // try another moment
+		time.Sleep(10 * time.Millisecond) // the server held no locks at this moment, so try again later
 		c.nodes[i].signal(t, syscall.SIGSTOP)
-		// PostgreSQL still executes the statements that the server has sent. After that each
+		// PostgreSQL still executes the statements that the server has sent before. Wait until each
 		// transaction has ended or waits for the server.
 		for active, deadline := 1, time.Now().Add(time.Second); active > 0 && time.Now().Before(deadline); {
 			if err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
@@ -114,9 +115,9 @@ type history struct {
 // listOp is an operation on a thread: it sends the text, or reads the newest messages.
 type listOp struct{ thread, text string }
 
-// act runs one client, which sends to and reads from one thread on one server. It repeats a
-// message, which has an idempotency token, until it is acknowledged. It records a read only if
-// it succeeded.
+// act runs one client, which sends messages to one thread and reads from it, on one server. Each
+// message has an idempotency token, and act repeats the message until the server acknowledges it.
+// It records a read only if the read succeeded.
 func (h *history) act(client int) {
 	server, thread := client%2, h.threads[client/2%len(h.threads)]
 	for n := 0; ; n++ {
@@ -141,8 +142,8 @@ func (h *history) act(client int) {
 	}
 }
 
-// carryOut makes an operation and returns the result of a read. It repeats a send until the
-// server acknowledges it. ok is false if a read failed.
+// carryOut sends the request of an operation and returns the result of a read. It repeats a send
+// until the server acknowledges the send. ok is false if a read failed.
 func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output string, ok bool) {
 	for ; ; time.Sleep(betweenOps) {
 		select {
@@ -188,7 +189,7 @@ func texts(page []byte) string {
 	}
 	var b strings.Builder
 	for _, m := range p.Value {
-		if m.Content.Message != "" { // not a system message of creating the thread
+		if m.Content.Message != "" { // skip the system messages about the creation of the thread
 			b.WriteString(m.Content.Message + "\n")
 		}
 	}

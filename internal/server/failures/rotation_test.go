@@ -21,12 +21,13 @@ import (
 // connections is the number of connections on which TestIssuingUnderLoad requests tokens.
 const connections = 16
 
-// TestIssuingUnderLoad rotates the secondary key while 16 connections create users with tokens
-// in requests signed with that key. It also revokes the tokens of a user while the connections
-// request tokens for it. After the response to the rotation or revocation, no older token may be
-// accepted (on the other server: two seconds after it), and no request that begins later may get
-// a token of the old key or generation. A request that was signed with the old key must not get
-// a token of the new key. TEST_ROTATION_ROUNDS is the number of rotations and of revocations.
+// TestIssuingUnderLoad replaces the secondary key while 16 connections create users with tokens,
+// in requests that are signed with that key. It also revokes the tokens of a user while the
+// connections request tokens for that user. After the response to the replacement or revocation,
+// no older token may be accepted; on the other server this holds two seconds later. No request
+// that begins after that response may get a token of the old key or of the old generation. A
+// request that was signed with the old key must not get a token of the new key.
+// TEST_ROTATION_ROUNDS is the number of replacements and of revocations.
 func TestIssuingUnderLoad(t *testing.T) {
 	rounds := 20
 	if v := os.Getenv("TEST_ROTATION_ROUNDS"); v != "" {
@@ -48,10 +49,10 @@ func TestIssuingUnderLoad(t *testing.T) {
 // issuing is the state of TestIssuingUnderLoad for one server or for two.
 type issuing struct {
 	*tokenRounds
-	connections []*node // the server of each connection; the servers take turns
+	connections []*node // the server of each connection; consecutive connections use different servers
 	checks      sync.WaitGroup
-	before      atomic.Int64 // tokens from requests that began before the response to the rotation or revocation
-	late        atomic.Int64 // requests that began after that response
+	before      atomic.Int64 // number of tokens from requests that began before the response to the replacement or revocation
+	late        atomic.Int64 // number of requests that began after that response to the replacement or revocation
 }
 
 // issuedToken is a token that a server has issued.
@@ -98,10 +99,10 @@ func (r *issuing) rotateSecondary(n *node) (key communication.AccessKey, serial 
 	return key, made.Keys[0].Serial
 }
 
-// underLoad makes all connections request tokens, calls act once each connection has a token,
-// and makes each connection request three tokens more. It returns the tokens from requests that
-// began before act returned, and those from later requests. refused says that requests may be
-// refused with 401 from the beginning of act on.
+// underLoad makes all connections request tokens, calls act when each connection has a token, and
+// makes each connection request three more tokens. It returns the tokens from requests that began
+// before act returned, and the tokens from later requests. If refused is true, requests may be
+// refused with 401 after act was called.
 func (r *issuing) underLoad(what string, issue func(*node) (status int, answer []byte), refused bool, act func()) (before, late []issuedToken) {
 	var acting, acted atomic.Bool
 	var mu sync.Mutex
@@ -183,8 +184,8 @@ func parseIssued(t *testing.T, answer []byte) (issued issuedToken) {
 	return issued
 }
 
-// refusedFrom checks that tokens which became invalid at the time ended are refused: the server by
-// must refuse them at once, and the other servers two seconds later.
+// refusedFrom checks that tokens which became invalid at the time ended are refused. The server by
+// must refuse them at once, and the other servers must refuse them two seconds later.
 func (r *issuing) refusedFrom(ended time.Time, by *node, tokens []issuedToken, what string) {
 	refuse := func(n *node) {
 		for _, issued := range tokens {
@@ -205,8 +206,8 @@ func (r *issuing) refusedFrom(ended time.Time, by *node, tokens []issuedToken, w
 	}
 }
 
-// rotateRound rotates the secondary key under load, checks the issued tokens, and returns the
-// new key.
+// rotateRound replaces the secondary key under load, checks the tokens that were issued meanwhile,
+// and returns the new key.
 func (r *issuing) rotateRound(n *node, old communication.AccessKey, serial uint64) (next communication.AccessKey, nextSerial uint64) {
 	var ended time.Time
 	signed := *r.cluster
@@ -244,7 +245,8 @@ func (r *issuing) rotateRound(n *node, old communication.AccessKey, serial uint6
 	return next, nextSerial
 }
 
-// revokeRound revokes the tokens of a user under load and checks the issued tokens.
+// revokeRound revokes the tokens of a user under load and checks the tokens that were issued
+// meanwhile.
 func (r *issuing) revokeRound(n *node) {
 	path := "/identities/" + url.PathEscape(r.newUser(r.t, n).id)
 	issue := func(n *node) (int, []byte) {

@@ -20,9 +20,9 @@ const (
 	steadyLimit   = 512 << 20 // bytes, GOMEMLIMIT of the server
 )
 
-// TestSteadyMemory sends messages from many clients to a server with a memory limit. In the
-// first third of the time caches fill. After that the memory must not grow: the maximum in the
-// last third may be at most a tenth above the maximum in the second.
+// TestSteadyMemory sends messages from many clients to a server with a memory limit. In the first
+// third of the time caches fill. After that the memory must not grow: the maximum in the last
+// third may be at most a tenth greater than the maximum in the second third.
 func TestSteadyMemory(t *testing.T) {
 	span, err := time.ParseDuration(os.Getenv("TEST_STEADY"))
 	if err != nil {
@@ -66,7 +66,7 @@ func TestSteadyMemory(t *testing.T) {
 	if most[2] > steadyLimit {
 		t.Errorf("%d MiB are resident, want at most %d", most[2]>>20, steadyLimit>>20)
 	}
-	if span >= 5*time.Minute && most[2] > most[1]*11/10 { // in a shorter run, caches still fill
+	if span >= 5*time.Minute && most[2] > most[1]*11/10 { // in a shorter run, caches are still filling
 		t.Error("the memory grows")
 	}
 }

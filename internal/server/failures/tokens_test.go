@@ -29,14 +29,14 @@ import (
 const (
 	atATime   = 50                      // rounds of TestTokensOfTwoServers that run at the same time
 	longest   = 1500 * time.Millisecond // pause between two steps of a round
-	promise   = 2 * time.Second         // time after which a revoked token is invalid on every server
+	promise   = 2 * time.Second         // time after which every server must refuse a revoked token
 	rotations = 20
 )
 
 // TestTokensOfTwoServers revokes the tokens of users, issues new ones and deletes the users, on
-// alternating servers with random pauses, while both servers rotate a key at the same time. It
-// checks that every new token is valid at once on both servers, that no token is valid two
-// seconds after it was revoked, and that both servers use the same key after each rotation.
+// alternating servers with random pauses, while both servers replace a key at the same time. It
+// checks that every new token is valid at once on both servers, that no token is valid two seconds
+// after it was revoked, and that both servers use the same key after each replacement.
 func TestTokensOfTwoServers(t *testing.T) {
 	address := database(t)
 	rounds := 2 * atATime
@@ -56,7 +56,7 @@ func TestTokensOfTwoServers(t *testing.T) {
 			}
 		})
 	}
-	defer running.Wait() // rotate may end the test while rounds still run
+	defer running.Wait() // wait for the rounds that are still running, because rotate may end the test
 	r.rotate()
 	running.Wait()
 	t.Logf("%d rounds, %d tokens issued and accepted at once by both servers, %d refused after their end, %d requests of deleted users refused at once; %d rotations on both servers at the same time, %d of them lost",
@@ -68,7 +68,7 @@ type tokenRounds struct {
 	*cluster
 	t                              *testing.T
 	begun, accepted, ended, denied atomic.Int64
-	lost                           int // rotations that failed because the other server rotated first
+	lost                           int // number of replacements that failed because the other server replaced the key first
 }
 
 // settled repeats a request to a server until the status of the response is not 503, for at most
@@ -105,8 +105,8 @@ func (r *tokenRounds) mustAccept(bearer, what string) {
 	r.accepted.Add(1)
 }
 
-// mustRefuse checks that both servers refuse a token that became invalid at the time since. It
-// first waits until the time has passed that a server may take to notice.
+// mustRefuse checks that both servers refuse a token that became invalid at the time since. Before
+// the check it waits until every server must have noticed the change.
 func (r *tokenRounds) mustRefuse(bearer string, since time.Time, what string) {
 	time.Sleep(time.Until(since.Add(promise)))
 	for _, n := range r.nodes {
@@ -133,7 +133,7 @@ func (r *tokenRounds) round() {
 	}
 	id, first := made.Identity.ID, made.AccessToken.Token
 	path := "/identities/" + url.PathEscape(id)
-	r.mustAccept(first, "the first token") // both servers have the user in their caches from here on
+	r.mustAccept(first, "the first token") // from here on, both servers have the user in their caches
 	pause()
 	if status, answer := r.settled(a, r.key, "POST", path+"/:revokeAccessTokens"+identity, "", nil); status != 204 {
 		r.t.Errorf("revoke: %d %s", status, answer)
@@ -167,7 +167,7 @@ func (r *tokenRounds) round() {
 	r.mustRefuse(second, deleted, "the token of a deleted user")
 }
 
-// rotate rotates the secondary key on both servers at the same time, many times, and checks the
+// rotate replaces the secondary key on both servers at the same time, many times, and checks the
 // results.
 func (r *tokenRounds) rotate() {
 	id := r.newUser(r.t, r.nodes[0]).id
@@ -242,9 +242,9 @@ func (r *tokenRounds) rotate() {
 	r.wantStored(serial, current)
 }
 
-// operate sends a request to the operator's API of a server, over the socket that the server's
-// server.json names. path is relative to /admin/v1/. If there is no response, the status is 0
-// and answer has the reason.
+// operate sends a request to the operator's API of a server, over the socket whose path is in the
+// server's file server.json. The argument path is relative to /admin/v1/. If there is no response,
+// the status is 0 and answer is the reason.
 func (n *node) operate(method, path string) (status int, answer []byte) {
 	var described struct{ AdminSocket string }
 	read := func() error {
@@ -256,7 +256,7 @@ func (n *node) operate(method, path string) (status int, answer []byte) {
 	}
 	err := read()
 	for began := time.Now(); err != nil && time.Since(began) < 20*time.Second; err = read() {
-		time.Sleep(20 * time.Millisecond) // a server may answer requests before it writes the file
+		time.Sleep(20 * time.Millisecond) // wait, because a server may answer requests before it writes the file
 	}
 	if err != nil {
 		return 0, []byte(err.Error())
@@ -280,7 +280,7 @@ func (n *node) operate(method, path string) (status int, answer []byte) {
 	return res.StatusCode, answer
 }
 
-// wantStored checks that the stored secondary key has this serial and secret.
+// wantStored checks that the stored secondary key has the given serial number and secret.
 func (r *tokenRounds) wantStored(serial uint64, key communication.AccessKey) {
 	conn, err := pgx.Connect(context.Background(), r.address)
 	if err != nil {

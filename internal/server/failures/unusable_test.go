@@ -69,7 +69,7 @@ func TestUnusableDatabases(t *testing.T) {
 	u.fails("an encoding of few letters", u.url("", "", u.newDatabase(`ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`), ""), false,
 		`has the encoding LATIN1, which cannot hold all texts.`, "Make one that can: CREATE DATABASE ")
 
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // the system accepts connections, but no program answers
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // the operating system accepts connections to this listener, but no program answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (u *unusable) parsed() *url.URL {
 }
 
 // url returns the address of a database on the real PostgreSQL, for the given user, or for the
-// superuser if user is empty. If query is not empty, it replaces the query of the superuser's
+// superuser if user is empty. If query is not empty, it replaces the query part of the superuser's
 // address.
 func (u *unusable) url(user, password, name, query string) string {
 	a := u.parsed()
@@ -156,9 +156,10 @@ func (u *unusable) newDatabase(options string) (name string) {
 	return name
 }
 
-// fails starts a server on a database and checks its message. The first line of the message must
-// contain what, in which HOST stands for the host of the real PostgreSQL, and its second line
-// must begin with next. If doctor is true, confab doctor must print what too.
+// fails starts a server on a database that cannot be used, and checks the server's message. The
+// first line of the message must contain the text what, in which HOST stands for the host of the
+// real PostgreSQL. The second line must begin with the text next. If doctor is true, confab doctor
+// must print the text what too.
 func (u *unusable) fails(name, address string, doctor bool, what, next string) {
 	u.t.Helper()
 	what = strings.ReplaceAll(what, "HOST", u.parsed().Host)
@@ -179,8 +180,8 @@ func (u *unusable) fails(name, address string, doctor bool, what, next string) {
 	}
 }
 
-// doctor runs confab doctor with a database, and without interpreters in its PATH. It checks that
-// one line of the output has all the texts.
+// doctor runs confab doctor with a database, and with a PATH that has no interpreters. It checks
+// that one line of the output contains all the texts.
 func (u *unusable) doctor(address string, texts ...string) {
 	u.t.Helper()
 	_, out, said := u.run(address, "doctor", "--data", filepath.Join(u.t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--listen-ops", "off")
@@ -210,11 +211,11 @@ func (u *unusable) run(address string, args ...string) (code int, stdout, stderr
 	return cmd.ProcessState.ExitCode(), out.String(), said.String()
 }
 
-// role returns a name of a role that no other run of the test uses.
+// role returns a name for a PostgreSQL role that no other run of the test uses.
 func (u *unusable) role(name string) string { return fmt.Sprintf("%s_%d", name, u.stamp) }
 
-// admit creates two roles in PostgreSQL: locked, which needs a password, and barred, which
-// PostgreSQL refuses.
+// admit creates two PostgreSQL roles: locked, which needs a password, and barred, whose
+// connections PostgreSQL refuses.
 func (u *unusable) admit(locked, barred string) {
 	u.t.Helper()
 	u.do(`CREATE ROLE ` + locked + ` LOGIN PASSWORD 'right'`)
@@ -234,7 +235,7 @@ func (u *unusable) admit(locked, barred string) {
 			u.t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // PostgreSQL reads the file some time after pg_reload_conf
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // repeat, because PostgreSQL reads the file only some time after pg_reload_conf
 		conn, err := pgx.Connect(u.t.Context(), u.url(barred, "", "postgres", ""))
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) {
