@@ -27,8 +27,8 @@ const (
 	// freeAnswer is the largest answer, in bytes, that is sent without reserving memory, so that
 	// clients that read slowly never hold up ordinary requests.
 	freeAnswer = 32 << 10
-	// framing is the room for the parts of a page other than its texts: JSON syntax, field names
-	// and ids.
+	// framing is the memory, in bytes, that is reserved for the parts of a page other than its texts:
+	// JSON syntax, field names and ids.
 	framing = 512 << 10
 )
 
@@ -48,8 +48,8 @@ func newAnswers(bytes int64) answers {
 // fullPage is the memory in bytes for making a page of core.PageBytes: its rows and its JSON.
 const fullPage = 2 * core.PageBytes
 
-// pool is an amount of memory that users share. One user has at most a quarter of it, or
-// room for one full page if that is more.
+// pool is a number of bytes of memory that users share. One user can reserve at most a quarter of
+// the pool, or the memory of one full page if that is more.
 type pool struct {
 	all   *semaphore.Weighted
 	share int64
@@ -60,7 +60,7 @@ type pool struct {
 
 type userShare struct {
 	held *semaphore.Weighted
-	refs int // number of reservations and of waiting calls of acquire
+	refs int // number of the user's reservations and of the user's calls of acquire that are waiting
 }
 
 // newPool returns a pool of size bytes, but at least of largest bytes. The share of a user is a
@@ -95,7 +95,8 @@ func (p *pool) acquire(ctx context.Context, user string, n int64) (int64, error)
 	return n, nil
 }
 
-// acquire is like s.Acquire, but if n bytes are free, it succeeds even if ctx has ended.
+// acquire is like s.Acquire of a semaphore, but if n bytes are free, it succeeds even if ctx has
+// ended.
 func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	if s.TryAcquire(n) {
 		return nil
@@ -103,7 +104,8 @@ func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	return s.Acquire(ctx, n)
 }
 
-// shrink gives back n bytes of a reservation that acquire has made. The rest stays reserved.
+// shrink gives back n bytes of a reservation that acquire has made. The reservation goes on with
+// the rest of its bytes.
 func (p *pool) shrink(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -112,7 +114,7 @@ func (p *pool) shrink(user string, n int64) {
 	p.all.Release(n)
 }
 
-// release ends a reservation that acquire has made, and gives back its last n bytes.
+// release ends a reservation that acquire has made, and gives back its n bytes.
 func (p *pool) release(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -121,8 +123,8 @@ func (p *pool) release(user string, n int64) {
 	p.forget(user, u)
 }
 
-// forget ends one reservation or one wait of a user. After the last one it removes the user's
-// share.
+// forget ends one reservation of a user, or one call of acquire that waited. When the user has
+// neither any more, it removes the user's entry from the pool.
 func (p *pool) forget(user string, u *userShare) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +136,7 @@ func (p *pool) forget(user string, u *userShare) {
 // reserved is the memory that a request has reserved for its answer, in bytes.
 type reserved struct {
 	making, sending int64
-	from            *pool // the pool that the bytes of sending belong to
+	from            *pool // the pool from which the bytes in the field sending were reserved
 }
 
 // errNoMemory is the error for a request whose answer got no memory within answerWait.
@@ -165,7 +167,8 @@ func (h *Handler) reserve(req *request, n int64) error {
 	return nil
 }
 
-// made gives back the memory that the request has reserved for making its answer.
+// made gives back the memory that the request has reserved for making its answer. Call it when the
+// answer is made.
 func (h *Handler) made(req *request) {
 	if n := req.reserved.making; n > 0 {
 		h.answers.making.release(req.caller, n)
@@ -173,7 +176,8 @@ func (h *Handler) made(req *request) {
 	}
 }
 
-// sent gives back the memory that the request has reserved for sending its answer.
+// sent gives back the memory that the request has reserved for sending its answer. Call it when
+// the answer was sent.
 func (h *Handler) sent(req *request) {
 	if n := req.reserved.sending; n > 0 {
 		req.reserved.from.release(req.caller, n)
@@ -181,9 +185,9 @@ func (h *Handler) sent(req *request) {
 	}
 }
 
-// holdAnswer reserves n bytes for sending an answer, or gives back what the request has reserved
-// beyond n bytes. It reserves nothing for an answer of up to freeAnswer bytes. It waits for at
-// most answerWait and then fails with errNoMemory, a 503.
+// holdAnswer reserves n bytes for sending an answer. If the request has reserved more before, it
+// gives back the rest instead. It reserves nothing for an answer of up to freeAnswer bytes. It
+// waits for at most answerWait and then fails with errNoMemory, a 503.
 func (h *Handler) holdAnswer(req *request, n int64) error {
 	if had := req.reserved.sending; had > 0 {
 		if n < had {
@@ -199,7 +203,7 @@ func (h *Handler) holdAnswer(req *request, n int64) error {
 	ctx.set(req.Context(), time.Now().Add(h.answerWait))
 	defer ctx.end()
 	req.reserved.from = h.answers.small
-	if n > req.reserved.from.share { // a page with one row that is larger than most pages
+	if n > req.reserved.from.share { // the page has a single row that is larger than most pages
 		req.reserved.from = h.answers.sending
 	}
 	var err error

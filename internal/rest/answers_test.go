@@ -35,7 +35,7 @@ func (f *fixture) large(t testing.TB, creator string, n int, content string) (th
 	return thread
 }
 
-// get sends a GET request with a token and returns the recorded response.
+// get sends a GET request with a token to the handler and returns the response.
 func (f *fixture) get(bearer, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	f.ServeHTTP(w, bearing(bearer, target))

@@ -76,10 +76,10 @@ func missing(header string) string {
 // the user has created or is alone in.
 var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted, Why: why.Because(why.UserDeleted)}
 
-// errDenied is the error for an identity request that is not signed with an access key.
-// The real service was recorded to send it for a missing signature and for a scheme
-// other than HMAC-SHA256. Unverified: that it sends the same error for a wrong
-// signature or date (docs/contract/identity.md §4.5).
+// errDenied is the error for an identity request that is not signed with an access key. The real
+// service was recorded to send this error for a missing signature and for a scheme other than
+// HMAC-SHA256. Unverified: that it sends the same error for a wrong signature or date
+// (docs/contract/identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider.", Why: why.Because(why.NotSigned, "problem", "it has no valid signature")}
 
 // errKeyReplaced is the error for an identity request whose access key was replaced after the
@@ -141,9 +141,9 @@ func (h *Handler) signedRequest(req *request) signature.Request {
 	return signed
 }
 
-// claimed returns the hosts that headers other than Host name. A client with a bad signature may
-// have signed one of these hosts. One of the headers is of the Java SDK: it contains the signed
-// text in base64.
+// claimed returns the hosts that headers of the request other than Host contain, because a client
+// with a bad signature may have signed one of these hosts. One of these headers is from the Java
+// SDK: it contains the signed text in base64.
 func claimed(req *request) []string {
 	all := hosts.Claimed(req.Header)
 	const longest = 4096
@@ -198,7 +198,7 @@ func (h *hints) take(now time.Time) bool {
 // reads the keys from the store and, if they have changed, verifies the signature once more.
 func (h *Handler) signer(req *request, signed signature.Request) (token.Key, error) {
 	first := signed
-	first.Others = nil // do not look for the host that the client signed at the first attempt, because hints limits the number of such searches
+	first.Others = nil // at the first attempt, do not try to find out which host the client signed, because hints limits the number of these searches
 	held := h.tokens.Held()
 	i, err := signature.Verify(first, accessKeys(held), h.now())
 	var refused *signature.Error
@@ -206,7 +206,7 @@ func (h *Handler) signer(req *request, signed signature.Request) (token.Key, err
 		if _, err := h.tokens.Reload(req.Context()); err != nil {
 			return token.Key{}, unavailable(err)
 		}
-		// Compare the keys instead of using the result of Reload: another request may have read
+		// Compare the keys instead of using the result of Reload, because another request may have read
 		// the new keys already.
 		if h.tokens.Holds(held[0]) && h.tokens.Holds(held[1]) {
 			return token.Key{}, denied(signature.Explain(signed, accessKeys(held)))
@@ -225,7 +225,7 @@ func accessKeys(held [2]token.Key) []communication.AccessKey {
 	return []communication.AccessKey{held[0].AccessKey, held[1].AccessKey}
 }
 
-// denied returns the 401 for an error of package signature.
+// denied returns the 401 response's error for an error of package signature.
 func denied(err error) error {
 	e := *errDenied
 	e.Cause = err

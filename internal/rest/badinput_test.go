@@ -118,8 +118,8 @@ func TestBadInput(t *testing.T) {
 		return s.signed(t, "POST", "/identities/8:acs:x/:issueAccessToken?api-version=2023-10-01", body)
 	}
 	users := func(body string) string { return s.signed(t, "POST", "/identities?api-version=2023-10-01", body) }
-	// wrong returns the signed request raw with another target and without the end of its body,
-	// so that the signature and the length of the body are wrong.
+	// wrong returns the signed request raw with another path and without the last bytes of its body,
+	// so that both the signature and the length of the body are wrong.
 	wrong := func(raw string) string {
 		return strings.TrimSuffix(strings.Replace(raw, "?api-version=2023-10-01", "?api-version=2022-10-01", 1), `1}`)
 	}

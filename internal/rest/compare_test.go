@@ -31,7 +31,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 	for name, value := range e.Response.Headers {
 		want.Set(name, value)
 	}
-	complete := want.Get("Strict-Transport-Security") != "" // false if the recording was made in a browser, whose scripts cannot read most headers
+	complete := want.Get("Strict-Transport-Security") != "" // whether the recording has all headers: a recording from a browser does not, because scripts cannot read most headers
 	for _, name := range []string{"Content-Type", "Location", "Api-Supported-Versions", "Content-Length", "Strict-Transport-Security", "X-Processing-Time", "Ms-Cv",
 		"X-Ms-Client-Request-Id", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Etag", "Repeatability-Result"} {
 		w, g := want.Get(name), resp.Header.Get(name)
@@ -40,7 +40,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && (w == "") != (g == "") {
 				differ(name, w, g)
 			}
-		case "Content-Length": // the ids in bodies have other lengths than the recorded ones
+		case "Content-Length": // compare the Content-Length only with 0, because ids in bodies have other lengths than the recorded ones
 			if w == "0" && g != "0" {
 				differ(name, w, g)
 			}
@@ -48,7 +48,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && !milliseconds.MatchString(g) {
 				differ(name, w, g)
 			}
-		case "Ms-Cv": // the recordings of chat routes have no MS-CV
+		case "Ms-Cv": // do not compare MS-CV, because the recordings of chat routes lack this header
 			if !correlation.MatchString(g) {
 				differ(name, w, g)
 			}

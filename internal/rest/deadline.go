@@ -14,14 +14,14 @@ type deadline struct {
 	until           time.Time
 
 	mu     sync.Mutex      // guards the fields below
-	timed  context.Context // the context with the timer; nil until somebody waits for the end of the deadline
+	timed  context.Context // the context with the timer; nil until somebody calls Done
 	cancel context.CancelFunc
 }
 
 var _ context.Context = (*deadline)(nil)
 
-// set sets the parent and the time. Goroutines that still wait for the end of an earlier parent
-// or time are released.
+// set sets the parent and the end time of the context. Goroutines that wait for the end of the
+// context are released.
 func (d *deadline) set(parent context.Context, until time.Time) {
 	d.end()
 	d.mu.Lock()

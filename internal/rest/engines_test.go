@@ -114,7 +114,7 @@ func (s *script) step(t *testing.T, n int) string {
 		thread = message[len("/chat/threads/"):i]
 	}
 	if owner, ok := s.owners[thread]; ok && s.random.IntN(4) > 0 {
-		who = owner // make the thread's creator send most requests, because most requests of other users only get a 403
+		who = owner // let the thread's creator send most requests, because other users would get only a 403 for most of them
 	}
 	s.asker = who
 	t19 := "/chat/threads/" + thread

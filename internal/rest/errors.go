@@ -76,8 +76,8 @@ func notServed(message string) error {
 // be repeated. A 500 has no Retry-After, because the request may have been carried out.
 const retryAfter = time.Second
 
-// refuse returns the error response for err. It writes the cause of the error to the
-// log, and not into the response.
+// refuse returns the error response for err. It writes the cause of the error to the log, but not
+// into the response.
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
 	if errors.Is(err, core.ErrUnknownThread) && hiddenThreads.Has(req.version) {
@@ -96,7 +96,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	}
 	req.note, req.reason, req.why = e.Message, e.Reason, req.cause(e)
 	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
-		req.reason = e.Cause.Error() // log the cause too: for example, it says why the signature was refused
+		req.reason = e.Cause.Error() // log the cause, which says, for example, why the signature was refused
 	}
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
@@ -110,8 +110,8 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
-// cause returns the reason for which the request was refused with e, with facts about the request:
-// user, thread, method, message and operation.
+// cause returns the reason for the refusal e of a request, and adds facts about the request: user,
+// thread, method, message and operation.
 func (req *request) cause(e *core.Error) why.Cause {
 	if e == errInternal && req.Request.Context().Err() != nil {
 		return why.Because(why.HungUp)
@@ -131,7 +131,7 @@ func (req *request) cause(e *core.Error) why.Cause {
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
-		level = slog.LevelDebug // not an error of the server, but of the client: for example, a bad signature or a hang-up
+		level = slog.LevelDebug // a client caused the refusal, for example by a bad signature or by hanging up, and not the server
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
@@ -161,8 +161,8 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope is the format of error bodies at the api-versions that have the feature in. Its
-// function write appends the JSON of an error to dst.
+// envelope is the format of error bodies at the api-versions that have the feature in its field
+// in. Its function write appends the JSON of an error to dst.
 type envelope struct {
 	in    apiver.Feature
 	write func(dst []byte, e *core.Error) []byte

@@ -55,7 +55,7 @@ func TestExpandedListFigures(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close(t.Context())
-			if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil { // autovacuum does the same after a minute
+			if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil { // update the database's statistics, as autovacuum would do after a minute
 				t.Fatal(err)
 			}
 		})
@@ -136,8 +136,8 @@ func fillThreads(t *testing.T, store core.Store, threads int, at int64, me, othe
 }
 
 // TestExpandedPagesEndByTheirJSON lists threads whose last messages take six times as many bytes
-// in JSON as in the store. No page may be larger than the memory that was reserved for it, and
-// the pages together must have every thread once.
+// in JSON as in the store. It checks that no page is larger than the memory that was reserved for
+// the page, and that all pages together have every thread once.
 func TestExpandedPagesEndByTheirJSON(t *testing.T) {
 	f := newFixture(t, nil)
 	ann, bearer := f.user(t, token.Chat)

@@ -48,7 +48,7 @@ type Drop string
 // operation.
 const (
 	DropBefore Drop = "before" // the operation is not carried out
-	DropAfter  Drop = "after"  // the operation is carried out and its response is lost
+	DropAfter  Drop = "after"  // carry out the operation, then close the connection without a response
 )
 
 // Faults decides which requests get a fault. dev.Faults implements it.

@@ -45,12 +45,12 @@ func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// withFaults returns a fixture whose faults the test can set, and the list of access
-// log records of its requests.
+// withFaults returns a fixture, a queue in which the test puts faults for its requests, and the
+// list of the access log records of its requests.
 func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
 	faults, records = new(queuedFaults), new([]Record)
-	var mu sync.Mutex // held while a record is added, because requests of two connections may end at the same time
+	var mu sync.Mutex // guards the list of records, because requests of two connections may end at the same time
 	f = newFixture(t, func(o *Options) {
 		o.Faults = faults
 		o.Access = func(r Record) {

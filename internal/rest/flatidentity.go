@@ -37,8 +37,8 @@ func (h *Handler) issueFlatToken(req *request) (any, error) {
 
 // updateUser revokes the tokens of a user (docs/contract/identity.md §3.3). The request may name a
 // time before which tokens are revoked. The server cannot tell the older tokens of a user from the
-// later ones, so it revokes all of them. A client whose token was revoked needlessly only has to
-// get a new one, but a token that is not revoked may be in the wrong hands.
+// later ones, so it revokes all of them. Revoking too many tokens is the safe choice: their
+// clients only have to get new ones, but a token that is not revoked may be in the wrong hands.
 func (h *Handler) updateUser(req *request) (any, error) {
 	var in wire.CommunicationIdentityUpdateRequest
 	if err := h.decodeOptional(req, &in); err != nil {

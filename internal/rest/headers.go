@@ -67,9 +67,9 @@ func (h *Handler) write(req *request, resp response) error {
 	if resp.allow != "" {
 		req.set("Allow", resp.allow)
 	}
-	// Send Connection: close over HTTP/1 only. Over HTTP/2 it would end the whole connection,
-	// also the requests of other clients behind a proxy; there an unread body ends only its own
-	// stream.
+	// Send Connection: close over HTTP/1 only. Over HTTP/2 this header would end the whole
+	// connection, which may carry requests of other clients behind a proxy. An unread body ends only
+	// its own stream there.
 	if resp.close && req.ProtoMajor == 1 {
 		req.set("Connection", "close")
 	}
@@ -86,7 +86,7 @@ func (h *Handler) write(req *request, resp response) error {
 	req.set("X-Processing-Time", strconv.FormatInt(h.now().Sub(req.start).Milliseconds(), 10)+"ms")
 	if resp.body == nil {
 		if resp.status != http.StatusNoContent {
-			header["Content-Length"] = zero // without this header, flush would make net/http use chunked encoding
+			header["Content-Length"] = zero // set Content-Length, because without this header flush would make net/http use chunked encoding
 		}
 		req.w.WriteHeader(resp.status)
 		return h.flush(req)
@@ -197,9 +197,9 @@ func newRequestID(random *[16]byte) string {
 	return string(text[:])
 }
 
-// baseURL returns the scheme and host with which absolute links in responses begin,
-// without a final slash. It returns Options.PublicEndpoint if set, else the scheme and
-// host that the client has asked for.
+// baseURL returns the scheme and host with which absolute links in responses begin, without a
+// final slash. It returns Options.PublicEndpoint if that is set, and otherwise the scheme and the
+// host to which the client sent the request.
 func (h *Handler) baseURL(req *request) string { return string(h.appendBaseURL(nil, req)) }
 
 // appendBaseURL appends the result of baseURL to b.

@@ -22,7 +22,7 @@ import (
 // a field of package wire or a constant names has a row in package apiver's history of its API. It
 // also checks that something names each row of the history.
 func TestFeaturesAreThoseOfHistory(t *testing.T) {
-	rows := map[*apiver.List]map[string]bool{} // for each list of api-versions, whether something names the row with this feature
+	rows := map[*apiver.List]map[string]bool{} // for each API and each feature in its history, whether something names the feature
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		rows[list] = map[string]bool{}
 		for _, f := range list.Features() {
@@ -329,9 +329,9 @@ func TestVersionsAreNamedInTheTablesOnly(t *testing.T) {
 				return err
 			}
 			switch path := filepath.ToSlash(file); {
-			case d.IsDir() && slices.Contains([]string{"../../internal/apiver", "../../internal/bench"}, path): // package bench is a client of the server
+			case d.IsDir() && slices.Contains([]string{"../../internal/apiver", "../../internal/bench"}, path): // leave out package bench, because it is a client of the server
 				return fs.SkipDir
-			case d.IsDir() && d.Name() == "testdata": // holds programs of clients, which package snippets writes
+			case d.IsDir() && d.Name() == "testdata": // leave out the programs of clients that package snippets writes
 				return fs.SkipDir
 			case path == "../../cmd/confab/client.go": // a client too
 				return nil

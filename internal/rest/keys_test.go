@@ -201,8 +201,8 @@ func TestIdentityBodies(t *testing.T) {
 	}
 }
 
-// rotatingTokens is a token.Authority that replaces the primary key during Reload or Issue if the
-// test wants it, as if another client replaced the key while a request is handled.
+// rotatingTokens is a token.Authority that replaces the primary key during a call of Reload or
+// Issue if the test wants this, as if another client replaced the key while a request is handled.
 type rotatingTokens struct {
 	*token.Authority
 	rows   [2]core.AccessKeyRow

@@ -33,7 +33,7 @@ func TestMalformed(t *testing.T) {
 				m.bob, _ = f.user(t, token.Chat)
 				m.thread, m.message = f.thread(t, alice)
 				if threadMembers.Has(v) && template == "/chat/threads" {
-					m.bob = alice // the creator of the thread has to be among the members
+					m.bob = alice // at this version, the creator of the thread has to be among the members
 				}
 				if strings.Contains(template, "emove") || strings.Contains(template, ":update") || strings.Contains(template, "{chatParticipantId}") || strings.Contains(template, "{chatMemberId}") {
 					bob := core.NewParticipant{User: communication.NewUser(m.bob)}
@@ -67,7 +67,7 @@ type variant struct {
 	query    string
 	body     string
 	headers  map[string]string
-	oldForm  bool // the error body must have the format of the request's api-version
+	oldForm  bool // whether the error body must have the format of the request's api-version
 }
 
 func (m *malformer) run(t *testing.T, parameters []parameter) {
@@ -99,7 +99,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 		m.parameters(good, p, func(v variant) { all = append(all, v) })
 	}
 	m.versions(good, func(v variant) { all = append(all, v) })
-	if len(all) < 100 { // an operation that has no body and no parameters has few variants
+	if len(all) < 100 { // accept fewer variants only for an operation that has no body and no parameters
 		m.misspelled(good, func(v variant) { all = append(all, v) })
 	}
 	if len(all) < 100 {
@@ -291,7 +291,7 @@ var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`, "priority": `"High"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
 	"attachments":      `[]`,
-	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a later time would hide the thread's messages from another participant
+	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a time that lets the other participants read the thread's messages
 }
 
 func (m *malformer) fill(s string) string {
@@ -303,7 +303,7 @@ func (m *malformer) fill(s string) string {
 func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	m.wrong("", s, base, func(path string, v any) { emit("body"+path, text(v)) })
 	good := text(base)
-	// Start at 1: an empty body is valid where the body is optional.
+	// Start at 1, because an empty body is valid for operations whose body is optional.
 	for i := 1; i < len(good); i += max(1, len(good)/25) {
 		emit(fmt.Sprintf("body cut at %d", i), good[:i])
 	}
@@ -348,7 +348,7 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 		if s.Format == "date-time" {
 			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"2021-09-07 21:44:01z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
 		}
-		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores a wrong kind of identifier and reads the other members
+		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // skip the kind of an identifier: the server ignores a wrong kind and reads the other members
 			bad(`"participantAdded"`, `"TEXT"`, `" "`)
 		}
 	}
@@ -368,7 +368,7 @@ func (m *malformer) members(path string, s schema, base map[string]any, emit fun
 			child = m.valid(p)
 		}
 		m.wrong(path+"."+name, p, child, func(at string, v any) { emit(at, with(name, v)) })
-		if slices.Contains(s.Required, name) && path+name != "participants" { // the server accepts a missing participants, because SDKs of the previews leave it out
+		if slices.Contains(s.Required, name) && path+name != "participants" { // skip participants: the server accepts a request without them, because SDKs of the previews leave them out
 			emit(path+"."+name+" null", with(name, raw("null")))
 			absent := maps.Clone(base)
 			delete(absent, name)
@@ -416,7 +416,7 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 		}
 	case p.In == "query" && p.Name != "api-version":
 		names := []string{p.Name}
-		if p.Name == "startTime" { // of the lists, only those with a startTime also accept a syncState
+		if p.Name == "startTime" { // send bad syncStates too, but only to lists, which are the operations with a startTime
 			names = append(names, "syncState")
 		}
 		for _, name := range names {
@@ -476,7 +476,7 @@ func (m *malformer) versions(good variant, emit func(variant)) {
 		v.name, v.query, v.oldForm = "query "+query, query, false
 		emit(v)
 	}
-	// Append to the path, so that no route matches it.
+	// Append a text to the path, so that no route matches the path.
 	for _, more := range []string{"x", "a/b", "%00", "%2F", ":add:", ":remove/x", ":typing", "typing/typing", "messages/1/2", "%E2%80%8B", "..%2f..", "$batch", "{id}", "*", "~"} {
 		v := good
 		v.name, v.template, v.oldForm = "path "+more, good.template+"/"+more+"/nowhere/at/all", false

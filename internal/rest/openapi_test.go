@@ -154,7 +154,7 @@ func TestQueryParametersAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 	})
-	want = append(want, "api-version") // the OpenAPI files include this parameter by a reference
+	want = append(want, "api-version") // add this parameter, which the OpenAPI files include by a reference
 	got := slices.Clone(parameters)
 	slices.Sort(want)
 	slices.Sort(got)
@@ -211,7 +211,7 @@ func eachSpec(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s s
 }
 
 func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
-	used := map[string]bool{} // the entries of neverAnswered that an OpenAPI file has
+	used := map[string]bool{} // the entries of neverAnswered that were found in an OpenAPI file
 	defer func() {
 		for _, operation := range neverAnswered {
 			if !used[operation] {

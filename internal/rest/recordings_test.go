@@ -57,7 +57,7 @@ func TestRecordings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := &replay{
 				fixture: f, t: t, client: server.Client(),
-				endpoint: "https://example.com", // the client connects to the test server by this name, because it is not a loopback name
+				endpoint: "https://example.com", // URL that the client uses for the test server; its name must not be a loopback name
 				live:     map[string]string{}, recorded: map[string]string{}, tokens: map[string]string{},
 			}
 			exchanges := readRecording(t, file)

@@ -39,7 +39,7 @@ type replay struct {
 	nextLink       string            // of the latest response
 }
 
-// ids matches ids of users, threads and messages, which differ from run to run.
+// ids matches the ids of users, threads and messages in a text. They differ from run to run.
 var ids = regexp.MustCompile(`8:acs:[0-9a-f-]{36}_[0-9a-f-]{36}|19(?::|%3A)[\w-]{32,44}@thread\.v2|\b1[0-9]{12}\b`)
 
 func plain(id string) string { return strings.Replace(id, "19%3A", "19:", 1) }
@@ -138,7 +138,7 @@ func (r *replay) request(e exchange) (target, body string) {
 	for prefix, last := range map[string]string{"/identities/": r.lastUser(), "/threads/": r.thread, "/messages/": r.message} {
 		path = strings.Replace(path, prefix+sanitized, prefix+last, 1)
 	}
-	if !strings.Contains(e.Request.Path, "@") { // the recorded client has already escaped the path
+	if !strings.Contains(e.Request.Path, "@") { // escape the ids in the path if the recorded client has done so
 		path = strings.NewReplacer("19:", "19%3A", "@", "%40", "8:acs:", "8%3Aacs%3A").Replace(path)
 	}
 	values := url.Values{}
@@ -197,7 +197,7 @@ func (r *replay) learn(e exchange, answer []byte) {
 		MultipleStatus []struct{ ID, Type string }
 	}
 	json.Unmarshal(answer, &a)
-	if e.Request.Path == "/identities" && a.Identity.ID == "" { // the api-versions of 2020 have the id at the top of the body
+	if e.Request.Path == "/identities" && a.Identity.ID == "" { // read the id from the top of the body, where the api-versions of 2020 have it
 		a.Identity.ID = a.ID
 	}
 	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
@@ -334,7 +334,7 @@ func (a *assumed) read(e exchange) {
 	var one recordedMessage
 	json.Unmarshal(e.Response.Body, &one)
 	for i, m := range append(one.Value, one) {
-		if m.SequenceID == "" && m.Type != "" { // the oldest version has no sequence numbers, and its list begins with the newest message
+		if m.SequenceID == "" && m.Type != "" { // number the messages here, because the oldest version has no sequence numbers; its list begins with the newest message
 			m.SequenceID = strconv.Itoa(len(one.Value) - i)
 		}
 		if m.SequenceID != "" {
@@ -385,7 +385,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	create := core.CreateThread{Topic: cmp.Or(a.topic, "test topic"), Metadata: a.metadata}
 	if len(a.thread) > len("19:@thread.v2")+32 {
-		create.Token = a.thread // a thread that is created with a token has a longer id
+		create.Token = a.thread // create the thread with a token, because the recorded id has the longer form of such threads
 	}
 	for _, id := range a.people {
 		create.Participants = append(create.Participants, core.NewParticipant{User: communication.NewUser(r.user(id))})
@@ -396,7 +396,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	r.thread = made.ID
 	r.bind(a.thread, made.ID)
-	for n := 3; a.reaches(n); n++ { // start at 3, because creating the thread uses the sequence numbers 1 and 2
+	for n := 3; a.reaches(n); n++ { // begin at 3, because creating the thread has used the sequence numbers 1 and 2
 		r.clock.advance(time.Second)
 		r.say(a.messages[strconv.Itoa(n)])
 	}
@@ -416,7 +416,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 }
 
-// reaches reports whether a has a message with a sequence number of at least n.
+// reaches reports whether the recording assumes a message with a sequence number of at least n.
 func (a *assumed) reaches(n int) bool {
 	for sequence := range a.messages {
 		if s, _ := strconv.Atoi(sequence); s >= n {

@@ -22,9 +22,9 @@ type route struct {
 	api       *api
 	in        apiver.Feature // the route exists at the versions that have it
 	status    int
-	operation string       // name in logs, rate limits and faults
+	operation string       // name of the operation in logs, rate limits and fault rules
 	scopes    token.Scopes // a token needs one of these
-	users     tokenUsers   // whether a deleted user may still call it
+	users     tokenUsers   // whether the token of a deleted user is still accepted
 	handler   func(*Handler, *request) (any, error)
 }
 
@@ -135,10 +135,10 @@ func Operations() []string {
 // api holds the settings that all chat routes, or all identity routes, share.
 type api struct {
 	versions     *apiver.List
-	invalidBody  core.Code                      // code of the refusal of a body that cannot be decoded
+	invalidBody  core.Code                      // error code for a request whose body cannot be decoded
 	authenticate func(*Handler, *request) error // sets the request's caller or key
 	envelopes    []envelope                     // oldest api-version first
-	// emptyBodyOn401 makes a 401 have no body (docs/contract/chat.md §0.2).
+	// emptyBodyOn401 makes the server send 401 responses without a body (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
 	// idempotentSends adds the header confab-idempotent-send to responses. The header tells a client
 	// that it may repeat a send that has an idempotency token. Api-versions without such tokens do
@@ -173,7 +173,7 @@ type path struct {
 	names     []string // of the parameters, in order
 	routes    []*route
 	allow     string              // value of the Allow header
-	supported map[string][]string // value of the api-supported-versions header, by method
+	supported map[string][]string // value of the header api-supported-versions for each method
 }
 
 // pathsOf groups the routes by path, in the order of the table.
@@ -238,7 +238,7 @@ func (p *path) route(method string, v apiver.Version) *route {
 // first segment.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
-	var memory [8]string // has room for more segments than the longest path has
+	var memory [8]string // memory on the stack for more segments than the longest path has
 	segments, err := splitPath(memory[:0], req.URL, req.escaped)
 	if err != nil {
 		return err

@@ -92,11 +92,12 @@ type Options struct {
 	AnswerMemory int64
 	Faults       Faults // nil: no injected faults
 
-	MaxBody     int64         // longest request body in bytes; 0 means DefaultMaxBody
-	BodyTimeout time.Duration // time for the whole request body to arrive; 0 means DefaultBodyTimeout
+	MaxBody     int64         // the longest request body, in bytes; 0 means DefaultMaxBody
+	BodyTimeout time.Duration // the longest time for a whole request body to arrive; 0 means DefaultBodyTimeout
 
-	// NewerVersions makes the server answer requests with an api-version that is newer than all
-	// known ones as if they had the newest known one. Otherwise they are refused.
+	// NewerVersions makes the server answer a request whose api-version is newer than all known ones
+	// as if the request had the newest known api-version. Without it the server refuses such a
+	// request.
 	NewerVersions bool
 
 	// Now returns the real time, for checking the dates of signed requests and for
@@ -118,14 +119,14 @@ type Record struct {
 	Method    string
 	Path      string
 	Status    int    // HTTP status of the response; 0 if the client got none, as Note says
-	Operation string // such as "send message"; empty for an unknown path
+	Operation string // name of the operation, such as "send message"; empty for an unknown path
 	Thread    string
 	User      string    // id of the caller; for an identity request, the id of the user in the path or of the new user
-	Note      string    // message of a refusal, or why the client got no answer
+	Note      string    // the message of a refusal, or the reason for which the client got no answer
 	Reason    string    // why the caller was refused, for the log only: "expired 5m0s ago", "not a participant"
 	Why       why.Cause // the reason for the refusal as a row of the table of package why, with facts; zero if the request was not refused
 	UserAgent string    // the name of the client's library
-	Client    string    // address of the client, without a port
+	Client    string    // IP address of the client, without a port
 	RequestID string    // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string    // the client's x-ms-client-request-id, or empty
 	Ended     bool      // the record describes the end of a live connection and not a request
@@ -147,7 +148,7 @@ type Handler struct {
 	tokens        Tokens
 	endpoint      string
 	authorities   []string // host of the public endpoint, which clients sign if a proxy stands before the server
-	hosts         []string // Options.Hosts and the host of the public endpoint
+	hosts         []string // Options.Hosts, and the host of the public endpoint
 	names         []string // the names in hosts, without ports
 	signs         func(told string) bool
 	hints         hints
@@ -237,11 +238,11 @@ type request struct {
 	answeredAs string         // the api-version for the header confab-api-version, if the client asked for a newer one
 	body       []byte
 	bodyRead   bool
-	buffer     *[]byte   // buffer from getBuffer with the body; nil before readBody
+	buffer     *[]byte   // the buffer from getBuffer that holds the body; nil until readBody is called
 	counted    int64     // bytes of the body that were counted towards the limit of bytes that the caller may write in an hour
 	reserved   reserved  // memory for the answer
 	caller     string    // user id
-	leaving    bool      // the caller was deleted, and its deletion grace has not ended
+	leaving    bool      // the caller's account was deleted, but the deletion grace has not ended
 	key        token.Key // the access key that signed the request
 	signed     bool      // key is set
 
@@ -293,9 +294,9 @@ func (req *request) limit(until time.Time) { req.ctx.set(req.Request.Context(), 
 // response holds the parts of a response before it is written.
 type response struct {
 	status int
-	body   *[]byte   // JSON in a buffer from getBuffer; nil: no body
+	body   *[]byte   // the JSON body, in a buffer from getBuffer; nil: no body
 	code   core.Code // error code of a refusal; empty for a success
-	allow  string    // Allow header: the methods of the path, for a 405 and for OPTIONS
+	allow  string    // value of the Allow header, the methods of the path, for a 405 and for OPTIONS
 	close  bool      // send Connection: close
 }
 
@@ -317,9 +318,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		req.note = dropNotes[req.fault.Drop]
 		req.why = why.Because(why.Dropped, "problem", req.note)
 	case req.unknown:
-		// If nobody knows whether the operation was carried out, send no response and close the
-		// connection (over HTTP/2, the stream). SDKs repeat a request after any 5xx, which could
-		// carry it out twice, and any other response would be a guess.
+		// If it is not known whether the operation was carried out, send no response and close the
+		// connection (over HTTP/2, the stream). SDKs repeat a request after any 5xx, which could carry
+		// out the operation twice, and any other response would be a guess.
 		defer panic(http.ErrAbortHandler)
 		req.note = "no answer: it is not known whether this was carried out"
 		req.why = why.Because(why.UnknownFate)
@@ -345,7 +346,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.access(record)
 }
 
-// usualValues is the number of values that most responses pass to request.set.
+// usualValues is the number of header values that most responses have.
 const usualValues = 5
 
 // newRequest returns the state of a request at its start. Call reuse when the request has ended.

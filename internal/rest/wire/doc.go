@@ -6,9 +6,9 @@
 //
 //	Metadata map[string]string `json:"metadata,omitzero" in:"message metadata"`
 //
-// Encode writes only the fields that a version has, in the order of the struct; Decode
-// reads only those and ignores other members. Code that fills or reads a struct
-// therefore does not depend on the version.
+// Encode writes only the fields that a version has, in the order of the struct. Decode reads only
+// these fields and ignores other members. Code that fills or reads a struct therefore does not
+// depend on the version.
 //
 // Two more tags apply to decoding. A field with required:"true" must be present and not
 // empty. For a field with a null tag, such as null:"{}", Decode reads null as the JSON

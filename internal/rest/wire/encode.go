@@ -144,8 +144,9 @@ func plainBytes(s string) int {
 	n := 0
 	for ; n+8 <= len(s); n += 8 {
 		b := binary.LittleEndian.Uint64([]byte(s[n : n+8]))
-		// A subtraction sets the high bit of each byte that is less than the subtrahend, and perhaps the
-		// high bits of bytes above it. So only the lowest high bit is sure, and only this bit is used.
+		// A subtraction in a byte of the word sets its high bit if the byte is less than the subtrahend.
+		// It may also set the high bits of higher bytes, by a borrow. So only the lowest high bit is
+		// certain, and only this bit is used.
 		special := b | (b - ' '*ones) | ((b ^ '"'*ones) - ones) | ((b ^ '\\'*ones) - ones)
 		if special &= high; special != 0 {
 			return n + bits.TrailingZeros64(special)/8

@@ -95,7 +95,7 @@ func TestRecordedMessagesRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var page struct { // has the JSON form of ChatMessagesCollection, which Decode does not accept
+	var page struct { // the JSON form of ChatMessagesCollection, which is for responses only and cannot be decoded
 		Value    []ChatMessage `json:"value"`
 		NextLink string        `json:"nextLink,omitzero"`
 	}
