@@ -66,7 +66,7 @@ func accessByID(t *testing.T, out *lockedBuffer) map[string]logLine {
 	return lines
 }
 
-// accessLines returns the lines about requests in a log, decoded.
+// accessLines decodes the lines about requests in a log and returns them.
 func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	t.Helper()
 	for text := range strings.Lines(out.String()) {

@@ -51,7 +51,7 @@ type content struct {
 // backup was made.
 type DamagedBackupError struct {
 	Path string // the folder of the backup
-	What string // what is wrong, with the name of the file
+	What string // text that says what is wrong and names the file
 }
 
 // Error returns a message that names the backup and says what is wrong with it.
@@ -173,7 +173,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	if err := os.Remove(filepath.Join(to, admin.ProofFile)); err != nil {
 		return b, err
 	}
-	err = os.Remove(to) // os.Rename would fail if the folder existed
+	err = os.Remove(to) // remove the empty folder, because os.Rename would fail if the folder existed
 	if err == nil {
 		err = os.Rename(work, to)
 	}

@@ -174,8 +174,8 @@ func TestDamagedBackups(t *testing.T) {
 	}
 }
 
-// TestOlderBackup restores a backup of format 1, whose description has no list of files and no
-// numbers of rows.
+// TestOlderBackup checks that a backup of format 1 can be restored. The description of such a
+// backup has no list of files and no numbers of rows.
 func TestOlderBackup(t *testing.T) {
 	_, backup := savedStore(t)
 	edit(t, filepath.Join(backup, "confab-backup.json"), func([]byte) []byte {
@@ -372,8 +372,8 @@ func TestBackupWithoutTheAuthoritysKey(t *testing.T) {
 	s.stop(t)
 }
 
-// TestMarkedFolders marks a data folder and a backup as unfinished. Every function that opens
-// such a folder must refuse it with an error that names it, and change nothing.
+// TestMarkedFolders marks a data folder and a backup as unfinished. It checks that every function
+// that opens such a folder refuses it with an error that names the folder, and changes nothing.
 func TestMarkedFolders(t *testing.T) {
 	data, backup := savedStore(t)
 	file := filepath.Join(t.TempDir(), "export")

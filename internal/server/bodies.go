@@ -31,9 +31,9 @@ type bodies struct {
 
 	memory sync.Pool // of *copied
 
-	mu      sync.Mutex // guards the fields below and those of carriers
+	mu      sync.Mutex // guards the fields below and the fields of all carriers
 	held    int64
-	ending  int64             // the bytes in held that belong to carriers that were cut
+	ending  int64             // the part of held that belongs to carriers whose function end was called
 	by      map[*carrier]bool // the carriers that hold bytes
 	dropped uint64
 }
@@ -51,8 +51,8 @@ type carrier struct {
 	cut    bool // end was called
 	whole  bool // the body of the proxy's request has arrived, so calling end would hit the next request on the connection
 
-	since     time.Time // begin of the second in which abandoned counts
-	abandoned int       // requests for whose answer the client did not wait
+	since     time.Time // beginning of the second for which the field abandoned counts requests
+	abandoned int       // number of requests in this second for whose answer the client did not wait
 }
 
 // maxAbandoned is the number of requests that a client may abandon in a second on one connection,
@@ -83,11 +83,11 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
-		var last func() // is assigned to countedBody.last, which documents it
+		var last func() // the value of countedBody.last; the comment on that field says when it is called
 		if ok && of.shared {
 			of = &carrier{conn: of.conn, end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
 			last = func() {
-				if r.ProtoMajor == 1 { // over HTTP/2 each stream has a deadline of its own
+				if r.ProtoMajor == 1 { // close the connection only over HTTP/1, because over HTTP/2 each stream has a deadline of its own
 					w.Header().Set("Connection", "close")
 				}
 			}
@@ -189,8 +189,8 @@ func (c *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// complete notes that the body of a request of a proxy has arrived. It reports whether the
-// request was cut meanwhile.
+// complete notes that the body of a request of a proxy has arrived. It reports whether the server
+// has ended the request meanwhile.
 func (b *bodies) complete(of *carrier) (cut bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -222,7 +222,7 @@ func (b *bodies) take(c *countedBody, n int64) {
 	}
 }
 
-// release subtracts the bytes of this body from the number of held bytes.
+// release subtracts the bytes of this body from the number of bytes that the server holds.
 func (c *countedBody) release() {
 	b := c.bodies
 	b.mu.Lock()

@@ -13,8 +13,8 @@ import (
 // CertificateError means that the certificate that the settings tls-cert and tls-key name cannot
 // be used. Its text is one line.
 type CertificateError struct {
-	What string // what is wrong, with the name of the file
-	Next string // what to do, as one sentence without a full stop
+	What string // text that says what is wrong and names the file
+	Next string // what the operator can do, as one sentence without a full stop
 	Err  error  // the cause
 }
 

@@ -23,7 +23,7 @@ type certFiles struct {
 
 	mu        sync.Mutex // guards the fields below; a TLS handshake does not wait for the lock, but uses the current certificate
 	checkedAt time.Time
-	seen      [2]os.FileInfo // state of both files when they were last read
+	seen      [2]os.FileInfo // file information of the certificate and of the key, from the last time when they were read
 }
 
 // openCertFiles loads a certificate and its key from files. It fails with *CertificateError if

@@ -34,12 +34,12 @@ type chatPage struct {
 // the chat page needs. Everybody who can reach the server may read them, so they contain no
 // secret.
 type chatFacts struct {
-	Dev        bool    `json:"dev"` // the server has the paths /dev/join and /dev/token
+	Dev        bool    `json:"dev"` // whether the server has the paths /dev/join and /dev/token
 	Version    string  `json:"version"`
 	Endpoint   string  `json:"endpoint"`   // URL at which SDKs reach the server, without a slash at the end
 	TokenURL   *string `json:"tokenUrl"`   // URL at which the page gets the token of its user, or null
 	MaxContent int     `json:"maxContent"` // greatest number of bytes of a message's content
-	HTMLImages bool    `json:"htmlImages"` // the server keeps images in HTML messages
+	HTMLImages bool    `json:"htmlImages"` // whether the server keeps images in HTML messages
 	Lobby      *string `json:"lobby"`      // id of the thread that new users join, or null before the first user has joined
 }
 
@@ -62,7 +62,7 @@ func chatURL(c config.Config, i Info) string {
 // setting web selects.
 func withChatPage(c config.Config, page, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // only the listener of the setting listen has TLS, so TLS tells which listener got the request
+		if isChatPage(r) && c.ChatPage(r.TLS != nil) { // tell the listeners apart by TLS, because only the listener of the setting listen has TLS
 			page.ServeHTTP(w, r)
 			return
 		}

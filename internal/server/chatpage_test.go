@@ -50,8 +50,8 @@ func isPage(resp *http.Response, body string) bool {
 }
 
 // TestChatPageListeners checks, for each value of the setting web, which listeners serve the chat
-// page to a browser. On other listeners the paths of the page must be unknown. Programs must
-// always get the text that the official client probes for.
+// page to a browser. On other listeners the paths of the page must be unknown. A program that
+// requests / must always get the text by which the official client recognizes a server.
 func TestChatPageListeners(t *testing.T) {
 	script := chatAsset(t)
 	for _, c := range []struct {
@@ -139,7 +139,7 @@ func TestChatPageHeaders(t *testing.T) {
 		t.Errorf("PUT to the configuration: %d", got.status)
 	}
 
-	// A production server with an application that gives out tokens, a public endpoint, and
+	// Start a production server with an application that gives out tokens, a public endpoint, and
 	// images turned off.
 	p := start(t, server.Options{Config: settings(t, "web", "on", "listen-http", "localhost:0", "web-token-url", "https://app.example.com:8000/token?x=1", "public-endpoint", "https://chat.example.com", "html-images", "off")})
 	for given, sources := range map[string]string{

@@ -62,7 +62,7 @@ type gate struct {
 	perAddress int            // greatest number of connections from one address; 0 means no limit
 	exempt     []netip.Prefix // networks of addresses to which perAddress does not apply
 
-	mu    sync.Mutex // guards the fields below, and those of holders and connections
+	mu    sync.Mutex // guards the fields below, and the fields of all holders and connections of the gate
 	ended sync.Cond  // signalled when a connection or a listener was closed
 	open  int
 	by    map[netip.Addr]*holder // the addresses that have connections
@@ -83,9 +83,8 @@ type holder struct {
 	address netip.Addr
 	exempt  bool // the address is in a network of gate.exempt, because it is a proxy with the connections of many clients
 	open    int
-	// The connections that wait for a request, ordered by the length of the wait, the longest first.
-	// The list fresh has the connections without any request so far, and idle the connections that
-	// have had one.
+	// Two lists of connections that wait for a request, each with the longest wait first. The list
+	// fresh has the connections that never had a request, and the list idle has the others.
 	fresh, idle connections
 }
 
@@ -324,8 +323,8 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	return c, nil
 }
 
-// displace closes a connection that waits for a request, chosen as the type gate documents. It
-// returns false if no connection waits for a request.
+// displace closes a connection that waits for a request. The comment on the type gate says which
+// one. displace returns false if no connection waits for a request.
 func (g *gate) displace() bool {
 	var most *holder
 	for _, of := range g.by {

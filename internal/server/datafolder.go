@@ -86,8 +86,8 @@ func CheckData(c config.Config) error {
 // Names of files in a data folder that belong neither to the store nor to the certificate
 // authority.
 const (
-	runtimeName = "server.json" // package main writes this file, which describes the running server
-	lostFound   = "lost+found"  // a folder at the root of a file system
+	runtimeName = "server.json" // name of the file in which package main describes the running server
+	lostFound   = "lost+found"  // name of a folder that many file systems have at their root
 )
 
 // checkPlace fails with *NoParentError if neither the data folder nor its parent folder exists,

@@ -91,7 +91,7 @@ func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	const expects = "Expect: 100-continue\r\n"
 	for _, tt := range []struct {
 		name, path, header string
-		body               string // the part of the ten announced bytes that is sent
+		body               string // the part of the announced ten bytes that the client sends
 		status             int
 		closed             bool
 	}{
@@ -168,7 +168,7 @@ func TestStreamsOutliveUnreadBodies(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Errorf("the stream ended: %v", err)
-	case <-time.After(1500 * time.Millisecond): // longer than unreadTime, for which a response waits for an unread body
+	case <-time.After(1500 * time.Millisecond): // wait longer than unreadTime, the time for which a response waits for an unread body
 	}
 }
 
@@ -195,7 +195,7 @@ func TestABodyThatArrivesEndsItsDeadline(t *testing.T) {
 	in := bufio.NewReader(conn)
 	for i := range 2 {
 		if i > 0 {
-			<-time.After(5 * timeout) // longer than the deadline for the body of the first request
+			<-time.After(5 * timeout) // wait longer than the deadline for the body of the first request
 		}
 		fmt.Fprintf(conn, "POST %sbackup HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", admin.Prefix)
 		conn.SetReadDeadline(time.Now().Add(bodyPatience))

@@ -22,7 +22,7 @@ type FailureKind string
 // The kinds of failures, which are the values of the label kind of the metric
 // confab_connections_failed_total.
 const (
-	Untrusted FailureKind = "untrusted"   // the client refused the certificate, and said so
+	Untrusted FailureKind = "untrusted"   // the client refused the certificate, and sent a TLS alert that says so
 	HungUp    FailureKind = "hung_up"     // the client ended the connection when it had received the server's certificate
 	PlainHTTP FailureKind = "plain_http"  // the client sent plain http to the https port
 	TLSToHTTP FailureKind = "tls_to_http" // the client sent TLS to an http port
@@ -37,7 +37,7 @@ type FailedConnection struct {
 	Kind   FailureKind
 	Client string // its address, without a port
 	Port   string // of the server
-	Detail string // what the client or the TLS library said, or empty
+	Detail string // the TLS alert of the client or the error of the TLS library, or empty
 	Times  int    // number of failed connections of this kind and client since the last report, including this one
 }
 
@@ -129,7 +129,7 @@ func (f *failures) state(conn net.Conn, now http.ConnState) {
 		raw = secure.NetConn()
 	}
 	c, ok := raw.(*gated)
-	if !ok || secure != nil && c.gate.served(c) { // without TLS, net/http counts any data that the client sends as a request
+	if !ok || secure != nil && c.gate.served(c) { // of a connection without TLS ignore whether it had a request, because net/http counts any data as one
 		return
 	}
 	kind, detail := failureOfConn(c, secure)
@@ -189,7 +189,7 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 		}
 		return "", ""
 	}
-	err := secure.Handshake() // return the error of the handshake, which has already ended
+	err := secure.Handshake() // get the error of the handshake, which has already ended
 	if err == nil {
 		// Some clients refuse the certificate only after the handshake. Because the connection is
 		// closed, Read returns the error that ended it.
@@ -233,7 +233,7 @@ func alertOf(err error) (kind FailureKind, detail string) {
 		return "", ""
 	}
 	for _, alert := range distrust {
-		if remote.Err.Error() == alert.Error() { // compare the texts, because crypto/tls does not export the type of the alert
+		if remote.Err.Error() == alert.Error() { // compare the texts of the errors, because crypto/tls does not export the type of the alert
 			return Untrusted, alertText(alert)
 		}
 	}

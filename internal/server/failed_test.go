@@ -252,7 +252,7 @@ func TestFailedConnections(t *testing.T) {
 			f.minute()
 			c.do(t)
 			if c.want == "" {
-				return // if a failure is reported nevertheless, the next case receives it and fails
+				return // do not wait here: if a failure is reported nevertheless, the next case receives it and fails
 			}
 			if got := f.next(t); got.Kind != c.want || got.Port == "" || !strings.Contains(got.What(), got.Client) {
 				t.Errorf("got %+v %q, want kind %q", got, got.What(), c.want)
@@ -297,9 +297,9 @@ func TestFailuresAreSaidOnce(t *testing.T) {
 	}
 }
 
-// TestLogOfFailures connects with a client that does not trust the server. A production server
-// must log one plain line instead of the message of net/http. A development server must also log
-// what to do.
+// TestLogOfFailures connects with a client that does not trust the server. It checks that a
+// production server logs one plain line instead of the message of net/http, and that a development
+// server also logs what the developer can do.
 func TestLogOfFailures(t *testing.T) {
 	for name, pairs := range map[string][]string{"production": nil, "memory": {"dev", "true"}, "development": {"dev", "true", "data", t.TempDir()}} {
 		t.Run(name, func(t *testing.T) {

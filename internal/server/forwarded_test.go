@@ -77,7 +77,7 @@ func TestForwardedLinks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, out := logged(t, append([]string{"listen", "127.0.0.1:0", "listen-http", "127.0.0.1:0"}, c.settings...)...)
-			s.Endpoint = s.LocalEndpoint // the helpers send their requests to the local endpoint, not to the public one
+			s.Endpoint = s.LocalEndpoint // make the helpers send their requests to the local endpoint instead of the public one
 			_, _, bearer := s.newUser(t, s.AccessKey)
 			get := func(method, path, body string) (*http.Response, string) {
 				t.Helper()
@@ -188,7 +188,7 @@ func TestSignedHosts(t *testing.T) {
 		settings              []string
 		host, headers, signed string
 		status                int
-		reasons               []string // parts of the reason in the log
+		reasons               []string // texts that the reason in the log must contain
 	}{
 		"capitals":                  {nil, "localhost:8443", "", "LOCALHOST:8443", 201, nil},
 		"capitals, port left out":   {nil, "localhost:8443", "", "LOCALHOST", 201, nil},

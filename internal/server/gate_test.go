@@ -76,7 +76,7 @@ func (g *gateTest) open(n int) (client, server net.Conn) {
 func (g *gateTest) refused(n int, what string) {
 	g.t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
-	if c, err := d.Dial("tcp", g.listener.Addr().String()); err == nil { // on an error the gate has closed the connection before Dial returned
+	if c, err := d.Dial("tcp", g.listener.Addr().String()); err == nil { // if Dial fails, the gate has closed the connection before Dial returned
 		defer c.Close()
 		g.ended(c, what)
 	}

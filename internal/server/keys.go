@@ -131,8 +131,8 @@ type keyring struct {
 	changed func(primary bool) // called after an access key has changed
 
 	reading sync.Mutex // held while reload reads the access keys; must be locked before mu
-	began   time.Time  // when the last read began; guarded by reading
-	failed  error      // error of the last read; guarded by reading
+	began   time.Time  // when reload last began to read the keys; guarded by reading
+	failed  error      // error of the last read of the keys; guarded by reading
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow

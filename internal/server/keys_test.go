@@ -137,7 +137,7 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 	}
 }
 
-// log is a buffer for the log of a server.
+// log is a buffer with a lock for the log of a server.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

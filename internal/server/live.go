@@ -134,7 +134,7 @@ const reservedFiles = 512
 
 const (
 	usualFiles = 1024    // the assumed limit of open files if the system's limit cannot be read
-	maxFiles   = 1 << 20 // a greater limit counts as if it were maxFiles
+	maxFiles   = 1 << 20 // the greatest limit of open files that is used; a greater one counts as this one
 )
 
 // sessionsOf returns how many live connections may be open at a time, in a process that may have

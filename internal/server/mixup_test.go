@@ -191,7 +191,7 @@ func (m *mixer) ask(t *testing.T, id string) (where string, texts []string) {
 	where = fmt.Sprintf("the response over %s to %s %s", m.base, method, id)
 	answer, err := m.client.Do(r)
 	if err != nil {
-		return where, nil // there is no response: the request was dropped or cancelled, or its body was too large
+		return where, nil // there are no texts: the request was dropped or cancelled, or its body was too large
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)

@@ -131,8 +131,7 @@ func (s *Server) userConnections(user string) (all []admin.Connection) {
 	return all
 }
 
-// state returns the present state of the server for the overview of the
-// console.
+// state returns the present state of the server, which the overview page of the console shows.
 func (s *Server) state(ctx context.Context, o Options, storage string) (st admin.State, err error) {
 	tip, err := s.core.LogEnd(ctx)
 	if err != nil {

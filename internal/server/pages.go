@@ -63,7 +63,7 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.refuse(w, r, why.Because(why.UnknownOrigin, "origin", quoted(origin)), fmt.Sprintf("a page of the origin %q may not use this development server: serve the page from localhost, or give its origin with --cors-origins", clip.Text(origin, maxEcho)))
 			return
 		}
-		r.Header.Del("Origin")                             // so that no handler sends CORS headers
+		r.Header.Del("Origin")                             // remove the origin, so that no handler sends CORS headers
 		r.Header[leftOutOrigin] = []string{quoted(origin)} // for the log
 		break
 	}

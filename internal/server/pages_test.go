@@ -167,7 +167,7 @@ func TestRebinding(t *testing.T) {
 			}
 		}
 		if strings.HasPrefix(address, s.Ops) {
-			continue // the ops port ignores the headers of proxies
+			continue // skip the ops port, because it ignores the headers of proxies
 		}
 		for _, headers := range []string{
 			"X-Forwarded-Host: evil.example:5173\nX-Forwarded-Proto: http", "X-Forwarded-Host: localhost, evil.example:5173",
@@ -213,7 +213,7 @@ func TestAllowedOrigins(t *testing.T) {
 		got := s.page(t, pageRequest{method: http.MethodPost, address: s.Endpoint + "/identities?api-version=2023-10-01", host: "chat.example", origin: tc.origin, key: "", body: createUser})
 		vary := ""
 		if tc.want != "*" {
-			vary = "Origin" // needed even if the origin is not allowed, because a cache may keep the answer for another origin
+			vary = "Origin" // the header Vary is needed even if the origin is not allowed, because a cache may keep the answer for another origin
 		}
 		if got.status != 401 || got.header.Get("Access-Control-Allow-Origin") != tc.want || got.header.Get("Vary") != vary {
 			t.Errorf("%+v: %d %v, want 401", tc, got.status, got.header)
@@ -238,7 +238,7 @@ func TestTransportSecurity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // only responses of REST and of the event stream have the header
+			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // only responses of REST and of the event stream have the header Strict-Transport-Security
 			if has := got.header.Get("Strict-Transport-Security") != ""; has != (want && api) {
 				t.Errorf("%s with the host %s: Strict-Transport-Security %q", address, host, got.header.Get("Strict-Transport-Security"))
 			}

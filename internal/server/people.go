@@ -35,7 +35,7 @@ const (
 // people creates the users of the chat page of a development server. It implements dev.People.
 type people struct {
 	s     *Server
-	lobby atomic.Int64 // the number of the Lobby that people join; see lobbyID
+	lobby atomic.Int64 // number of the Lobby that new users join; lobbyID returns its id
 }
 
 // Join implements dev.People.
@@ -210,8 +210,8 @@ func full(err error) bool {
 	return errors.As(err, &e) && e.Code == core.BadRequest && e.Target == "participants"
 }
 
-// personStatuses maps the codes of errors of core, in Join and Token, to the statuses
-// of the response.
+// personStatuses maps the codes of errors of package core in Join and Token to the HTTP statuses
+// of the responses.
 var personStatuses = map[core.Code]int{
 	core.BadRequest: http.StatusBadRequest, core.Validation: http.StatusBadRequest, core.NotFound: http.StatusNotFound,
 	core.Forbidden: http.StatusConflict, core.Unavailable: http.StatusServiceUnavailable,
@@ -219,7 +219,7 @@ var personStatuses = map[core.Code]int{
 	core.Unauthorized: http.StatusConflict, core.IdentityNotOwned: http.StatusConflict,
 }
 
-// personError converts an error of core whose code is in personStatuses to an error of
+// personError converts an error of package core whose code is in personStatuses to an error of
 // dev.Refuse. It returns other errors, and nil, unchanged.
 func personError(err error) error {
 	var e *core.Error

@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// Checked is the result of Check, and Salvaged that of Salvage.
+// Checked is the result of Check. Salvaged is the result of Salvage.
 type (
 	Checked  = pebble.Checked
 	Salvaged = pebble.Salvaged

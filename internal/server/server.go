@@ -48,7 +48,7 @@ const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute
-	maxHeader     = 32 << 10 // bytes; net/http answers 431 to longer headers
+	maxHeader     = 32 << 10 // greatest size of a request's header in bytes; net/http answers 431 to a larger header
 
 	// answerTimeout is the time for sending the response, after the request's body has arrived, until
 	// the write timeout of the connection. Package rest answers a request, or closes its connection,
@@ -66,10 +66,10 @@ type Options struct {
 	Config   config.Config
 	Version  string            // version of Confab, for metrics and backups
 	Logger   *slog.Logger      // nil: nothing is logged
-	Audit    *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
-	Requests *slog.Logger      // gets the access log, with the level info; nil: Logger
+	Audit    *slog.Logger      // logger for the records of the operator's requests, with the level info; nil: Logger
+	Requests *slog.Logger      // logger for the access log, with the level info; nil: Logger
 	Dropped  func() uint64     // returns the number of log lines that were dropped, for the metrics; nil: no metric
-	Access   func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line for each
+	Access   func(rest.Record) // called after each request that Config.AccessLog or LogRequests selects; nil: log one line for each
 	// Failed is called for connections that ended before their first request, such as those of
 	// clients that do not trust the certificate. It is called at most once a minute for each kind of
 	// failure of each client. If Failed is nil, the server logs a line instead.
@@ -95,20 +95,20 @@ type Options struct {
 // secret: write it only to a file that nobody else can read, and print it only with --dev.
 type Info struct {
 	PID           int
-	Endpoint      string // URL for clients: the public endpoint if one is set, else LocalEndpoint
+	Endpoint      string // URL for clients: the public endpoint if one is set, otherwise LocalEndpoint
 	LocalEndpoint string // https URL on this machine
-	HTTP          string // plain http URL, or empty if off
-	Chat          string // URL of the chat page, or empty if off
+	HTTP          string // URL of the listener without TLS, or empty if that listener is off
+	Chat          string // URL of the chat page, or empty if the page is off
 	Console       string // URL of the operator's console, or empty if the console is off; with --dev it contains a code with which one person can sign in
-	Ops           string // URL of metrics and health checks, or empty if off
+	Ops           string // URL of metrics and health checks, or empty if the ops port is off
 
 	AdminSocket string // path of the Unix socket of the operator's API; empty for a server in memory with Options.NoFiles
-	Admin       string // URL of the operator's API, or empty if off
+	Admin       string // URL of the operator's API, or empty if its port is off
 	AdminSecret string // bearer token for the URL in Admin, or empty if that is off; the secret is stored nowhere else
 
 	Data      string // the data folder, or config.Memory
-	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
-	Memory    bool   // the server keeps its data in memory
+	DataState string // state of the data folder: "empty" if it is new, "chats in PostgreSQL", or ""
+	Memory    bool   // whether the server keeps its data in memory
 	Database  bool   // chats are in PostgreSQL
 	Dev       bool   // it is a development server
 	Fresh     bool   // the data folder is new
@@ -116,7 +116,7 @@ type Info struct {
 
 	Connections int // greatest number of connections of clients at a time, which follows from the limit of open files
 
-	StoreMemory pebble.MemoryBounds // of the embedded store; zero with PostgreSQL
+	StoreMemory pebble.MemoryBounds // memory limits of the embedded store; zero with PostgreSQL
 
 	Record string // the folder to which requests and responses are recorded, or empty
 
@@ -167,10 +167,10 @@ type Server struct {
 	// response.
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
-	temp         string // temporary folder that release removes, or empty
+	temp         string // path of a temporary folder that release removes, or empty
 	certificates func() []certificate
 	reloadFiles  func()       // loads the files of tls-cert and tls-key again; nil with a local certificate
-	logged       atomic.Value // a config.AccessLog, which selects the requests to log
+	logged       atomic.Value // contains a config.AccessLog, which selects the requests to log
 	socketFolder string       // temporary folder of the operator's socket, which release removes, or empty
 
 	stopSweep context.CancelFunc
@@ -181,7 +181,7 @@ type Server struct {
 	recorder  *record.Recorder   // with --record, or nil
 	lookups   lookups
 
-	failed chan error    // has capacity 1; gets the error after which the server cannot continue
+	failed chan error    // receives the error after which the server cannot continue; holds one error at most
 	closed chan struct{} // closed by Close
 	once   sync.Once
 	err    error // result of Close
@@ -209,7 +209,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	broken := false // whether the store has failed, so that it must not be closed
+	broken := false // whether the store has failed; if so, it must not be closed
 	defer func() {
 		if err != nil {
 			ports.close()

@@ -225,7 +225,7 @@ func TestOpsPort(t *testing.T) {
 	}
 	_, body := s.get(t, s.Ops+"/metrics")
 	checkHelp(t, body)
-	// The port for clients must not serve the operators' paths.
+	// The port for clients must not serve the paths that are for operators.
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/metrics", "/healthz", "/readyz"} {
 		if status, body := s.get(t, s.Endpoint+path); status != 404 {
 			t.Errorf("%s on the API port: %d %.80s, want 404", path, status, body)
@@ -463,7 +463,7 @@ func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 		}
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Authorization", "Bearer "+bearer)
-		if res, err := s.client.Do(req); err == nil { // on an error, the server has closed the connection
+		if res, err := s.client.Do(req); err == nil { // the request fails if the server closes the connection
 			io.Copy(io.Discard, res.Body)
 			res.Body.Close()
 		}
@@ -516,7 +516,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "tls", "ca.key"): 0o600} {
 		if i, err := os.Stat(name); err != nil || i.Mode().Perm() != mode {
 			if errors.Is(err, os.ErrNotExist) && name != dir {
-				continue // the names of these files vary, and package localca tests them
+				continue // skip these files, because their names vary; package localca tests them
 			}
 			t.Errorf("%s: %v, %v; want mode %v", name, i, err, mode)
 		}

@@ -86,7 +86,7 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, &DataInUseError{Path: filepath.Dir(path), Err: err}
 		}
 		if st, serr := os.Lstat(path); serr != nil || st.Mode()&fs.ModeSocket == 0 {
-			return nil, err // the path is a file or a socket that must not be replaced
+			return nil, err // the path is not a socket, so it must not be replaced
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err

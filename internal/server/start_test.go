@@ -32,7 +32,7 @@ func occupy(t *testing.T, host string) (address string) {
 	return l.Addr().String()
 }
 
-// free returns an address on which nothing listens.
+// free returns an address of this machine on which nothing listens.
 func free(t *testing.T) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -97,7 +97,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 		}
 		s, err := postgres.Open(ctx, c.Database, postgres.Options{Initial: initial, Logger: o.logger, Now: o.now})
 		if err != nil {
-			return nil, err // return a nil interface, because a nil *postgres.Store in it would make it non-nil
+			return nil, err // return a nil interface, because an interface with a nil *postgres.Store would not be nil
 		}
 		return s, nil
 	}

@@ -109,7 +109,7 @@ func (im *importing) intoNew(c config.Config) error {
 		if err = im.into(c); err == nil {
 			return markFinished(c.Data)
 		}
-		var inUse *DataInUseError // means that another server has just created the store
+		var inUse *DataInUseError // this error means that another server has just created the store
 		if errors.As(err, &inUse) {
 			err = errors.Join(err, discard(c.Data))
 		} else {

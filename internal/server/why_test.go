@@ -24,7 +24,7 @@ type refusals struct {
 	*running
 	t       *testing.T
 	key     communication.AccessKey
-	names   map[string]string // maps the short id of a user or thread to the name that the test gives it
+	names   map[string]string // maps the short id of each user or thread to the name that the test gives it
 	secrets []string
 	answers bytes.Buffer // the headers and bodies of the refused requests
 }
@@ -72,7 +72,7 @@ func (r *refusals) request(method, path, bearer, body string) *http.Request {
 	return q
 }
 
-// sign returns a request that is signed with an access key, as at the given time.
+// sign returns a request that is signed with an access key and dated with the given time.
 func (r *refusals) sign(key communication.AccessKey, at time.Time, method, path, body string) *http.Request {
 	r.t.Helper()
 	q := r.request(method, path+"?api-version=2023-10-01", "", body)

@@ -3,5 +3,4 @@
 // They cut the connections of clients that receive live events, and kill the servers at the same
 // time. They kill a server on the embedded store while it erases a user, and fill its disk. They
 // measure the memory that a server needs to list big messages.
-// measure the memory that a server needs to list big messages.
 package failures

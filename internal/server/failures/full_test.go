@@ -217,7 +217,7 @@ func (f *full) settle() error {
 	return nil
 }
 
-// trust makes the node's client trust the certificate of the server.
+// trust makes the HTTP client for the server trust the certificate of the server.
 func (f *full) trust() {
 	if f.n.client != nil {
 		return
@@ -311,7 +311,8 @@ func (f *full) remove(names ...string) {
 	}
 }
 
-// send sends messages that cannot be compressed until the test ends, and counts the responses.
+// send sends one message after another until the test ends, and counts the responses. The texts of
+// the messages cannot be compressed.
 func (f *full) send(sender int) {
 	noise := make([]byte, 9<<10)
 	for n := 0; ; n++ {

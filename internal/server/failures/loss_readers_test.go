@@ -393,7 +393,7 @@ func (r *records) deletedAt(thread string, message int64) time.Time {
 	return r.deleted[[2]string{thread, strconv.FormatInt(message, 10)}]
 }
 
-// lines has the network connections of one reader.
+// lines holds the network connections of one reader, so that the test can cut and stall them.
 type lines struct {
 	pick func() string // returns the address of a server
 

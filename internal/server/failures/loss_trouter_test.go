@@ -44,7 +44,8 @@ type allocation struct {
 	ConnectParams map[string]string
 }
 
-// query returns the URL parameters for the requests that follow the allocation a.
+// query returns the URL parameters of the requests with which a client opens the connection that
+// the server has allocated with a.
 func (c *trouterClient) query(a *allocation) url.Values {
 	q := url.Values{"epid": {c.endpoint}, "cor_id": {c.endpoint}, "con_num": {"1_1"}}
 	if a != nil {
@@ -281,7 +282,7 @@ func openSocket(conn net.Conn, path string) (*socket, error) {
 	return &socket{conn, in}, nil
 }
 
-// read returns the next text message. It fails when the socket has ended.
+// read returns the next text message of the socket. It fails when the socket has ended.
 func (s *socket) read() (string, error) {
 	for {
 		var head [2]byte

@@ -62,7 +62,7 @@ type storedEvent struct {
 func (l *loss) export(t *testing.T) *truth {
 	t.Helper()
 	cmd := exec.Command(l.binary, "export", "-", "--data", l.nodes[0].dir)
-	cmd.Env = l.nodes[0].env // the environment names the database, if there is one
+	cmd.Env = l.nodes[0].env // run the command with the environment of a server, which names the database if there is one
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -162,9 +162,9 @@ func (th *storedThread) deleted() bool {
 
 // period is a range of events of a thread during which a user was a member without a break.
 type period struct {
-	from, to uint64 // event numbers, both included; to is 0 if the user is still a member
+	from, to uint64 // numbers of the first and the last event of the period; to is 0 if the user is still a member
 	visible  int64  // creation time of the oldest message that the user may read
-	unknown  bool   // visible is not known, because the thread was deleted
+	unknown  bool   // whether visible is unknown, because the thread was deleted
 }
 
 // periods returns the periods during which a user was a member of a thread.

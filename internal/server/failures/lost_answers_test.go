@@ -33,8 +33,8 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// lostAnswers sends each message several times with the same id. It sends the first try to the
-// server first and loses the response, and sends the second try to the server second.
+// lostAnswers sends each message several times with the same id. The arguments first and second
+// are the servers that get the first and the second try. The response to the first try is lost.
 func lostAnswers(t *testing.T, c *cluster, first, second *node) {
 	t.Helper()
 	bearer := c.newUser(t, first).bearer

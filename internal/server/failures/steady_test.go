@@ -52,7 +52,7 @@ func TestSteadyMemory(t *testing.T) {
 		})
 	}
 	began := time.Now()
-	var most [3]int64 // most resident memory in each third of the time, in bytes
+	var most [3]int64 // greatest resident memory in each third of the time, in bytes
 	for ; ctx.Err() == nil; waitFor(ctx, span/300) {
 		third := min(int(3*time.Since(began)/span), 2)
 		most[third] = max(most[third], n.figures(t).resident)

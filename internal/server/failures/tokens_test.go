@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	atATime   = 50                      // rounds of TestTokensOfTwoServers that run at the same time
-	longest   = 1500 * time.Millisecond // pause between two steps of a round
+	atATime   = 50                      // number of rounds of TestTokensOfTwoServers that run at the same time
+	longest   = 1500 * time.Millisecond // the longest pause between two steps of a round
 	promise   = 2 * time.Second         // time after which every server must refuse a revoked token
 	rotations = 20
 )
