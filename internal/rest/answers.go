@@ -21,8 +21,8 @@ const answerWait = 5 * time.Second
 
 // Sizes of answers in bytes.
 const (
-	// smallPage is the memory, in bytes, that every GET request reserves at first for the rows of its
-	// page. Most pages need less.
+	// smallPage is the size, in bytes, of the page for which each GET request of a chat route
+	// reserves memory at first. Most pages are smaller.
 	smallPage = 256 << 10
 	// freeAnswer is the largest answer, in bytes, that is sent without reserving memory, so that
 	// clients that read slowly never hold up ordinary requests.
@@ -114,7 +114,7 @@ func (p *pool) shrink(user string, n int64) {
 	p.all.Release(n)
 }
 
-// release ends a reservation that acquire has made, and gives back its n bytes.
+// release ends a reservation that acquire has made, and gives back its remaining n bytes.
 func (p *pool) release(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]

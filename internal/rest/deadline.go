@@ -52,7 +52,7 @@ func (d *deadline) waited(start bool) context.Context {
 // Deadline implements context.Context.
 func (d *deadline) Deadline() (until time.Time, ok bool) { return d.until, true }
 
-// Done implements context.Context. It starts the timer.
+// Done implements context.Context. The first call starts the timer that ends the context.
 func (d *deadline) Done() <-chan struct{} { return d.waited(true).Done() }
 
 // Err implements context.Context.

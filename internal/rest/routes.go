@@ -20,7 +20,7 @@ type route struct {
 	method    string
 	path      string
 	api       *api
-	in        apiver.Feature // the route exists at the versions that have it
+	in        apiver.Feature // the feature of the api-versions at which the route exists
 	status    int
 	operation string       // name of the operation in logs, rate limits and fault rules
 	scopes    token.Scopes // a token needs one of these

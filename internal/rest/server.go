@@ -70,9 +70,9 @@ type Options struct {
 	// (hosts.Forwarded), or else with those of the request.
 	PublicEndpoint string
 
-	// Hosts lists names of the server, with and without a port, that clients may use. A signature is
-	// accepted if the client signed such a name in the letter case of this list. If the client signed
-	// one name and sent the request to another one, the log says which name it signed.
+	// Hosts lists names of the server, with and without a port, that clients may use. A client may
+	// sign the host of its request in the letter case of this list. If a client has signed another
+	// host of this list than the host of its request, the log names the signed host.
 	Hosts []string
 
 	// Signs reports whether signatures may cover the host told, which a proxy has put into a header
@@ -129,8 +129,8 @@ type Record struct {
 	Client    string    // IP address of the client, without a port
 	RequestID string    // id that this server gave the request, as in the headers MS-CV and x-ms-request-id
 	ClientID  string    // the client's x-ms-client-request-id, or empty
-	Ended     bool      // the record describes the end of a live connection and not a request
-	Signed    bool      // the request was signed with an access key, and the signature was accepted
+	Ended     bool      // whether the record describes the end of a live connection instead of a request
+	Signed    bool      // whether the request was signed with an access key and the signature was accepted
 
 	// Request and Answer are the request and the headers of its response, for the log of the newest
 	// requests, which copies their parts that are not secret. They may be nil. Do not use them after

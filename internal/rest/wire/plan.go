@@ -45,7 +45,7 @@ type Patch map[string]*string
 // Decimal is a number that JSON bodies have as a string of its decimal digits.
 type Decimal int64
 
-var plans sync.Map // maps a planKey to a *plan; filled on first use
+var plans sync.Map // maps a planKey to its *plan, which is made at the first use
 
 // planOf returns the plan, the list of fields, of a struct type at an api-version.
 func planOf(t reflect.Type, v apiver.Version) *plan {
