@@ -66,7 +66,7 @@ func (c *certFiles) reloadIfChanged() {
 	c.checkedAt = now
 	seen, err := c.stat()
 	switch {
-	case err != nil && c.seen[0] == nil: // the files were missing at the last check too, which has logged that
+	case err != nil && c.seen[0] == nil: // do nothing: the files were missing at the last check too, which has logged that
 	case err == nil && sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]):
 	default:
 		c.readAgain(seen, err)

@@ -92,7 +92,7 @@ func TestCursorsAfterMoves(t *testing.T) {
 
 			s = start(t, server.Options{Config: to})
 			c.bearer = s.bearer(t, c.user)
-			for range 2 { // each call of resume sends one message, so the new server sends up to twice as many messages as were lost
+			for range 2 { // use each cursor twice: resume sends a message, so in the end the server has sent twice as many messages as were lost
 				for i, cursor := range lost {
 					if got := c.resume(t, s, cursor); got != way.gap {
 						t.Errorf("the cursor after the lost event %d gets %s, want the gap %q", i, got, way.gap)

@@ -18,7 +18,7 @@ import (
 // made a new store in it.
 type NotOursError struct {
 	Path string
-	Has  []string // names of up to three files or folders in the folder
+	Has  []string // names of up to three files or folders in the folder Path
 }
 
 // Error returns a message that names the folder and some of the files in it.
@@ -57,7 +57,7 @@ func foreign(c config.Config) ([]string, error) {
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == storeName, name == runtimeName, name == socketName:
-			return nil, nil // a server has used this folder before
+			return nil, nil // accept the folder, because a server has used it before
 		case name == tlsName:
 			ours, err := localca.Only(filepath.Join(c.Data, name))
 			if err != nil {
@@ -98,7 +98,7 @@ func checkPlace(c config.Config) error {
 		return nil
 	}
 	if _, err := os.Stat(c.Data); !errors.Is(err, fs.ErrNotExist) {
-		return nil // the folder exists; any other error will appear when the server uses the folder
+		return nil // accept the folder if it exists; any other error will appear when the server uses the folder
 	}
 	if _, err := os.Stat(filepath.Dir(c.Data)); errors.Is(err, fs.ErrNotExist) {
 		return &NoParentError{Path: c.Data}

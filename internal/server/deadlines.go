@@ -22,11 +22,11 @@ const unreadTime = 500 * time.Millisecond
 // request's body. The deadline also applies if next does not read the body, because net/http reads
 // the rest of the body before it sends the response, and would wait without end for a slow client.
 // When the body was read, limitBody removes the deadline, which would otherwise end the request's
-// context. Package rest and the protocols for live events set shorter or longer deadlines of their
-// own. When the response begins, the rest of the body must arrive within unreadTime.
+// context. Package rest and the protocols for live events replace this deadline by their own. When
+// the response begins, the rest of the body must arrive within unreadTime.
 //
-// The handler next gets a copy of the request with another Body, for the reason that bodies.limit
-// documents.
+// The handler next gets a copy of the request with another Body, for the reason that the comment
+// on bodies.limit gives.
 func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {

@@ -50,7 +50,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	t.Logf("%d threads filled in %v", threads, time.Since(begin).Round(time.Millisecond))
 	begin = time.Now()
 	for kill := range kills {
-		met := e.await(t, (kill+1)*threads/(2*kills)) // wait for the erasure of a share of the threads, so that half of them remain after the last kill
+		met := e.await(t, (kill+1)*threads/(2*kills)) // wait until some threads are erased, but so few that half of all remain at the last kill
 		n.kill()
 		n.start(t)
 		t.Logf("killed when %d of %d threads were erased, by a look at some", met, threads)

@@ -44,8 +44,8 @@ type allocation struct {
 	ConnectParams map[string]string
 }
 
-// query returns the URL parameters of the requests with which a client opens the connection that
-// the server has allocated with a.
+// query returns the URL parameters of the client's requests. They include the parameters in a, the
+// server's last answer to POST /v4/a, unless a is nil.
 func (c *trouterClient) query(a *allocation) url.Values {
 	q := url.Values{"epid": {c.endpoint}, "cor_id": {c.endpoint}, "con_num": {"1_1"}}
 	if a != nil {

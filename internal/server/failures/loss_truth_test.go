@@ -281,7 +281,7 @@ func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 					back = ps[i+j+1].from
 				}
 				if p.to != 0 && p.to < later.Number && later.Number < back {
-					must = false // a user who was not a member at that time may not read the new content
+					must = false // the event may be missing, because a user who was not a member when the message was edited may not read the new content
 				}
 			}
 		}

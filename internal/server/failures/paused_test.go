@@ -112,7 +112,8 @@ type history struct {
 	ops []porcupine.Operation
 }
 
-// listOp is an operation on a thread: it sends the text, or reads the newest messages.
+// listOp is an operation on a thread: it sends the text or, if the text is empty, reads the newest
+// messages.
 type listOp struct{ thread, text string }
 
 // act runs one client, which sends messages to one thread and reads from it, on one server. Each
