@@ -74,7 +74,7 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond
 	ann, _ := f.user(t, token.Chat)
-	thread := f.large(t, ann, 100, strings.Repeat("x", 64<<10)) // the content of the thread is larger than a page
+	thread := f.large(t, ann, 100, strings.Repeat("x", 64<<10)) // messages whose contents together are larger than one page
 	var bearers []string
 	for range 6 {
 		id, bearer := f.user(t, token.Chat)
@@ -102,7 +102,7 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	for sending+refused < each*len(bearers) {
 		select {
 		case n := <-writing:
-			if n > 32<<10 { // only a page has more than 32 KiB; the body of a refusal is shorter
+			if n > 32<<10 { // count only pages, which have more than 32 KiB; the body of a refusal is shorter
 				sending, bytes = sending+1, bytes+n
 			} else {
 				refused++

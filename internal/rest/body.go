@@ -61,7 +61,7 @@ func (h *Handler) readBody(req *request) error {
 	b := bytes.NewBuffer(*req.buffer)
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	from := io.Reader(req.Body)
-	if req.ContentLength < 0 { // if the body has an announced length, net/http itself ends it there
+	if req.ContentLength < 0 { // limit a body of unknown length; net/http itself ends any other body at its announced length
 		from = io.LimitReader(from, limit+1)
 	}
 	began := time.Now()
@@ -80,7 +80,7 @@ func (h *Handler) readBody(req *request) error {
 	case err != nil:
 		return core.Invalid("request body", "The request body ended early.").Because(why.BodyEnded)
 	}
-	req.Body.Close() // close the body, or net/http reads it to its end again
+	req.Body.Close() // close the body, because otherwise net/http reads it to its end once more
 	if req.ContentLength != 0 {
 		http.NewResponseController(req.w).SetReadDeadline(time.Time{})
 	}

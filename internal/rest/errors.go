@@ -96,7 +96,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	}
 	req.note, req.reason, req.why = e.Message, e.Reason, req.cause(e)
 	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
-		req.reason = e.Cause.Error() // log the cause, which says, for example, why the signature was refused
+		req.reason = e.Cause.Error() // give the access log the cause, which says, for example, why the signature was refused
 	}
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
@@ -131,7 +131,7 @@ func (req *request) cause(e *core.Error) why.Cause {
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
-		level = slog.LevelDebug // a client caused the refusal, for example by a bad signature or by hanging up, and not the server
+		level = slog.LevelDebug // use level debug if the client is the cause, for example by a bad signature or by hanging up
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),

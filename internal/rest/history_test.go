@@ -256,7 +256,7 @@ func versionUsersIn(f *ast.File) (names []string) {
 				}
 				switch spec := spec.(type) {
 				case *ast.ImportSpec:
-					names = append(names, "import "+spec.Path.Value) // the package is imported under another name
+					names = append(names, "import "+spec.Path.Value) // name the import too if the file imports the package under another name
 				case *ast.TypeSpec:
 					names = append(names, spec.Name.Name)
 				case *ast.ValueSpec:
@@ -368,7 +368,7 @@ func TestVersionsInAreFound(t *testing.T) {
 		`x := "2021-09-07"`:                               1,
 		"x := `/chat/threads?api-version=2025-03-15`":     1,
 		`x := apiver.Version("2024-06-05-preview")`:       1,
-		`if req.version != "" && f.Has(req.version) {}`:   0, // allowed: this code only asks whether the request has a version
+		`if req.version != "" && f.Has(req.version) {}`:   0, // want no problem: this code only asks whether the request has a version
 		`x := "2021-09-07T21:44:01Z"`:                     0,
 		`if f.Has(req.version) { return }`:                0,
 	} {
@@ -395,7 +395,7 @@ func versionsIn(t *testing.T, file, source string) (problems []string) {
 	add := func(n ast.Node, what string) {
 		problems = append(problems, fmt.Sprintf("%s %s: %s", set.Position(n.Pos()), what, text(n)))
 	}
-	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // packages outside internal/rest do not import apiver, so a version there is not an api-version
+	ofVersions := strings.HasPrefix(filepath.ToSlash(file), "../../internal/rest/") || file == "x.go" // whether a name like version means an api-version: in other packages it does not, because they do not import apiver
 	var literal []string
 	for _, list := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		for _, v := range list.Versions() {

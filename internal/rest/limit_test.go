@@ -41,7 +41,7 @@ func TestTooManyRequests(t *testing.T) {
 		f.ServeHTTP(w, r)
 		return w
 	}
-	for range 20 { // requests of a user who is not a participant must not use up the thread's limit
+	for range 20 { // send requests of a user who is not a participant; they must not use up the thread's limit
 		if w := send(eves); w.Code != 403 && w.Code != 429 {
 			t.Fatalf("a stranger: %d", w.Code)
 		}

@@ -74,7 +74,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 	good := variant{template: m.template, query: "api-version=" + string(m.version), oldForm: true}
 	var all []variant
 	unread := func(parameter) bool { return false }
-	if strings.Contains(m.template, "/images") { // the server refuses all requests for images with a 501, and reads only the thread id among their parameters
+	if strings.Contains(m.template, "/images") { // test only the thread id of requests for images, because the server refuses all these requests with a 501 without reading other parameters
 		unread = func(p parameter) bool { return p.Name != "chatThreadId" }
 	}
 	if strings.Contains(m.template, "/assignments") {
@@ -291,7 +291,7 @@ var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`, "priority": `"High"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
 	"attachments":      `[]`,
-	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // a time that lets the other participants read the thread's messages
+	"shareHistoryTime": `"1970-01-01T00:00:00Z"`, // use an early time, so that the other participants may read the thread's messages
 }
 
 func (m *malformer) fill(s string) string {

@@ -30,7 +30,7 @@ func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
 	if sent.Repeated {
 		h.refund(req) // do not count the bytes of a repeated send, because nothing was written
 	}
-	var buffer [256]byte // a buffer on the stack for the message's URL, large enough for most URLs
+	var buffer [256]byte // memory on the stack for the URL of the message; most URLs fit into it
 	b := append(h.appendThreadURL(buffer[:0], req, req.thread), "/messages/"...)
 	start := len(b)
 	req.location = string(strconv.AppendInt(b, sent.ID, 10))

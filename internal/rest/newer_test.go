@@ -48,7 +48,7 @@ func TestNewerVersions(t *testing.T) {
 			if w := get("/chat/threads/"+thread, newest); w.Code != 200 || w.Header().Get("confab-api-version") != "" {
 				t.Errorf("the newest known version: %d, answered as %q", w.Code, w.Header().Get("confab-api-version"))
 			}
-			for _, name := range []string{"2024-12-31", "2031-01-01-beta", "2031-02-30", "latest"} { // none of these names is newer than the newest known api-version
+			for _, name := range []string{"2024-12-31", "2031-01-01-beta", "2031-02-30", "latest"} { // api-versions that do not count as newer than the newest known one
 				if w := get("/chat/threads/"+thread, name); w.Code != 400 || strings.Contains(w.Body.String(), newerSetting) {
 					t.Errorf("%s: %d %s", name, w.Code, w.Body)
 				}

@@ -212,7 +212,7 @@ var errCursor = core.Invalid("syncState", "The syncState parameter is not one of
 // cursor is the position at which a list of messages continues, and the list's start
 // time.
 type cursor struct {
-	before uint64 // the next page has the messages with smaller sequence numbers
+	before uint64 // sequence number; the next page has the messages with smaller ones
 	since  int64  // epoch milliseconds
 }
 

@@ -334,7 +334,7 @@ func (a *assumed) read(e exchange) {
 	var one recordedMessage
 	json.Unmarshal(e.Response.Body, &one)
 	for i, m := range append(one.Value, one) {
-		if m.SequenceID == "" && m.Type != "" { // number the messages here, because the oldest version has no sequence numbers; its list begins with the newest message
+		if m.SequenceID == "" && m.Type != "" { // count the messages of a list of the oldest version, which has no sequence numbers; the list begins with the newest message
 			m.SequenceID = strconv.Itoa(len(one.Value) - i)
 		}
 		if m.SequenceID != "" {

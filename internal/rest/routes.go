@@ -238,7 +238,7 @@ func (p *path) route(method string, v apiver.Version) *route {
 // first segment.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
-	var memory [8]string // memory on the stack for more segments than the longest path has
+	var memory [8]string // memory on the stack for the segments of a path, more than the longest path has
 	segments, err := splitPath(memory[:0], req.URL, req.escaped)
 	if err != nil {
 		return err

@@ -119,11 +119,11 @@ type Record struct {
 	Method    string
 	Path      string
 	Status    int    // HTTP status of the response; 0 if the client got none, as Note says
-	Operation string // name of the operation, such as "send message"; empty for an unknown path
+	Operation string // name of the request's operation, such as "send message"; empty for an unknown path
 	Thread    string
 	User      string    // id of the caller; for an identity request, the id of the user in the path or of the new user
 	Note      string    // the message of a refusal, or the reason for which the client got no answer
-	Reason    string    // why the caller was refused, for the log only: "expired 5m0s ago", "not a participant"
+	Reason    string    // the reason for which the caller was refused, for the log only: "expired 5m0s ago", "not a participant"
 	Why       why.Cause // the reason for the refusal as a row of the table of package why, with facts; zero if the request was not refused
 	UserAgent string    // the name of the client's library
 	Client    string    // IP address of the client, without a port
@@ -230,9 +230,9 @@ type request struct {
 	api     *api
 	escaped string     // path of the URL
 	path    *path      // nil if no path matches
-	route   *route     // nil if path, method or api-version is unknown
+	route   *route     // the route of the request; nil if its path, method or api-version is unknown
 	params  []string   // values of the path's parameters, decoded
-	query   url.Values // must not be changed, because requests may share it
+	query   url.Values // the query parameters of the request; must not be changed, because requests may share the map
 
 	version    apiver.Version // only for decoding and encoding bodies
 	answeredAs string         // the api-version for the header confab-api-version, if the client asked for a newer one
@@ -242,7 +242,7 @@ type request struct {
 	counted    int64     // bytes of the body that were counted towards the limit of bytes that the caller may write in an hour
 	reserved   reserved  // memory for the answer
 	caller     string    // user id
-	leaving    bool      // the caller's account was deleted, but the deletion grace has not ended
+	leaving    bool      // whether the caller's account was deleted and its deletion grace has not ended yet
 	key        token.Key // the access key that signed the request
 	signed     bool      // key is set
 
@@ -295,7 +295,7 @@ func (req *request) limit(until time.Time) { req.ctx.set(req.Request.Context(), 
 type response struct {
 	status int
 	body   *[]byte   // the JSON body, in a buffer from getBuffer; nil: no body
-	code   core.Code // error code of a refusal; empty for a success
+	code   core.Code // error code of a response that refuses a request; empty for a success
 	allow  string    // value of the Allow header, the methods of the path, for a 405 and for OPTIONS
 	close  bool      // send Connection: close
 }

@@ -82,7 +82,7 @@ func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next strin
 	if err != nil {
 		return nil, "", err
 	}
-	most := int64(smallPage) // the size of the page in bytes; twice as many are reserved, for the rows and for their JSON
+	most := int64(smallPage) // the greatest size of the page in bytes; twice as many bytes are reserved, for its rows and for its JSON
 	if q.Expand.LastMessage && int64(q.Limit)*previewRow > most {
 		most = int64(q.Limit) * previewRow
 		err := h.reserve(req, most)

@@ -93,7 +93,7 @@ func decodeList(elem decoder) decoder {
 		if s.peek() != '[' {
 			return s.mismatch("a list")
 		}
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // an empty list is decoded as an empty slice, because nil means that the field is absent
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // decode an empty list as an empty slice, because nil means that the field is absent
 		return s.list(func() error {
 			i := v.Len()
 			if s.null() {

@@ -152,7 +152,7 @@ func (w *message) fill(m *core.Message) *ChatMessage {
 		Content: &w.content, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
 		Metadata: m.Metadata,
 	}
-	if m.Sender != "" { // a system message has neither a display name nor a sender (docs/contract/chat.md §6)
+	if m.Sender != "" { // set no display name and no sender for a system message (docs/contract/chat.md §6)
 		w.SenderDisplayName = &m.SenderDisplayName
 		w.SenderID, w.Sender = m.Sender, w.sender.fill(m.Sender)
 	}

@@ -151,7 +151,7 @@ func (r *AddMembersRequest) ToCore() ([]core.NewParticipant, error) {
 	if len(r.Members) == 0 {
 		return nil, inMember(errorf("is required"), "members")
 	}
-	const now = math.MaxInt64 // a share-history time in the future, which package core replaces by the current time
+	const now = math.MaxInt64 // a share-history time far in the future, which package core replaces by the current time
 	return newMembers(r.Members, now), nil
 }
 
@@ -193,7 +193,7 @@ func statuses(ms []Member, invalid []core.InvalidParticipant) []IndividualStatus
 	for i, m := range ms {
 		all[i] = IndividualStatus{ID: m.ID, StatusCode: statusCreated, Type: memberStatus}
 		if p, ok := refused[m.ID]; ok {
-			code, _ := strconv.Atoi(p.Code) // the conversion cannot fail, because package core writes only numbers into Code
+			code, _ := strconv.Atoi(p.Code) // ignore the error, because package core writes only numbers into Code
 			all[i].StatusCode, all[i].Message = int32(code), p.Message
 		}
 	}
@@ -303,7 +303,7 @@ func activity(m *core.Message) string {
 	var b bytes.Buffer
 	element := func(name, text string) {
 		b.WriteString("<" + name + ">")
-		xml.EscapeText(&b, []byte(text)) // the error is always nil, because a bytes.Buffer does not fail
+		xml.EscapeText(&b, []byte(text)) // ignore the error, because writing to a bytes.Buffer does not fail
 		b.WriteString("</" + name + ">")
 	}
 	begin := func(name string) {

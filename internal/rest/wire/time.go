@@ -23,7 +23,7 @@ var (
 // and z in either case and the second 60 of a leap second. It fails for a date after 9999, and
 // returns 0 for a date before 1970, as TimeOf does.
 func ParseTime(s string) (Time, error) {
-	s = strings.ToUpper(s) // the only letters in an RFC 3339 date are T and Z
+	s = strings.ToUpper(s) // accept lower case too: the only letters in an RFC 3339 date are T and Z
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		var leap bool

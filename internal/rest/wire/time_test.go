@@ -14,7 +14,7 @@ func TestParseTime(t *testing.T) {
 		"2026-01-01t00:00:00z":           start,
 		"2026-01-01T00:00:00z":           start,
 		"2026-01-01t02:00:00.250+02:00":  start + 250,
-		"2025-12-31T23:59:60Z":           start, // a leap second is read as the second after it
+		"2025-12-31T23:59:60Z":           start, // ParseTime must read a leap second as the second after it
 		"2025-12-31t18:59:60.5-05:00":    start + 500,
 		"2023-05-27T01:38:35.956215Z":    1685151515956,
 		"1970-01-01T00:00:00.001Z":       1,
