@@ -140,7 +140,7 @@ func withoutSecrets(path string) string {
 		return path
 	}
 	plain, err := url.PathUnescape(path)
-	if err != nil { // unescaping fails if the log's limit has cut the path in the middle of an escape
+	if err != nil { // this error means that the log's limit has cut the path in the middle of an escape
 		plain = path
 	}
 	for strings.Contains(plain, "//") {

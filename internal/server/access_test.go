@@ -88,7 +88,7 @@ func TestLogKeepsSecrets(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	_, ann, bearer := s.newUser(t, s.AccessKey)
 	_, bob, other := s.newUser(t, s.AccessKey)
-	const secret = "sesame" // every text that a user writes contains this word
+	const secret = "sesame" // a word that every text of a user in this test contains
 	text := func(what string) string { return secret + "-" + what }
 	body := func(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 

@@ -158,7 +158,7 @@ func TestDamagedBackups(t *testing.T) {
 			for what, err := range map[string]error{"the verification": verr, "the restore": rerr} {
 				var damaged *server.DamagedBackupError
 				if tc.name == "a note without a file" && what == "the verification" {
-					continue // the verification succeeds here, because it checks only the files that the description lists
+					continue // skip the verification, which succeeds here because it checks only the files that the description lists
 				}
 				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("%s says %v, want a *DamagedBackupError with %q", what, err, tc.says)
@@ -224,7 +224,7 @@ type meddler struct {
 }
 
 func (m meddler) Err() error {
-	files, _ := filepath.Glob(m.pattern) // the error is nil, because the pattern is well-formed
+	files, _ := filepath.Glob(m.pattern) // ignore the error, because the pattern is well-formed
 	for _, f := range files {
 		os.Remove(f)
 	}

@@ -49,7 +49,7 @@ type carrier struct {
 	shared bool   // the carrier is a whole connection of a proxy, to which the limits do not apply
 	held   int64
 	cut    bool // end was called
-	whole  bool // the body of the proxy's request has arrived, so calling end would hit the next request on the connection
+	whole  bool // whether the body of the proxy's request has arrived, so that calling end would hit the next request on the connection
 
 	since     time.Time // beginning of the second for which the field abandoned counts requests
 	abandoned int       // number of requests in this second for whose answer the client did not wait
@@ -83,7 +83,7 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
-		var last func() // the value of countedBody.last; the comment on that field says when it is called
+		var last func() // called when a request of a proxy was ended just after its body had arrived
 		if ok && of.shared {
 			of = &carrier{conn: of.conn, end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
 			last = func() {

@@ -154,7 +154,7 @@ func TestChatPageHeaders(t *testing.T) {
 		want := head + "img-src 'self' data:; connect-src 'self'" + sources + " https://chat.example.com wss://chat.example.com https://app.example.com:8000" + tail
 		if policy := got.header.Get("Content-Security-Policy"); got.status == 200 && policy != want {
 			t.Errorf("Host %q: the policy is\n%s, want\n%s", given, policy, want)
-		} else if got.status != 200 && got.status != 400 { // net/http refuses some of these hosts with a 400, and the server answers 200 for the others
+		} else if got.status != 200 && got.status != 400 { // net/http answers some of these hosts with a 400, and the server answers the others with a 200
 			t.Errorf("Host %q: %d %s", given, got.status, got.body)
 		}
 	}

@@ -81,7 +81,7 @@ type gate struct {
 // request.
 type holder struct {
 	address netip.Addr
-	exempt  bool // the address is in a network of gate.exempt, because it is a proxy with the connections of many clients
+	exempt  bool // whether the address is in a network of gate.exempt, because it is a proxy with the connections of many clients
 	open    int
 	// Two lists of connections that wait for a request, each with the longest wait first. The list
 	// fresh has the connections that never had a request, and the list idle has the others.
@@ -165,8 +165,8 @@ type gated struct {
 	asked      bool   // it has had a request
 	since      uint64 // the period in which its last request began
 
-	first atomic.Int32  // 256 plus the first byte that was read, or 0 if nothing was read yet
-	last  atomic.Uint64 // the last eight bytes that were read
+	first atomic.Int32  // the first byte that was read, plus 256; 0 if nothing was read yet
+	last  atomic.Uint64 // the last eight bytes that were read, as a big-endian number
 
 	deadlines sync.Mutex // guards the fields below; while it is held, no other lock is acquired
 	reading   int        // running calls of TCPConn.Read

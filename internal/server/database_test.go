@@ -97,7 +97,7 @@ func TestDatabaseWithoutTLS(t *testing.T) {
 		{"0.0.0.0", "", true, true}, // without a mode, sslmode is prefer
 		{"0.0.0.0", "disable", true, true},
 		{"0.0.0.0", "prefer", true, true},
-		{"0.0.0.0", "require", true, false}, // the fake database has no TLS and gets no password, but one with any certificate would get the password
+		{"0.0.0.0", "require", true, false}, // the fake database gets no password without TLS; one with TLS and any certificate would get the password
 		{"0.0.0.0", "verify-full", false, false},
 		{"127.0.0.1", "", false, true},
 	} {

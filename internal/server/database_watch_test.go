@@ -30,7 +30,7 @@ func TestWatched(t *testing.T) {
 		}
 	}
 	check(5.9, "", 0)
-	check(6, "it does not answer", 0) // no check has ended since the start
+	check(6, "it does not answer", 0) // no check has ended since the start, so the reason is the silence
 	w.note(nil, at(7), log)
 	check(12.9, "", 1)
 	w.note(refused, at(8), log)

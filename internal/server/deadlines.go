@@ -47,7 +47,7 @@ func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 		body, out := &memory.body, &memory.out
 		*body = limitedBody{ReadCloser: r.Body, w: w}
 		r.Body = body
-		if r.ProtoMajor != 1 { // over HTTP/2 a stream does not wait for the bodies of other streams
+		if r.ProtoMajor != 1 { // do not limit the rest of the body over HTTP/2, where a stream does not wait for the bodies of other streams
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -68,7 +68,7 @@ type limitMemory struct {
 type unreadWriter struct {
 	http.ResponseWriter
 	body    *limitedBody
-	began   bool // the header of the response was written
+	began   bool // whether the header of the response was written
 	flushed bool
 	taken   bool // the handler has taken the connection
 }
@@ -135,7 +135,7 @@ func (w *unreadWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 type limitedBody struct {
 	io.ReadCloser
 	w     http.ResponseWriter
-	ended atomic.Bool // the whole body was read, and the deadline was removed
+	ended atomic.Bool // whether the whole body was read and its deadline removed
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {

@@ -164,7 +164,7 @@ func TestAnAdvanceSweeps(t *testing.T) {
 	if status := s.signed(t, "DELETE", "/identities/"+bob+"?api-version=2023-10-01"); status != 204 {
 		t.Fatalf("delete Bob: %d", status)
 	}
-	s.advance(t, "30s") // move the clock by the deletion grace
+	s.advance(t, "30s") // move the clock by the deletion grace, the time after which a deleted user is erased
 	if _, body := s.chat(t, "GET", "/"+thread+"/participants", bearer, ""); strings.Contains(body, bob) || !strings.Contains(body, ann) {
 		t.Errorf("after the grace of the deletion the participants are %s", body)
 	}

@@ -93,7 +93,7 @@ type failureOf struct {
 }
 
 type recentFailure struct {
-	until time.Time // no failure is reported before this time
+	until time.Time // time before which no failure is reported
 	held  int       // number of failures since the last report
 }
 

@@ -71,7 +71,7 @@ func (p *plainWarning) see(r *http.Request) {
 	}
 	tells := hosts.Tells(r.Header)
 	if p.config.Dev && !tells && len(r.Header["Via"]) == 0 && hosts.Loopback(r.Host) {
-		return // the client is a program of the developer that calls the server directly
+		return // do not warn: the client is a program of the developer that calls the server directly
 	}
 	if p.said.Swap(true) {
 		return

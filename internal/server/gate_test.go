@@ -76,7 +76,7 @@ func (g *gateTest) open(n int) (client, server net.Conn) {
 func (g *gateTest) refused(n int, what string) {
 	g.t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
-	if c, err := d.Dial("tcp", g.listener.Addr().String()); err == nil { // if Dial fails, the gate has closed the connection before Dial returned
+	if c, err := d.Dial("tcp", g.listener.Addr().String()); err == nil { // skip the check if Dial fails, because then the gate has closed the connection before Dial returned
 		defer c.Close()
 		g.ended(c, what)
 	}
@@ -100,13 +100,13 @@ func TestGateBoundsAnAddress(t *testing.T) {
 	g.refused(2, "a third connection of an address that may have two")
 	g.open(3)
 	for range 3 {
-		g.open(9) // connections from this address are not limited
+		g.open(9) // this address is exempt from the limit of connections
 	}
 	if s := g.stats(); s.Refused != 1 || s.Open != 6 {
 		t.Errorf("%+v, want 1 refused and 6 open", s)
 	}
 	second.Close()
-	second.Close() // closing a connection twice must count only once
+	second.Close() // close the connection again, which must count only once
 	g.open(2)
 	g.refused(2, "a connection beyond the bound after one was closed")
 }

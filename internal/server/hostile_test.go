@@ -212,7 +212,7 @@ func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 				window -= n
 			}
 		}
-		conn.SetReadDeadline(time.Now().Add(time.Minute)) // be patient, because a client that has sent all its bytes may wait long for the other clients
+		conn.SetReadDeadline(time.Now().Add(time.Minute)) // be patient, because a client that has sent all its bytes may wait a long time for the other clients
 		frame, err := f.ReadFrame()
 		if err != nil {
 			return err

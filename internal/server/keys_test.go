@@ -118,7 +118,7 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 		{"same keys", []string{"access-key-secondary", keyB}, [2]int{200, 200}, 201},
 		{"another primary", []string{"access-key", keyA, "access-key-secondary", keyB}, [2]int{401, 200}, 401},
 		{"it stays without being named", nil, [2]int{401, 200}, 401},
-		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // setting a key again does not make its old tokens valid again
+		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // use the first key again; its old tokens must stay invalid
 		{"another secondary", []string{"access-key-secondary", keyA}, [2]int{401, 401}, 201},
 	} {
 		s := start(t, server.Options{Config: settings(t, append(c.pairs, "data", dir)...)})
@@ -182,9 +182,9 @@ func TestNoSecretIsLogged(t *testing.T) {
 		cursors = append(cursors, events.hello["id"])
 		s.askForStream(t, c, bearer, "?cursor="+cursors[0]).Body.Close()
 		s.askForStream(t, c, second, "?cursor="+cursors[0]) // this cursor belongs to another user
-		s.askForStream(t, c, bearer, "?cursor="+bearer)     // a bad request, because a token is not a valid cursor
+		s.askForStream(t, c, bearer, "?cursor="+bearer)     // send an invalid cursor, a token
 	}
-	s.newUser(t, keyA) // a bad request, because keyA is not an access key of this server
+	s.newUser(t, keyA) // sign with keyA, which is not an access key of this server
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(s.Endpoint, "https://"), &tls.Config{}); err == nil {
 		conn.Close()
 		t.Error("a client without the CA trusts the server")

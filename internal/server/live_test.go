@@ -154,7 +154,7 @@ func endTokens(t *testing.T, nodes ...*running) {
 	for _, way := range []struct {
 		name, bye string
 		end       func(user string)
-		local     bool // test this way on the first server only
+		local     bool // whether to test this way of making tokens invalid on the first server only
 	}{
 		{"revoked", `{"reason":"revoked","delay":0}`, identities("POST", "/identities/%s/:revokeAccessTokens?api-version=2023-10-01", 204), false},
 		{"deleted", `{"reason":"deleted","delay":0}`, identities("DELETE", "/identities/%s?api-version=2023-10-01", 204), false},

@@ -61,7 +61,7 @@ func TestRequestsDoNotMix(t *testing.T) {
 			defer seen.Done()
 			m := of(r.ClientID)
 			if m == nil {
-				return // ignore a request that only prepares the test
+				return // ignore this record, because its request only prepares the test
 			}
 			mixed("a record", m, r.Path, r.User, r.Thread, r.Note, r.Reason, fmt.Sprint(r.Why), r.UserAgent, fmt.Sprint(r.Request.Header), r.Request.RequestURI, fmt.Sprint(r.Answer))
 			if got := r.Request.Header.Get("X-Ms-Client-Request-Id"); got != r.ClientID || r.UserAgent != m.mark {

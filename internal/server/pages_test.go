@@ -238,7 +238,7 @@ func TestTransportSecurity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // only responses of REST and of the event stream have the header Strict-Transport-Security
+			api := u.Port() != portOf(t, s.Ops) && !slices.Contains([]string{"/", "/v4/a", "/socket.io/1/"}, u.Path) // whether responses have the header Strict-Transport-Security: only those of REST and of the event stream do
 			if has := got.header.Get("Strict-Transport-Security") != ""; has != (want && api) {
 				t.Errorf("%s with the host %s: Strict-Transport-Security %q", address, host, got.header.Get("Strict-Transport-Security"))
 			}

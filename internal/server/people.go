@@ -144,7 +144,7 @@ func (p *people) joinLobby(ctx context.Context, as core.NewParticipant) (thread 
 	for n := p.lobby.Load(); n < mostLobbies; n++ {
 		thread = p.s.core.ThreadIDFor(host.ID, lobbyTokenOf(n))
 		err = p.add(ctx, host.ID, thread, as)
-		if isCode(err, core.NotFound) { // the Lobby was not created yet, or was deleted
+		if isCode(err, core.NotFound) { // this error means that the Lobby was not created yet, or was deleted
 			if err := p.createLobby(ctx, host.ID, n); err != nil {
 				return "", err
 			}

@@ -72,7 +72,7 @@ func TestTwoTabs(t *testing.T) {
 	if status, answer := s.chats(t, bob, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
-	late := s.join(t, `{"name":"Cleo"}`) // a person who joins late must be able to read the earlier messages
+	late := s.join(t, `{"name":"Cleo"}`) // Cleo joins late and must be able to read the earlier messages
 	if status, answer := s.chats(t, late, "GET", "/chat/threads/"+ann.Lobby+"/messages"+version, ""); status != 200 || !strings.Contains(answer, "lunch?") {
 		t.Errorf("list: %d %s", status, answer)
 	}
@@ -223,7 +223,7 @@ func TestAnotherLobby(t *testing.T) {
 			}
 		},
 		"full": func(t *testing.T, s *running, p person) {
-			s.join(t, `{"name":"Bob"}`) // after Bob has joined, the Lobby has its host and two people and is full
+			s.join(t, `{"name":"Bob"}`) // let Bob join: with its host and two people the Lobby is then full
 		},
 		"its host deleted": func(t *testing.T, s *running, p person) {
 			if status := s.signed(t, "DELETE", "/identities/"+s.host(t, p).User+"?api-version=2023-10-01"); status != 204 {

@@ -112,7 +112,7 @@ type Info struct {
 	Database  bool   // chats are in PostgreSQL
 	Dev       bool   // it is a development server
 	Fresh     bool   // the data folder is new
-	NewCA     bool   // the certificate authority was made at this start, so no client trusts it yet
+	NewCA     bool   // whether the certificate authority was made at this start, so that no client trusts it yet
 
 	Connections int // greatest number of connections of clients at a time, which follows from the limit of open files
 
@@ -222,7 +222,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	go func() { opened <- s.open(ctx, o) }()
 	select {
 	case err = <-opened:
-	case err = <-s.failed: // the store has failed, so s.open never returns
+	case err = <-s.failed: // stop waiting: the store has failed, so s.open never returns
 		broken = true
 	}
 	if err != nil {
@@ -429,7 +429,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 			return nil, err
 		}
 		s.info.NewCA, s.info.CA = true, ca
-		s.certificates = func() []certificate { return nil } // temporary certificates need no check for expiry, because they are not used after the process ends
+		s.certificates = func() []certificate { return nil } // return no certificates to check for expiry, because temporary ones are not used after the process ends
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 	}
 	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))

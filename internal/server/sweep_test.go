@@ -54,7 +54,7 @@ func TestSweepDueEndsWithAFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := ""    // the thread that is erased first, which is the one with the least id
+	first := ""    // id of the thread that is erased first, which is the least id
 	for range 50 { // make more threads than one sweep erases for a user
 		made, _, err := s.core.CreateThread(t.Context(), ann.ID, core.CreateThread{
 			Topic: "topic", Participants: []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}},

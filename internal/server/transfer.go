@@ -93,7 +93,7 @@ type importing struct {
 	row    func()       // called for each record
 	begin  func() error // called when the store was found to be empty, before the first row is written, or nil
 	keys   bool         // the export has access keys
-	wrote  bool         // the engine has imported all rows, though a later check may still find them wrong
+	wrote  bool         // whether the engine has imported all rows; a later check may still find them wrong
 }
 
 // intoNew imports into a data folder without a store. It marks the folder as unfinished before it

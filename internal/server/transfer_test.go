@@ -121,7 +121,7 @@ func (m *transfer) fill(place string, messages int) {
 		if err != nil {
 			m.Fatal(err)
 		}
-		m.rows = int(counts.Rows()) + 1 // one more row than in counts, for the resource
+		m.rows = int(counts.Rows()) + 1 // count one row more, for the resource
 		s.Close()
 	}()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).UnixMilli()

@@ -50,7 +50,7 @@ func TestWelcome(t *testing.T) {
 	memory := start(t, server.Options{Config: settings(t, "dev", "true")})
 	plain := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "web", "off")})
 	production := start(t, server.Options{Config: settings(t, "public-endpoint", "https://chat.example.org")})
-	inner := start(t, server.Options{Config: settings(t, "listen-http", "127.0.0.1:0")}) // a server behind a proxy that does not send the headers of proxies
+	inner := start(t, server.Options{Config: settings(t, "listen-http", "127.0.0.1:0")}) // a server behind a proxy that does not send headers about itself, such as X-Forwarded-For
 	for _, c := range []struct {
 		name, address string
 		s             *running

@@ -208,12 +208,12 @@ func (a *attack) unreadLists(t *testing.T) {
 		bearer := a.attackers[i%len(a.attackers)].bearer
 		conn := a.list(t, path+"&maxPageSize=200", bearer)
 		defer conn.Close()
-		go func() { // read the first line of the response and nothing more
+		go func() { // wait for the first line of the response and read nothing more
 			line, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 			answered <- fmt.Sprint(strings.TrimSpace(line), " ", err)
 		}()
 	}
-	a.works(t) // the honest user works during the attack
+	a.works(t) // check that the server still answers the honest user during the attack
 	got := map[string]int{}
 	for range lists {
 		select {

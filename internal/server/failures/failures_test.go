@@ -129,7 +129,7 @@ func newServers(t *testing.T) *cluster {
 		binary:  filepath.Join(t.TempDir(), "confab"),
 		keyText: base64.StdEncoding.EncodeToString([]byte("the access key of the failure tests, 64 bytes long..............")),
 	}
-	if built := os.Getenv("TEST_CONFAB"); built != "" { // test this program instead of building one
+	if built := os.Getenv("TEST_CONFAB"); built != "" { // use the program that TEST_CONFAB names instead of building one
 		c.binary = built
 	} else if out, err := exec.Command("go", "build", "-o", c.binary, "../../../cmd/confab").CombinedOutput(); err != nil {
 		t.Fatalf("build confab: %v\n%s", err, out)
@@ -375,8 +375,8 @@ type load struct {
 
 	mu       sync.Mutex // guards the fields below
 	attempts map[string]int
-	acked    map[string]string // ids of the acknowledged messages, by content
-	tokens   map[string]bool   // contents of messages that were sent with a token
+	acked    map[string]string // ids of the acknowledged messages, by the content of the message
+	tokens   map[string]bool   // contents of the messages that were sent with an idempotency token
 	outcomes map[int]int
 }
 

@@ -24,7 +24,7 @@ const (
 	hostileP99    = 250 * time.Millisecond // goal for the 99th percentile of the time of the honest user's requests; the test fails at five times that
 	hostileMemory = 512 << 20              // limit of the server's resident memory in bytes
 	hostileLog    = 10 << 20               // limit of the log's size in bytes
-	hostileCalm   = time.Minute            // time within which the server must use no more resources than before the attack
+	hostileCalm   = time.Minute            // time after the attack within which the server must use no more resources than before the attack
 )
 
 // TestHostile attacks a server in all ways at once, while one honest user sends and reads

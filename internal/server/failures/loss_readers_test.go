@@ -151,7 +151,7 @@ func (l *loss) tlsConfig() *tls.Config {
 	for _, n := range l.nodes {
 		pem, err := os.ReadFile(filepath.Join(n.dir, "tls", "ca.pem"))
 		if err != nil {
-			panic(err) // cannot happen, because a server that has started has written the file
+			panic(err) // cannot happen, because a server that has started has written the file with its certificate
 		}
 		roots.AppendCertsFromPEM(pem)
 	}

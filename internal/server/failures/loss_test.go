@@ -72,7 +72,7 @@ type loss struct {
 	records
 
 	running  sync.WaitGroup // the goroutines of the readers
-	calm     atomic.Bool    // set while readers must answer every event
+	calm     atomic.Bool    // whether readers must answer every event
 	kills    []outage
 	catchUps int
 	told     totals // the totals after the previous round
@@ -81,7 +81,7 @@ type loss struct {
 // outage is the time during which a server or PostgreSQL did not run.
 type outage struct {
 	from, to time.Time
-	drained  bool // the server was stopped by SIGTERM and could end its connections
+	drained  bool // whether the server was stopped by SIGTERM, so that it could end its connections
 }
 
 // totals has sums over all readers.

@@ -93,7 +93,7 @@ func (c *trouterClient) connect(ctx context.Context) error {
 	}
 	if c.last != nil && rand.IntN(20) == 0 {
 		c.last = a
-		return nil // return before opening a socket, as a real client may do
+		return nil // sometimes do not open a socket after the allocation, as a real client may do
 	}
 	c.last = a
 	var sid string

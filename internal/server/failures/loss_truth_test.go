@@ -18,7 +18,7 @@ import (
 // (docs/export-format.md).
 type truth struct {
 	threads    map[string]*storedThread
-	byPosition []*storedEvent // all events; the first one has position 1
+	byPosition []*storedEvent // all events in the order of their positions; the first one has position 1
 	facts      map[fact]int
 	count      int // number of events
 }
@@ -144,7 +144,7 @@ func (tr *truth) note(th *storedThread, e *storedEvent) {
 		f.about = strconv.FormatInt(e.Message, 10)
 	case "participantsAdded", "participantsRemoved":
 		m := th.messages[e.Message]
-		if m == nil { // the message is missing, because the store has deleted the messages of the deleted thread
+		if m == nil { // do not count the event of a message that the store has deleted with its thread
 			return
 		}
 		for _, p := range m.Participants {
@@ -187,7 +187,7 @@ func (th *storedThread) periods(user string) (ps []period) {
 					}
 				}
 			}
-		} // if there is no such event, the user was one of the first participants and may read everything
+		} // without such an event, the user was one of the first participants and may read everything
 		if th.deleted() && th.mayHide(in) {
 			p.unknown = true
 		}

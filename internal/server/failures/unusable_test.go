@@ -102,7 +102,7 @@ type unusable struct {
 	*cluster
 	t       *testing.T
 	address string // address of the real PostgreSQL, with its superuser
-	stamp   int64  // makes the names of databases and roles unique
+	stamp   int64  // time of this run in nanoseconds, which makes the names of databases and roles unique
 	made    int    // number of databases that the test has created
 }
 
