@@ -104,8 +104,7 @@ func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	return s.Acquire(ctx, n)
 }
 
-// shrink gives back n bytes of a reservation that acquire has made. The reservation goes on with
-// the rest of its bytes.
+// shrink gives back n bytes of a reservation that acquire has made. The other bytes stay reserved.
 func (p *pool) shrink(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
