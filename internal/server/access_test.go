@@ -245,7 +245,7 @@ func TestAccessLogFields(t *testing.T) {
 }
 
 // TestRefusedPagesAreLogged sends requests that the protection against foreign web pages refuses,
-// and requests for paths that look like those of live connections. It checks that each log line
+// and requests for paths that look like paths of live connections. It checks that each log line
 // has the client's address and both request ids, and no secret from the path.
 func TestRefusedPagesAreLogged(t *testing.T) {
 	s, out := logged(t, "dev", "true")

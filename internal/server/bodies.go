@@ -33,7 +33,7 @@ type bodies struct {
 
 	mu      sync.Mutex // guards the fields below and the fields of all carriers
 	held    int64
-	ending  int64             // how many of the held bytes belong to carriers whose function end was called
+	ending  int64             // number of the held bytes that came over connections or requests that the server has ended
 	by      map[*carrier]bool // the carriers that hold bytes
 	dropped uint64
 }

@@ -15,9 +15,9 @@ import (
 )
 
 // TestProxyKeepsItsConnections exceeds the limit of held body bytes over HTTP/1, through
-// connections of a proxy. It checks that the server ends the request whose body has not arrived
-// completely, although a request with a complete body holds more bytes, and that the connection of
-// the latter can carry a further request.
+// connections of a proxy. Of two requests, one has a complete body and holds more bytes, and the
+// other has an incomplete body. It checks that the server ends the request with the incomplete
+// body, and that the connection of the other request can carry a further request.
 func TestProxyKeepsItsConnections(t *testing.T) {
 	b := newBodies(100)
 	read, answer := make(chan struct{}), make(chan struct{})

@@ -91,7 +91,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 	})
 }
 
-// isEvents reports whether a path is that of the event stream.
+// isEvents reports whether a path is the path of the event stream.
 func isEvents(path string) bool { return path == sse.Path || path == "/"+sse.Path }
 
 // answerProbe answers GET / with a fixed text. After network failures the official client requests

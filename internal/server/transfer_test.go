@@ -234,7 +234,7 @@ func transferChild(what string) {
 		os.Exit(3)
 	}
 	for held = append(held, resident()); len(held) < fifths; {
-		held = append(held, held[len(held)-1]) // repeat the last value if there were fewer rows than fifths
+		held = append(held, held[len(held)-1]) // repeat the last measurement if the store had too few rows for all of them
 	}
 	fmt.Println(rows, time.Since(began).Nanoseconds(), strings.Trim(fmt.Sprint(held), "[]"))
 	os.Exit(0)

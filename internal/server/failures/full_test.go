@@ -31,8 +31,8 @@ const diskSize = 96 << 20
 // a started server is neither ready nor ended after five times as long.
 const obeyed = 5 * time.Second
 
-// fewLines is the number of lines that a server with a full disk should log at most, without the
-// lines about requests. The test fails if the server logs five times as many.
+// fewLines is the greatest number of lines, not counting lines about requests, that a server with
+// a full disk should log. The test fails if the server logs five times as many.
 const fewLines = 100
 
 // TestFullDisk fills a disk under load, stops the server, starts it again, frees space and

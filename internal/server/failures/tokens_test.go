@@ -133,7 +133,7 @@ func (r *tokenRounds) round() {
 	}
 	id, first := made.Identity.ID, made.AccessToken.Token
 	path := "/identities/" + url.PathEscape(id)
-	r.mustAccept(first, "the first token") // from here on, both servers have the user in their caches
+	r.mustAccept(first, "the first token") // after this call both servers have the user in their caches
 	pause()
 	if status, answer := r.settled(a, r.key, "POST", path+"/:revokeAccessTokens"+identity, "", nil); status != 204 {
 		r.t.Errorf("revoke: %d %s", status, answer)
