@@ -44,7 +44,8 @@ func (h *Handler) write(req *request, resp response) error {
 	if hosts.WantsTransportSecurity(req.Request) {
 		header["Strict-Transport-Security"] = transportSecurity
 	}
-	// The real service sends MS-CV. The SDKs print, log and trace X-Ms-Request-Id.
+	// Send the request id as MS-CV, as the real service does, and as X-Ms-Request-Id, which the SDKs
+	// print, log and trace.
 	req.set("Ms-Cv", req.id)
 	header["X-Ms-Request-Id"] = header["Ms-Cv"]
 	if id := req.clientID(); id != "" {

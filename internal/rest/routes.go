@@ -45,7 +45,7 @@ type tokenUsers bool
 const (
 	onlyLive    tokenUsers = false
 	alsoLeaving tokenUsers = true
-	leavingSelf            = alsoLeaving // the handler also refuses the token of a deleted user if the request removes anybody but the caller
+	leavingSelf            = alsoLeaving // a deleted user may only remove itself: the handler refuses to remove anybody else
 )
 
 // always is the feature of a route that exists at all api-versions of its API.
