@@ -46,7 +46,7 @@ func filesOfStore(files uint64) int {
 }
 
 // Connections returns the number of connections of clients that a server accepts at a time, in a
-// process that may have files open files. It is at least 1.
+// process that may open the given number of files. It is at least 1.
 func Connections(files uint64) int {
 	return max(int(files)-filesOfStore(files)-ownFiles-operatorConnections, 1)
 }

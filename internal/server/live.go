@@ -137,11 +137,11 @@ const (
 	maxFiles   = 1 << 20 // the greatest limit of open files that is used; a greater one counts as this one
 )
 
-// sessionsOf returns how many live connections may be open at a time, in a process that may have
-// files open files. The argument wanted is the number in the settings. If wanted is 0, the result
-// is files less reservedFiles, or half of files, whichever is more. It is never more than three
-// quarters of the connections that the gate accepts, because live connections last long and would
-// otherwise leave no room for other requests.
+// sessionsOf returns how many live connections may be open at a time, in a process that may open
+// the given number of files. The argument wanted is the number in the settings. If wanted is 0,
+// the result is files less reservedFiles, or half of files, whichever is more. It is never more
+// than three quarters of the connections that the gate accepts, because live connections last long
+// and would otherwise leave no room for other requests.
 func sessionsOf(wanted int, files uint64) int {
 	if wanted == 0 {
 		wanted = int(max(int64(files)-reservedFiles, int64(files/2)))

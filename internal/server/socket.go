@@ -48,9 +48,9 @@ func (s *Server) listenSocket() (net.Listener, error) {
 	return nil, fmt.Errorf("listen on the operator's socket: %s: %w; and in the runtime folder: %w", path, err, rerr)
 }
 
-// runtimeSocket returns a path for the operator's socket, for the case that the path instead
-// cannot be used. The path is in the folder XDG_RUNTIME_DIR, or in a new temporary folder, which
-// release removes.
+// runtimeSocket returns another path for the operator's socket, for the case that the usual path,
+// the argument instead, cannot be used. The other path is in the folder XDG_RUNTIME_DIR, or in a
+// new temporary folder, which release removes.
 func (s *Server) runtimeSocket(instead string) (string, error) {
 	sum := sha256.Sum256([]byte(instead))
 	name := "admin-" + hex.EncodeToString(sum[:8]) + ".sock"
