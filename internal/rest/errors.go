@@ -161,8 +161,8 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope is the format of error bodies at the api-versions that have the feature in its field
-// in. Its function write appends the JSON of an error to dst.
+// envelope is one format of error bodies, with the feature of the api-versions that use this
+// format. Its function write appends the JSON of an error to dst.
 type envelope struct {
 	in    apiver.Feature
 	write func(dst []byte, e *core.Error) []byte

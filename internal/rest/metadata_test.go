@@ -95,7 +95,7 @@ func responseBody(t *testing.T, responses map[string]any, status string) (s sche
 	return s
 }
 
-// definition returns the definition in the OpenAPI file s to which the schema of refers.
+// definition returns the definition to which a schema refers, from the same OpenAPI file.
 func definition(t *testing.T, s swagger, of schema) schema {
 	t.Helper()
 	def, ok := s.Definitions[of.Ref[strings.LastIndexByte(of.Ref, '/')+1:]]

@@ -102,8 +102,8 @@ func (h *Handler) removeParticipantByID(req *request) (any, error) {
 	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }
 
-// remove removes the participant with the identifier who from the thread. The token of a deleted
-// user stays valid for a while, but only for removing that user itself from threads.
+// remove removes a participant from the thread. The token of a deleted user stays valid for a
+// while, but only for removing that user itself from threads.
 func (h *Handler) remove(req *request, who communication.Identifier) error {
 	if req.leaving && who.RawID() != req.caller {
 		return errUserDeleted

@@ -75,7 +75,7 @@ type Options struct {
 	// host of this list than the host of its request, the log names the signed host.
 	Hosts []string
 
-	// Signs reports whether signatures may cover the host told, which a proxy has put into a header
+	// Signs reports whether signatures may cover a host that a proxy has put into a header
 	// (hosts.Forwarded), as if the client had sent that host. If Signs is nil, they may not.
 	Signs func(told string) bool
 

@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeaders lists the names of the request header with an idempotency token, each with
-// the feature, in, of the api-versions that use the name.
+// idempotencyHeaders lists the names of the request header with an idempotency token. Each name
+// has the feature of the api-versions that use it.
 var idempotencyHeaders = []struct {
 	in   apiver.Feature
 	name string

@@ -156,7 +156,7 @@ func (r *AddMembersRequest) ToCore() ([]core.NewParticipant, error) {
 }
 
 // newMembers converts members to the participants to add. A member without a ShareHistoryTime may
-// read messages since the time since, in epoch milliseconds.
+// read messages since the given time, in epoch milliseconds.
 func newMembers(ms []Member, since int64) []core.NewParticipant {
 	news := make([]core.NewParticipant, len(ms))
 	for i, m := range ms {

@@ -285,7 +285,7 @@ func (s *scanner) number() ([]byte, error) {
 	return s.data[start:s.pos], nil
 }
 
-// accept consumes the next byte if the string any contains it, and reports whether it did.
+// accept consumes the next byte if it is one of the given characters, and reports whether it did.
 func (s *scanner) accept(any string) bool {
 	if s.pos < len(s.data) && strings.IndexByte(any, s.data[s.pos]) >= 0 {
 		s.pos++
