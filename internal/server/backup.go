@@ -59,10 +59,10 @@ func (e *DamagedBackupError) Error() string {
 	return fmt.Sprintf("the backup %s is damaged: %s", e.Path, e.What)
 }
 
-// PrepareBackup creates the folder to for a backup and writes a file with a random proof into
-// it. By reading the proof the server checks that the client can write to the folder. It fails
-// with *NotEmptyError if the folder exists and is not empty. cancel removes the proof, and also
-// the folder if PrepareBackup created it and it is empty.
+// PrepareBackup creates a folder for a backup and writes a file with a random proof into the
+// folder. By reading the proof the server checks that the client can write to the folder.
+// PrepareBackup fails with *NotEmptyError if the folder exists and is not empty. The function
+// cancel removes the proof, and also the folder if PrepareBackup created it and it is empty.
 func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error) {
 	if req.To, err = filepath.Abs(to); err != nil {
 		return req, nil, err
@@ -294,9 +294,8 @@ func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup,
 	return note.Backup, rows, err
 }
 
-// restore copies the backup in the folder from into the data folder, as Restore documents, but
-// does not mark the data folder as unfinished. If it succeeds, the folder is complete and
-// durable.
+// restore copies a backup from one folder into the data folder, as Restore documents, but does not
+// mark the data folder as unfinished. If it succeeds, the data folder is complete and durable.
 func (n *backupNote) restore(ctx context.Context, from string, c config.Config) (rows core.Counts, err error) {
 	if err := n.copyFiles(ctx, from, c.Data); err != nil {
 		return rows, err

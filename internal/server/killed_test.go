@@ -201,8 +201,8 @@ func moveChild(what string) {
 	os.Exit(0)
 }
 
-// judge returns the state of the folder or database to after a restore, import or backup was
-// killed: "untouched", "refused" or "whole". It fails the test for any other state.
+// judge returns the state in which a killed restore, import or backup has left its folder or
+// database: "untouched", "refused" or "whole". It fails the test for any other state.
 func (m *moves) judge(t *testing.T, what, to string) string {
 	t.Helper()
 	if kindOf(to) == "PostgreSQL" {

@@ -86,9 +86,9 @@ func (n *backupNote) copyFiles(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// copyTo copies the file that f describes from the backup in the folder from to the writer w. It
-// fails with *DamagedBackupError if the file is missing or has another size or checksum than f
-// says. If f has no checksum, copyTo does not check size and checksum.
+// copyTo copies the file that f describes from a backup to the writer w. It fails with
+// *DamagedBackupError if the file is missing or has another size or checksum than f says. If f has
+// no checksum, copyTo does not check size and checksum.
 func (f savedFile) copyTo(ctx context.Context, from string, w io.Writer) error {
 	size, sum, err := copyFile(ctx, filepath.Join(from, filepath.FromSlash(f.Name)), w)
 	what := ""

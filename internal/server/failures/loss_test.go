@@ -188,7 +188,7 @@ func (l *loss) connected(t *testing.T, selects bool) bool {
 }
 
 // await waits until the function holds returns true. After lossPatience it fails the test with the
-// text otherwise, and with the error of a reader that has not connected, if there is one. It looks
+// given text, and with the error of a reader that has not connected, if there is one. It looks
 // only at readers whose field selects has the given value.
 func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() bool) {
 	t.Helper()

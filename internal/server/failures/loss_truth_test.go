@@ -213,8 +213,9 @@ func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	return all
 }
 
-// mayHide reports whether a member may have been removed and added again during the interval in,
-// that is, whether the interval contains two events in a row that removed and added participants.
+// mayHide reports whether a member may have been removed and added again during an interval of
+// event numbers, that is, whether the interval contains two events in a row that removed and added
+// participants.
 func (th *storedThread) mayHide(in [2]uint64) bool {
 	for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
 		if th.events[n-1].Event == "participantsRemoved" && th.events[n].Event == "participantsAdded" {

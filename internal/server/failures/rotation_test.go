@@ -184,8 +184,9 @@ func parseIssued(t *testing.T, answer []byte) (issued issuedToken) {
 	return issued
 }
 
-// refusedFrom checks that tokens which became invalid at the time ended are refused. The server by
-// must refuse them at once, and the other servers must refuse them two seconds later.
+// refusedFrom checks that tokens which became invalid at the given time are refused. The server
+// by, which made them invalid, must refuse them at once. The other servers must refuse them two
+// seconds later.
 func (r *issuing) refusedFrom(ended time.Time, by *node, tokens []issuedToken, what string) {
 	refuse := func(n *node) {
 		for _, issued := range tokens {

@@ -105,7 +105,7 @@ func (r *tokenRounds) mustAccept(bearer, what string) {
 	r.accepted.Add(1)
 }
 
-// mustRefuse checks that both servers refuse a token that became invalid at the time since. Before
+// mustRefuse checks that both servers refuse a token that became invalid at the given time. Before
 // the check it waits until every server must have noticed the change.
 func (r *tokenRounds) mustRefuse(bearer string, since time.Time, what string) {
 	time.Sleep(time.Until(since.Add(promise)))
