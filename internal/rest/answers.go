@@ -135,7 +135,7 @@ func (p *pool) forget(user string, u *userShare) {
 // reserved is the memory that a request has reserved for its answer, in bytes.
 type reserved struct {
 	making, sending int64
-	from            *pool // the pool from which the bytes in the field sending were reserved
+	from            *pool // the pool in which the memory for sending the answer is reserved
 }
 
 // errNoMemory is the error for a request whose answer got no memory within answerWait.
