@@ -40,7 +40,7 @@ func (s *Server) forwarded(c config.Config, next http.Handler) http.Handler {
 	})
 }
 
-// signsTold returns a function that reports whether a client may have signed the host told, which
+// signsTold returns a function that reports whether a client may have signed a given host, which
 // is from the headers of a trusted proxy. If the settings name the proxies, every host is
 // accepted. Otherwise only the server's own names and loopback names are. The reason is that by
 // default every program on this machine is a trusted proxy, even one that forwards headers which

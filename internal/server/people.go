@@ -25,7 +25,7 @@ const personToken = 24 * time.Hour
 // same Lobby.
 const (
 	lobbyHost   = "confab-lobby"         // custom id of the host, the user that creates the Lobby and adds people to it
-	joinedUsers = "confab-joined:"       // custom ids of users that /dev/join makes: this prefix and a random text
+	joinedUsers = "confab-joined:"       // prefix of the custom ids of users that /dev/join creates; a random text follows
 	lobbyTopic  = "Lobby"                // of the thread that everybody joins
 	hostName    = "Confab"               // display name of the host
 	mostLobbies = 1000                   // greatest number of Lobbies that a server creates

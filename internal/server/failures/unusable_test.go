@@ -101,7 +101,7 @@ func TestUnusableDatabases(t *testing.T) {
 type unusable struct {
 	*cluster
 	t       *testing.T
-	address string // address of the real PostgreSQL, with its superuser
+	address string // URL of the real PostgreSQL server, with the name of its superuser
 	stamp   int64  // time of this run in nanoseconds, which makes the names of databases and roles unique
 	made    int    // number of databases that the test has created
 }
