@@ -14,21 +14,22 @@ type BatchState struct {
 	Users    map[string]User          // by id
 	Sent     map[SendKey]int64        // message ids by send token
 	Answers  map[string]*CreateAnswer // by thread
-	Messages map[MessageKey]Message   // a message that does not exist has no entry
+	Messages map[MessageKey]Message   // message rows by key; no entry: the message does not exist
 	Receipts map[ReceiptKey]Receipt
-	// Superseded has the sequences of the superseded versions of messages, in ascending order.
+	// Superseded has, for each message, the sequences of its superseded versions, in ascending
+	// order.
 	Superseded map[MessageKey][]Span
 	// CustomIDs has the ids of the users who have the custom ids in Reads. A custom id that no
 	// user has is missing.
 	CustomIDs map[string]string
 	Recent    map[string]*RecentSends // by thread; see Recent.Load
-	// Relistings has the threads of Reads whose list entries are being moved, by id. RelistingsInAll
-	// is the approximate number of such threads in the store.
+	// Relistings has, by thread id, the Relisting of each thread in Reads that has one.
+	// RelistingsInAll is the approximate number of Relistings in the store.
 	Relistings      map[string]*Relisting
 	RelistingsInAll int
 	Position        uint64 // position of the last event in the store
 	Day             uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
-	DayShift        int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
+	DayShift        int64  // milliseconds to add to the batch's time before its day is computed; not 0 if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. The engine must load the rows named in the
@@ -58,7 +59,7 @@ func rowsFor[V any, K comparable](names map[K]struct{}) map[K]V {
 // message under this key.
 type SendKey struct{ Thread, Caller, Token string }
 
-// MessageKey identifies a message in the store. ReceiptKey identifies a user's read receipt.
+// A MessageKey identifies a message in the store. A ReceiptKey identifies a user's read receipt.
 type (
 	MessageKey struct {
 		Thread string
@@ -71,33 +72,34 @@ type (
 // each thread's last activity.
 type ListMove struct {
 	User, Thread string
-	From, To     int64 // minutes since 1970; From is 0 for a new entry
+	From, To     int64 // minutes since 1970; From is 0 if the user's list gets a new entry
 }
 
-// These bounds keep a send to a large thread from writing two rows for each participant, while other
-// sends wait.
+// Without these bounds, a send to a large thread would write two rows for each participant, and
+// other sends would have to wait.
 const (
 	// MaxMoves is the number of participants up to which a change that moves the minute of a
 	// thread's last activity also moves the entries in their lists. If there are more, it begins a
 	// Relisting.
 	MaxMoves = 200
 	// MaxRelistings is about the number of threads that may have a Relisting at a time. Each of
-	// them costs a page of any user's list up to three rows. While there are as many, changes move
-	// all entries themselves.
+	// them costs a page of any user's list up to three rows. While the store has MaxRelistings of
+	// them, a change moves all list entries of its thread at once.
 	MaxRelistings = 100
 )
 
 // Relisting describes a thread whose entries in its participants' lists of threads are being moved,
-// some of them at a time, by Store.Relist. It is stored until all entries are at the minute of the
-// thread's last activity. Meanwhile Store.Threads shows the thread as if they already were.
+// some of them at a time, by Store.Relist. The Relisting is stored until all entries are at the
+// minute of the thread's last activity. Until then, Store.Threads returns the thread as if all its
+// entries were already at that minute.
 type Relisting struct {
 	Thread   string
 	From, To int64  // minutes
-	Through  string // participants with ids up to this one have the entry at To, the others at From
+	Through  string // participants with ids up to this one have their list entry at minute To, the others at From
 }
 
-// Place returns the minute at which the list of a participant has the thread of r. If r is nil, it
-// returns settled, the minute of the thread's last activity.
+// Place returns the minute at which the user's list of threads has its entry for the thread of r.
+// If r is nil, Place returns settled, the minute of the thread's last activity.
 func (r *Relisting) Place(user string, settled int64) int64 {
 	switch {
 	case r == nil:
@@ -109,8 +111,9 @@ func (r *Relisting) Place(user string, settled int64) int64 {
 	}
 }
 
-// Next returns r after the last participant's entry has been moved to r.To: a Relisting that moves
-// them on to minute, the minute of the thread's last activity. The bool is false if they are there.
+// Next returns the Relisting that follows r after the last participant's entry was moved to minute
+// r.To. The new Relisting moves the entries from r.To to the given minute. The bool is false if
+// r.To is already the given minute, so that no Relisting is needed.
 func (r Relisting) Next(minute int64) (Relisting, bool) {
 	return Relisting{Thread: r.Thread, From: r.To, To: minute}, r.To != minute
 }
@@ -130,21 +133,21 @@ const (
 // Reads names the rows that an engine must lock and load before it applies a batch: the rows
 // that the changes were decided on, and the rows that they replace.
 type Reads struct {
-	Threads  map[string]bool // by thread id; true: all members are needed too, for a change with Decide
+	Threads  map[string]bool // thread ids; true: the change has a Decide function and also needs all members of the thread
 	Users    map[string]struct{}
 	Sent     map[SendKey]struct{}
 	Answers  map[string]struct{} // by thread
 	Messages map[MessageKey]struct{}
 	Receipts map[ReceiptKey]struct{}
-	// Superseded names the messages whose superseded versions (versions replaced by an edit or
-	// a deletion) are all needed.
+	// Superseded names the messages whose superseded versions must all be loaded. A superseded
+	// version is one that an edit or a deletion has replaced.
 	Superseded map[MessageKey]struct{}
 	// CustomIDs names the custom ids that the changes give to users. The engine finds out who
 	// has them. It need not lock these users: if another batch gives one of the ids to a user
 	// meanwhile, the engine must not write this batch, and begins it again.
 	CustomIDs map[string]struct{}
-	// Recent names the threads that get a message with a fingerprint, so that their recent
-	// messages with fingerprints are needed.
+	// Recent names the threads that get a message with a fingerprint. For these threads, the engine
+	// must load the recent messages that have fingerprints.
 	Recent map[string]struct{}
 }
 
@@ -175,8 +178,9 @@ func (b Batch) reads() (r Reads) {
 		}
 		for _, w := range c.Rewrites {
 			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
-			// A decision on locked rows may find members who have left meanwhile. A deletion
-			// also finds versions whose last reader has come back, which no sweep has deleted yet.
+			// Load the superseded versions of the message. A decision on locked rows needs them
+			// because members may have left meanwhile. A deletion needs them because versions that
+			// no former member may read any more are stored until the next sweep.
 			if c.Decide != nil || w.Keep || w.How == Delete {
 				insert(&r.Superseded, MessageKey{c.Thread, w.ID}, struct{}{})
 			}
@@ -199,12 +203,12 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// Assign applies the changes of a batch to the state, in order, and returns one outcome per
-// change. Each change sees the effects of the changes before it. The outcome of an applied
-// change contains a copy of it with message ids, versions, sequences, event numbers, positions
-// and times filled in. Assign does not modify the changes, except as Batch.Owned allows, so it can
-// be called again with the same ones. It performs no I/O. All engines call it, so that they detect
-// stale and repeated changes and number rows in the same way.
+// Assign applies the changes of a batch to the state, in order, and returns one outcome per change.
+// Each change is applied to the rows that the changes before it have left. The outcome of an
+// applied change contains a copy of the change with message ids, versions, sequences, event
+// numbers, positions and times filled in. Assign does not modify the changes, except as Batch.Owned
+// allows, so it can be called again with the same ones. It performs no I/O. All engines call
+// Assign, so that they detect stale and repeated changes and number rows in the same way.
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At+s.DayShift))
 	a := &assigner{BatchState: s, at: b.At, check: b.Check, owned: b.Owned}
@@ -252,7 +256,9 @@ func (a *assigner) assign(c *Change) Outcome {
 		c = c.copy()
 	}
 	if c.Thread == "" {
-		for i := range c.Events { // an event of a user has its position in the log as its number
+		// An event that belongs to a user and not to a thread has its position in the log as its
+		// number.
+		for i := range c.Events {
 			e := &c.Events[i]
 			a.place(e)
 			e.Number, e.Version = e.Position, a.at
@@ -267,8 +273,8 @@ func (a *assigner) assign(c *Change) Outcome {
 	return Outcome{Status: Applied, Change: c, ListMoves: moves, Relisting: began, Revision: head.Revision}
 }
 
-// replayed returns a Replayed outcome and true if an earlier change had the idempotency token
-// of c.
+// replayed returns an outcome with status Replayed, and true, if an earlier change had the same
+// idempotency token as c.
 func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	if c.SendToken != "" {
 		if id, ok := a.Sent[c.sendKey()]; ok {
@@ -313,7 +319,7 @@ func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 	}
 	for _, read := range c.ReadUsers {
 		now := a.Users[read.ID]
-		now.ID = read.ID // the zero User of a missing row has no id
+		now.ID = read.ID // the zero User, which stands for a missing row, has no id
 		if now != read {
 			return true
 		}
@@ -347,8 +353,9 @@ func (a *assigner) putUsers(us []User) {
 	}
 }
 
-// isSend reports whether the change adds messages to a thread and changes nothing else. Assign sets
-// each field of their rows and of their events anew, whatever an earlier call has set.
+// isSend reports whether the change adds messages to a thread and changes nothing else. Assign can
+// number such a change again without a copy, because it sets every assigned field of the messages
+// and events anew.
 func (c *Change) isSend() bool {
 	return len(c.Messages) > 0 && !c.changesRevision() && len(c.Rewrites) == 0 && c.Receipt == nil && c.Answer == nil
 }
@@ -521,12 +528,12 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 		e.Thread, e.Number = c.Thread, head.LastEvent
 		message := e.Kind.row().message
 		if message == addedMessage && added == len(c.Messages) {
-			message = noMessage // a new time of expiry or new metadata: such a change adds no system message
+			message = noMessage // a change of the expiry or of metadata has an event, but adds no system message
 		}
 		switch message {
 		case noMessage:
 			switch {
-			case e.Version != 0: // the event of a receipt: its version is the time of reading, set before
+			case e.Version != 0: // a receipt's event already has its version: the time of reading
 			case len(c.Messages) > 0: // the event of a new thread
 				e.Version = c.Messages[0].Version
 			default:
@@ -546,17 +553,17 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 	}
 }
 
-// place sets the event's position, day, time and check. The check is that of the batch.
+// place sets the event's position, day, time and check. The check is the batch's check.
 func (a *assigner) place(e *Event) {
 	a.Position++
 	e.Day, e.Position, e.At, e.Check = a.Day, a.Position, a.at, a.check
 }
 
-// assignMember fills the interval of event numbers that a member may see, if the member joins
-// or leaves the thread. The interval begins with the event of joining and ends with the event
-// of leaving. If the thread moves in the member's list of threads, assignMember appends the
-// move to moves. It returns moves. moving is the thread's Relisting, or nil; minute is the thread's
-// minute of last activity before the change.
+// assignMember sets the interval of event numbers that a member may read, if the member joins or
+// leaves the thread. The interval begins with the event of joining and ends with the event of
+// leaving. If the change moves the thread's entry in the member's list of threads, assignMember
+// appends the move to moves. It returns moves. moving is the thread's Relisting, or nil; minute is
+// the thread's minute of last activity before the change.
 func (a *assigner) assignMember(c *Change, m *Member, head *Head, moving *Relisting, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {
 		return moves

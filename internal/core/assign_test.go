@@ -22,7 +22,8 @@ const (
 
 // newState returns the batch state of an empty store.
 func newState() *BatchState {
-	s := NewBatchState(Batch{Changes: []*Change{{ // names a row of each kind, so that every map is made
+	// The change names a row of each kind, so that NewBatchState allocates every map.
+	s := NewBatchState(Batch{Changes: []*Change{{
 		Thread: "named", ReadUsers: []User{{}}, SendToken: "named", Answer: &CreateAnswer{}, Rewrites: []Rewrite{{}}, Receipt: &Receipt{},
 	}}})
 	s.Reads = Reads{}
@@ -152,7 +153,7 @@ func TestAssignNumbersACreate(t *testing.T) {
 func TestAssignIDs(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		clock []int64 // the times of the sends; the create at noon has used the ids noon and noon+1
+		clock []int64 // the times of the sends; the creation of the thread at noon has used the ids noon and noon+1
 		ids   []int64
 	}{
 		{"clock runs", []int64{noon + 10, noon + 20}, []int64{noon + 10, noon + 20}},
@@ -171,13 +172,14 @@ func TestAssignIDs(t *testing.T) {
 			}
 			equal(t, "ids", ids, c.ids)
 			equal(t, "versions", versions, c.ids)
-			equal(t, "times", times, c.clock) // each message has the time of its batch, even if its id had to be greater
+			equal(t, "times", times, c.clock) // a message's time is the batch's time, even if its id had to be greater
 		})
 	}
 }
 
 // TestAssignOwnedSends numbers a send twice, as after a batch that was not written. The second time must
-// give the numbers that a new change would get.
+// TestAssignOwnedSends checks that Assign, called a second time with a send that was not written,
+// gives the send the numbers that a new change would get.
 func TestAssignOwnedSends(t *testing.T) {
 	send := makeSend(thread1, 1, ann, "")
 	for _, at := range []int64{noon + 10, noon - 20} {
@@ -282,7 +284,7 @@ func TestAssignStaleness(t *testing.T) {
 	two.ReadUsers = append(two.ReadUsers, User{ID: ann})
 	for _, c := range []struct {
 		name    string
-		changes []*Change // applied to thread1, which has revision 1 and the participants ann and bob; the user eve exists
+		changes []*Change // the changes to apply to thread1, which has revision 1 and the participants ann and bob; user eve exists
 		want    []Status
 	}{
 		{"send on the head", []*Change{makeSend(thread1, 1, ann, "")}, []Status{Applied}},
@@ -400,7 +402,7 @@ func TestAssignReplaysCreates(t *testing.T) {
 			first, second := makeThread(thread1, "token", ann), makeThread(thread1, "token", ann, bob)
 			first.Answer.Invalid = []InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}}
 			second.Properties.Topic, second.Answer.Topic = "another", "another"
-			later := rename(1, "renamed") // a repeated create returns the first answer, even after this change
+			later := rename(1, "renamed") // a repeated create gets the first answer, even after this change of the topic
 			changes := []*Change{first, later, second}
 			var results []Outcome
 			if batches == 1 {
@@ -461,8 +463,8 @@ func TestAssignListings(t *testing.T) {
 	}
 }
 
-// TestAssignRelistings sends to a thread with more participants than a change moves list entries of,
-// and changes its members while entries are being moved.
+// TestAssignRelistings sends to a thread that has more participants than MaxMoves, and changes the
+// thread's members while list entries are being moved.
 func TestAssignRelistings(t *testing.T) {
 	minute := MinuteOf(noon)
 	var us []string
@@ -548,7 +550,7 @@ func TestAssignMembers(t *testing.T) {
 	}
 	assign(t, l, noon+2, c)
 	equal(t, "members", c.Members, []Member{
-		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}}, // sees the event of its own joining
+		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}}, // bob may read from the event of his own joining on
 		{User: eve, JoinedOn: noon + 2, Intervals: []Interval{{From: 1, To: 1}, {From: 3}}},
 		{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
 		{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: 3}}, Left: &Left{

@@ -18,16 +18,16 @@ import (
 // bytes each.
 type Audit struct {
 	AuditKey
-	// Refused says that nothing was changed and nothing was shown. Anybody who can connect to
-	// the operator's API can cause such rows, so only the newest AuditRefusedBytes of them are
-	// kept.
+	// Refused says that the operation was refused: it changed nothing and returned nothing. Anybody
+	// who can connect to the operator's API can cause such rows, so only the newest
+	// AuditRefusedBytes of them are kept.
 	Refused   bool
-	Who       string // as in "uid 1000"; "" if nobody has signed in
+	Who       string // the caller, as in "uid 1000"; "" if nobody has signed in
 	Kind      string // how the caller has signed in: one of the constants below
 	Role      string // operator or viewer; "" if nobody has signed in
 	From      string // "socket", or the address of the client
 	Operation string // name of the operation, as in "rotate key"
-	Target    string // id of a user or thread, name of a key, folder; "" if the operation has none
+	Target    string // the id of a user or thread, the name of a key, or a folder; "" if the operation has no target
 	Outcome   string // AuditDone, or the reason why the operation failed
 	Status    int32  // of the response
 	RequestID string
@@ -60,10 +60,10 @@ const (
 	MinAuditKept     = 1
 	MaxAuditKept     = 3650
 	// AuditRefusedRate is the greatest number of rows with Refused that a server writes in a
-	// second. It counts further attempts and writes their number in one row.
+	// second. The server counts further refused attempts and writes their number in one row.
 	AuditRefusedRate = 100
-	// AuditRefusedBytes is the greatest size of all rows with Refused in a store. When there are
-	// more, the oldest are deleted.
+	// AuditRefusedBytes is the greatest size of all rows with Refused in a store. When the rows are
+	// larger in all, the store deletes the oldest ones.
 	AuditRefusedBytes = 64 << 20
 	// AuditLooked is the greatest number of rows that Store.AuditPage reads for a page.
 	AuditLooked = 10_000
@@ -71,7 +71,7 @@ const (
 	// the rows that several servers write between two sweeps.
 	auditTrimmed = AuditRefusedBytes - 16*auditTrimEvery
 	// auditTrimEvery is the number of bytes of rows with Refused after which a server calls
-	// Store.TrimAudit, even if it was called a moment ago.
+	// Store.TrimAudit, without waiting for auditTrimTime.
 	auditTrimEvery = 1 << 20
 	// auditTrimTime is the time between two calls of Store.TrimAudit that delete rows by age.
 	auditTrimTime = time.Hour
@@ -92,7 +92,7 @@ func (k AuditKey) Compare(o AuditKey) int {
 // String returns the key as text that ParseAuditKey accepts.
 func (k AuditKey) String() string { return fmt.Sprintf("%d-%d", k.At, k.Number) }
 
-// ParseAuditKey returns the key whose String is s. It fails if there is none.
+// ParseAuditKey returns the key whose String is s. It fails if s is not the String of a key.
 func ParseAuditKey(s string) (k AuditKey, err error) {
 	at, number, _ := strings.Cut(s, "-")
 	if k.At, err = strconv.ParseInt(at, 10, 64); err == nil {
@@ -122,9 +122,9 @@ func (q *AuditQuery) Matches(a *Audit) bool {
 	return true
 }
 
-// AuditPage is the result of Store.AuditPage. Next is the value of Before for the next page, or
-// zero after the last page. A page may have fewer rows than the limit, even none, and Next: then
-// AuditLooked rows were read.
+// AuditPage is the result of Store.AuditPage. Next is the value of AuditQuery.Before for the next
+// page, or zero after the last page. A page that is not the last one may have fewer rows than the
+// limit, or none, because Store.AuditPage reads at most AuditLooked rows for a page.
 type AuditPage struct {
 	Rows []Audit
 	Next AuditKey
@@ -137,8 +137,8 @@ const (
 )
 
 // Stamp returns the row with a key, if it has none yet, and with texts that every store accepts:
-// shortened, in UTF-8 and without NUL. The key has the present time. A row that is written twice
-// with one key is one row.
+// shortened, in UTF-8 and without NUL. The new key has the present time. If a caller writes the
+// stamped row twice, the store keeps one row, because the key is the same.
 func (s *Service) Stamp(row Audit) Audit {
 	if row.AuditKey == (AuditKey{}) {
 		row.AuditKey = s.audits.key(s.now())
@@ -152,7 +152,7 @@ func (s *Service) Stamp(row Audit) Audit {
 	return row
 }
 
-// stampAll returns the stamped rows. A row without a Target gets the given one.
+// stampAll returns the stamped rows. A row without a Target gets target.
 func (s *Service) stampAll(rows []Audit, target string) []Audit {
 	var stamped []Audit
 	for _, row := range rows {
@@ -177,14 +177,15 @@ func auditText(s string, limit int) string {
 }
 
 // Audit writes a row and returns when it is durable. It writes the row in one batch with the
-// changes that wait for the same lane. If it fails with an error that wraps ErrUnknown, the row
-// may have been written; then the same row, stamped before the first call, may be written again.
+// changes that wait for the same lane (a queue of changes with its own goroutine). If Audit fails
+// with an error that wraps ErrUnknown, the row may have been written. A caller that has called
+// Stamp on the row before may then write the row again.
 //
-// Of rows with Refused, it writes at most AuditRefusedRate in a second. It counts further ones,
+// Of rows with Refused, Audit writes at most AuditRefusedRate in a second. It counts further ones,
 // returns at once, and writes their number later.
 //
-// RevokeTokens, DeleteUser, CreateUser and Store.SetKey write a row together with their change,
-// so that a crash loses neither or both.
+// RevokeTokens, DeleteUser, CreateUser and Store.SetKey write an audit row in one batch with their
+// change, so that a crash loses both or neither.
 func (s *Service) Audit(ctx context.Context, row Audit) error {
 	row = s.Stamp(row)
 	rows := []Audit{row}
@@ -196,8 +197,8 @@ func (s *Service) Audit(ctx context.Context, row Audit) error {
 	return s.writeAudit(ctx, rows)
 }
 
-// writeAudit writes rows and returns when they are durable. If it fails, the attempts that rows
-// with Attempts stand for are counted again.
+// writeAudit writes audit rows and returns when they are durable. If it fails, it restores the
+// count of refused attempts that rows with Attempts stand for.
 func (s *Service) writeAudit(ctx context.Context, rows []Audit) error {
 	_, err := s.commits.commit(ctx, &Change{Key: auditLane, Audits: rows})
 	if err == nil {
@@ -209,8 +210,8 @@ func (s *Service) writeAudit(ctx context.Context, rows []Audit) error {
 	return fmt.Errorf("write %d audit rows: %w", len(rows), err)
 }
 
-// auditLane is the Change.Key of audit rows that are written alone. One key for all keeps them in
-// one lane, and so in the order of their keys.
+// auditLane is the Change.Key of a change that writes only audit rows. All such changes have this
+// key, so one lane commits them in the order of their audit keys.
 const auditLane = "audit"
 
 // AuditPage returns a page of the audit rows.
@@ -226,17 +227,17 @@ func (s *Service) AuditPage(ctx context.Context, q AuditQuery) (AuditPage, error
 // attempts.
 type audits struct {
 	mu      sync.Mutex // guards the fields below
-	server  uint64     // random; the high half of the numbers of rows
+	server  uint64     // a random number; the high half of the numbers of this server's audit rows
 	last    AuditKey   // of the newest row
 	second  int64      // the second of written, since 1970
-	written int        // rows with Refused that were written in second
-	counted uint64     // attempts that no row stands for yet
+	written int        // the number of rows with Refused that were written in the current second
+	counted uint64     // the number of refused attempts that no row stands for yet
 	bytes   int        // size of the rows with Refused since the last call of Store.TrimAudit
 	trimmed time.Time  // when Sweep has called Store.TrimAudit last
 }
 
-// init sets up a for a Service that was just made. A store may already be full of rows with
-// Refused, so the first sweep calls Store.TrimAudit.
+// init sets the first values of a for a new Service. The store may already be full of rows with
+// Refused, so init makes the first sweep call Store.TrimAudit.
 func (a *audits) init() {
 	a.server, a.bytes = uint64(rand.Uint32()>>1)<<32, auditTrimEvery
 }
@@ -258,9 +259,9 @@ func (a *audits) keyLocked(now time.Time) AuditKey {
 	return k
 }
 
-// admit returns the rows to write for a refused attempt: row, and one for attempts that were only
-// counted in an earlier second. It returns none, and counts the attempt, if row is one too many
-// for this second.
+// admit returns the rows to write for a refused attempt: row, and another row if attempts of an
+// earlier second were only counted. If this second already has AuditRefusedRate rows, admit counts
+// the attempt and returns no rows.
 func (a *audits) admit(s *Service, row Audit) (rows []Audit) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -275,8 +276,9 @@ func (a *audits) admit(s *Service, row Audit) (rows []Audit) {
 	return append(rows, row)
 }
 
-// takeCounted begins a new second if now is in another one, or if early is true. Then it returns
-// a row for the attempts that were only counted, if there are any. The caller must hold a.mu.
+// takeCounted begins a new second if the time now is in a later second, or if early is true. Then
+// it returns a row for the attempts that were only counted, if there are any. The caller must hold
+// a.mu.
 func (a *audits) takeCounted(now time.Time, early bool) []Audit {
 	if now.Unix() == a.second && !early {
 		return nil
@@ -294,7 +296,8 @@ func (a *audits) takeCounted(now time.Time, early bool) []Audit {
 	return []Audit{row}
 }
 
-// restore counts the attempts that the rows stand for again, after the rows were not written.
+// restore adds the attempts that the rows stand for to the count again, after writing the rows
+// failed.
 func (a *audits) restore(rows []Audit) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -303,7 +306,8 @@ func (a *audits) restore(rows []Audit) {
 	}
 }
 
-// due reports whether Store.TrimAudit must be called, and notes that it is.
+// due reports whether Store.TrimAudit must be called now. If so, it resets the time and the size
+// that the next call depends on.
 func (a *audits) due(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -314,8 +318,8 @@ func (a *audits) due(now time.Time) bool {
 	return true
 }
 
-// storeCounted writes the number of refused attempts for which there is no row yet. Unless early
-// is true, it does nothing in the second in which they were counted.
+// storeCounted writes an audit row with the number of refused attempts that have no row yet. Unless
+// early is true, it does nothing in the second in which the attempts were counted.
 func (s *Service) storeCounted(ctx context.Context, early bool) error {
 	s.audits.mu.Lock()
 	rows := s.audits.takeCounted(s.now(), early)
@@ -329,8 +333,8 @@ func (s *Service) storeCounted(ctx context.Context, early bool) error {
 }
 
 // sweepAudit writes the number of refused attempts that were only counted. About once an hour it
-// deletes the rows that are older than Options.AuditKept and, if they take too much space, the
-// oldest rows with Refused. It does the latter earlier if there are many new ones.
+// deletes the rows that are older than Options.AuditKept and, if rows with Refused take too much
+// space, the oldest of them. It does so earlier if a server has written many rows with Refused.
 func (s *Service) sweepAudit(ctx context.Context) error {
 	err := s.storeCounted(ctx, false)
 	now := s.now()

@@ -40,8 +40,8 @@ func refused(n int) core.Audit {
 	return core.Audit{Refused: true, Kind: core.AuditNobody, From: "192.0.2.1", Operation: "unknown", Outcome: "bad-secret", Status: 401, RequestID: fmt.Sprint(n)}
 }
 
-// TestAuditRowsAreInOrder writes rows from many goroutines, and after the clock has gone back. All
-// rows must have different keys, and a row must come after each one that was written before it.
+// TestAuditRowsAreInOrder writes rows from many goroutines, and after the clock was set back. It
+// checks that all rows have different keys, and that a row comes after each row written before it.
 func TestAuditRowsAreInOrder(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	var wg sync.WaitGroup
@@ -65,8 +65,8 @@ func TestAuditRowsAreInOrder(t *testing.T) {
 	}
 }
 
-// TestAuditWithItsChange changes users together with audit rows. A row must name the user, and no
-// row may be written for a change that is refused.
+// TestAuditWithItsChange changes users together with audit rows. It checks that the row names the
+// user, and that no row is written for a change that is refused.
 func TestAuditWithItsChange(t *testing.T) {
 	h, ctx := newHouse(t, nil, nil), context.Background()
 	u, err := h.CreateUser(ctx, done("create user"))
@@ -98,10 +98,10 @@ func TestAuditWithItsChange(t *testing.T) {
 	}
 }
 
-// TestRefusedAttemptsAreBounded refuses a thousand attempts in a second. A hundred must have rows of
-// their own, and one row must have the number of the others: after the next sweep, or before the
-// first row of a later second, or when the service is closed. Rows of other operations have no
-// such bound.
+// TestRefusedAttemptsAreBounded refuses a thousand attempts in a second. It checks that a hundred
+// of them get rows, and that one row has the number of the others. That row is written by the next
+// sweep, before the first row of a later second, or when the service is closed. Rows of attempts
+// that were not refused have no such bound.
 func TestRefusedAttemptsAreBounded(t *testing.T) {
 	h, ctx := newHouse(t, nil, nil), context.Background()
 	write := func(rows ...core.Audit) {
@@ -150,7 +150,7 @@ func TestRefusedAttemptsAreBounded(t *testing.T) {
 	if got, want := count(), [3]int{100, 150, 900}; got != want {
 		t.Errorf("a second later: %v, want %v", got, want)
 	}
-	for n := range 120 { // the row of the sweep counts as one of this second
+	for n := range 120 { // the row that the sweep has written counts as one of this second
 		write(refused(n))
 	}
 	h.pass(time.Second)
@@ -167,7 +167,7 @@ func TestRefusedAttemptsAreBounded(t *testing.T) {
 	}
 }
 
-// failingAudit is a store that fails to write audit rows while err is not nil. It notes the calls
+// failingAudit is a store that fails to write audit rows while err is not nil. It records the calls
 // of TrimAudit.
 type failingAudit struct {
 	core.Store
@@ -188,7 +188,7 @@ func (f *failingAudit) TrimAudit(ctx context.Context, before int64, refused int)
 }
 
 // TestCountedAttemptsSurviveAFailure lets the store fail when the number of refused attempts is to
-// be written. The next sweep must write it.
+// be written. It checks that the next sweep writes the number.
 func TestCountedAttemptsSurviveAFailure(t *testing.T) {
 	f := &failingAudit{}
 	h := newHouse(t, nil, func(s core.Store) core.Store { f.Store = s; return f })
@@ -217,8 +217,8 @@ func TestCountedAttemptsSurviveAFailure(t *testing.T) {
 }
 
 // TestOldAuditRowsAreDeleted sweeps over 40 days with rows that are kept for 30. It also lets many
-// attempts be refused: the store must then be asked to delete the oldest of them before the hour
-// is over.
+// attempts be refused, and checks that the service then asks the store to delete the oldest rows
+// before an hour is over.
 func TestOldAuditRowsAreDeleted(t *testing.T) {
 	f := &failingAudit{}
 	h := newHouseWith(t, nil, func(s core.Store) core.Store { f.Store = s; return f }, core.Options{AuditKept: 30})
@@ -256,12 +256,12 @@ func TestOldAuditRowsAreDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(f.trims); n != 3 { // the first deletes rows by age; each of the others follows a megabyte of new rows
+	if n := len(f.trims); n != 3 { // the first call of TrimAudit deletes rows by age; each of the two others follows a megabyte of new rows
 		t.Errorf("40 seconds with 4000 refused attempts of 600 bytes: rows were deleted %d times, want 3", n)
 	}
 }
 
-// TestStamp stamps rows with long texts, and texts that a store refuses.
+// TestStamp checks that Stamp shortens long texts and mends texts that a store refuses.
 func TestStamp(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	row := h.Stamp(core.Audit{Target: strings.Repeat("é", 600), Outcome: "a\x00b\xffc", Who: strings.Repeat("\x00", 512), Operation: strings.Repeat("x", 129), RequestID: "id"})

@@ -20,11 +20,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// unsure is a store for two services. It counts the reads of threads, and fails batches before or
-// after they are written.
+// unsure is a store for two services. It counts the reads of threads, and makes batches fail before
+// or after they are written.
 type unsure struct {
 	core.Store
-	mu    *sync.Mutex // serializes Apply, because the lanes of two services are different goroutines
+	mu    *sync.Mutex // makes Apply calls run one at a time, because the lanes of two services are different goroutines
 	reads atomic.Int64
 	fail  atomic.Int64 // how the next batch fails
 }
@@ -52,7 +52,7 @@ func (s *unsure) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	return s.Store.Thread(ctx, id)
 }
 
-// unsureHouses starts services on one embedded store.
+// unsureHouses starts n services on one embedded store.
 func unsureHouses(t *testing.T, n int) (houses []*house, stores []*unsure) {
 	t.Helper()
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
@@ -104,7 +104,7 @@ func TestCachedThreadsAreRight(t *testing.T) {
 				who := communication.ParseRawID(users[rapid.IntRange(1, len(users)-1).Draw(rt, "user")])
 				what := rapid.IntRange(0, 6).Draw(rt, "operation")
 				topic := rapid.StringN(1, 9, -1).Draw(rt, "topic")
-				all.Go(func() { // which of them succeed does not matter
+				all.Go(func() { // the errors are ignored: any of the concurrent calls may fail
 					switch what {
 					case 0, 1:
 						_, _ = h.AddParticipants(ctx, users[0], thread, []core.NewParticipant{{User: who, DisplayName: topic}})

@@ -39,7 +39,7 @@ type committer struct {
 }
 
 type lane struct {
-	wake chan struct{} // capacity 1; has an element if the queue may not be empty; closed with the lane
+	wake chan struct{} // capacity 1; has an element if the queue may not be empty; closed when the lane is closed
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*pending
@@ -48,8 +48,8 @@ type lane struct {
 	slow   chan struct{} // closed while a batch has been applied for longer than slowBatch
 }
 
-// slowBatch is the time after the begin of a batch from which the callers in the queue watch their contexts.
-// Most changes are committed before that, so their callers need no timer.
+// slowBatch is the time after the start of a batch from which callers in the queue watch their
+// contexts. Most changes are committed earlier, so their callers need no timer.
 const slowBatch = 250 * time.Millisecond
 
 // pending is a queued change and its result. done receives one element when
@@ -57,7 +57,7 @@ const slowBatch = 250 * time.Millisecond
 type pending struct {
 	change  *Change
 	bytes   int       // about its size in memory
-	until   time.Time // time at which the caller gives up; zero: never
+	until   time.Time // when the caller gives up; zero: the caller never gives up
 	outcome *Outcome
 	err     error
 	done    chan struct{} // capacity 1
@@ -91,11 +91,11 @@ func (c *committer) close() {
 	c.done.Wait()
 }
 
-// commit queues a change and returns its outcome when the batch is durable. It returns ErrBusy
-// if the lane's queue is full or closed, or if ctx ends while the change is still queued and the batch before
-// it takes longer than slowBatch. Once
-// the lane's goroutine has taken the change, the end of ctx does not cancel it, because only
-// that goroutine knows the outcome. The deadline of ctx is passed to the store in Batch.Until.
+// commit queues a change and returns its outcome when the batch is durable. It returns ErrBusy if
+// the lane's queue is full or closed, or if ctx ends while the change is still queued and the batch
+// before it takes longer than slowBatch. Once the lane's goroutine has taken the change, the end of
+// ctx does not cancel the change, because only the goroutine knows the outcome. The deadline of ctx
+// is passed to the store in Batch.Until.
 func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
@@ -123,7 +123,7 @@ func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error
 	return outcome, err
 }
 
-// put appends p to the lane's queue, and returns the channel that is closed when a batch is slow. It returns
+// put appends p to the lane's queue. It returns the channel that is closed when a batch is slow, or
 // false if the queue is full or the lane is closed.
 func (l *lane) put(p *pending) (slow <-chan struct{}, ok bool) {
 	l.mu.Lock()
@@ -140,7 +140,7 @@ func (l *lane) put(p *pending) (slow <-chan struct{}, ok bool) {
 	return l.slow, true
 }
 
-// isSlow closes slow, so that the callers in the queue watch their contexts.
+// isSlow closes l.slow, so that the callers in the queue begin to watch their contexts.
 func (l *lane) isSlow() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,8 +176,8 @@ func (l *lane) withdraw(p *pending) bool {
 	return true
 }
 
-// putBack puts changes of a batch that was not written back to the head of the queue, if their
-// callers still wait for longer than moment. It returns the other changes.
+// putBack returns the changes of a batch that was not written to the head of the queue, if their
+// callers wait longer than moment. It returns the other changes.
 func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	soon := time.Now().Add(moment)
 	l.mu.Lock()
@@ -195,8 +195,8 @@ func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	return rest
 }
 
-// take removes changes from the head of the queue and returns them: at most maxBatch changes
-// with maxBatchBytes in all, but at least one if there is one. It overwrites batch and returns
+// take removes changes from the head of the queue and returns them: at most maxBatch changes with
+// maxBatchBytes in all, but at least one if the queue is not empty. It overwrites batch and returns
 // its memory, to save an allocation.
 func (l *lane) take(batch []*pending) []*pending {
 	l.mu.Lock()

@@ -20,7 +20,7 @@ import (
 type gate struct {
 	core.Store
 	shut  atomic.Bool
-	calls chan *call // the calls of Apply that wait while shut is true
+	calls chan *call // calls of Apply that wait while shut is true
 	loads atomic.Int64
 	stale atomic.Int64 // number of changes to report as stale without applying them
 
@@ -45,7 +45,8 @@ func gated(t *testing.T, bus core.Bus) (*house, *gate) {
 	return h, g
 }
 
-// gateLanes is the number of lanes of a service with a gate, so that threads can be in different ones.
+// gateLanes is the number of lanes of a service on a gate, so that two threads can have different
+// lanes.
 const gateLanes = 2
 
 func (g *gate) Lanes() int { return gateLanes }
@@ -90,8 +91,8 @@ func (g *gate) open(waiting ...*call) {
 	}
 }
 
-// until waits until done returns true. Something other than the waiting goroutine must make
-// done true.
+// until waits until done returns true. Another goroutine than the waiting one must make done return
+// true.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for !done() {
@@ -130,7 +131,7 @@ func TestWhatGathersIsOneBatch(t *testing.T) {
 	}
 	const n = 40
 	var rest []*sending
-	for i := range n { // one after another, so that the order is known
+	for i := range n { // the sends are queued one after another, so that their order is known
 		rest = append(rest, h.start(ann, thread, text(fmt.Sprint(i))))
 		until(t, "a send into the queue", func() bool { return h.Queued(thread) == i+1 })
 	}
@@ -276,8 +277,8 @@ func TestAwayUntilTheFirstGivesUp(t *testing.T) {
 	wantError(t, "the send that gave up", hasty.err, core.Unavailable, busy)
 	again := <-g.calls
 	equal(t, "the batch after it", again.changes[0].Messages[0].Content, "patient")
-	// The store refuses the change now, before its caller's deadline. The change must be
-	// refused, not tried again for ever.
+	// The store refuses the change before the caller's deadline. The service must then refuse the
+	// change and not try it again for ever.
 	again.turn <- core.ErrUnavailable
 	<-patient.done
 	wantError(t, "a send that the store refuses at once", patient.err, core.Unavailable, busy)
@@ -417,7 +418,7 @@ func TestErrorOfApplyIsTheWholeBatchs(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		err     error
-		message string // message of the refusal; empty: the call fails, but not with a refusal, because the outcome is unknown
+		message string // the message of the refusal; empty: the outcome is unknown, so the call fails with an error that is not a refusal
 	}{
 		{"unknown outcome", lost, ""},
 		{"wrapped", fmt.Errorf("apply: %w", lost), ""},
@@ -474,7 +475,7 @@ type recorder struct {
 }
 
 func (r *recorder) Publish(hs []*core.Happening) {
-	for range 100 { // a caller that got its answer before Publish returned would run now
+	for range 100 { // if a caller could get its answer before Publish returned, the caller would run now
 		runtime.Gosched()
 	}
 	r.mu.Lock()
@@ -635,7 +636,7 @@ func TestErrorsOfTheStorePassThrough(t *testing.T) {
 		return r
 	})
 	ann, bob := h.user(t), h.user(t)
-	thread := h.thread(t, ann) // ann is cached from here on, bob is not
+	thread := h.thread(t, ann) // from now on the cache has ann but not bob
 	disk := errors.New("disk on fire")
 	r.err.Store(&disk)
 	for name, do := range map[string]func() error{

@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The number of calls that change one thread at the same time, and the time within which 99
-// percent of them must return. The goal is 2 s on two cores; the tests allow more, because
+// atOnce is the number of calls that change one thread at the same time. slowest is the time within
+// which 99 percent of them must return. The goal is 2 s on two cores; the tests allow more, because
 // other programs may be running.
 const (
 	atOnce = 200
@@ -204,7 +204,7 @@ func run(t *testing.T, houses []*house, jobs []job) {
 	}
 }
 
-// inspect returns the thread as the store has it.
+// inspect returns the thread as it is stored, with all members.
 func (h *house) inspect(t *testing.T, thread string) *core.Thread {
 	t.Helper()
 	th, err := h.Inspect(context.Background(), thread)
@@ -368,7 +368,7 @@ func TestManyEditAtOnce(t *testing.T) {
 				case top.Content == op.text:
 					op.from, op.to = top.Sequence, top.Sequence
 					return
-				case top.Metadata[op.text] != "": // the page shows the message after a later edit
+				case top.Metadata[op.text] != "": // the page shows the message after a later edit, so this edit came before
 					op.to = min(op.to, top.Sequence-1)
 				default:
 					op.from = max(op.from, top.Sequence+1)
@@ -441,7 +441,7 @@ func TestSendsBesideRosterChanges(t *testing.T) {
 			got[m.User]++
 		}
 		equal(t, "participants", got, want)
-		places := map[string]uint64{} // sequence of each message, by the line that the model has for it
+		places := map[string]uint64{} // the sequence of each message, by the line of text that stands for the message in the model
 		ms := h.allMessages(t, ann, thread)
 		for i, m := range ms {
 			if m.Sequence != uint64(len(ms)-i) {
@@ -485,7 +485,7 @@ type record struct {
 
 	mu    sync.Mutex // guards what follows
 	ops   []porcupine.Operation
-	reads [][]core.Message // each is the newest page of messages that a read returned
+	reads [][]core.Message // each element is the newest page of messages that one read returned
 }
 
 // add carries out an operation by calling do, and records it with its result. After
@@ -589,8 +589,8 @@ func (r *record) check(t *testing.T, members string, place func(*placedOp)) {
 	t.Logf("%d operations, %d reads at %d moments among them, linearizable (checked in %v)", len(ops)-1, len(r.reads), len(readsAt), time.Since(begin).Round(time.Millisecond))
 }
 
-// newest returns the first core.MaxMessagesPage lines of messages, which has one line for each
-// message, newest first.
+// newest returns the first core.MaxMessagesPage lines of messages. The text messages has one line
+// for each message, newest first.
 func newest(messages string) string {
 	lines := strings.SplitAfterN(messages, "\n", core.MaxMessagesPage+1)
 	return strings.Join(lines[:min(len(lines), core.MaxMessagesPage)], "")

@@ -13,12 +13,12 @@ import (
 // (docs/contract/identity.md §3.1).
 const maxCustomID = 256
 
-// customIDPause is how long UserByCustomID waits before it looks again for the user that another
-// call has created.
+// customIDPause is how long UserByCustomID waits before it looks again for a user that another call
+// is creating.
 const customIDPause = 5 * time.Millisecond
 
 // ErrCustomIDTaken is the reason for which Assign refuses a change that gives a user a custom id
-// that another user has.
+// that another user already has.
 var ErrCustomIDTaken = errors.New("another user has the custom id")
 
 // CheckCustomID returns a ValidationError for a custom id that is empty, too long, not UTF-8 or
@@ -36,10 +36,10 @@ func CheckCustomID(id string) error {
 	return nil
 }
 
-// UserByCustomID returns the live user who has a custom id, and creates the user if there is
-// none. Of several calls for the same custom id, on any servers, one creates the user and all
-// return it. A deleted user has lost its custom id, so the next call creates another user.
-// Unverified: that the real service creates another one.
+// UserByCustomID returns the live user who has a custom id, and creates the user if nobody has the
+// id. If several calls ask for the same custom id, on any servers, one of them creates the user and
+// all return that user. A deleted user has lost its custom id, so the next call creates another
+// user. Unverified: that the real service creates another one.
 func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, error) {
 	if err := CheckCustomID(customID); err != nil {
 		return User{}, err
@@ -54,12 +54,14 @@ func (s *Service) UserByCustomID(ctx context.Context, customID string) (User, er
 		case UserLive:
 			return u, nil
 		case UserUnknown:
-		default: // a deleted user: only a server of a version without custom ids deletes a user and leaves the custom id in the row
+		// A deleted user still has the custom id: a server of a version without custom ids has
+		// deleted the user.
+		default:
 			return User{}, fmt.Errorf("user %s is deleted and still has its custom id: an older server of this database has deleted it; clear users.custom_id of that row", u.ID)
 		}
 		u, err = s.createUser(ctx, customID)
-		// If another call has created the user first, that user is durable now. A read finds
-		// it at the latest when that call returns.
+		// If another call has created the user first, that user is durable by the time that call
+		// returns, and a read then finds it.
 		if !errors.Is(err, ErrCustomIDTaken) {
 			return u, err
 		}

@@ -19,7 +19,7 @@ import (
 type sameLookup struct {
 	core.Store
 	waiting sync.WaitGroup
-	first   atomic.Int64 // number of lookups that must still wait for the others
+	first   atomic.Int64 // the number of lookups that must still wait for each other
 }
 
 func (s *sameLookup) UserByCustomID(ctx context.Context, customID string) (core.User, error) {
@@ -31,8 +31,8 @@ func (s *sameLookup) UserByCustomID(ctx context.Context, customID string) (core.
 	return u, err
 }
 
-// TestCustomIDIsCreatedOnce lets many callers ask for the user of a custom id at the same time.
-// All must get the same user.
+// TestCustomIDIsCreatedOnce lets many callers ask for the user of one custom id at the same time.
+// It checks that all get the same user.
 func TestCustomIDIsCreatedOnce(t *testing.T) {
 	const callers = 16
 	store := &sameLookup{}
@@ -70,8 +70,8 @@ func TestCustomIDIsCreatedOnce(t *testing.T) {
 	}
 }
 
-// TestCustomIDEndsWithItsUser deletes a user with a custom id. The id must be free at once, and
-// no row may have it when the erasure is complete.
+// TestCustomIDEndsWithItsUser deletes a user with a custom id. It checks that another user can get
+// the id at once, and that no row has it when the erasure is complete.
 func TestCustomIDEndsWithItsUser(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	const customID = "a name that nobody may read later"
@@ -108,16 +108,16 @@ func TestCustomIDEndsWithItsUser(t *testing.T) {
 	}
 }
 
-// heldByDeleted is a store in which a deleted user has every custom id, as servers from before custom
-// ids leave it.
+// heldByDeleted is a store in which a deleted user has every custom id. Servers of a version
+// without custom ids leave such rows behind.
 type heldByDeleted struct{ core.Store }
 
 func (heldByDeleted) UserByCustomID(_ context.Context, customID string) (core.User, error) {
 	return core.User{ID: "8:acs:gone", State: core.UserDeleting, CustomID: customID}, nil
 }
 
-// TestCustomIDOfDeletedUser asks for a custom id that a deleted user still has. The error must name
-// the user, so that an operator can mend the row.
+// TestCustomIDOfDeletedUser asks for a custom id that a deleted user still has. It checks that the
+// error names the user, so that an operator can mend the row.
 func TestCustomIDOfDeletedUser(t *testing.T) {
 	h := newHouse(t, nil, func(s core.Store) core.Store { return heldByDeleted{s} })
 	if u, err := h.UserByCustomID(t.Context(), "staff/7"); err == nil || !strings.Contains(err.Error(), "8:acs:gone") {
@@ -125,7 +125,8 @@ func TestCustomIDOfDeletedUser(t *testing.T) {
 	}
 }
 
-// TestCustomIDIsChecked gives bad custom ids, and the longest good one.
+// TestCustomIDIsChecked checks that bad custom ids are refused and the longest good one is
+// accepted.
 func TestCustomIDIsChecked(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	for _, bad := range []string{"", strings.Repeat("ä", 257), "a\x00b", "\xff"} {
@@ -155,8 +156,9 @@ func (s *counting) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, err
 	return s.Store.Apply(ctx, b)
 }
 
-// TestTokenIssuedIsStoredBySweeps notes tokens of many users. Noting must not write; a sweep
-// writes the times of all users in a few batches. A full disk must not lose them.
+// TestTokenIssuedIsStoredBySweeps calls TokenIssued for many users. It checks that TokenIssued
+// writes nothing, that a sweep writes the times of all users in a few batches, and that a full disk
+// loses none.
 func TestTokenIssuedIsStoredBySweeps(t *testing.T) {
 	store := &counting{}
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -214,7 +216,8 @@ func TestTokenIssuedIsStoredBySweeps(t *testing.T) {
 	}
 }
 
-// TestTokenIssuedIsStoredByClose closes a service that has noted tokens.
+// TestTokenIssuedIsStoredByClose checks that Close stores the times of tokens that no sweep has
+// stored.
 func TestTokenIssuedIsStoredByClose(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -226,8 +229,8 @@ func TestTokenIssuedIsStoredByClose(t *testing.T) {
 	}
 }
 
-// TestTokenIssuedIsBounded notes tokens of more users than a service remembers. The service must
-// store the times before it notes more.
+// TestTokenIssuedIsBounded calls TokenIssued for more users than a service remembers. It checks
+// that the service stores the remembered times before it accepts more.
 func TestTokenIssuedIsBounded(t *testing.T) {
 	store := &counting{}
 	h := newHouse(t, nil, func(s core.Store) core.Store {

@@ -31,7 +31,7 @@ type storedRows struct {
 	*Service
 	ctx    context.Context
 	fresh  bool // read from the store only
-	cached bool // a row may have come from a cache
+	cached bool // true if one of the returned rows may have come from a cache
 }
 
 func (r *storedRows) Thread(id string) (*Thread, error) {
@@ -82,7 +82,7 @@ type lockedRows struct {
 	unread unread
 }
 
-// unread names rows that a decision asked for and that the engine had not locked.
+// unread names the rows that a decision asked for although the engine had not locked them.
 type unread struct {
 	users    []string
 	messages []int64
@@ -132,7 +132,7 @@ func (u unread) err() error {
 	return nil
 }
 
-// withReads returns a copy of the change that also names the rows of u as read, so that the
+// withReads returns a copy of the change that also lists the rows of u among its reads, so that the
 // engine locks them when the copy is committed.
 func (c *Change) withReads(u unread) *Change {
 	n := *c

@@ -15,8 +15,8 @@ func person(id, name string) NewParticipant {
 	return NewParticipant{User: communication.ParseRawID(id), DisplayName: name}
 }
 
-// rows returns the user rows that the decision functions look up in these tests. Some of the
-// users do not exist.
+// rows returns the user rows that the decision functions get in these tests. Some of the users do
+// not exist.
 func rows() map[string]User {
 	return map[string]User{
 		ann:    {ID: ann, State: UserLive, Generation: 1},
@@ -175,8 +175,8 @@ func TestCheckCreate(t *testing.T) {
 	}
 }
 
-// thread1With returns a thread with the given head row, the participants ann and
-// "back", the former participant bob, and a row of "never in" without any interval.
+// thread1With returns a thread with the head row h, the participants ann and "back" (who had left
+// and joined again), the former participant bob, and "never in", who has a row but never joined.
 func thread1With(h Head) *Thread {
 	h.ID, h.Revision = thread1, 7
 	return NewThread(h, []Member{

@@ -21,7 +21,7 @@ func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 		thread := h.thread(t, ann, bob, carol, dan)
 		h.send(t, ann, thread, "text")
 		h.remove(t, ann, thread, carol)
-		for _, h := range houses { // each server has the live thread in its cache
+		for _, h := range houses { // make each server put the live thread into its cache
 			if err := h.Typing(t.Context(), bob, thread, "Bob"); err != nil {
 				t.Fatal(err)
 			}
@@ -44,7 +44,7 @@ func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 			}
 		}
 		again("at once", dan)
-		if err := h.DeleteUser(t.Context(), dan); err != nil { // the suites of 2021 delete the user first
+		if err := h.DeleteUser(t.Context(), dan); err != nil { // Microsoft's test suites of 2021 delete the user before the thread
 			t.Fatal(err)
 		}
 		again("while a member's user is being deleted", dan)
@@ -61,7 +61,8 @@ func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 }
 
 // TestTwoServersDeleteAThreadAtOnce deletes a thread from many goroutines on all servers at the
-// same time. All calls must succeed, and the log must have exactly one event of the deletion.
+// same time. It checks that all calls succeed and that the log has exactly one event of the
+// deletion.
 func TestTwoServersDeleteAThreadAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -82,8 +83,8 @@ func TestTwoServersDeleteAThreadAtOnce(t *testing.T) {
 	})
 }
 
-// TestDeleteAfterARestart deletes a thread, restarts the store, and deletes the thread again. A
-// thread that has expired counts as deleted, even before a sweep has deleted it.
+// TestDeleteAfterARestart deletes a thread, restarts the store, and checks that a second deletion
+// succeeds. A thread that has expired counts as deleted, even before a sweep has deleted it.
 func TestDeleteAfterARestart(t *testing.T) {
 	files := pebble.NewMem()
 	open := func() (*house, func()) {

@@ -23,8 +23,8 @@ func (s *Service) finishPurges(ctx context.Context) error {
 	return nil
 }
 
-// trimEvery is the least time between two calls of Store.Trim, even after a failed call. A call
-// may block readers and writers of events for a moment.
+// trimEvery is the least time between two calls of Store.Trim, even after a failed call, because a
+// call may block readers and writers of events for a moment.
 const trimEvery = 10 * time.Minute
 
 // trimEvents gives positions to all committed events. Every ten minutes it also deletes the
@@ -102,7 +102,9 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 		case expired:
 			deleted++
 			delete(s.expiryPauses, id)
-		case err != nil || expires: // a thread that is listed but does not expire gets a pause too, or it would be the first of every page
+		// A thread that is listed but does not expire gets a pause too. Without a pause it would be
+		// the first of every page.
+		case err != nil || expires:
 			s.expiryPauses.failed(id, s.now())
 		default:
 			delete(s.expiryPauses, id)
@@ -190,7 +192,7 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 		}
 		switch {
 		case lost:
-			away = true // the whole store has failed, so this turn ends
+			away = true // the whole store has failed, so the loop over users ends
 		case ended:
 			erased++
 			delete(s.erasurePauses, u.ID)
@@ -213,8 +215,8 @@ func (s *Service) deleting(ctx context.Context) ([]User, error) {
 	return s.store.Deleting(ctx)
 }
 
-// forgetErasures forgets the erasure progress and the pauses of users that are not in the list
-// deleting, because another server has erased them.
+// forgetErasures deletes the progress and the pauses of erasures whose user is not in the list
+// deleting. Another server has completed these erasures.
 func (s *Service) forgetErasures(deleting []User) {
 	still := make(map[string]bool, len(deleting))
 	for _, u := range deleting {
@@ -229,12 +231,12 @@ func (s *Service) forgetErasures(deleting []User) {
 // thread, so that a later pass tries that thread again.
 type erasure struct {
 	after   string        // id of the last thread that was tried
-	erased  string        // the threads with ids up to this one were erased without a failure
+	erased  string        // all threads with ids up to this one were erased without a failure
 	threads []string      // the next ones, in order
 	last    bool          // no thread follows these
 	left    bool          // the user has left threads[0]
-	kept    SupersededKey // the superseded versions of threads[0] up to this one are erased
-	before  uint64        // the messages of threads[0] with this sequence or a greater one are erased; 0: no message is erased yet
+	kept    SupersededKey // the superseded versions in threads[0] with keys up to this one are erased
+	before  uint64        // the messages of threads[0] with a sequence of at least before are erased; 0: none is erased yet
 	failed  bool          // a thread failed in this pass
 }
 
@@ -257,7 +259,7 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 		s.erasures[u.ID] = e
 	}
 	var errs []error
-	last := false // the erasure has handled the last thread
+	last := false // true when the erasure has handled the user's last thread
 	for steps > 0 {
 		if len(e.threads) == 0 && !e.last {
 			if e.threads, err = s.threadsOf(ctx, u.ID, e.after); err != nil {
@@ -281,9 +283,9 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 			e.failed = true
 		}
 		if err == nil && !done {
-			break // the steps or the time are used up
+			break // no step or no time is left for this user
 		}
-		s.erasurePauses.worked(u.ID) // the next thread may fail for another reason
+		s.erasurePauses.worked(u.ID) // end the user's pause, because the next thread may fail for another reason
 		e.after, e.threads, e.left, e.kept, e.before = id, e.threads[1:], false, SupersededKey{}, 0
 		if !e.failed {
 			e.erased = id
@@ -331,8 +333,8 @@ func (s *Service) threadsOf(ctx context.Context, user, after string) ([]string, 
 	return s.store.ThreadsOf(ctx, user, after, sweepPage)
 }
 
-// progress stores u.ErasedTo unless the stored value is greater. If ended is true, it sets the
-// user's state to UserDeleted instead.
+// progress stores u.ErasedTo, unless the stored value is already greater. If ended is true, it
+// instead sets the user's state to UserDeleted.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -360,7 +362,7 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 		}
 		e.left, e.kept = true, SupersededKey{Thread: thread}
 	}
-	for e.kept != (SupersededKey{}) { // most threads have one page or none, so the first page does not count as a step
+	for e.kept != (SupersededKey{}) { // the first page does not count as a step, because most threads have at most one page
 		if steps <= 0 {
 			return steps, false, nil
 		}
@@ -390,10 +392,10 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 	return steps, false, nil
 }
 
-// eraseSuperseded reads a page of superseded versions of messages with keys greater than after,
-// and deletes the versions of messages that the user has sent in the thread of after. Former
-// members can then no longer read these messages. It returns the key of the page's last
-// version, the zero key after the thread's last page, or after if it fails.
+// eraseSuperseded reads a page of superseded versions of messages with keys greater than after, and
+// deletes the versions of messages that the user has sent in the thread of after. Former members
+// can then no longer read these versions. It returns the key of the page's last version, the zero
+// key after the thread's last page, or after if it fails.
 func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user string) (SupersededKey, error) {
 	page, err := s.superseded(ctx, after)
 	if err != nil {
@@ -456,8 +458,9 @@ func (s *Service) erasePage(ctx context.Context, thread, user string, before uin
 	return page.Next, nil
 }
 
-// mentions reports whether an erasure of the user must change the message: the user has sent it
-// and it has content, a display name or a fingerprint, or it names the user with a display name.
+// mentions reports whether an erasure of the user must change the message. It is true if the user
+// has sent the message and the message still has content, a display name or a fingerprint, or if
+// the message contains the user's display name.
 func mentions(m *Message, user string) bool {
 	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "" || !m.Fingerprint.IsZero()) {
 		return true

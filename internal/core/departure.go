@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Departure is how a user has left a thread.
+// Departure says when a user has left a thread, and who removed the user.
 type Departure struct {
 	At   time.Time // zero if it is not known
-	By   string    // who removed the user, or the user itself; empty if the server did
+	By   string    // the user who removed the member, or the member itself; empty if the server did
 	Name string    // the display name of By in the thread; may be empty
 }
 
-// Departure returns how a user has left a thread with the event of this number, the To of the user's
-// last interval. ok is false if the log does not keep the event any more. It reads the store, so call
-// it for people who ask, and not for each refused request.
+// Departure returns when a user has left a thread and who removed the user. event is the number of
+// the event of leaving: the To of the user's last interval. ok is false if the log does not keep
+// the event any more. Departure reads the store, so do not call it for each refused request.
 func (s *Service) Departure(ctx context.Context, thread string, event uint64) (d Departure, ok bool, err error) {
 	events, err := s.store.ThreadEvents(ctx, thread, event, 1)
 	if err != nil || len(events) == 0 || events[0].Number != event || events[0].Kind != ParticipantsRemoved {

@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// private is a text that occurs in all messages, names and metadata of the erased user, and
-// nowhere else.
+// private is a text that occurs in everything that the erased user bob has written (messages, names
+// and metadata) and nowhere else.
 const private = "bob's own"
 
 // betweenPages is a store that calls a function after the first page of a user's list of
@@ -43,9 +43,9 @@ func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit 
 	return ids, err
 }
 
-// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after the erasure
-// has read the first page of the user's list of threads. Each message moves its thread to the
-// top of the list. The erasure must still find all threads.
+// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after the erasure has
+// read the first page of the user's list of threads. Each message moves its thread to the top of
+// the list. The test checks that the erasure still finds all threads.
 func TestErasureMeetsThreadsThatMove(t *testing.T) {
 	var between *betweenPages
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -144,8 +144,8 @@ type erasure struct {
 	threads       []string
 }
 
-// Each of the next functions reports whether the thread with index i is of one kind. In a
-// thread of the kind alone, bob is the only participant.
+// Each of these four functions reports whether the thread with index i is of one kind: bob is alone
+// in it, it was deleted, bob has left it, or bob has left it and was added again.
 func (e *erasure) alone(i int) bool   { return i%30 == 0 }
 func (e *erasure) deleted(i int) bool { return i%30 == 1 }
 func (e *erasure) left(i int) bool    { return i%6 == 2 }
@@ -357,7 +357,8 @@ func TestTwoErasuresOfOneMessage(t *testing.T) {
 		return on
 	}
 	ann, eve := h.user(t), h.user(t)
-	h.now.Add(1) // so that bob's id is greater, and a sweep erases eve before bob
+	// With a later clock, bob's id is greater than eve's, so a sweep erases eve before bob.
+	h.now.Add(1)
 	bob := h.user(t)
 	thread := h.thread(t, ann)
 	if bad, err := h.AddParticipants(t.Context(), ann, thread, []core.NewParticipant{
@@ -374,7 +375,7 @@ func TestTwoErasuresOfOneMessage(t *testing.T) {
 		}
 	}, func(core.Batch) {})
 	second := server(func(core.MessagesQuery) {
-		begun.Do(func() { // eve has left the thread, but the message still names her
+		begun.Do(func() { // the erasure has removed eve from the thread, but the message still names her
 			go func() {
 				defer close(done)
 				first.erase(t, bob)
@@ -394,7 +395,7 @@ func TestTwoErasuresOfOneMessage(t *testing.T) {
 		on.now.Store(start.Add(at + core.DefaultGrace).UnixMilli())
 	}
 	remove(first, bob, 0)
-	remove(second, eve, time.Second) // when the first server sweeps, her grace is not over
+	remove(second, eve, time.Second) // eve's grace is not over when the first server sweeps, so it does not erase her
 	second.erase(t, eve)
 	page, err := h.store.Messages(t.Context(), core.MessagesQuery{Thread: thread, Limit: 100})
 	if err != nil {

@@ -20,20 +20,20 @@ const (
 	Unavailable      Code = "ServiceUnavailable"
 )
 
-// Error is the refusal of an operation. Code, Message and Target may be sent to a client.
-// Reason, Why and Cause are for the log only.
+// Error says why the service refused an operation. Code, Message and Target may be sent to a
+// client. Reason, Why and Cause are for the log only.
 type Error struct {
 	Code    Code
 	Message string
 	Target  string // the name of the invalid field; may be empty
-	Reason  string // why the caller may not do this, such as "not a participant"; may be empty
+	Reason  string // why the caller may not perform the operation, such as "not a participant"; may be empty
 	Why     why.Cause
 	Cause   error // may be nil
 
-	of *Error // the error of which Because made a copy, or nil
+	of *Error // the error that Because copied to make this one, or nil
 }
 
-// Error returns a text for logs. It includes the cause and must not be sent to a client.
+// Error returns a text for logs. The text includes Cause and must not be sent to a client.
 func (e *Error) Error() string {
 	s := string(e.Code)
 	if e.Message != "" {
@@ -83,24 +83,24 @@ func Invalid(target, format string, args ...any) *Error {
 	return e
 }
 
-// tooLarge returns the error of Invalid for a field that is larger than the limit. unit is the
-// unit of has and limit, such as "bytes". setting names the setting that can raise the limit, or
-// is "".
+// tooLarge returns a BadRequest error for a field, target, that is larger than the limit. unit is
+// the unit of has and limit, such as "bytes". setting names the setting that can raise the limit,
+// or is "".
 func tooLarge(target string, has, limit int, unit, setting, format string, args ...any) *Error {
 	return Invalid(target, format, args...).Because(why.TooLarge,
 		"field", target, "has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
 }
 
-// tooMany returns the error of Invalid for a request after which a thread would have more of
-// something than the limit. unit names what is counted. setting names the setting that can raise
-// the limit, or is "".
+// tooMany returns a BadRequest error for a request that would give a thread more of something than
+// the limit. unit names the things counted. setting names the setting that can raise the limit, or
+// is "".
 func tooMany(target string, has, limit int, unit, setting, format string, args ...any) *Error {
 	return Invalid(target, format, args...).Because(why.TooMany,
 		"has", fmt.Sprint(has), "limit", fmt.Sprint(limit), "unit", unit, "setting", setting)
 }
 
-// profile is the text by which the explanation of a refusal names the setting
-// that can raise the limit.
+// profile is the text with which the explanation of a refusal names the setting that can raise the
+// limit.
 const profile = "another profile of --limits"
 
 // Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
@@ -111,7 +111,7 @@ var (
 	errNotSender           = Forbid("not the sender of the message", why.Because(why.NotTheSender))
 	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found.", Why: why.Because(why.ThreadDeleted)}
 	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}                       // the caller was never in the thread; see Service.exists
-	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: the contract has only a guess of the status.
+	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: the contract only guesses the status.
 	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found.", Why: why.Because(why.UnknownParticipant)} // Unverified: no recording has it.
 	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted", Why: why.Because(why.UserDeleted)}
 	errLeaving             = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in", Why: why.Because(why.UserLeaving)}

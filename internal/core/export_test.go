@@ -20,19 +20,20 @@ const (
 // remembers between sweeps.
 const MaxPaused = maxPaused
 
-// MaxIssued is the greatest number of users whose latest token a Service notes before it stores
-// the times.
+// MaxIssued is the greatest number of users for whom a Service remembers the time of the latest
+// token before it stores these times.
 const MaxIssued = maxIssued
 
-// Noted returns the number of users whose latest token is noted and not stored yet.
+// Noted returns the number of users for whom the service remembers the time of the latest token and
+// has not stored it yet.
 func (s *Service) Noted() int {
 	s.issued.mu.Lock()
 	defer s.issued.mu.Unlock()
 	return len(s.issued.at)
 }
 
-// Queued returns the number of changes that wait in the lane that commits changes with this
-// key.
+// Queued returns the number of changes that wait in the lane for this key. A lane is a queue of
+// changes with the goroutine that commits them.
 func (s *Service) Queued(key string) int {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -40,8 +41,8 @@ func (s *Service) Queued(key string) int {
 	return len(l.queue)
 }
 
-// Closing reports whether the lane of a key refuses changes because the Service is being
-// closed.
+// Closing reports whether the lane (queue of changes) for this key refuses changes because the
+// Service is being closed.
 func (s *Service) Closing(key string) bool {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -49,7 +50,7 @@ func (s *Service) Closing(key string) bool {
 	return l.closed
 }
 
-// Enqueue puts a change into the lane of its key without waiting for the outcome. It
+// Enqueue puts a change into its lane (queue of changes) without waiting for the outcome. It
 // returns false if the lane is full.
 func (s *Service) Enqueue(c *Change) bool {
 	_, ok := s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, bytes: c.size(), done: make(chan struct{}, 1)})
@@ -83,8 +84,8 @@ func CheckHTML(s string, limit int) error {
 	return err
 }
 
-// CachedThread returns a thread from the cache, or nil, and whether its fields that are derived from
-// the members are right.
+// CachedThread returns a thread from the cache, or nil. consistent is true if the thread's fields
+// that are computed from its members are right.
 func (s *Service) CachedThread(id string) (t *Thread, consistent bool) {
 	t, ok := s.threads.Get(id)
 	if !ok {

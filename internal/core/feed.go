@@ -20,20 +20,20 @@ type Feed struct {
 
 	mu     sync.Mutex // guards the fields below
 	at     Cursor
-	behind time.Time // when the feed noticed that the log has events after at; zero: it has none
+	behind time.Time // when the feed noticed that the log has events after its cursor; zero: the log has none
 
-	// The fields below are used only by Run.
+	// Only Run uses the fields below.
 
 	heard    <-chan []*Happening     // from the bus; nil without a bus
-	pending  map[uint64]*Happening   // by position: events from the bus that wait for events before them
-	unplaced map[uint64][]*Happening // by batch: events from the bus without a position, since the last call of Store.Sequence
-	asked    map[uint64][]*Happening // by batch: such events from before the last call of Store.Sequence
+	pending  map[uint64]*Happening   // events from the bus, by position, that wait until the events before them were passed on
+	unplaced map[uint64][]*Happening // events from the bus without a position, by batch, received since the last call of Store.Sequence
+	asked    map[uint64][]*Happening // events from the bus without a position, by batch, received before the last call of Store.Sequence
 }
 
 // FeedOptions has the options of NewFeed. The zero value is valid.
 type FeedOptions struct {
 	Now    func() time.Time // time.Now
-	Failed func(error)      // called when the store cannot be read; the feed tries again
+	Failed func(error)      // called with the error each time the store cannot be read; the feed then tries again
 }
 
 // feedQueue is the number of published batches that the bus holds for a feed. When the queue is
@@ -47,8 +47,8 @@ const feedPage = 512
 // arrived. It counts events, or batches whose events have no positions yet.
 const feedHeld = 16 << 10
 
-// feedLook is the time between two reads of the log. They find events that the bus has dropped
-// and events that other servers have committed.
+// feedLook is the time between two reads of the log. These reads find events that the bus has
+// dropped and events that other servers have committed.
 const feedLook = time.Second
 
 // NewFeed returns a feed of the events after a cursor. If bus is nil, the feed only reads the
@@ -91,13 +91,13 @@ func (f *Feed) Behind() time.Duration {
 	return f.now().Sub(f.behind)
 }
 
-// Run calls to with the events after the feed's cursor, in order, until ctx ends; then it
-// returns the error of ctx. It also calls to with each typing notification, as soon as it
-// arrives. to must not keep the slice.
+// Run calls to with the events after the feed's cursor, in order, until ctx ends; then it returns
+// the error of ctx. It also calls to with each typing notification, as soon as it arrives. The
+// function to must not keep the slice.
 //
-// Run returns a *GapError if the log does not continue at the cursor. While the store fails,
-// Run tries again whenever the bus delivers events, and at least once a second. Meanwhile it
-// passes on no event whose order it does not know.
+// Run returns a *GapError if the log does not continue at the cursor. While the store fails, Run
+// tries again whenever the bus delivers events, and at least once a second. Until the store works
+// again, Run passes on no event whose position in the log is unknown.
 func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	f.pending, f.unplaced, f.asked = map[uint64]*Happening{}, map[uint64][]*Happening{}, map[uint64][]*Happening{}
 	missed := func() bool { return false }
@@ -118,7 +118,7 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 			if errors.As(err, &gap) || ctx.Err() != nil {
 				return err
 			}
-			f.setBehind(true) // while the log cannot be read, assume that it has further events
+			f.setBehind(true) // while the feed cannot read the log, it assumes that the log has further events
 			f.fail(err)
 		}
 		look = false
@@ -131,7 +131,8 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 		case hs := <-f.heard:
 			f.take(hs, to)
 			f.takeAll(to)
-		case <-again: // batches were committed during the last call of Sequence
+		// A batch was committed during the last call of Store.Sequence, so call it again.
+		case <-again:
 		case <-ticks.C:
 			look = true
 		}
@@ -151,9 +152,9 @@ func (f *Feed) takeAll(to func([]*Happening)) {
 	}
 }
 
-// take stores events from the bus until the events before them were passed on. If feedHeld
-// events are stored, take drops further events. So many wait only while the log cannot be read,
-// and the log will contain the dropped events later. take passes typing notifications to the
+// take keeps events from the bus until the events before them were passed on. If it already keeps
+// feedHeld events, it drops further ones. That many events wait only while the log cannot be read;
+// the feed will later read the dropped events from the log. take passes typing notifications to the
 // function to at once.
 func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 	var typing []*Happening
@@ -173,8 +174,8 @@ func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 	}
 }
 
-// advance passes on the stored events that directly follow the cursor. It also reads the log if
-// look is set, or if an event is missing among the events from the bus.
+// advance passes on the events in memory that directly follow the cursor. It also reads the log if
+// look is true, or if an event is missing among the events from the bus.
 func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) error {
 	if look || len(f.unplaced)+len(f.asked) > 0 {
 		for batch, hs := range f.unplaced {
@@ -185,8 +186,9 @@ func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) er
 		if err != nil {
 			return fmt.Errorf("give positions to events: %w", err)
 		}
-		// The call may have placed batches that were committed while it ran. The bus has brought
-		// most of them by now, so the log need not be read for them.
+		// Sequence may have given positions to batches that were committed while it ran. By now the
+		// bus has delivered most of them, so the feed takes them from the bus and need not read the
+		// log.
 		f.takeAll(to)
 		look = f.place(placed) || look || len(f.asked) > 0
 	}
@@ -197,9 +199,8 @@ func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) er
 	return nil
 }
 
-// place is called when batches have got their positions. It moves their happenings to
-// f.pending, under these positions. It reports whether another server has committed one of the
-// batches.
+// place is called with batches that have got their positions. It moves their happenings to
+// f.pending, keyed by position. It reports whether another server has committed one of the batches.
 func (f *Feed) place(placed []Placed) (others bool) {
 	for _, p := range placed {
 		hs := append(f.asked[p.Batch], f.unplaced[p.Batch]...)
@@ -265,13 +266,13 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 			break
 		}
 	}
-	// Forget the events that were passed on. Keep the later ones until the log reaches them.
+	// Delete the events that were passed on. Keep the later ones until the cursor reaches them.
 	for position := range f.pending {
 		if position <= f.at.Position {
 			delete(f.pending, position)
 		}
 	}
-	clear(f.asked) // nothing is lost: the log has these events now, or a later look finds them there
+	clear(f.asked) // no event is lost: the log has these events now, or a later read of the log finds them
 	f.setBehind(false)
 	return nil
 }
@@ -287,15 +288,16 @@ func (f *Feed) setBehind(behind bool) {
 	}
 }
 
-// tell returns the events of a page of the log with their rows: from the bus if it delivered
-// them, otherwise from the store.
+// tell returns the events of a page of the log with their rows. It takes an event and its rows from
+// the bus if the bus has delivered them, and otherwise reads the rows from the store.
 func (f *Feed) tell(ctx context.Context, events []Event) ([]*Happening, error) {
 	type key struct {
 		thread string
 		number uint64
 	}
 	brought := map[key]*Happening{}
-	// Another server may have given these events positions, so that the page of the log has them.
+	// Use events from the bus that had no position when they arrived. Another server may have given
+	// them positions, so that the page of the log contains them.
 	for _, unplaced := range []map[uint64][]*Happening{f.asked, f.unplaced} {
 		for _, hs := range unplaced {
 			for _, h := range hs {

@@ -71,8 +71,8 @@ func (r *reader) all() []core.Happening {
 	return slices.Clone(r.got)
 }
 
-// follow runs a feed in another goroutine and returns it. stop ends the feed and waits until it
-// has returned.
+// follow runs a feed in another goroutine and returns the feed. stop ends the feed and waits until
+// the goroutine has returned.
 func follow(t *testing.T, h *house, bus core.Bus, from core.Cursor, to func([]*core.Happening)) (feed *core.Feed, stop func()) {
 	t.Helper()
 	feed = core.NewFeed(h.store, bus, from, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
@@ -90,9 +90,9 @@ func follow(t *testing.T, h *house, bus core.Bus, from core.Cursor, to func([]*c
 	return feed, stop
 }
 
-// TestFeed writes random operations while feeds run: one on a bus that loses, repeats and
-// reorders events, one without a bus, and one that begins in the middle of the log. Each feed
-// must pass on every event of the log once, in order, with the message that the event names.
+// TestFeed writes random operations while feeds run: one on a bus that loses, repeats and reorders
+// events, one without a bus, and one that begins in the middle of the log. It checks that each feed
+// passes on every event of the log once, in order, with the message that the event names.
 func TestFeed(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -196,8 +196,8 @@ func testFeed(t *testing.T, r *rand.Rand) {
 	}
 }
 
-// placingStore is a store whose batches get their positions from Sequence, as in PostgreSQL. It has
-// nothing but the log, which is empty for those who read it.
+// placingStore is a store whose Sequence gives batches their positions, as in PostgreSQL. It
+// implements only Sequence and Log, and reads of its log return no events.
 type placingStore struct {
 	core.Store
 	sequence func(call int) []core.Placed
@@ -215,9 +215,9 @@ func (s *placingStore) Log(_ context.Context, after core.Cursor, _ int) (core.Lo
 	return core.LogPage{Next: after, Tip: after.Position}, nil
 }
 
-// TestFeedHearsDuringSequence commits batches while the sequencer runs: some get their positions by
-// that call, others by the next one. The feed must pass on all of them at once, without reading the
-// log.
+// TestFeedHearsDuringSequence commits batches while Store.Sequence runs. Some get their positions
+// by that call, others by the next one. The test checks that the feed passes on all of them at
+// once, without reading the log.
 func TestFeedHearsDuringSequence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bus local.Bus
@@ -253,8 +253,8 @@ func TestFeedHearsDuringSequence(t *testing.T) {
 	})
 }
 
-// TestFeedEndsAtAGap runs feeds from cursors at which the log does not continue. Each must end
-// with a *GapError.
+// TestFeedEndsAtAGap runs feeds from cursors at which the log does not continue. It checks that Run
+// returns a *GapError for each.
 func TestFeedEndsAtAGap(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	h.thread(t, h.user(t))

@@ -14,9 +14,9 @@ func formerUser(i int) string {
 	return communication.JoinUserID(resourceID, fmt.Sprintf("00000000-0000-0000-0000-%012d", i))
 }
 
-// former stores n members who have left the thread, as old versions of Confab did, which did
-// not limit the size of their rows. own is the size of each member's metadata and left the size
-// of its copy of the thread's metadata, in bytes.
+// former stores n rows of members who have left the thread, as old versions of Confab did without
+// any limit on their size. own is the size of each member's metadata, and left the size of its copy
+// of the thread's metadata, in bytes.
 func (h *house) former(t *testing.T, thread string, n, own, left int) {
 	t.Helper()
 	th, err := h.store.Thread(t.Context(), thread)
@@ -49,9 +49,9 @@ func (h *house) addWith(t *testing.T, caller, thread, user string, metadata int)
 	return err
 }
 
-// TestFormerMembersCountInTheRoster uses a thread whose former members alone exceed the limit
-// on the bytes of all member rows. The thread can be read and its members may leave, but no new
-// user may join. A former member may come back if that makes its row smaller.
+// TestFormerMembersCountInTheRoster uses a thread whose former members alone exceed the limit on
+// the bytes of all member rows. It checks that the thread can be read, that its members may leave,
+// that no new user may join, and that a former member may come back if its row becomes smaller.
 func TestFormerMembersCountInTheRoster(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -76,9 +76,9 @@ func TestFormerMembersCountInTheRoster(t *testing.T) {
 	}
 }
 
-// TestFormerMembersMayShrink uses a thread whose member rows exceed the limit, and adds a
-// former member again without its old metadata. That must succeed, because it makes the rows
-// smaller.
+// TestFormerMembersMayShrink uses a thread whose member rows exceed the limit, and adds a former
+// member again without the member's old metadata. It checks that this succeeds, because it makes
+// the rows smaller.
 func TestFormerMembersMayShrink(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -95,8 +95,8 @@ func TestFormerMembersMayShrink(t *testing.T) {
 	}
 }
 
-// TestFormerMembersAreCounted uses a thread in which former members take all member rows that a
-// thread may have.
+// TestFormerMembersAreCounted fills a thread with former members up to one below the limit on
+// member rows. It checks that one more user may join and the next one is refused.
 func TestFormerMembersAreCounted(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 250}})
 	ann := h.user(t)
@@ -109,9 +109,9 @@ func TestFormerMembersAreCounted(t *testing.T) {
 		"20001 users who are or were participants are too many for one thread: at most 20000 are allowed.")
 }
 
-// TestMetadataOfThoseWhoLeave uses a thread whose former members keep nearly as much metadata
-// as is allowed. It checks how much metadata the next members who leave keep, and that other
-// users can still join.
+// TestMetadataOfThoseWhoLeave uses a thread whose former members keep nearly as much metadata as is
+// allowed. It checks how much metadata is kept for the next members who leave, and that other users
+// can still join.
 func TestMetadataOfThoseWhoLeave(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)

@@ -7,16 +7,16 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// MaxHTMLGrowth bounds how much cleaning makes an HTML message longer: the cleaned text has at
-// most this many bytes for each byte of the original. A text that consists of & alone reaches
-// the bound, because each & becomes &amp;. A start tag with the end tag that cleaning adds
-// stays below it.
+// MaxHTMLGrowth bounds how much longer cleaning makes an HTML message: the cleaned text has at most
+// this many bytes for each byte of the original. A text of & characters alone reaches the bound,
+// because each & becomes &amp;. A start tag with the end tag that cleaning adds stays below it.
 const MaxHTMLGrowth = 5
 
-// MaxHTMLTags is the greatest number of tags and attributes in an HTML message. It counts those that cleaning
-// removes and the end tags that cleaning adds. Cleaning a tag takes as much time as cleaning dozens of bytes of
-// text. A message of the default size, 64 KiB, cannot exceed the limit: an attribute has at least two bytes and
-// a tag three, and a tag to which cleaning adds an end tag has at least seven bytes in the result.
+// MaxHTMLTags is the greatest number of tags and attributes in an HTML message, including the tags
+// that cleaning removes and the end tags that cleaning adds. Cleaning a tag takes as much time as
+// cleaning dozens of bytes of text. A message of the default size, 64 KiB, cannot exceed the limit:
+// an attribute has at least two bytes and a tag three, and a tag to which cleaning adds an end tag
+// has at least seven bytes in the result.
 const MaxHTMLTags = 40_000
 
 // cleanHTML returns an HTML message without everything that htmlElements does not allow
@@ -99,8 +99,8 @@ var htmlDropped = map[string]bool{
 	"script": true, "style": true, "iframe": true, "noembed": true, "noframes": true, "noscript": true, "object": true,
 }
 
-// htmlByName holds htmlElements by the length and the first letter of their names, because a
-// message of the greatest size has several hundred thousand tags.
+// htmlByName holds htmlElements by the length and the first letter of their names. It makes a
+// lookup fast, because a message of the greatest size has several hundred thousand tags.
 var htmlByName = func() (index [len("msft-mention") + 1][26][]*htmlElement) {
 	for name, e := range htmlElements {
 		of := &index[len(name)][name[0]-'a']
@@ -109,8 +109,8 @@ var htmlByName = func() (index [len("msft-mention") + 1][26][]*htmlElement) {
 	return index
 }()
 
-// htmlElementOf returns the allowed element with the given name, which begins with a letter and
-// may be in any letter case. It returns nil if there is none.
+// htmlElementOf returns the allowed element with the given name, which begins with a letter and may
+// be in any letter case. It returns nil if no such element is allowed.
 func htmlElementOf(name string) *htmlElement {
 	if len(name) >= len(htmlByName) {
 		return nil
@@ -178,8 +178,8 @@ func (c *cleaner) fits(text string) bool {
 	return !c.over && c.out.Len()+c.at-c.copied+len(text) <= c.limit
 }
 
-// replace writes text instead of in[c.at:end] and moves to end. If the result would be too
-// long, it moves to the end of in.
+// replace writes text in exchange for in[c.at:end] and moves to end. If the result would be longer
+// than the limit, replace moves to the end of in, so that cleaning stops.
 func (c *cleaner) replace(end int, text string) {
 	if !c.fits(text) {
 		c.over, c.at = true, len(c.in)
@@ -314,7 +314,7 @@ func (c *cleaner) tag(name int) {
 	}
 	kept := append(c.kept[:0], in[c.at:i]...)
 	slash := false  // the tag ends in />
-	var seen uint32 // bit i: the element has attributes[i] already
+	var seen uint32 // bit i is 1 if the tag already has attributes[i] of its element
 	for {
 		begin := i
 		for i < len(in) && (isSpace(in[i]) || in[i] == '/') {
@@ -365,8 +365,8 @@ func (c *cleaner) tag(name int) {
 	}
 }
 
-// nests reports whether a tag of e may stay where it is. If it may, nests first writes the end
-// tags that must come before it.
+// nests reports whether a start tag or end tag of e may stay where it is. If so, nests first writes
+// the end tags that must come before it.
 func (c *cleaner) nests(e *htmlElement, closing bool) bool {
 	if closing {
 		return c.endTag(e)
@@ -399,8 +399,8 @@ type htmlSpelling struct {
 	valued      bool // it has a value
 }
 
-// readAttribute reads the attribute at s[at] and returns it and the index after it. It returns
-// len(s) if the attribute has no end or nothing follows it.
+// readAttribute reads the attribute at s[at]. It returns the attribute and the index of the next
+// one, or len(s) if the attribute has no end or nothing follows it.
 func readAttribute(s string, at int) (a htmlSpelling, end int) {
 	i := at + 1 // a name may begin with =
 	for i < len(s) && !isSpace(s[i]) && s[i] != '/' && s[i] != '>' && s[i] != '=' {
@@ -433,8 +433,8 @@ func readAttribute(s string, at int) (a htmlSpelling, end int) {
 	return a, i
 }
 
-// appendTo appends the attribute to a tag if it is one that e may have, has a permitted value,
-// and is the first attribute with its name.
+// appendTo appends the attribute to a tag of e if the attribute is one that e may have, has a
+// permitted value, and is the first attribute with its name in the tag.
 func (a *htmlSpelling) appendTo(tag []byte, e *htmlElement, seen *uint32) []byte {
 	if len(a.name) >= 32 || e.lengths&(1<<len(a.name)) == 0 {
 		return tag
@@ -463,7 +463,7 @@ func (a *htmlSpelling) appendTo(tag []byte, e *htmlElement, seen *uint32) []byte
 		tag = append(tag, '=', quote)
 		begin := len(tag)
 		tag = appendValue(tag, a.value, quote)
-		if !want.value(string(tag[begin:])) { // check the escaped value, so that cleaning the result again keeps it
+		if !want.value(string(tag[begin:])) { // check the escaped value, because cleaning the result again would check that value
 			return tag[:before]
 		}
 		*seen |= 1 << i
@@ -481,7 +481,7 @@ func appendValue(tag []byte, value string, quote byte) []byte {
 			tag = append(tag, "&lt;"...)
 		case '>':
 			tag = append(tag, "&gt;"...)
-		case quote: // only a value that had no quotation marks can contain this one
+		case quote: // only a value that was written without quotation marks can contain this one
 			tag = append(tag, "&#34;"...)
 		default:
 			tag = append(tag, b)
@@ -515,10 +515,10 @@ func isLink(v string) bool {
 // isImage reports whether a value is an https URL.
 func isImage(v string) bool { return hasPrefixFold(strings.Trim(v, " \t\r\n\f"), "https://") }
 
-// isMentionID reports whether a value may be the id of the user in a mention. No page gives
-// such an id to an element of its own, so a mention cannot take the place of that element. The
-// id is "everyone", digits only, or digits followed by a colon and more text, as in 8:acs:… and
-// 28:…. It has at most 256 bytes and no white space.
+// isMentionID reports whether a value may be the id of the user in a mention. It accepts only ids
+// that no page gives to its own elements, so that code of the page never finds a mention under such
+// an id. The accepted ids are "everyone", digits only, or digits followed by a colon and more text,
+// as in 8:acs:… and 28:…. An id has at most 256 bytes and no white space.
 func isMentionID(v string) bool {
 	if v == "everyone" {
 		return true
@@ -548,7 +548,7 @@ func isSize(v string) bool { return short(v, "%.") }
 func isTime(v string) bool { return short(v, " +-.:") }
 
 // short reports whether a value has at most 100 bytes and consists of ASCII letters, digits and
-// bytes of more.
+// bytes of the string more.
 func short(v, more string) bool {
 	if len(v) > 100 {
 		return false

@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestHTMLPolicy cleans messages, with images allowed, and compares the results with the texts
-// that must be stored.
+// TestHTMLPolicy checks what cleaning stores for messages with allowed and forbidden HTML, on a
+// server that allows images.
 func TestHTMLPolicy(t *testing.T) {
 	const mention = `<msft-mention id="8:acs:1b5cc06b-f352-4571-b1e6-d9b259b7c776_00000007-0464-274b-b274-5a3a0d000101">Ann</msft-mention>`
 	for _, c := range []struct{ in, want string }{
@@ -32,13 +32,13 @@ func TestHTMLPolicy(t *testing.T) {
 		{`<p><map name="m"><area href="https://a.example/" shape="rect" coords="0,0,1,1"></map>m</p>`, `<p>m</p>`},
 		{`<img src="https://a.example/i.png" usemap="#m">`, `<img src="https://a.example/i.png">`},
 		{`<table><tr><td headers="a">x</td></tr></table>`, `<table><tr><td>x</td></tr></table>`},
-		// Mentions stay. Of their attributes only the id stays.
+		// Mentions stay, but lose all attributes except the id.
 		{"hello " + mention, "hello " + mention},
 		{`<msft-mention id="everyone" displayText="Everyone" name="x">Everyone</msft-mention>`, `<msft-mention id="everyone">Everyone</msft-mention>`},
 		{`<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`, `<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`},
 		{`<msft-mention id="8:a b">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
-		// An id that a page may give to an element of its own is removed, such as the ids that
-		// React makes.
+		// A mention's id is removed if a page may give the same id to one of its own elements, as
+		// React does.
 		{`<msft-mention id="config">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id="Everyone">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id=":r1:">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
@@ -55,8 +55,8 @@ func TestHTMLPolicy(t *testing.T) {
 		// Only images with an https URL stay.
 		{`<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`, `<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`},
 		{`x<img src="http://a.example/i.png"><img src="//a.example/i.png"><img src="i.png" alt="a"><img>`, `x`},
-		// Tags keep the case of their letters. Attributes without a value stay so; values get
-		// quotation marks.
+		// Tags keep the case of their letters. An attribute without a value stays without one; all
+		// values get quotation marks.
 		{`a<br>b<br/>c<br />d<HR>`, `a<br>b<br/>c<br />d<HR>`},
 		{`<P  Title = x"y onclick=z  dir=rtl>p</P >`, `<P Title="x&#34;y" dir="rtl">p</P>`},
 		{`<p title="1 < 2 > 0">x</p>`, `<p title="1 &lt; 2 &gt; 0">x</p>`},
@@ -82,8 +82,8 @@ func TestHTMLPolicy(t *testing.T) {
 	}
 }
 
-// TestHTMLOfWhichNothingRemains sends messages, and edits a message, with HTML of which
-// cleaning leaves nothing. The requests must be refused and the message must stay unchanged.
+// TestHTMLOfWhichNothingRemains sends messages, and edits a message, with HTML of which cleaning
+// leaves nothing. It checks that the requests are refused and the message stays unchanged.
 func TestHTMLOfWhichNothingRemains(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -116,12 +116,12 @@ func TestHTMLImagesOff(t *testing.T) {
 	}
 }
 
-// TestHTMLTags checks that a message may have MaxHTMLTags tags and no more, with the end tags
-// that cleaning adds and the tags that it removes, and that a cleaned message can be sent again.
+// TestHTMLTags checks that a message may have MaxHTMLTags tags and no more. The number includes the
+// end tags that cleaning adds and the tags that it removes. A cleaned message can be sent again.
 func TestHTMLTags(t *testing.T) {
 	for _, c := range []struct {
 		in, part string
-		most     int // greatest number of copies of part that may follow in
+		most     int // the greatest number of copies of part that may follow the text in
 	}{
 		{"", "<b></b>", core.MaxHTMLTags / 2},
 		{"<div><div>", "<br/>", core.MaxHTMLTags - 4},
@@ -155,8 +155,8 @@ func TestDefaultSizeHasFewTags(t *testing.T) {
 	}
 }
 
-// slowHTML returns texts of about n bytes that are slow to clean: texts of which a bad cleaner
-// would read some bytes again and again, and texts that cost the most for each byte.
+// slowHTML returns texts of about n bytes that are slow to clean. Some would make a bad cleaner
+// read the same bytes again and again; others cost the most time for each byte.
 func slowHTML(n int) map[string]string {
 	texts := map[string]string{}
 	for _, part := range []string{
@@ -166,8 +166,8 @@ func slowHTML(n int) map[string]string {
 	} {
 		texts[part] = strings.Repeat(part, n/len(part))
 	}
-	// Tags for which cleaning must search an open element that is many levels out or does not
-	// exist.
+	// Cleaning these tags must search for an open element that is many levels further out, or that
+	// does not exist.
 	deep := "<p><div><table><tr><td>" + strings.Repeat("<span>", 90)
 	for _, part := range []string{"</div>", "</p>", "</i>", "<hr>", "<li>", "<td>", "<p><b>", "<a><h1>", "<ul><li>"} {
 		texts["deep "+part] = deep + strings.Repeat(part, max(n-len(deep), 0)/len(part))
@@ -183,10 +183,9 @@ func slowHTML(n int) map[string]string {
 // cleaned.
 const cleanTime = 20 * time.Millisecond
 
-// TestHTMLIsCleanedInTime cleans messages of the greatest size that a server can allow. It
-// fails if cleaning takes more than five times cleanTime. The race detector makes the code up
-// to twenty times slower, so the messages are shorter with it. BenchmarkCleanHTML prints the
-// times.
+// TestHTMLIsCleanedInTime cleans messages of the greatest size that a server can allow. It fails if
+// cleaning takes more than five times cleanTime. With the race detector, the messages are shorter,
+// because the code is up to twenty times slower. BenchmarkCleanHTML prints the times.
 func TestHTMLIsCleanedInTime(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -212,15 +211,16 @@ func BenchmarkCleanHTML(b *testing.B) {
 			defer runtime.UnlockOSThread()
 			begin := threadTime()
 			for b.Loop() {
-				core.CheckHTML(text, core.MaxContent) // stops at the point at which the server would refuse the message
+				// Cleaning stops at the point at which the server would refuse the message.
+				core.CheckHTML(text, core.MaxContent)
 			}
 			b.ReportMetric((threadTime()-begin).Seconds()*1000/float64(b.N), "cpu-ms/op")
 		})
 	}
 }
 
-// allowedInTree and allowedAttributes are the elements and attributes that a cleaned message
-// may have. They do not use htmlElements, so that the tests find a mistake there.
+// allowedInTree and allowedAttributes are the elements and attributes that a cleaned message may
+// have. They are not made from htmlElements, so that the tests find a mistake in htmlElements.
 var (
 	allowedInTree = " " + strings.Join(strings.Fields(`a abbr acronym article aside b bdi bdo blockquote br caption cite code col
 		colgroup dd del details dfn div dl dt em figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins li
@@ -230,8 +230,8 @@ var (
 		reversed rowspan scope span src start summary title type valign value width `
 )
 
-// unsafeInTree describes a part of a parsed message that a browser must not get, or returns ""
-// if there is none.
+// unsafeInTree describes a part of a parsed message that must not reach a browser, or returns "" if
+// the message has no such part.
 func unsafeInTree(n *html.Node, images bool) string {
 	switch n.Type {
 	case html.TextNode:
@@ -271,9 +271,9 @@ func unsafeInTree(n *html.Node, images bool) string {
 	return ""
 }
 
-// FuzzCleanHTML cleans any text. Cleaning the result again must change nothing. The result must
-// pass checkNesting, must have at most MaxHTMLGrowth times as many bytes as the text, and must
-// be accepted with a limit of its own size but not with a smaller one. It must be safe when a
+// FuzzCleanHTML cleans any text. It checks that cleaning the result again changes nothing, and that
+// the result passes checkNesting, has at most MaxHTMLGrowth times as many bytes as the text, and is
+// accepted with a limit of its own size but not with a smaller one. The result must be safe when a
 // browser's parser reads it in a div, in a table, and as a page.
 func FuzzCleanHTML(f *testing.F) {
 	for _, text := range slowHTML(120) {

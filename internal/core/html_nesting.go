@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Limits on the elements that may be open at once in an HTML message. A browser repeats an open
-// formatting element in every paragraph until the element ends, and may not read elements that
-// are nested too deep.
+// Limits on the elements that may be open at once in an HTML message. They exist because a browser
+// repeats an open formatting element in every paragraph until the element ends, and because a
+// browser may not read elements that are nested too deep.
 const (
 	maxHTMLDepth      = 100
 	maxHTMLFormatting = 16
@@ -19,19 +19,19 @@ type htmlElement struct {
 	name       string // in lower case
 	endTag     string // the text that cleaning writes for a missing end tag
 	attributes []htmlAttribute
-	lengths    uint32 // bit n: an attribute's name has n bytes
+	lengths    uint32 // bit n is 1 if one of the element's attributes has a name of n bytes
 	number     int    // its index in nesting.last
 
 	void       bool           // it has no end tag
-	formatting bool           // a browser repeats it in each paragraph while it is open
-	isBlock    bool           // its end tag also ends open elements within it whose end tags are optional
+	formatting bool           // a browser repeats the element in each paragraph while the element is open
+	isBlock    bool           // the element's end tag also ends open elements inside it whose end tags are optional
 	optional   bool           // its end tag is optional
 	endsP      bool           // its start tag ends a p
 	heading    bool           // h1 to h6
-	isBoundary bool           // tags within it do not end elements around it
-	holdsCells bool           // only parts of a table may be directly within it
-	ofTable    bool           // it is a part of a table
-	parents    []*htmlElement // only these may contain it directly; nil: any element
+	isBoundary bool           // tags inside the element do not end elements around it
+	holdsCells bool           // only parts of a table may be directly inside the element
+	ofTable    bool           // the element is a part of a table
+	parents    []*htmlElement // the elements that may contain this one directly; nil: any element may
 }
 
 // maxHTMLElements is the greatest number of elements in htmlElements.
@@ -81,25 +81,25 @@ var (
 	htmlRP, htmlRT, htmlImg          = htmlElements["rp"], htmlElements["rt"], htmlElements["img"]
 )
 
-// nesting is the stack of elements that are open in a message. It has the elements that a
-// browser would have open at the same place, so that no tag of the message can end an element
-// of the page around the message. A depth is a number of open elements. The depth of an open
-// element includes the element, so 0 means no element.
+// nesting is the stack of elements that are open in a message. It has the elements that a browser
+// would have open at the same place, so that no tag of the message can end an element of the page
+// around the message. A depth is a number of open elements. The depth of an open element counts the
+// element itself, so 0 means no element.
 type nesting struct {
 	open       []openHTML
-	last       [maxHTMLElements]uint8 // by number of an element: the depth of the innermost open one
+	last       [maxHTMLElements]uint8 // the depth of the innermost open element of each kind, by the kind's number
 	formatting int                    // open elements that format text
 }
 
 // openHTML is an open element of a message.
 type openHTML struct {
 	*htmlElement
-	before   uint8 // the depth of the next open element of this kind around it
-	boundary uint8 // the depth of the innermost boundary, itself included
-	block    uint8 // the depth of the innermost block that is no div or p, itself included
+	before   uint8 // the depth of the next open element of the same kind around this one; 0: none
+	boundary uint8 // the depth of the innermost open boundary, which may be the element itself
+	block    uint8 // the depth of the innermost open block other than div and p; may be the element itself
 }
 
-// top returns the innermost open element. Its htmlElement is nil if there is none.
+// top returns the innermost open element. The result's htmlElement is nil if no element is open.
 func (n *nesting) top() (top openHTML) {
 	if len(n.open) > 0 {
 		top = n.open[len(n.open)-1]
@@ -131,23 +131,24 @@ func (n *nesting) pop() *htmlElement {
 	return o.htmlElement
 }
 
-// startTag reports whether a start tag of e stays. If it does, startTag first writes the end
-// tags of the elements that it ends.
+// startTag reports whether a start tag of e stays in the message. If so, startTag first writes the
+// end tags of the open elements that the start tag ends.
 //
-// A start tag ends the same elements as in a browser: a block ends a p, an item of a list or
-// part of a table ends the one before, an a ends an a, and so on, together with all elements
-// that are open within them. The start tag is removed if e is a part of a list or table outside
-// of one, if it is in a table and e is not a part of a table, or if too many elements are open.
+// A start tag ends the same elements as in a browser: a block ends a p, an item of a list or part
+// of a table ends the one before, an a ends an a, and so on, together with all elements that are
+// open within them. The start tag is removed in three cases: if e is a part of a list or table but
+// not inside of one, if it is directly in a table and e is not a part of a table, or if too many
+// elements are open.
 func (c *cleaner) startTag(e *htmlElement) bool {
 	top := c.top()
 	keep, ok := c.place(e)
 	if !ok {
 		return false
 	}
-	implied := true // the start tag of e ends a p or an item, so they need no end tag
+	implied := true // the start tag of e ends an open p or list item, so these need no end tag
 	if p := int(c.last[htmlP.number]); e.endsP && p > int(top.boundary) {
 		keep = min(keep, p-1)
-		implied = e != htmlTable // in a page without a doctype a table does not end a p
+		implied = e != htmlTable // a table does not end a p in a page without a doctype, so the p needs an end tag
 	}
 	switch {
 	case e.heading && keep > 0 && c.open[keep-1].heading:
@@ -170,8 +171,8 @@ func (c *cleaner) startTag(e *htmlElement) bool {
 	return true
 }
 
-// place returns how many of the open elements stay open when e begins, considering only the
-// rules for lists and tables. ok is false if e may not stand here.
+// place returns how many of the open elements stay open when e begins, considering only the rules
+// for lists and tables. ok is false if these rules do not allow e at this point.
 func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 	top := c.top()
 	switch {
@@ -186,7 +187,7 @@ func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 		}
 		around := c.open[top.block-1].htmlElement
 		if around.parents != nil && around.parents[0] == e.parents[0] {
-			return int(top.block) - 1, true // e ends the item or cell before it
+			return int(top.block) - 1, true // e ends the list item before it, or another item of the same kind of list
 		}
 		return len(c.open), slices.Contains(e.parents, around)
 	case top.htmlElement != nil && top.holdsCells:
@@ -195,9 +196,9 @@ func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 	return len(c.open), true
 }
 
-// endTag reports whether an end tag of e stays. It stays if e is open, unless the tag is in a
-// table or cell that is within e. If it stays, endTag first writes the end tags of the elements
-// that are open within e.
+// endTag reports whether an end tag of e stays in the message. It stays if e is open, unless a
+// table or cell inside e is still open. If the tag stays, endTag first writes the end tags of the
+// elements that are open within e.
 func (c *cleaner) endTag(e *htmlElement) bool {
 	depth, boundary := c.last[e.number], c.top().boundary
 	if e == htmlTable || e.ofTable {
@@ -211,9 +212,10 @@ func (c *cleaner) endTag(e *htmlElement) bool {
 	return true
 }
 
-// end ends the open elements beyond a depth and writes their end tags. It leaves out optional
-// end tags of elements that end with the block around them. If implied is true, it also leaves
-// out the optional end tag of an element that the next tag ends.
+// end ends all open elements except the outermost ones, up to depth, and writes their end tags. It
+// leaves out an optional end tag of an element that ends together with the block around it. If
+// implied is true, it also leaves out the optional end tag of an element that the next start tag
+// ends.
 func (c *cleaner) end(depth int, implied bool) {
 	for len(c.open) > depth {
 		e := c.pop()

@@ -11,17 +11,17 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestHTMLNesting cleans messages with badly nested tags, and compares the results with the
-// texts that must be stored.
+// TestHTMLNesting checks which texts are stored for messages with badly nested tags.
 func TestHTMLNesting(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		// End tags without an open element are removed.
 		{`x</div></div></td>y</br></img>`, `xy`},
-		{`<td>x</td></tr><li>y</li><dd>z`, `xyz`}, // parts of tables and lists that are in none
+		// Parts of tables and lists lose their tags if they are outside of a table or list.
+		{`<td>x</td></tr><li>y</li><dd>z`, `xyz`},
 		{`<table><tr><td></table>x</td></tr></table>`, `<table><tr><td></table>x`},
 		{`<ul><li><table><tr><td>x</li></ul>y</td></table></li></ul>`, `<ul><li><table><tr><td>xy</td></table></li></ul>`},
-		// Elements that are still open at the end of the message, or of the element around
-		// them, get an end tag.
+		// An element that is still open at the end of the message, or at the end of the element
+		// around it, gets an end tag.
 		{`<b>x`, `<b>x</b>`},
 		{`<div><i><ul><li>x`, `<div><i><ul><li>x</ul></i></div>`},
 		{`<B>x<I>y</b>z</I>`, `<B>x<I>y</i></b>z`},
@@ -32,11 +32,12 @@ func TestHTMLNesting(t *testing.T) {
 		// A start tag can end an open element.
 		{`<p>x<div>y</div></p>z`, `<p>x<div>y</div>z`},
 		{`<p><b>x<p>y</b>`, `<p><b>x</b><p>y`},
-		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`}, // whether a table ends a p depends on the doctype of the page
+		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`}, // cleaning adds </p>, because without a doctype a table does not end a p
 		{`<a href="/1">x<a href="/2">y</a></a>`, `<a href="/1">x</a><a href="/2">y</a>`},
 		{`<h1>x<h2>y</h2></h1>`, `<h1>x</h1><h2>y</h2>`},
 		{`<ruby>x<rp>(<rt>y</ruby>`, `<ruby>x<rp>(</rp><rt>y</rt></ruby>`},
-		// Text and elements in wrong places of tables.
+		// Text and elements lose their tags if they are in a part of a table that cannot contain
+		// them.
 		{`<table>x<b>y</b><div>z</div><tr><i>u</i><td><i>v</table>`, `<table>xyz<tr>u<td><i>v</i></table>`},
 		{`<table><tr><table><tr><td>x</table></table>`, `<table><tr></table><table><tr><td>x</table>`},
 		{`<table><caption>c<tr><td>x</table>`, `<table><caption>c</caption><tr><td>x</table>`},
@@ -86,12 +87,12 @@ func TestHTMLDepth(t *testing.T) {
 	}
 }
 
-// TestHTMLOfAnyTags cleans random sequences of tags. The cleaned message must pass
-// checkNesting, and cleaning it again must change nothing.
+// TestHTMLOfAnyTags cleans random sequences of tags. It checks that the cleaned message passes
+// checkNesting and that cleaning it again changes nothing.
 func TestHTMLOfAnyTags(t *testing.T) {
 	all := strings.Fields(allowedInTree)
 	rapid.Check(t, func(t *rapid.T) {
-		// Use only a few different elements, so that the same ones meet more often.
+		// Use few different elements, so that a tag often meets another tag of the same element.
 		some := rapid.SliceOfN(rapid.SampledFrom(all), 2, 8).Draw(t, "elements")
 		tag := rapid.Custom(func(t *rapid.T) string {
 			form := rapid.SampledFrom([]string{"<%s>", "<%s>", "</%s>", "x<%s>", "x</%s>", "<%s/>"}).Draw(t, "form")
@@ -118,8 +119,8 @@ func repeatingHTML(n int) string {
 	return b.String()
 }
 
-// checkNesting parses a cleaned message within each of several elements (boxes) in which an app
-// may show it, as a browser does. It fails if a part of the message is outside of its box, if
+// checkNesting parses a cleaned message, as a browser does, within each of several elements (boxes)
+// in which an app may show the message. It fails if a part of the message is outside of its box, if
 // the message changes the page around the box, or if the parser makes many more nodes than the
 // message has bytes.
 func checkNesting(t rapid.TB, in, out string) {
@@ -128,7 +129,7 @@ func checkNesting(t rapid.TB, in, out string) {
 		"<ul><li id=a>%</li></ul>", "<div><div id=a>%</div></div>", "<ul><li><div id=a>%</div></li></ul>",
 		"<table><tbody><tr><td id=a>%</td></tr></tbody></table>", "<dl><dd id=a>%</dd></dl>", "<section><blockquote id=a>%</blockquote></section>",
 	} {
-		for _, page := range []string{"<!doctype html>", ""} { // a page without a doctype is read by other rules
+		for _, page := range []string{"<!doctype html>", ""} { // a browser parses a page without a doctype by other rules
 			before, after, _ := strings.Cut(page+"<div id=root>"+box+"<p id=z>z</p></div>", "%")
 			want := shape(t, before+after)
 			doc := parse(t, in, before+out+after)

@@ -14,16 +14,16 @@ import (
 // that change the page around the message.
 var harmful = regexp.MustCompile(`(?i)<\s*/?\s*(script|iframe|object|embed|style|link|meta|base|form|input|button|svg|math|video|audio|template|textarea|select)\b|\son[a-z]+\s*=|javascript\s*:|vbscript\s*:|data\s*:\s*text|<!--|expression\s*\(|srcdoc|formaction`)
 
-// TestHostileHTML sends sixty messages with hostile HTML, and edits messages to it, and checks
-// that the stored content has nothing harmful.
+// TestHostileHTML sends and edits sixty messages with hostile HTML, and checks that the stored
+// content has nothing harmful.
 func TestHostileHTML(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
 	thread := h.thread(t, ann)
 	inputs := hostileHTML(t)
 	for _, in := range inputs {
-		// Begin the message with an x, because a message of which cleaning leaves nothing is
-		// refused.
+		// Begin the message with an x, because the service refuses a message of which cleaning
+		// leaves nothing.
 		id, err := h.SendMessage(context.Background(), ann, thread, core.SendMessage{Kind: core.HTML, Content: "x" + in})
 		if err != nil {
 			t.Fatalf("send %q: %v", in, err)
@@ -48,9 +48,9 @@ func TestHostileHTML(t *testing.T) {
 	}
 }
 
-// TestQuotationMarksStayAsTheyWereSent checks that HTML in which nothing is forbidden is stored
-// as it was sent. Quotation marks and apostrophes must take one byte each, so that a message of
-// the greatest allowed size can be edited to the same text.
+// TestQuotationMarksStayAsTheyWereSent checks that HTML in which nothing is forbidden is stored as
+// it was sent. Quotation marks and apostrophes must stay one byte each, so that a message of the
+// greatest allowed size can be edited to its own text.
 func TestQuotationMarksStayAsTheyWereSent(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: 28_000}})
 	ann := h.user(t)

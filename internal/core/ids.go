@@ -17,7 +17,7 @@ import (
 const (
 	maxThreadID = 200
 	maxToken    = 256
-	maxEcho     = 100 // bytes of a client's text that an error message repeats
+	maxEcho     = 100 // the greatest number of bytes of a client's text that an error message repeats
 )
 
 // newThreadID returns a random thread id, in the form that the service gives to a

@@ -26,8 +26,8 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// The id must depend on where one part ends and the next begins, even if the joined text is
-	// the same.
+	// The id must depend on where each part ends, so texts that are equal when joined must give
+	// different ids.
 	for _, parts := range [][3]string{
 		{resourceID, ann, "token"}, {resourceID, bob, "token"}, {resourceID, ann, "Token"}, {resourceID, ann, "token "},
 		{"other", ann, "token"}, {resourceID, ann + "t", "oken"}, {resourceID, ann, "5:token"}, {resourceID + ann, "", "token"},
@@ -41,7 +41,7 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// A later version of Confab must compute the same ids, because stored threads have them.
+	// The id of a given input must never change, because stored threads have such ids.
 	if got, want := threadIDFor("r", "c", "t"), "19:uCVFpNw_DHx-9CSclN4E14KTJimZMr64JQSDeY0erk81@thread.v2"; got != want {
 		t.Errorf("the hash has changed: %q, want %q", got, want)
 	}
@@ -97,8 +97,8 @@ func TestParseMessageID(t *testing.T) {
 	}
 }
 
-// FuzzIDs parses arbitrary texts as thread and message ids. It checks that each id has
-// only one valid text.
+// FuzzIDs parses arbitrary texts as thread and message ids. It checks that no two different texts
+// are valid for the same id.
 func FuzzIDs(f *testing.F) {
 	for _, s := range []string{"1653551972669", "0", "-1", "+7", "19:a@thread.v2", "19:\x00@thread.v2", "9223372036854775808"} {
 		f.Add(s)

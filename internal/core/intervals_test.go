@@ -24,8 +24,8 @@ func (h *house) comeAndGo(t *testing.T, caller, thread, user string) {
 }
 
 // TestMemberWhoComesAndGoes adds and removes a user 1,000 times in a row, then 400 times with a
-// message in between. The member's row must stay small. It must contain the events of the
-// user's latest times in the thread, and no events from when the user was away.
+// message in between. It checks that the member's row stays small, and that its intervals contain
+// the events of the user's latest times in the thread and none from when the user was away.
 func TestMemberWhoComesAndGoes(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -76,9 +76,9 @@ func TestMemberWhoComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestEventsOfJoinedIntervalsNameTheirMembers adds, removes and again adds a user, with no
-// event in between, so that the intervals of the member are merged. When these events are later
-// read from the log, each must still name the user.
+// TestEventsOfJoinedIntervalsNameTheirMembers adds, removes and again adds a user, with no event in
+// between, so that the intervals of the member are merged. It checks that these events, when read
+// from the log later, still name the user.
 func TestEventsOfJoinedIntervalsNameTheirMembers(t *testing.T) {
 	bus := new(local.Bus)
 	live := bus.Subscribe(100)
@@ -118,8 +118,9 @@ func TestEventsOfJoinedIntervalsNameTheirMembers(t *testing.T) {
 	}
 }
 
-// TestManyStoredIntervals stores a member with 500 intervals, as older versions of Confab did.
-// The member can be read. When the member joins again, only 256 intervals are kept.
+// TestManyStoredIntervals stores a member with 500 intervals, as older versions of Confab did. It
+// checks that the member can be read, and that only 256 intervals are kept when the member joins
+// again.
 func TestManyStoredIntervals(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)

@@ -9,35 +9,36 @@ import (
 	"time"
 )
 
-// maxIssued is the greatest number of users whose latest token is noted and not stored yet.
-// When this number is reached, TokenIssued for a further user waits until the notes are
-// stored.
+// maxIssued is the greatest number of users for whom the service remembers the time of the latest
+// token without having stored it. When this number is reached, TokenIssued for another user waits
+// until the times are stored.
 const maxIssued = 10_000
 
-// issued has, for each user to whom tokens were issued since the last sweep, the time of the
-// last one in epoch milliseconds.
+// issued has, for each user who got an access token since the last sweep, the time of the latest
+// token in epoch milliseconds.
 type issued struct {
-	storing sync.Mutex // held while notes are written to the store; it is locked before mu
+	storing sync.Mutex // held while the times are written to the store; it is locked before mu
 	mu      sync.Mutex // guards at
 	at      map[string]int64
 }
 
-// TokenIssued notes that an access token was issued to a user just now. It does not write to the
-// store: Sweep and Close do, for many users at once. The contract shows the time in one preview
-// version and promises nothing about it, and a synced write for each token would make issuing
-// tokens as costly as sending messages and impossible on a full disk. So a server that crashes
-// forgets the times since its last sweep, and other servers see a time after the sweep.
+// TokenIssued remembers the present time as that of the user's latest access token. It does not
+// write to the store; Sweep and Close do, for many users at once. The contract shows the time in
+// one preview version and promises nothing about it. A synced write for each token would make
+// issuing tokens as costly as sending messages, and impossible on a full disk. A server that
+// crashes therefore forgets the times since its last sweep, and other servers see a time only after
+// the sweep.
 func (s *Service) TokenIssued(ctx context.Context, id string) {
 	if s.noteIssued(id, maxIssued) {
 		return
 	}
 	if err := s.storeIssued(ctx); err == nil {
-		s.noteIssued(id, 2*maxIssued) // after one write, many waiting calls note their users at once
+		s.noteIssued(id, 2*maxIssued) // at most twice the limit, because many calls may have waited for the same write
 	}
 }
 
-// noteIssued notes the present time for a user. It does not, and returns false, if the
-// user has no note yet and the number of notes has reached most.
+// noteIssued remembers the present time as the time of the user's latest token. It returns false
+// and does nothing if the user is not among the remembered ones and their number has reached most.
 func (s *Service) noteIssued(id string, most int) bool {
 	now := s.now().UnixMilli()
 	s.issued.mu.Lock()
@@ -50,8 +51,8 @@ func (s *Service) noteIssued(id string, most int) bool {
 	return true
 }
 
-// LastTokenIssuedAt returns the time at which the last access token was issued to a user, as far
-// as this server knows. It returns the zero time if no token was. u is the user's row.
+// LastTokenIssuedAt returns the time at which a user got the latest access token, as far as this
+// server knows, or the zero time if the user got none. u is the user's row.
 func (s *Service) LastTokenIssuedAt(u User) time.Time {
 	s.issued.mu.Lock()
 	defer s.issued.mu.Unlock()
@@ -61,8 +62,8 @@ func (s *Service) LastTokenIssuedAt(u User) time.Time {
 	return time.Time{}
 }
 
-// storeIssued writes the notes of issued tokens to the rows of the users. It keeps the notes that
-// it could not write, and begins nothing more after turnTime.
+// storeIssued writes the remembered times of issued tokens to the rows of the users. It keeps the
+// times that it could not write, and begins no further write after turnTime.
 func (s *Service) storeIssued(ctx context.Context) error {
 	s.issued.storing.Lock()
 	defer s.issued.storing.Unlock()
@@ -88,8 +89,8 @@ func (s *Service) storeIssued(ctx context.Context) error {
 	return nil
 }
 
-// storeIssuedTo writes the notes of some users in one change. It leaves out users who were
-// deleted meanwhile, and those for whom another server has stored a later time.
+// storeIssuedTo writes the remembered times of some users in one change. It leaves out users who
+// were deleted meanwhile, and users for whom another server has stored a later time.
 func (s *Service) storeIssuedTo(ctx context.Context, ids []string, notes map[string]int64) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 )
 
 // TestDeletedUserDeletesItsOwnThreads deletes a user and then, with the user's tokens, several
-// threads. The user may delete a thread that it has created or in which it is alone. It may not
-// delete any other thread, but may leave it.
+// threads. It checks that the user may delete a thread that it has created or in which it is alone,
+// and may leave any other thread but not delete it.
 func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -25,7 +25,7 @@ func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.send(t, ann, others, "stays")
-		for _, h := range houses { // now every server has the user's row in its cache
+		for _, h := range houses { // every server reads the user's row into its cache
 			if u, err := h.User(t.Context(), bob); err != nil || u.State != core.UserLive {
 				t.Fatalf("the user is %+v, %v", u, err)
 			}
@@ -33,7 +33,7 @@ func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 		if err := h.DeleteUser(t.Context(), bob); err != nil {
 			t.Fatal(err)
 		}
-		for i, h := range houses { // every server must refuse, because the row says that the user was deleted
+		for i, h := range houses { // every server must refuse, although its cached row says that the user is live
 			err := h.DeleteThread(t.Context(), bob, others)
 			wantError(t, "a thread of another", err, core.Unauthorized, "the user was deleted")
 			var e *core.Error
@@ -60,8 +60,8 @@ func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 	})
 }
 
-// TestNoGrace checks that if the grace is zero, a deleted user's tokens end at once and the
-// erasure of its data begins at once.
+// TestNoGrace checks that, with a grace of zero, a deleted user's tokens end at once and the
+// erasure of the user's data begins at once.
 func TestNoGrace(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Grace: new(time.Duration)})
 	bob := h.user(t)

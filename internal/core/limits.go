@@ -4,11 +4,11 @@ import (
 	"cmp"
 )
 
-// Limits are the greatest sizes that the service accepts. If a field is zero, the service's own
-// bound for it applies, which holds with every profile. A zero Receipts sets no limit.
+// Limits are the greatest sizes that the service accepts. For a field that is zero, the service's
+// own upper bound applies. The exception is Receipts: a zero Receipts sets no limit.
 type Limits struct {
 	Participants int // participants of a thread
-	PerRequest   int // participants in one request to create a thread or to add some
+	PerRequest   int // participants in one request that creates a thread or adds participants
 	Content      int // bytes of a message's content as it is stored, after HTML was cleaned
 	Metadata     int // bytes of all keys and values of one thread or participant
 	// Receipts is the greatest number of participants of a thread whose receipts are listed. In
@@ -22,9 +22,8 @@ type Limits struct {
 // is zero.
 const DefaultParticipants = 10_000
 
-// MaxContent is the greatest value of Limits.Content, and the limit that applies if
-// Limits.Content is zero. It is also the limit for content before HTML is cleaned. It is in
-// bytes.
+// MaxContent is the greatest value of Limits.Content, in bytes, and the limit that applies if
+// Limits.Content is zero. It is also the limit on HTML content before cleaning.
 const MaxContent = 1 << 20
 
 // Bounds that hold with every profile of limits. They keep requests and rows so small that a
@@ -39,9 +38,9 @@ const (
 	// what clients send, in bytes (see Member.growth). A thread that is not cached is read with
 	// all of these rows, and the rows of former members are never deleted.
 	maxRoster = 8 << 20
-	// maxFormer bounds the metadata in the rows of former members of a thread, in bytes. A user
-	// can always leave; beyond the bound, the user's row keeps no metadata. The other half of
-	// maxRoster stays free for users who join.
+	// maxFormer bounds the metadata in the rows of former members of a thread, in bytes. A user can
+	// always leave; if the bound is reached, the row of a user who leaves keeps no metadata. The
+	// other half of maxRoster stays free for users who join.
 	maxFormer = maxRoster / 2
 )
 
@@ -54,13 +53,13 @@ func (l Limits) checkPerRequest(n int) error {
 }
 
 // checkRoster returns a BadRequest if the joining members would give a thread too many
-// participants, or make the rows of all its members, former ones included, too many or too
-// large. A thread may already exceed a limit on rows that is newer than the thread. Then a user
-// may still join if the number and size of the rows do not grow, as with a former member, whose
-// row is replaced.
+// participants, or make the rows of all its members, former ones included, too many or too large. A
+// thread that is older than a limit on rows may already exceed the limit. A user may still join
+// such a thread if the number and size of the rows do not grow. An example is a former member,
+// whose row is replaced.
 //
-// The limit on rows is separate from the limit on participants and much higher: a thread with
-// few participants may have many different ones over the years.
+// The limit on rows is separate from the limit on participants and much higher: a thread with few
+// participants may have had many different ones over the years.
 func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	limit := cmp.Or(l.Participants, DefaultParticipants)
 	if n := len(t.Participants()) + len(joining); n > limit {
@@ -126,7 +125,8 @@ func (l Limits) checkMetadata(field string, m map[string]string) error {
 }
 
 // checkPatched is like checkMetadata, for new metadata m that replaces old. If old exceeds the
-// limits, because it was stored before they existed, m may be as large as old.
+// limits, because it was stored before they existed, m may exceed them too, but not be larger than
+// old.
 func (l Limits) checkPatched(field string, old, m map[string]string) error {
 	limit := cmp.Or(l.Metadata, maxMetadata)
 	if n := len(m); n > maxMetadataKeys && n > len(old) {

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestLimitOfContentIsForWhatIsStored sends and edits HTML messages that cleaning makes longer
-// or shorter. The limit must apply to the cleaned content.
+// TestLimitOfContentIsForWhatIsStored sends and edits HTML messages that cleaning makes longer or
+// shorter. It checks that the limit applies to the cleaned content.
 func TestLimitOfContentIsForWhatIsStored(t *testing.T) {
 	const limit = 1000
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: limit}})
@@ -57,10 +57,10 @@ func TestLimitOfContentIsForWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestRefusedHTMLCostsLittle sends and edits to very long HTML that exceeds the limit only
-// after cleaning. Little more memory than the limit may be allocated before the request is
-// refused. A user who is not in the thread must be refused for that reason, which shows that
-// the HTML of strangers is not cleaned.
+// TestRefusedHTMLCostsLittle sends very long HTML, and edits messages to it, that exceeds the limit
+// only after cleaning. It checks that little more memory than the limit is allocated before the
+// request is refused. It also checks that a user who is not in the thread is refused for that
+// reason: the service does not clean HTML from strangers.
 func TestRefusedHTMLCostsLittle(t *testing.T) {
 	const limit = 64 << 10
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: limit}})
@@ -93,8 +93,8 @@ func TestRefusedHTMLCostsLittle(t *testing.T) {
 	}
 }
 
-// TestMetadataAreBounded gives threads, messages and participants more metadata than a service
-// with zero Limits accepts.
+// TestMetadataAreBounded checks that a service with zero Limits refuses too much metadata of
+// threads, messages and participants.
 func TestMetadataAreBounded(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -156,7 +156,7 @@ func TestMetadataAreBounded(t *testing.T) {
 }
 
 // TestOldMetadataMayStay stores a thread and a message with metadata above the limit, as older
-// versions of Confab did. Both can be changed as long as the metadata does not grow.
+// versions of Confab did. It checks that both can be changed as long as the metadata does not grow.
 func TestOldMetadataMayStay(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -197,8 +197,8 @@ func TestOldMetadataMayStay(t *testing.T) {
 	}
 }
 
-// TestParticipantsAreBounded names too many participants in a request, and adds too many to a
-// thread, for a service whose Limits are zero.
+// TestParticipantsAreBounded checks that a service with zero Limits refuses a request that names
+// too many participants, and a request that would give a thread too many.
 func TestParticipantsAreBounded(t *testing.T) {
 	ctx := context.Background()
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 3}})
@@ -235,8 +235,8 @@ func TestParticipantsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRosterIsBounded adds participants with long names and metadata to a thread until the
-// bytes of all member rows reach the bound. Further participants must be refused.
+// TestRosterIsBounded adds participants with long names and metadata to a thread until the bytes of
+// all member rows reach the bound. It checks that further participants are refused.
 func TestRosterIsBounded(t *testing.T) {
 	ctx := context.Background()
 	h := newHouse(t, nil, nil)

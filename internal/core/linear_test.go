@@ -24,7 +24,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// threadOp is an operation that a client carries out on a thread, as the model sees it.
+// threadOp is an operation that a client carries out on a thread, in the form in which the model
+// has it.
 type threadOp struct {
 	kind  string // send, edit, delete, add, remove, topic, read or end
 	who   string // asks
@@ -33,7 +34,7 @@ type threadOp struct {
 	text  string // of send, edit and topic
 }
 
-// threadOut is the answer to an operation on a thread, as the model sees it.
+// threadOut is the answer to an operation on a thread, in the form in which the model has it.
 type threadOut struct {
 	refusal  core.Code // empty: it was done
 	messages string    // of read: newest first
@@ -140,7 +141,7 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
 	switch {
 	case s.deleted && op.kind == "end" && (s.has(op.who) || strings.Contains("\n"+s.history, "\n-"+op.who+"#")):
-		return threadOut{}, s // the thread was deleted before, and a user who is or was in it may delete it again
+		return threadOut{}, s // the thread was already deleted; a user who is or was in it may delete it again
 	case s.deleted:
 		return refuse(core.NotFound)
 	case !s.has(op.who) && op.kind == "read":
@@ -200,8 +201,8 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 // tick returns a suffix that makes the label of a system message unique.
 func (s threadState) tick() string { return fmt.Sprint("#", strings.Count(s.history, "\n")) }
 
-// readable returns a history as clients see it: without the suffixes that tick has added to
-// labels.
+// readable returns a history as clients see it: without the suffixes that threadState.tick has
+// added to the labels of system messages.
 func readable(history string) string {
 	var b strings.Builder
 	for line := range strings.Lines(history) {
@@ -220,7 +221,7 @@ var threadModel = porcupine.Model{
 			return true, threadState{members: op.whom, topic: op.text}
 		}
 		if output.(threadOut).refusal == core.Unavailable {
-			return true, state // a 503 means that nothing was written
+			return true, state // the state stays, because an operation that fails with 503 has written nothing
 		}
 		out, next := state.(threadState).step(op)
 		return out == output.(threadOut), next
@@ -442,8 +443,8 @@ func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mute
 	return out, message
 }
 
-// told returns messages in the form of the model's history. It leaves out the two system
-// messages of a new thread, because the model does not have them.
+// told returns messages in the form in which the model keeps its history. It leaves out the two
+// system messages of a new thread, because the model does not have them.
 func told(ms []core.Message) string {
 	var b strings.Builder
 	for _, m := range ms {

@@ -2,9 +2,9 @@ package core
 
 import "slices"
 
-// Cursor is a place in the event log, after the event at Position. It is valid only in the
-// store with its Epoch. Check is the check of that event. If the store was restored to an older
-// state and has then written another event at this position, the checks differ.
+// Cursor is a point in the event log, directly after the event at Position. It is valid only in the
+// store with its Epoch. Check is the check value of that event: if the store was restored to an
+// older state and has then written another event at this position, the check values differ.
 type Cursor struct {
 	Epoch    string
 	Position uint64 // 0: before the first event
@@ -20,7 +20,8 @@ type Placed struct {
 }
 
 // placeBits is the number of low bits of a place that contain the number of an event within its
-// batch. The other bits contain the number of the batch.
+// batch. A place is a number that identifies an event before it has a position; its other bits
+// contain the number of the batch.
 const placeBits = 20
 
 // MaxBatchEvents is the greatest number of events of a batch.
@@ -34,14 +35,14 @@ func PlaceOf(batch uint64) uint64 { return batch << placeBits }
 // within the batch, which starts at 1.
 func BatchOf(place uint64) (batch, index uint64) { return place >> placeBits, place & MaxBatchEvents }
 
-// LogPage is the result of Store.Log: a range of the event log.
+// LogPage is the result of Store.Log: some consecutive events of the log.
 type LogPage struct {
 	// Gap says why the log does not continue at the cursor, or is 0 if it does. If Gap is set,
 	// there are no events, and Next is the end of the log.
 	Gap    GapReason
 	Events []Event
-	Next   Cursor // after the last event of the page; the cursor itself if there is none
-	Tip    uint64 // the position of the log's last event
+	Next   Cursor // the cursor after the last event of the page, or the cursor of the request if there is no event
+	Tip    uint64 // the position of the last event in the log
 }
 
 // GapReason is the reason why a log does not continue at a cursor.
@@ -49,9 +50,9 @@ type GapReason uint8
 
 // The reasons for a gap.
 const (
-	GapEpoch   GapReason = iota + 1 // the cursor is of another store, or of this store before a backup was restored
-	GapTrimmed                      // the events after the cursor are no longer kept
-	GapLost                         // the event at the cursor is not the one that the cursor names, or not there
+	GapEpoch   GapReason = iota + 1 // the cursor belongs to another store, or to this store before a backup was restored
+	GapTrimmed                      // the events after the cursor were deleted because of their age
+	GapLost                         // the event at the cursor's position is missing or is another one than the cursor was made for
 )
 
 var gapReasons = [...]string{GapEpoch: "epoch", GapTrimmed: "trimmed", GapLost: "lost"}
@@ -59,10 +60,10 @@ var gapReasons = [...]string{GapEpoch: "epoch", GapTrimmed: "trimmed", GapLost: 
 // String returns the word for the reason, or "unknown".
 func (g GapReason) String() string { return wordOf(gapReasons[:], g) }
 
-// News is a thread that has events after a position in the log.
+// News is a thread that has events after a given position in the log.
 type News struct {
 	View
-	First uint64 // the number of the first of these events
+	First uint64 // the number of the thread's first event after the position
 }
 
 // Happening is an event with the rows that it refers to, as they were at one moment. It is
@@ -71,19 +72,19 @@ type News struct {
 type Happening struct {
 	Event
 	Revision    uint64      // of the thread's head
-	Message     *Message    // nil if the event has no message, or the message is gone; always nil for a receipt
+	Message     *Message    // nil if the event has no message, or if the message was deleted; always nil for a receipt
 	Members     []Member    // the members who joined or left with this event
 	Properties  *Properties // properties of the thread, if it was created or they were changed
 	DisplayName string      // display name of the sender of a typing notification; may be empty
 }
 
-// Tell fills the rows of a happening. head is the thread's head, members are the thread's
-// members if the event is about users who joined or left, and m is the message with the id
-// MessageRow, or nil.
+// Tell fills the rows of a happening. head is the thread's head, members are the thread's members
+// if the event is about users who joined or left, and m is the message with the id that MessageRow
+// returns, or nil.
 //
-// Tell sets h.Members to the members that the message names, together with the members that
-// have an interval which begins or ends with the event. Without the message it may miss a
-// member, because Member.enter may have merged or dropped the interval.
+// Tell sets h.Members to the members that the message names, together with the members that have an
+// interval which begins or ends with the event. If m is nil, Tell may miss a member, because
+// Member.enter may have merged or dropped the interval.
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {

@@ -6,19 +6,19 @@ import "testing"
 // back at different times.
 func TestHears(t *testing.T) {
 	const joinedOn = 1000 // milliseconds
-	// late has joined with event 10, and may not read messages from before.
+	// late joined the thread with event 10, and may not read older messages.
 	late := Member{ShareHistory: joinedOn, JoinedOn: joinedOn, Intervals: []Interval{{From: 10}}}
-	// shared has joined with event 10, and may read the whole history.
+	// shared joined the thread with event 10, and may read the whole history.
 	shared := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10}}}
-	// left has joined with the whole history, and has left with event 20, when the last message
+	// left joined with the whole history, and left the thread with event 20, when the last message
 	// had sequence 50.
 	left := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
-	// closed is like left, but may not read messages from before joining. erased is like left,
-	// but its data was erased.
+	// closed is like left, but may not read messages from before joining. erased is like closed,
+	// but the member's data was erased.
 	closed := Member{ShareHistory: joinedOn, JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
 	erased := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{}}
-	// back is like closed, but has joined again with event 30, and may not read messages from
-	// before that.
+	// back is like closed, but joined again with event 30, and may not read messages from before
+	// event 30.
 	back := Member{ShareHistory: 3000, JoinedOn: 3000, Intervals: []Interval{{From: 10, To: 20}, {From: 30}}}
 	never := Member{}
 

@@ -41,10 +41,10 @@ func ParseMessageKind(s string) (k MessageKind, ok bool) {
 type Message struct {
 	ID        int64
 	Sequence  uint64
-	Version   int64 // equals ID until the message is edited or deleted
+	Version   int64 // equal to ID until the message is edited or deleted
 	Kind      MessageKind
-	High      bool  // priority High instead of Normal; only one old api-version shows it
-	CreatedOn int64 // the ID may be greater, because ids of a thread increase
+	High      bool  // true: priority High; false: Normal; only one old api-version shows the priority
+	CreatedOn int64 // time of creation; the ID may be greater, because ids increase within a thread
 	EditedOn  int64
 	DeletedOn int64
 
@@ -57,8 +57,8 @@ type Message struct {
 	Content           string // the text or HTML; the new topic of a TopicUpdated
 	Metadata          map[string]string
 
-	// Only system messages have these: the user who changed the thread, and the users
-	// who were added or removed.
+	// Initiator and Participants are set only in system messages: the user who changed the thread,
+	// and the users who were added or removed.
 	Initiator    string
 	Participants []MessageParticipant
 }
@@ -113,7 +113,7 @@ type Sent struct {
 
 // Send adds a message to a thread (docs/contract/chat.md §4.1). If the caller has already sent a
 // message with the same token, or if the request is another try of a call that has already added a
-// message (see Fingerprint), it adds nothing and returns the id of the first message.
+// message (see Fingerprint), Send adds nothing and returns the id of the first message.
 func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessage) (Sent, error) {
 	if err := cmd.check(); err != nil {
 		return Sent{}, err
@@ -133,8 +133,7 @@ func (s *Service) Send(ctx context.Context, caller, thread string, cmd SendMessa
 	return Sent{ID: o.Change.Messages[0].ID}, nil
 }
 
-// sending is the state of one call of Send. Its decision may run several
-// times.
+// sending is the state of one call of Send. Its method decide may run several times.
 type sending struct {
 	*Service
 	caller, thread string
@@ -146,7 +145,7 @@ type sending struct {
 	err     error
 }
 
-// decide is the Decision of the send.
+// decide returns the change that adds the message, or the error with which the send is refused.
 func (s *sending) decide(rows Rows) (*Change, error) {
 	t, err := s.live(rows, s.caller, s.thread)
 	if err != nil {
@@ -155,9 +154,9 @@ func (s *sending) decide(rows Rows) (*Change, error) {
 	return decideSend(t, s.caller, s.cmd, s.request, s.clean)
 }
 
-// clean returns the content to store. It cleans HTML at most once: decide may run again while the engine
-// holds locks. It first runs on cached rows, and refuses a caller who is not a participant before cleaning
-// anything.
+// clean returns the content to store. It cleans HTML only once, although decide may call it again
+// while the engine holds locks. decide calls it only after it has found the caller among the
+// participants, so nobody else can cause the cost of cleaning.
 func (s *sending) clean() (string, error) {
 	if !s.cleaned {
 		s.content, s.err = s.stored(s.cmd.Kind, s.cmd.Content)
@@ -176,8 +175,8 @@ func (s *Service) stored(kind MessageKind, content string) (string, error) {
 	return content, s.limits.checkContent(content)
 }
 
-// check returns a BadRequest for a malformed command. The command's HTML is not cleaned yet.
-// Unverified: that a type other than text and html is refused (docs/contract/chat.md §4.1).
+// check returns a BadRequest for a malformed command. It does not look at HTML, which is cleaned
+// later. Unverified: that a type other than text and html is refused (docs/contract/chat.md §4.1).
 func (cmd *SendMessage) check() error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
 		return Invalid("type", "type: must be %s or %s", Text, HTML)
@@ -193,9 +192,9 @@ func (cmd *SendMessage) check() error {
 	)
 }
 
-// decideSend returns the change that adds a message. request is the fingerprint of
-// the request. content returns the content to store for
-// cmd.Content. decideSend fails with 403 if the caller is not a participant.
+// decideSend returns the change that adds a message. request is the fingerprint of the request.
+// content returns the content to store, made from cmd.Content. decideSend fails with 403 if the
+// caller is not a participant.
 func decideSend(t *Thread, caller string, cmd SendMessage, request Fingerprint, content func() (string, error)) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -226,7 +225,7 @@ func decideSend(t *Thread, caller string, cmd SendMessage, request Fingerprint, 
 // content. In Metadata an empty or nil value removes its key.
 type UpdateMessage struct {
 	Content  *string
-	High     *bool // priority High instead of Normal; nil: unchanged
+	High     *bool // true: priority High; false: Normal; nil: the priority stays
 	Metadata map[string]*string
 }
 
@@ -293,8 +292,9 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	return c, nil
 }
 
-// DeleteMessage removes the content of the caller's own message and marks it as deleted
-// (docs/contract/chat.md §4.1). Unverified: that deleting it again succeeds and does nothing.
+// DeleteMessage removes the content of the caller's own message and marks the message as deleted
+// (docs/contract/chat.md §4.1). Unverified: that deleting a message again succeeds and does
+// nothing.
 func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		if m.DeletedOn != 0 {
@@ -317,9 +317,8 @@ func tombstone(m Message) Rewrite {
 	return r
 }
 
-// rewrite commits the change that decide makes to a message. It fails with 403 if the
-// caller is not a participant or did not send the message, and with 404 if the
-// caller cannot see it.
+// rewrite commits the change that decide makes to a message. It fails with 403 if the caller is not
+// a participant or did not send the message, and with 404 if the caller cannot see the message.
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
 	return s.changeMessage(ctx, caller, thread, id, errMessageNotFound, func(t *Thread, m Message) (*Change, error) {
 		if m.Sender != caller {
@@ -329,10 +328,9 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 	})
 }
 
-// changeMessage commits the Change that decide returns for a message. decide gets the
-// thread and the message. changeMessage fails with 404 if the thread does not exist,
-// with 403 if the caller is not in it, and with notFound if the message does not exist
-// or the caller may not see it.
+// changeMessage commits the Change that decide returns for a message. decide gets the thread and
+// the message. changeMessage fails with 404 if the thread does not exist, with 403 if the caller is
+// not in the thread, and with notFound if the message does not exist or the caller may not see it.
 func (s *Service) changeMessage(ctx context.Context, caller, thread string, id int64, notFound *Error, decide func(*Thread, Message) (*Change, error)) error {
 	_, err := s.changeThread(ctx, caller, thread, func(rows Rows, t *Thread, me *Member) (*Change, error) {
 		ms, err := rows.Messages(thread, id)
@@ -369,10 +367,9 @@ type ListMessages struct {
 	Bytes  int    // limit on the bytes of the texts on the page; 0: PageBytes
 }
 
-// ListMessages returns a page of the messages that the caller may see, newest first. The page
-// has at most list.Limit messages and list.Bytes bytes, but at least one message if there is
-// one. A page of list.Limit messages has a Next even if no message follows
-// (docs/contract/chat.md §5.1).
+// ListMessages returns a page of the messages that the caller may see, newest first. The page has
+// at most list.Limit messages and list.Bytes bytes, but at least one message if any is left. A page
+// of list.Limit messages has a Next even if no message follows (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit, Bytes: list.Bytes})
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // TestManyMoveInAtOnce uses the same three unknown user ids in many concurrent calls, with
-// Options.Adopt: in new threads, as added participants, for tokens and for revocations of
-// tokens. Every call must succeed, each id must be in every thread, and each user's generation
-// must count all revocations.
+// Options.Adopt: in new threads, as added participants, for tokens and for revocations of tokens.
+// It checks that every call succeeds, that each id is in every thread, and that each user's
+// generation counts all revocations.
 func TestManyMoveInAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		for _, h := range houses {

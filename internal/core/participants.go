@@ -32,9 +32,9 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 	return o.Change.Invalid, nil
 }
 
-// decideAdd returns the change that adds participants. users has the rows of the participants
-// who belong to this resource; all other participants are refused. If adopt is set, the change
-// creates unknown users of this resource.
+// decideAdd returns the change that adds participants. users has the rows of the participants who
+// belong to this resource; all other participants are refused. If adopt is true, the change creates
+// unknown users of this resource.
 func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	c := changeOf(t)
 	c.admit(t, caller, ps, users, adopt, now)
@@ -49,11 +49,11 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	return c, nil
 }
 
-// admit adds the participants of ps who are not in the thread to c.Members. A user who cannot
-// join is added to c.Invalid instead. users has the rows of the participants who belong to this
-// resource; the caller is admitted without a row. If adopt is set, admit creates unknown users
-// of this resource (Options.Adopt). Unverified: which of the two recorded codes is for an
-// unknown user and which for a user of another resource (docs/contract/chat.md §3.1).
+// admit adds the participants of ps who are not in the thread to c.Members. A user who cannot join
+// is added to c.Invalid instead. users has the rows of the participants who belong to this
+// resource; the caller is admitted without a row. If adopt is true, admit creates unknown users of
+// this resource (Options.Adopt). Unverified: which of the two recorded codes is for an unknown user
+// and which for a user of another resource (docs/contract/chat.md §3.1).
 func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, now int64) {
 	order := t.order
 	seen := map[string]bool{}
@@ -83,7 +83,7 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 			User: id, DisplayName: p.DisplayName, Metadata: clone(p.Metadata), RoleIDs: slices.Clone(p.RoleIDs),
 			ShareHistory: min(p.ShareHistory, now), Order: order, Intervals: []Interval{{}},
 		}
-		if old != nil { // the events of its earlier intervals stay visible
+		if old != nil { // a user who joins again keeps the earlier intervals, and so may still read the events in them
 			m.Intervals = append(slices.Clone(old.Intervals), Interval{})
 			m.Left = old.Left
 			c.Releases = true
@@ -102,10 +102,11 @@ type UpdateParticipant struct {
 }
 
 // UpdateParticipant changes the display name, the share-history time and the role ids of a
-// participant. The caller must be a participant. It fails with 404 if the user is not a participant,
-// and with 403 if the caller would show itself more of the history, or another user less of it. It writes no message, and live
-// clients are not told. Unverified: all of this, because neither a recording nor a released SDK
-// has the operation (docs/contract/api-versions.md §10).
+// participant. The caller must be a participant. UpdateParticipant fails with 404 if the user is
+// not a participant, and with 403 if the caller would show itself more of the history, or another
+// user less. It writes no message and publishes no event to live clients. Unverified: all of this,
+// because neither a recording nor a released SDK has the operation (docs/contract/api-versions.md
+// §10).
 func (s *Service) UpdateParticipant(ctx context.Context, caller, thread string, cmd UpdateParticipant) error {
 	if err := cmd.check(); err != nil {
 		return err
@@ -179,9 +180,9 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 	return err
 }
 
-// leave returns the change by which a member leaves a thread. m is the member's row as it will
-// be stored, with the last interval still open. The member's receipt stays. The row keeps its
-// metadata unless earlier former members already keep too much.
+// leave returns the change by which a member leaves a thread. m is the member's row as it will be
+// stored, with the last interval still open. The member's receipt stays. The member's row keeps its
+// metadata unless the rows of earlier former members already keep too much.
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
@@ -204,7 +205,7 @@ type ParticipantsPage struct {
 }
 
 // ListParticipants skips the first skip participants of a thread, in the order of joining, and
-// returns a page of the following ones: at most limit participants and PageBytes bytes
+// returns a page of the next ones: at most limit participants and PageBytes bytes
 // (docs/contract/chat.md §4.2).
 func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (page ParticipantsPage, err error) {
 	v, err := s.view(ctx, caller, thread)
@@ -240,10 +241,10 @@ func cutPage[T any](all []T, skip, limit int, size func(T) int) (page []T, next 
 }
 
 // Typing publishes a typing notification of the caller in a thread on the bus
-// (docs/contract/chat.md §4.4). It stores nothing. The caller must be a participant; Typing
-// checks this on a cached thread if it can, so a user whom another process has removed may send
-// notifications for another freshFor. In a thread with more participants than Limits.Receipts,
-// Typing publishes nothing.
+// (docs/contract/chat.md §4.4). It stores nothing. The caller must be a participant. Typing checks
+// this on a cached thread if it can. A user whom another process has removed may therefore send
+// notifications until the cached thread is freshFor old. In a thread with more participants than
+// Limits.Receipts, Typing publishes nothing.
 func (s *Service) Typing(ctx context.Context, caller, thread string, displayName string) error {
 	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
 		return err

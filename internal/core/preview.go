@@ -5,16 +5,16 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the preview and the unread count that a list of threads has for a
-// thread.
+// Limits of the preview and the unread count that a list of threads shows for each thread.
 const (
 	// MaxUnread is the number of unread messages at which counting stops.
 	MaxUnread = 100
 	// RecentMessages is the number of a thread's newest messages, by id, that are read to find the
 	// last visible message and to count the unread ones. Without this limit, a thread with a
 	// million messages that do not count, such as the user's own, would be read to its beginning.
-	// With it, a page of 100 threads in which the user has sent the newest messages reads 20,000
-	// messages. It is twice MaxUnread, so the count is right where half of the messages count.
+	// With the limit, a page of 100 threads in which the user has sent the newest messages reads
+	// 20,000 messages. The limit is twice MaxUnread, so the count is right if at least half of the
+	// messages count.
 	RecentMessages = 2 * MaxUnread
 	// MaxPreview is the greatest size of the content of a preview, in bytes.
 	MaxPreview = 1024
@@ -27,9 +27,9 @@ func (m *Message) UnreadBy(me *Member) bool {
 	return m.Sender != "" && m.Sender != me.User && m.DeletedOn == 0 && me.Sees(m)
 }
 
-// Preview returns a copy of a message for a list of threads. It has no metadata, and at most
+// Preview returns a copy of a message for a list of threads. The copy has no metadata, and at most
 // MaxPreview bytes of content, cut between two characters. Of the participants that a system
-// message names, it has the first one and as many more as fit into MaxPreview bytes. The copy
+// message names, the copy has the first one, and further ones up to MaxPreview bytes. The copy
 // shares no memory with m, whose strings may be parts of a large row.
 func (m *Message) Preview() *Message {
 	p := *m

@@ -26,15 +26,15 @@ func TestPreview(t *testing.T) {
 			t.Errorf("%d bytes (-want +got):\n%s", len(c.content), diff)
 		}
 	}
-	// A name alone may be longer than a preview; the first participant is kept.
+	// A name alone may be longer than a preview; the first participant is kept nevertheless.
 	m := core.Message{Participants: []core.MessageParticipant{{User: "a", DisplayName: strings.Repeat("😀", 256)}, {User: "b"}}}
 	if got := m.Preview().Participants; len(got) != 1 || got[0] != m.Participants[0] {
 		t.Errorf("%d participants, want the first", len(got))
 	}
 }
 
-// TestExpandExpired lists a thread that has expired and was not deleted yet. Nothing of its
-// messages may show.
+// TestExpandExpired lists a thread that has expired and that no sweep has deleted yet. It checks
+// that the list shows nothing of the thread's messages.
 func TestExpandExpired(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)

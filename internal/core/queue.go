@@ -7,7 +7,7 @@ type Queue struct {
 }
 
 // Queue returns the number and size of the changes that wait to be committed. Changes that the
-// store is just applying do not count.
+// store is already applying do not count.
 func (s *Service) Queue() (q Queue) {
 	for _, l := range s.commits.lanes {
 		l.mu.Lock()

@@ -8,12 +8,13 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// errReceiptRefused is the 404 error for a receipt of a message that the caller cannot see. It
-// has no message text, like the recorded answers (docs/contract/chat.md §4.3).
+// errReceiptRefused is the 404 error for a receipt of a message that the caller cannot see. The
+// error has an empty message, like the recorded answers (docs/contract/chat.md §4.3).
 var errReceiptRefused = &Error{Code: NotFound, Why: why.Because(why.UnknownMessage)}
 
 // SendReceipt stores that the caller has read the messages up to the given id
-// (docs/contract/chat.md §4.3). It does nothing if the stored receipt is for a later message.
+// (docs/contract/chat.md §4.3). It does nothing if the caller's stored receipt is for a later
+// message.
 func (s *Service) SendReceipt(ctx context.Context, caller, thread string, message int64) error {
 	return s.changeMessage(ctx, caller, thread, message, errReceiptRefused, func(t *Thread, _ Message) (*Change, error) {
 		c := changeOf(t)
@@ -23,10 +24,10 @@ func (s *Service) SendReceipt(ctx context.Context, caller, thread string, messag
 	})
 }
 
-// ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and returns at
-// most limit of the following ones (docs/contract/chat.md §4.3). next is the number of receipts
-// to skip for the next page, or 0 after the last page. The list is empty if the thread has more
-// participants than Limits.Receipts.
+// ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and returns at most
+// limit of the next ones (docs/contract/chat.md §4.3). next is the number of receipts to skip for
+// the next page, or 0 after the last page. The list is empty if the thread has more participants
+// than Limits.Receipts.
 func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip, limit int) (rs []Receipt, next int, err error) {
 	if s.limits.Receipts > 0 {
 		if size, err := s.ReceiptsSize(ctx, caller, thread); err != nil || size == 0 {

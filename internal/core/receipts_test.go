@@ -19,9 +19,9 @@ func (s *receiptReads) Receipts(ctx context.Context, thread, reader string) (cor
 	return s.Store.Receipts(ctx, thread, reader)
 }
 
-// TestReceiptsOfLargeThreadsAreNotRead lists the receipts of a thread with exactly
-// Limits.Receipts participants, and then with one more. The second list must be empty and must
-// not read receipts from the store.
+// TestReceiptsOfLargeThreadsAreNotRead lists the receipts of a thread with exactly Limits.Receipts
+// participants, and then with one more. It checks that the second list is empty and that no
+// receipts are read from the store for it.
 func TestReceiptsOfLargeThreadsAreNotRead(t *testing.T) {
 	var reads *receiptReads
 	h := newHouseWith(t, nil, func(s core.Store) core.Store {

@@ -16,11 +16,11 @@ type Shared interface {
 	Shared()
 }
 
-// Ages of cached rows in a store to which other processes write. Rows of active users are read
-// again every refreshEvery. A token that another process has revoked is accepted for at most
-// freshFor, and so are typing notifications of a user whom another process has removed from the
-// thread. While the store cannot be reached, a cached user row is used until it is trustedFor
-// old.
+// Ages of cached rows in a store to which other processes write. The Service reads the rows of
+// active users again every refreshEvery. A token that another process has revoked is accepted for
+// at most freshFor. A user whom another process has removed from a thread may send typing
+// notifications for at most freshFor. While the store cannot be reached, a cached user row is used
+// until it is trustedFor old.
 const (
 	refreshEvery = time.Second
 	freshFor     = 2 * time.Second
@@ -42,12 +42,12 @@ func (s *Service) refresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.refreshUsers(ctx) // after an error the cached rows become too old, and User reads the store
+			s.refreshUsers(ctx) // an error is ignored: the cached rows then become too old, and User reads the store
 		}
 	}
 }
 
-// refreshUsers reads the rows of all users that were looked up since its last call.
+// refreshUsers reads the rows of all users that were looked up since the last call of refreshUsers.
 func (s *Service) refreshUsers(ctx context.Context) error {
 	s.mu.Lock()
 	ids := slices.Collect(maps.Keys(s.asked))

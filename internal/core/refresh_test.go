@@ -29,9 +29,9 @@ func (s sharedStore) Users(ctx context.Context, ids []string) ([]core.User, erro
 	return s.Store.Users(ctx, ids)
 }
 
-// TestUsersOfASharedStore changes a user as another process would. The service must see the
-// change after at most two seconds, must read all active users with one query, and must use
-// cached rows for ten seconds while the store fails.
+// TestUsersOfASharedStore changes a user as another process would. It checks that the service sees
+// the change after at most two seconds, reads all active users with one query, and uses cached rows
+// for ten seconds while the store fails.
 func TestUsersOfASharedStore(t *testing.T) {
 	var away atomic.Bool
 	var queries atomic.Int32
@@ -59,7 +59,7 @@ func TestUsersOfASharedStore(t *testing.T) {
 		t.Errorf("two seconds after another process's revoke: %+v", got)
 	}
 
-	// One refresh reads all active users, so the requests after it read none.
+	// One refresh reads all active users, so the requests that follow do not read the store.
 	for range 5 {
 		h.pass(1500 * time.Millisecond)
 		if err := h.RefreshUsers(ctx); err != nil {
@@ -85,8 +85,8 @@ func TestUsersOfASharedStore(t *testing.T) {
 	look()
 }
 
-// TestIssuesLookAtTheStore changes users in the store as another server would, while the
-// service has their old rows in its cache. The service must issue no token and create no thread
+// TestIssuesLookAtTheStore changes users in the store as another server would, while the service
+// has their old rows in its cache. It checks that the service issues no token and creates no thread
 // based on an old row.
 func TestIssuesLookAtTheStore(t *testing.T) {
 	var away atomic.Bool

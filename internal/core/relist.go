@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// relist moves the list entries of threads with many participants, whenever change wakes it, until
-// ctx ends. After an error it stops and leaves the rest to the next sweep, which reports the error.
+// relist moves the entries of threads with many participants in the participants' lists of threads.
+// wakeRelist wakes it after a change has begun such a move. After an error it leaves the rest to
+// the next sweep, which reports the error. It returns when ctx ends.
 func (s *Service) relist(ctx context.Context) {
 	for {
 		select {
@@ -23,7 +24,7 @@ func (s *Service) relist(ctx context.Context) {
 	}
 }
 
-// wakeRelist makes relist look for list entries to move.
+// wakeRelist wakes relist, which then looks for list entries to move.
 func (s *Service) wakeRelist() {
 	select {
 	case s.relistings <- struct{}{}:
@@ -31,8 +32,8 @@ func (s *Service) wakeRelist() {
 	}
 }
 
-// sweepLists moves list entries that relist has not moved: after an error, after a crash, and those of
-// other servers. It stops after turnTime.
+// sweepLists moves list entries that relist has not moved: after an error, after a crash, and
+// entries whose move another server began. It stops after turnTime.
 func (s *Service) sweepLists(ctx context.Context) error {
 	ends := s.now().Add(turnTime)
 	for more := true; more && !s.over(ends); {

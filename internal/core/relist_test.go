@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// haltedRelist is a store whose Relist fails while halted is set. Each successful call that found
-// nothing to move sends to settled.
+// haltedRelist is a store whose Relist fails while halted is true. When a call finds nothing more
+// to move, haltedRelist sends to the channel settled.
 type haltedRelist struct {
 	core.Store
 	halted  atomic.Bool
@@ -35,9 +35,10 @@ func (s *haltedRelist) Relist(ctx context.Context, limit int) (bool, error) {
 	return more, err
 }
 
-// TestLargeThreadMovesInLists sends to a thread with many participants. The service must move its list
-// entries without a sweep. Then it erases one participant and removes another, and deletes the thread,
-// while the entries of a later minute are not moved. All lists must be right at any time.
+// TestLargeThreadMovesInLists sends to a thread with many participants, and checks that the service
+// moves the thread's list entries without a sweep. Then it stops these moves, erases one
+// participant, removes another and deletes the thread. It checks that all lists are right at any
+// time.
 func TestLargeThreadMovesInLists(t *testing.T) {
 	s := &haltedRelist{settled: make(chan struct{}, 1)}
 	h := newHouse(t, nil, func(engine core.Store) core.Store {
@@ -82,7 +83,7 @@ func TestLargeThreadMovesInLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.pass(core.DefaultGrace + time.Minute)
-	for range 20 { // a sweep that cannot move entries does all else
+	for range 20 { // a sweep that cannot move list entries still does all its other work
 		if _, err := h.Sweep(t.Context()); !errors.Is(err, errHalted) {
 			t.Fatalf("a sweep that cannot move entries: %v", err)
 		}

@@ -11,31 +11,33 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Fingerprint identifies the request that sent a message. An SDK repeats a request whose answer it
-// did not get, with the same x-ms-client-request-id. So a request with the fingerprint of a recent
+// Fingerprint identifies the request that sent a message. An SDK that gets no answer repeats its
+// request with the same x-ms-client-request-id. So a request with the fingerprint of a recent
 // message is another try of the call that has sent the message.
 //
-// The first half is from a hash of the caller and the id, the second from a hash of these and of
-// the command. A program may set the id itself and use it for many calls; then the second halves
-// differ. The hash of the command includes the id, so that nobody can find the content of a deleted
-// message by hashing guesses, unless they have the id, from an access log or a recording.
+// The first half is a hash of the caller and the request id. The second half is a hash of the
+// caller, the request id and the command. A program may set the request id itself and use it for
+// many calls; then only the second halves differ. The hash of the command includes the request id,
+// so that nobody can find the content of a deleted message by hashing guesses, unless they have the
+// id, from an access log or a recording.
 //
-// It is zero for a request without such an id and for a request with an idempotency token.
+// The fingerprint is zero for a request without a request id and for a request with an idempotency
+// token.
 type Fingerprint [16]byte
 
 // IsZero reports whether f is the zero Fingerprint.
 func (f Fingerprint) IsZero() bool { return f == Fingerprint{} }
 
-// call returns the half that is equal for all requests of the caller with the same id.
+// call returns the half of f that is equal for all requests of the caller with the same request id.
 func (f Fingerprint) call() [8]byte { return [8]byte(f[:8]) }
 
 // fingerprintOf returns the fingerprint of a caller's request to send a message. It is zero if the
-// request has an idempotency token, or an id that is not a UUID.
+// request has an idempotency token, or if its request id is not a UUID.
 func fingerprintOf(caller string, cmd *SendMessage) (f Fingerprint) {
 	if cmd.Token != "" || !isUUID(cmd.RequestID) {
 		return f
 	}
-	var buffer [1024]byte // large enough for a short command, which needs no other memory
+	var buffer [1024]byte // large enough for a short command, so that hashing one allocates no memory
 	b := appendPart(buffer[:0], caller)
 	b = appendPart(b, strings.ToLower(cmd.RequestID))
 	id := sha256.Sum256(b)
@@ -81,7 +83,7 @@ func isUUID(s string) bool {
 	return true
 }
 
-// Bounds of the search for an earlier try of a send. The message of that try must be at most
+// Bounds of the search for an earlier try of a send. The message of the earlier try must be at most
 // repeatWindow old, in milliseconds, and among the newest MaxRecentSends messages of the thread.
 const (
 	repeatWindow   = 5 * MillisPerMinute
@@ -102,27 +104,28 @@ type RecentSend struct {
 	Fingerprint   Fingerprint
 }
 
-// RecentSends has the messages with fingerprints among the newest messages of a thread.
+// RecentSends has the messages of a thread that have fingerprints and are among its newest
+// messages.
 type RecentSends struct {
-	through uint64 // Head.LastSequence when the thread was last looked at, or 0
+	through uint64 // Head.LastSequence up to which the messages were added to sends; 0: none was
 	lastID  int64  // Head.LastID then
-	others  bool   // when it was last looked up, another server had added messages
+	others  bool   // true if the last lookup found that another server had added messages
 	latest  int64  // time of the last lookup
 	sends   []RecentSend
 	owner   *Recent
 }
 
-// tooOld reports whether a message that was created on createdOn is older than repeatWindow at the
-// time at. It also returns true if createdOn is in the future by more than repeatWindow: then the
+// tooOld reports whether a message created at the time createdOn is older than repeatWindow at the
+// time at. It also returns true if createdOn is more than repeatWindow in the future: then the
 // clock was wrong, and the age of the message is unknown.
 func tooOld(createdOn, at int64) bool {
 	age := at - createdOn
 	return age > repeatWindow || age < -repeatWindow
 }
 
-// find returns the id of the message that an earlier try of the call with fingerprint f has added.
-// It returns 0 if there is none. It also returns 0 if the caller used the same request id for
-// another command: then the id does not identify the tries of one call.
+// find returns the id of the message that an earlier try of the call with fingerprint f has added,
+// or 0 if it finds none. It also returns 0 if the caller used the same request id for another
+// command, because the id then does not identify the tries of one call.
 func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
 	for i := range r.sends {
 		s := &r.sends[i]
@@ -140,7 +143,7 @@ func (r *RecentSends) find(f Fingerprint, at int64) (id int64) {
 }
 
 // add adds a message. It overwrites a message that is too old, or the oldest one if r has
-// MaxRecentSends. It does nothing if r has the message already, or is full of newer ones.
+// MaxRecentSends. It does nothing if r already has the message, or is full of newer messages.
 func (r *RecentSends) add(s RecentSend, at int64) {
 	replace, oldest := -1, s.ID
 	for i := range r.sends {
@@ -175,16 +178,16 @@ func (a *assigner) repeated(c *Change) int64 {
 	return r.find(c.Messages[0].Fingerprint, a.at)
 }
 
-// isAt reports whether r is complete for a thread with these counters. Comparing the sequence is not
-// enough: if the last message was lost when another server took over the database, a new message there
-// has the same sequence and a different id.
+// isAt reports whether r has the messages of a thread up to these counters. Comparing only the
+// sequence is not enough: if a message was lost when another server took over the database, a new
+// message has the same sequence and a different id.
 func (r *RecentSends) isAt(c *Counters) bool {
 	return r.through == c.LastSequence && (r.through == 0 || r.lastID == c.LastID)
 }
 
-// noteSends adds the messages of an applied change to r, which has the recent sends of the
-// change's thread. before has the counters of the thread before the change, and after those after
-// it. If r lacks earlier messages, noteSends does nothing: the next lookup finds these too.
+// noteSends adds the messages of an applied change to r, which has the recent sends of the change's
+// thread. before and after are the thread's counters before and after the change. If r lacks
+// messages from before the change, noteSends does nothing: the next lookup reads all of them.
 func (r *RecentSends) noteSends(c *Change, before, after *Counters, at int64) {
 	if r == nil || !r.isAt(before) {
 		return
@@ -197,38 +200,38 @@ func (r *RecentSends) noteSends(c *Change, before, after *Counters, at int64) {
 	}
 }
 
-// Recent holds the recent sends of threads for an engine, so that most batches need not read them
-// from the store. Between batches its size is at most maxRecent, unless the threads of the last batch
-// need more. It is not safe for concurrent use. For each batch an engine may call Expected, and calls
-// Load before Assign; reads the messages that Load asks for and passes them to Learn; and calls Forget
-// if the batch is not written.
+// Recent is an engine's cache of the recent sends of threads, so that most batches need not read
+// recent sends from the store. Between batches its size is at most maxRecent, unless the threads of
+// the last batch need more. It is not safe for concurrent use. For each batch, the engine may call
+// Expected. It then calls Load, reads the messages that Load asks for, passes them to Learn, and
+// calls Assign. It calls Forget if the batch is not written.
 type Recent struct {
 	threads *simplelru.LRU[string, *RecentSends]
 	size    int // of all, in messages
 }
 
-// NewRecent returns a Recent that holds nothing.
+// NewRecent returns an empty Recent.
 func NewRecent() *Recent {
 	r := &Recent{}
-	r.threads, _ = simplelru.NewLRU(math.MaxInt, func(_ string, s *RecentSends) { r.size -= s.size() }) // fails only for a size of 0
+	r.threads, _ = simplelru.NewLRU(math.MaxInt, func(_ string, s *RecentSends) { r.size -= s.size() }) // NewLRU fails only for a size of 0
 	return r
 }
 
-// size returns the size of r in memory, in messages.
+// size returns the memory that r uses, in units of one RecentSend.
 func (r *RecentSends) size() int { return cap(r.sends) + recentThreadSize }
 
-// RecentQuery asks for the messages with fingerprints among the newest MaxRecentSends messages of a
-// thread: those with sequences above After that were created at Since or later, in epoch
-// milliseconds.
+// RecentQuery asks for messages with fingerprints among the newest MaxRecentSends messages of a
+// thread. It asks only for messages with sequences greater than After that were created at the time
+// Since or later, in epoch milliseconds.
 type RecentQuery struct {
 	Thread string
 	After  uint64
 	Since  int64
 }
 
-// Expected returns the queries that Load will probably return for a batch at this time. An engine
-// for which a read takes a round trip may send them together with the query for the heads. It passes
-// the messages to Learn for those queries that Load then returns.
+// Expected returns the queries that Load will probably return for a batch at the time at. An engine
+// for which a read takes a round trip may send them together with the query for the heads. If Load
+// then returns one of these queries, the engine passes the messages that it already has to Learn.
 func (r *Recent) Expected(s *BatchState, at int64) (queries []RecentQuery) {
 	for thread := range s.Reads.Recent {
 		if t, ok := r.threads.Peek(thread); !ok {
@@ -240,9 +243,9 @@ func (r *Recent) Expected(s *BatchState, at int64) (queries []RecentQuery) {
 	return queries
 }
 
-// Load puts the recent sends of the batch's threads into the state. It returns queries for those
-// that it does not know, because they were never read or because another server has added
-// messages. The heads of the threads must be in the state. at is the time of the batch.
+// Load puts the recent sends of the batch's threads into the state. It returns queries for messages
+// that r lacks, because they were never read or because another server has added them. The heads of
+// the threads must be in the state. at is the time of the batch.
 func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 	if r.threads.Len() == 0 && len(s.Reads.Recent) == 0 {
 		return nil
@@ -256,7 +259,9 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		}
 		if !ok {
 			t = &RecentSends{owner: r}
-			r.threads.Add(strings.Clone(thread), t) // the id may be a part of a longer string, which the map would keep in memory
+			// Copy the id, because it may be a part of a longer string, which the map would keep in
+			// memory.
+			r.threads.Add(strings.Clone(thread), t)
 			r.size += t.size()
 		}
 		insert(&s.Recent, thread, t)
@@ -266,9 +271,9 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		t.latest = at
 		head := s.Heads[thread]
 		if head == nil {
-			head = &Head{} // an earlier change of the batch may create the thread
+			head = &Head{} // the thread does not exist yet; an earlier change of the batch may create it
 		}
-		// r has messages that the store lacks: an older state of the store was restored,
+		// Forget messages that the store does not have: an older state of the store was restored,
 		// or a server lost messages.
 		if t.through > head.LastSequence || t.through == head.LastSequence && !t.isAt(&head.Counters) {
 			t.through, t.sends = 0, t.sends[:0]
@@ -276,9 +281,9 @@ func (r *Recent) Load(s *BatchState, at int64) (queries []RecentQuery) {
 		switch {
 		case t.isAt(&head.Counters):
 			t.others = false
-		// The last message is too old, so no query is needed. A LastMessageOn in the future does not
-		// show the age of the last message, because messages created after the clock was set back do
-		// not lower it.
+		// If the last message is too old, no query is needed. A LastMessageOn in the future does
+		// not show the age of the last message, because messages created after the clock was set
+		// back do not lower LastMessageOn.
 		case at-head.LastMessageOn > repeatWindow:
 			t.others, t.through, t.lastID = false, head.LastSequence, head.LastID
 		default:
@@ -299,8 +304,8 @@ func (r *Recent) Learn(s *BatchState, q RecentQuery, found []RecentSend, at int6
 	r.evict(s, at)
 }
 
-// Forget removes the threads of a batch from r. The engine calls it if the batch was not written,
-// or if it does not know whether the batch was written.
+// Forget removes the threads of a batch from r. The engine calls Forget if the batch was not
+// written, or if it is unknown whether the batch was written.
 func (r *Recent) Forget(s *BatchState) {
 	for thread := range s.Recent {
 		r.threads.Remove(thread)
@@ -309,7 +314,7 @@ func (r *Recent) Forget(s *BatchState) {
 
 // evict removes the thread that was used longest ago, again and again, while r is larger than
 // maxRecent or that thread was not used within repeatWindow. It never removes the threads of the
-// batch of s, so r may stay larger than maxRecent if this batch needs it.
+// batch of s, so r may stay larger than maxRecent if this batch needs more.
 func (r *Recent) evict(s *BatchState, at int64) {
 	for {
 		thread, t, ok := r.threads.GetOldest()

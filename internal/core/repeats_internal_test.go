@@ -8,7 +8,7 @@ import (
 
 const requestID = "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11"
 
-// TestFingerprintOf compares the fingerprints of requests that differ in one thing.
+// TestFingerprintOf checks that requests that differ in one field have different fingerprints.
 func TestFingerprintOf(t *testing.T) {
 	cmd := func(change func(*SendMessage)) *SendMessage {
 		c := &SendMessage{Kind: Text, Content: "content", SenderDisplayName: "Ann", Metadata: map[string]string{"a": "1", "b": "2"}, RequestID: requestID}
@@ -69,8 +69,8 @@ func TestFingerprintOf(t *testing.T) {
 	}
 }
 
-// TestNoFingerprintCostsNothing checks that a send without a request id allocates no memory for a
-// fingerprint, and that one of a short message with an id allocates none either.
+// TestNoFingerprintCostsNothing checks that making the fingerprint of a send allocates no memory,
+// both without a request id and for a short message with a request id.
 func TestNoFingerprintCostsNothing(t *testing.T) {
 	for _, cmd := range []*SendMessage{{Kind: Text, Content: "content"}, {Kind: Text, Content: "content", RequestID: requestID}} {
 		if n := testing.AllocsPerRun(100, func() { fingerprintOf(ann, cmd) }); n != 0 {
@@ -90,9 +90,9 @@ func batchOf(heads map[string]*Head, request Fingerprint) *BatchState {
 	return s
 }
 
-// TestRecentIsBounded looks up many threads with many messages. The memory of a Recent must stay
-// below its bound, threads that were not used for five minutes must be forgotten, and its count of
-// messages must be right.
+// TestRecentIsBounded looks up many threads with many messages in a Recent. It checks that the
+// memory stays below its bound, that threads are forgotten if they are not used for five minutes,
+// and that the count of messages is right.
 func TestRecentIsBounded(t *testing.T) {
 	r := NewRecent()
 	all := make([]RecentSend, MaxRecentSends+100)
@@ -151,8 +151,9 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
-// TestRecentOfAnotherBatch writes batches that fail, and heads that other servers have changed. A
-// Recent must ask for the messages that it lacks, and must not keep those that were not written.
+// TestRecentOfAnotherBatch uses a Recent for batches that fail, and for threads that other servers
+// have changed. It checks that Load asks for the messages that the Recent lacks, and that messages
+// that were not written are forgotten.
 func TestRecentOfAnotherBatch(t *testing.T) {
 	r := NewRecent()
 	head := &Head{ID: thread1, Revision: 1, Counters: Counters{LastID: noon, LastSequence: 2, LastMessageOn: noon}}
@@ -182,7 +183,7 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	if q := r.Expected(next, noon); len(q) != 1 || q[0].After != 5 {
 		t.Errorf("expected queries %+v, want one after 5", q)
 	}
-	// A batch is not written, and another server adds a message instead of it.
+	// A batch is not written, and another server adds a message with the same sequence.
 	was := *head
 	if o, _ := apply(Fingerprint{3}); o.Status != Applied {
 		t.Fatalf("a send: %+v", o)
@@ -198,7 +199,7 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("in an older state: %+v after %+v", o, q)
 	}
-	// A server lost the last message, and a new message has its sequence.
+	// A server lost the last message, and a new message has the lost message's sequence.
 	head.LastID++
 	if o, q := apply(Fingerprint{3}); o.Status != Applied || len(q) != 1 || q[0].After != 0 {
 		t.Errorf("after a message in place of the last one: %+v after %+v", o, q)
@@ -210,9 +211,9 @@ func TestRecentOfAnotherBatch(t *testing.T) {
 	}
 }
 
-// TestRecentAfterWrongClock sends while the clock is an hour ahead, and sets it right. Messages with
-// the wrong time must count as too old: no later send repeats them, and later messages overwrite
-// them.
+// TestRecentAfterWrongClock sends while the clock is an hour ahead, and then sets the clock right.
+// It checks that messages with a wrong time count as too old: a later send does not count as a
+// repeat of them, and later messages overwrite them.
 func TestRecentAfterWrongClock(t *testing.T) {
 	const ahead = noon + 60*MillisPerMinute
 	r := NewRecent()

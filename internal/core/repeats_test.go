@@ -21,7 +21,8 @@ func calling(n int, content string) core.SendMessage {
 	return cmd
 }
 
-// mustSend sends a message, and fails the test unless it is a repeat as expected.
+// mustSend sends a message. It fails the test if the send fails, or if its result does not say
+// repeated as expected.
 func (h *house) mustSend(t *testing.T, what, caller, thread string, cmd core.SendMessage, repeated bool) int64 {
 	t.Helper()
 	sent, err := h.Send(context.Background(), caller, thread, cmd)
@@ -31,9 +32,9 @@ func (h *house) mustSend(t *testing.T, what, caller, thread string, cmd core.Sen
 	return sent.ID
 }
 
-// TestRepeatedSend sends requests whose first try may have lost its answer. Another try of a call
-// must return the id of its message and add nothing. A request that differs in its caller, thread,
-// id or command must add a message.
+// TestRepeatedSend sends requests again whose first try may have lost its answer. It checks that
+// another try of a call returns the id of the first message and adds nothing, and that a request
+// with another caller, thread, id or command adds a message.
 func TestRepeatedSend(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -62,7 +63,7 @@ func TestRepeatedSend(t *testing.T) {
 	html.Content = "<b>x</b>"
 	h.mustSend(t, "HTML that is cleaned to the same", ann, thread, html, false)
 
-	// If a request has an idempotency token, the request id is ignored.
+	// A request with an idempotency token ignores the request id.
 	tokened := calling(4, "tokened")
 	h.mustSend(t, "without a token", ann, thread, tokened, false)
 	tokened.Token = "token"
@@ -74,7 +75,7 @@ func TestRepeatedSend(t *testing.T) {
 	tokened.Token = ""
 	h.mustSend(t, "an id that was used with a token only", ann, thread, tokened, false)
 
-	// A client uses the same request id for all its messages.
+	// A client may use the same request id for all its messages; each must be added.
 	var ids []int64
 	for _, content := range []string{"one", "two", "three", "two", "two"} {
 		ids = append(ids, h.mustSend(t, "with a correlation id: "+content, bob, thread, calling(9, content), false))
@@ -87,8 +88,8 @@ func TestRepeatedSend(t *testing.T) {
 	}
 }
 
-// TestRepeatedSendLater repeats a send after the message was edited and after it was deleted, by a
-// caller who has left the thread, and after five minutes.
+// TestRepeatedSendLater repeats a send in four cases: after the message was edited, after it was
+// deleted, after the caller has left the thread, and after five minutes.
 func TestRepeatedSendLater(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := t.Context()
@@ -128,7 +129,8 @@ func TestRepeatedSendLater(t *testing.T) {
 	}
 }
 
-// TestRepeatedSendByToken turns the rule off: only a token makes a send a repeat.
+// TestRepeatedSendByToken checks that, with Options.RepeatsByToken, a repeated request id adds
+// another message and only a repeated token does not.
 func TestRepeatedSendByToken(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{RepeatsByToken: true})
 	ann := h.user(t)
@@ -145,7 +147,8 @@ func TestRepeatedSendByToken(t *testing.T) {
 	h.mustSend(t, "with it again", ann, thread, cmd, true)
 }
 
-// TestRepeatedSendAtOnce sends many tries of a call at the same time.
+// TestRepeatedSendAtOnce sends many tries of one call at the same time and checks that one message
+// is added.
 func TestRepeatedSendAtOnce(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -172,8 +175,8 @@ func TestRepeatedSendAtOnce(t *testing.T) {
 	}
 }
 
-// TestErasureTakesFingerprints deletes a user. No message of the user may keep a fingerprint, not
-// even one that the user has deleted before.
+// TestErasureTakesFingerprints deletes a user. It checks that no message of the user keeps a
+// fingerprint, not even one that the user had deleted before.
 func TestErasureTakesFingerprints(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := t.Context()

@@ -39,7 +39,7 @@ func TestRetention(t *testing.T) {
 	}
 
 	h.pass(time.Millisecond)
-	// The thread has expired, although no sweep has deleted it yet.
+	// The thread has expired, but no sweep has deleted it yet.
 	_, err := h.SendMessage(ctx, ann, month, core.SendMessage{Kind: core.Text, Content: "late"})
 	wantError(t, "send", err, core.NotFound, "The specified thread id was not found.")
 	_, err = h.ListMessages(ctx, ann, month, core.ListMessages{Limit: 10})
@@ -60,7 +60,7 @@ func TestRetention(t *testing.T) {
 	}
 
 	// Remove the retention policy of another thread in the store, as another server would. The
-	// thread must not expire then.
+	// thread must then not expire.
 	h.behind(t, keepFor(t, h, quarter, 0))
 	h.pass(60 * day)
 	h.send(t, ann, quarter, "still here")
@@ -110,8 +110,8 @@ func (o *orphaned) Expiring(ctx context.Context, limit int) ([]core.Expiry, erro
 	return es[:min(limit, len(es))], err
 }
 
-// TestRetentionOfNothing sweeps a full page of threads none of which can be deleted. Sweep must
-// not return the current time then, because its caller would call it again at once, for ever.
+// TestRetentionOfNothing sweeps a full page of threads none of which can be deleted. It checks that
+// Sweep does not return the current time: its caller would then call it again at once, for ever.
 func TestRetentionOfNothing(t *testing.T) {
 	var o *orphaned
 	h := newHouse(t, nil, func(s core.Store) core.Store {

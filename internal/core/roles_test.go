@@ -10,8 +10,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestUpdateParticipant updates a participant on one server and reads it on all. Fields that are nil
-// stay, an empty list removes the roles, and so does leaving.
+// TestUpdateParticipant updates a participant on one server and reads the participant on all. It
+// checks that nil fields stay, and that an empty list, as well as leaving the thread, removes the
+// roles.
 func TestUpdateParticipant(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -23,7 +24,7 @@ func TestUpdateParticipant(t *testing.T) {
 		want := func(when string, want core.Member) {
 			t.Helper()
 			for i, h := range houses {
-				h.pass(time.Minute) // longer than any server uses a cached thread
+				h.pass(time.Minute) // cached threads become too old, so that each server reads the thread from the store
 				got := h.allParticipants(t, ann, thread)[1]
 				if got.DisplayName != want.DisplayName || got.ShareHistory != want.ShareHistory || !slices.Equal(got.RoleIDs, want.RoleIDs) || got.Metadata["k"] != "v" || len(got.Metadata) != 1 {
 					t.Errorf("%s, server %d: the participant is %+v, want %+v", when, i, got, want)
@@ -70,7 +71,7 @@ func TestUpdateParticipant(t *testing.T) {
 	})
 }
 
-// TestErasureForgetsRoles deletes a user who has a role in a thread.
+// TestErasureForgetsRoles checks that the erasure of a user removes the user's roles from a thread.
 func TestErasureForgetsRoles(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]

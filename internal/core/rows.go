@@ -10,16 +10,16 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// All times in rows are epoch milliseconds, UTC. Zero means "not set", except in ShareHistory:
-// there it is the year 1970, which means "the whole history" (docs/contract/chat.md §0.7).
+// All times in rows are epoch milliseconds, UTC. Zero means "not set". The exception is
+// ShareHistory: there zero is the year 1970 and means "the whole history" (docs/contract/chat.md
+// §0.7).
 
 // Head is the main row of a thread. It has the thread's properties, and the counters that
 // assign ids, sequences and event numbers.
 type Head struct {
 	ID string // of the thread
-	// Revision is incremented by changes of members, topic, metadata and retention
-	// policy and by deletion, but not by messages. It is 1 or more for a thread
-	// that exists.
+	// Revision is incremented by changes of members, topic, metadata and retention policy and by
+	// deletion, but not by messages. It is at least 1 for a thread that exists.
 	Revision uint64
 	Properties
 	Counters
@@ -38,7 +38,7 @@ func (h *Head) ExpiresOn() int64 {
 // expired reports whether a thread that is not deleted has expired by its retention policy.
 func (h *Head) expired(now int64) bool { return h.ExpiresOn() != 0 && h.ExpiresOn() <= now }
 
-// Properties of a thread. A Change that sets Properties replaces all of them.
+// Properties are the properties of a thread. A Change that sets Properties replaces all of them.
 type Properties struct {
 	Topic         string
 	CreatedBy     string
@@ -48,13 +48,13 @@ type Properties struct {
 	RetentionDays int32 // days from creation to expiry; 0: no expiry
 }
 
-// Counters of a thread. Message ids and versions are both taken from LastID.
+// Counters are the counters of a thread. Message ids and versions are both taken from LastID.
 type Counters struct {
 	LastID        int64  // epoch milliseconds, strictly increasing in the thread
 	LastSequence  uint64 // of messages, from 1, without gaps
 	LastEvent     uint64 // of events, from 1, without gaps
 	LastPosition  uint64 // store-wide position of the last event
-	LastMessageOn int64  // creation time of the last message, system messages included
+	LastMessageOn int64  // creation time of the last message, which may be a system message
 }
 
 // Member is the row of a user who is or was in a thread.
@@ -63,10 +63,10 @@ type Member struct {
 	DisplayName  string
 	ShareHistory int64 // earlier messages are hidden; see VisibleFrom
 	JoinedOn     int64
-	Order        uint32 // number by order of joining, from 1; sorts the list of participants
-	// Intervals are the ranges of event numbers that the user may see, one for each time that
-	// the user was in the thread. They ascend and do not overlap. Only the newest maxIntervals
-	// are kept (see enter).
+	Order        uint32 // number of the member in the order of joining, from 1; sorts the list of participants
+	// Intervals are the ranges of event numbers that the user may see, one for each time that the
+	// user was in the thread. They ascend and do not overlap. Only the newest maxIntervals are kept
+	// (see Member.enter).
 	Intervals []Interval
 	Metadata  map[string]string
 	// RoleIDs are names that clients give to the roles of a participant. Confab attaches no
@@ -76,40 +76,39 @@ type Member struct {
 	Left *Left
 }
 
-// Left records the state of a thread at the time when a member left it. The member's list of
-// threads shows this state, and the member may read the messages up to it. Events from before
-// that time show these properties to the member. A member who left before Confab stored
-// Metadata and RetentionDays has none. A member has no Metadata if earlier former members
-// already kept much of it (see maxFormer).
+// Left records the state of a thread at the time when a member left. The member's list of threads
+// shows this state, and the member may read the messages up to it. Events from before the member
+// left show these properties to the member. A member who left before Confab stored Metadata and
+// RetentionDays has neither. A member has no Metadata if earlier former members already kept much
+// metadata (see maxFormer).
 type Left struct {
 	On            int64  // LastMessageOn of the thread when the member left; sorts the member's list of threads
-	Sequence      uint64 // sequence of the last message that the member may read; 0: its data was erased, and it may read none
+	Sequence      uint64 // sequence of the last message that the member may read; 0: none, because the member's data was erased
 	Topic         string
 	Metadata      map[string]string
 	RetentionDays int32
 }
 
-// Interval is a range of event numbers, both ends included. To is 0 while the member
-// is in the thread.
+// Interval is a range of event numbers, including both ends. To is 0 while the member is in the
+// thread.
 type Interval struct{ From, To uint64 }
 
-// maxIntervals is the greatest number of intervals of a member. Each change of a member reads
-// and writes the whole row, so the row must not grow every time that somebody adds or removes
-// the member.
+// maxIntervals is the greatest number of intervals of a member. Each change of a member reads and
+// writes the whole row, so without this limit the row would grow every time that somebody adds or
+// removes the member.
 const maxIntervals = 256
 
-// enter sets the beginning of the member's last interval to event, the event by which the
-// member joins. It merges two intervals if there is no event between them; the merged interval
-// holds the same events. If more than maxIntervals intervals remain, enter drops the oldest.
+// enter sets the beginning of the member's last interval to event, the event by which the member
+// joins. It merges two intervals if no event lies between them; the merged interval contains the
+// same events. If more than maxIntervals intervals remain, enter drops the oldest.
 //
 // It does not merge intervals with events between them, because a merged interval would contain
-// these events, which happened while the member was away. Sees would hide the messages among
-// them, but nothing would hide other events, such as new metadata of the thread, which the
-// member may never read (docs/contract/chat.md §7.3).
+// these events, which happened while the member was away. Member.Sees would hide the messages among
+// them. Nothing would hide other events, such as new metadata of the thread, which the member may
+// never read (docs/contract/chat.md §7.3).
 //
-// If a client resumes with a cursor from a dropped interval, it misses the events of that
-// interval. Forgot reports this, so that the client is told of a gap. All messages stay
-// readable.
+// A client that resumes with a cursor from a dropped interval misses the events of that interval.
+// Member.Forgot reports this, so that the client is told of a gap. All messages stay readable.
 func (m *Member) enter(event uint64) {
 	all := m.Intervals
 	all[len(all)-1].From = event
@@ -136,10 +135,10 @@ func (m *Member) InThreadAt(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From <= event && (i.To == 0 || event <= i.To) })
 }
 
-// Forgot reports whether the member may have been in the thread at the event with this number,
-// in an interval that enter has dropped since. A row with fewer than maxIntervals intervals has
-// lost none, because a row that has reached this number never has fewer again. Forgot returns
-// false for a typing notification, whose event has no number.
+// Forgot reports whether the member may have been in the thread at the event with this number, in
+// an interval that enter has dropped since. A row with fewer than maxIntervals intervals has lost
+// none, because the number of intervals in a row never decreases. Forgot returns false for a typing
+// notification, whose event has no number.
 func (m *Member) Forgot(event uint64) bool {
 	return event != 0 && len(m.Intervals) >= maxIntervals && event < m.Intervals[0].From
 }
@@ -165,7 +164,7 @@ func (m *Member) Sees(msg *Message) bool {
 	return msg.CreatedOn >= m.VisibleFrom() && (m.Left == nil || msg.Sequence <= m.Left.Sequence)
 }
 
-// size returns the approximate size of a member's row in memory or in an answer, in bytes.
+// size returns the approximate size of a member's row, in memory or in a response, in bytes.
 func (m *Member) size() int {
 	return memberBytes + len(m.User) + m.growth()
 }
@@ -230,9 +229,9 @@ func newThread(h Head, r Roster) *Thread {
 	return &Thread{Head: h, Roster: r, bytes: 512 + len(h.Topic) + sizeOf(h.Metadata) + r.bytes()}
 }
 
-// after returns the thread as it is after an applied change of it. The thread must have the revision
-// before the change, and the change must not purge it. As in any cached thread, the head's times and
-// counters of messages and events may be outdated.
+// after returns the thread as it is after the change of the outcome was applied to t. t must have
+// the revision before the change, and the change must not purge the thread. As in any cached
+// thread, the head's times and counters of messages and events may be outdated.
 func (t *Thread) after(o *Outcome) *Thread {
 	h := t.Head
 	h.Revision = o.Revision
@@ -243,8 +242,8 @@ func (t *Thread) after(o *Outcome) *Thread {
 	return newThread(h, t.with(o.Change.Members))
 }
 
-// asStored returns the row as a store returns it after writing it: fields with empty maps and slices are
-// nil. Responses and comparisons tell them apart.
+// asStored returns the member's row as a store returns it after writing it: empty maps and slices
+// are nil. Without it, comparing the two rows would find a difference between empty and nil.
 func (m Member) asStored() Member {
 	m.Metadata = nilIfEmpty(m.Metadata)
 	if len(m.RoleIDs) == 0 {
@@ -279,12 +278,12 @@ const (
 	ThreadDeleted       EventKind = 7
 	ParticipantsAdded   EventKind = 8
 	ParticipantsRemoved EventKind = 9
-	// The following kinds are events of a user, without a thread: all access tokens of the
-	// Actor have ended, because they were revoked or because the user was deleted.
+	// The following kinds are events of a user, not of a thread. TokensRevoked: all access tokens
+	// of the event's Actor have ended, because they were revoked or because the user was deleted.
 	TokensRevoked EventKind = 10
 	UserRemoved   EventKind = 11
-	// A typing notification is only published on the Bus and never stored. Its kind has
-	// no row in eventKinds, so that Assign and the export refuse it.
+	// TypingReceived is a typing notification, which is only published on the Bus and never stored.
+	// The kind has no row in eventKinds, so that Assign and the export refuse it.
 	TypingReceived EventKind = 255
 )
 
@@ -292,9 +291,9 @@ const (
 type eventMessage uint8
 
 const (
-	noMessage        eventMessage = iota + 1 // no message, or the message that the change's receipt names
-	addedMessage                             // the next message that the change adds, if there is one
-	rewrittenMessage                         // the next message that the change rewrites
+	noMessage        eventMessage = iota + 1 // the event has no message, or refers to the message that the change's receipt names
+	addedMessage                             // the event refers to the next message that the change adds, if one is left
+	rewrittenMessage                         // the event refers to the next message that the change rewrites
 )
 
 type eventRow struct {
@@ -302,8 +301,8 @@ type eventRow struct {
 	message eventMessage
 }
 
-// eventKinds has a row for each event kind, with the kind's name and the message that its
-// events refer to. The index is the number of the kind.
+// eventKinds has a row for each event kind, indexed by the number of the kind. The row has the
+// kind's name and says which message its events refer to.
 var eventKinds = [...]eventRow{
 	ThreadCreated:       {"threadCreated", noMessage},
 	MessageReceived:     {"messageReceived", addedMessage},
@@ -318,8 +317,8 @@ var eventKinds = [...]eventRow{
 	UserRemoved:         {"userDeleted", noMessage},
 }
 
-// row returns the entry of a kind in eventKinds. It panics for an unknown kind, because events
-// of such a kind must not be stored.
+// row returns the entry of a kind in eventKinds. It panics for an unknown kind, because events of
+// an unknown kind must not be stored.
 func (k EventKind) row() eventRow {
 	if int(k) >= len(eventKinds) || eventKinds[k].message == 0 {
 		panic(fmt.Sprintf("core: event kind %d is not in the table", k))
@@ -356,17 +355,17 @@ func ParseEventKind(s string) (k EventKind, ok bool) {
 // that was written with it. Version is the version of the event's message, the time of reading
 // for a receipt, or a new version of the thread for an event without a message.
 type Event struct {
-	Thread    string // empty for the event of a user
+	Thread    string // id of the thread; empty for an event of a user
 	Day       uint32 // days since 1970, UTC
 	Number    uint64 // number of the event in its thread, from 1, without gaps; an event of a user has a number that is unique in the store
-	Position  uint64 // position in the log; while Batch is set, a place that only orders the events of a thread
-	Batch     uint64 // the batch that Store.Sequence has yet to give positions to, or 0
+	Position  uint64 // position in the log; while Batch is not 0, a provisional number that only orders the events of a thread
+	Batch     uint64 // number of the event's batch until Store.Sequence gives the event its position; then 0
 	Kind      EventKind
 	MessageID int64
 	Version   int64
 	Actor     string
-	At        int64  // epoch milliseconds; 0 if a version of Confab without this field stored the event
-	Check     uint32 // random number of the batch, which distinguishes this event from another one at the same position
+	At        int64  // time in epoch milliseconds; 0 if a version of Confab without this field stored the event
+	Check     uint32 // random number of the event's batch; tells the event apart from another one at the same position
 }
 
 // UserState is the state of a user. The numbers are stored and never reused.
@@ -389,7 +388,7 @@ func (u UserState) String() string { return wordOf(userStates[:], u) }
 // this name.
 func ParseUserState(s string) (u UserState, ok bool) { return parseWord[UserState](userStates[:], s) }
 
-// wordOf returns the word at index k of words, or "unknown" if there is none.
+// wordOf returns the word at index k of words, or "unknown" if words has none at k.
 func wordOf[K ~uint8](words []string, k K) string {
 	if int(k) < len(words) && words[k] != "" {
 		return words[k]
@@ -404,34 +403,34 @@ func parseWord[K ~uint8](words []string, s string) (k K, ok bool) {
 	return K(i), i > 0
 }
 
-// User is the row of a user. The row is never deleted and never returns to an earlier value, so
-// a row that equals an earlier one has not changed in between.
+// User is the row of a user. The row is never deleted and never returns to an earlier value. So if
+// it equals a row read earlier, it has not changed in between.
 type User struct {
 	ID         string
 	State      UserState
 	DeletedAt  int64
-	Generation uint64 // generation of access tokens; incremented to revoke all earlier tokens
+	Generation uint64 // generation of access tokens; incrementing it revokes all earlier tokens
 	// ErasedTo is the progress of the user's erasure, as a thread id: the user's data is erased
 	// from all threads in the user's list whose ids are not greater.
 	ErasedTo string
-	// CustomID is the app's own id of the user, or "". No two users have the same one. A user
-	// that is deleted has none, so that the app may give the id to a new user.
+	// CustomID is the app's own id of the user, or "". No two users have the same one. A deleted
+	// user has none, so that the app may give the id to a new user.
 	CustomID string
-	// TokenIssuedAt is when the last access token was issued to the user, or 0. It may be older
-	// than the last token by a moment (see Service.TokenIssued).
+	// TokenIssuedAt is when the last access token was issued to the user, or 0. It may lag behind,
+	// because it is not stored with every token (see Service.TokenIssued).
 	TokenIssuedAt int64
 }
 
-// Receipt records the last message that a user has read in a thread. It is replaced only by a
-// receipt for the same or a later message.
+// Receipt records the last message that a user has read in a thread. Only a receipt for the same or
+// a later message replaces it.
 type Receipt struct {
 	User      string
 	MessageID int64
 	ReadOn    int64
 }
 
-// CreateAnswer is the answer to a request that creates a thread with an idempotency token. It
-// is stored with the thread and returned when the request is repeated.
+// CreateAnswer is the answer to a request that creates a thread with an idempotency token. The
+// answer is stored with the thread and returned again when the request is repeated.
 type CreateAnswer struct {
 	Topic         string
 	CreatedBy     string
@@ -452,7 +451,7 @@ type InvalidParticipant struct {
 type Resource struct {
 	ID    string              // GUID, part of every user id
 	Cloud communication.Cloud // the Azure cloud of the resource; every user id begins with the prefix of the cloud
-	Epoch string              // random id of this store; positions of another epoch are not valid in it
+	Epoch string              // random id of this store; a position in the log is valid only in the store with the same epoch
 	Keys  [2]AccessKeyRow
 }
 
@@ -481,7 +480,7 @@ type AccessKeyRow struct {
 	Secret []byte
 }
 
-// Equal reports whether two rows have the same serial and secret.
+// Equal reports whether two rows have the same serial number and secret.
 func (k AccessKeyRow) Equal(o AccessKeyRow) bool {
 	return k.Serial == o.Serial && bytes.Equal(k.Secret, o.Secret)
 }

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// The reads of this file are for the server's operator. They check no permissions.
+// The functions in this file are for the server's operator. They check no permissions.
 
-// Bounds of a scan, a read that looks at rows which it may not return.
+// Bounds of a scan. A scan is a read that also reads rows which it does not return.
 const (
-	// ScanRows is the greatest number of rows that one call of a scan reads, except that it
-	// always finishes the members of a thread.
+	// ScanRows is the greatest number of rows that one call of a scan reads. A call may exceed it
+	// to finish the members of a thread.
 	ScanRows = 10_000
 	scanTime = time.Second
 	scanPage = 500
 )
 
-// Scanned says how far a scan came.
+// Scanned says how many rows a scan has read, and whether it has read all.
 type Scanned struct {
 	Looked   int  // rows read
 	Complete bool // all rows were read
@@ -36,7 +36,7 @@ func newScan() *scan { return &scan{ends: time.Now().Add(scanTime)} }
 func (s *scan) over() bool { return s.Looked >= ScanRows || time.Now().After(s.ends) }
 
 // LogBefore returns up to limit events with positions less than before, the greatest first. If
-// before is 0, it begins with the newest.
+// before is 0, it begins with the newest event.
 func (s *Service) LogBefore(ctx context.Context, before uint64, limit int) ([]Event, error) {
 	events, err := s.store.LogBefore(ctx, before, limit)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Service) LogBefore(ctx context.Context, before uint64, limit int) ([]Ev
 	return events, nil
 }
 
-// LogAfter returns up to limit events after a cursor, as Store.Log does. It also gives positions
+// LogAfter returns up to limit events after a cursor, as Store.Log does. It first gives positions
 // to events that have none yet.
 func (s *Service) LogAfter(ctx context.Context, after Cursor, limit int) (LogPage, error) {
 	if _, err := s.store.Sequence(ctx); err != nil {
@@ -80,14 +80,17 @@ func (s *Service) LogCursor(ctx context.Context, position uint64) (c Cursor, ok 
 	return Cursor{Epoch: c.Epoch, Position: position, Check: events[0].Check}, true, nil
 }
 
-// EventsQuery selects events of the log, newest first. An empty field selects all.
+// EventsQuery selects events of the log, newest first. An empty field selects events with any
+// value.
 type EventsQuery struct {
 	Thread  string
 	Actor   string
 	Kind    EventKind
 	Message int64
-	Before  uint64 // only events with positions, or numbers if Thread is set, less than this; 0: begin with the newest
-	Limit   int    // most events; 1 or more
+	// Before selects only events with positions less than Before, or numbers if Thread is set. 0:
+	// begin with the newest event.
+	Before uint64
+	Limit  int // most events; 1 or more
 }
 
 // Matches reports whether the query selects the event.
@@ -96,8 +99,8 @@ func (q *EventsQuery) Matches(e *Event) bool {
 		(q.Kind == 0 || e.Kind == q.Kind) && (q.Message == 0 || e.MessageID == q.Message)
 }
 
-// EventsPage is the result of Service.Events. Next is the value of Before for the next page, or
-// 0 after the last one.
+// EventsPage is the result of Service.Events. Next is the value of EventsQuery.Before for the next
+// page, or 0 after the last page.
 type EventsPage struct {
 	Events []Event
 	Next   uint64
@@ -157,7 +160,7 @@ func (s *Service) Events(ctx context.Context, q EventsQuery) (page EventsPage, e
 }
 
 // threadEventsBefore returns up to limit events of a thread with numbers less than before, the
-// greatest first. It returns fewer only if the log has no more.
+// greatest first. It returns fewer events only if the log has no more of the thread.
 func (s *Service) threadEventsBefore(ctx context.Context, thread string, before uint64, limit int) (found []Event, err error) {
 	for before > 1 && len(found) < limit {
 		from := before - min(before-1, uint64(limit-len(found)))
@@ -171,27 +174,27 @@ func (s *Service) threadEventsBefore(ctx context.Context, thread string, before 
 			}
 		}
 		if len(events) == 0 && before-from > 0 && len(found) > 0 {
-			break // the events before these were deleted from the log
+			break // the earlier events of the thread were deleted from the log
 		}
 		if len(events) == 0 && len(found) == 0 {
-			break // all events were deleted from the log, or the newest have no position yet
+			break // the thread's events were all deleted from the log, or the newest of them have no position yet
 		}
 		before = from
 	}
 	return found, nil
 }
 
-// RecentPage is the result of Service.RecentThreads. Next is the value of before for the next
-// page, or 0 after the last one.
+// RecentPage is the result of Service.RecentThreads. Next is the value of before for the next page,
+// or 0 after the last page.
 type RecentPage struct {
 	Threads []Head
 	Next    uint64
 	Scanned
 }
 
-// RecentThreads scans the event log backwards from the position before, or from its end if
-// before is 0, for up to limit threads. The thread with the newest event comes first. A thread
-// that has got an event since the first page is left out of later ones.
+// RecentThreads scans the event log backwards from the position before, or from its end if before
+// is 0, for up to limit threads. The thread with the newest event comes first. A thread that has
+// got a new event since the first page was read is left out of later pages.
 func (s *Service) RecentThreads(ctx context.Context, before uint64, limit int) (page RecentPage, err error) {
 	sc, seen, first := newScan(), map[string]bool{}, before == 0
 	for {
@@ -233,17 +236,17 @@ func (s *Service) RecentThreads(ctx context.Context, before uint64, limit int) (
 	}
 }
 
-// ThreadsFound is the result of Service.FindThreads. Next is the value of after for the next
-// page, or empty after the last one.
+// ThreadsFound is the result of Service.FindThreads. Next is the value of after for the next page,
+// or empty after the last page.
 type ThreadsFound struct {
 	Threads []Head
 	Next    string
 	Scanned
 }
 
-// FindThreads scans the threads in the order of ids, from the first one after the id after, for
-// up to limit whose topic contains text without regard to case, or whose id begins with it.
-// Deleted threads are found too.
+// FindThreads scans the threads with ids greater than after, in the order of ids. It returns up to
+// limit threads whose topic contains text without regard to case, or whose id begins with text. It
+// also finds deleted threads.
 func (s *Service) FindThreads(ctx context.Context, text, after string, limit int) (page ThreadsFound, err error) {
 	sc, folded := newScan(), strings.ToLower(text)
 	for {
@@ -275,31 +278,31 @@ func (s *Service) FindThreads(ctx context.Context, text, after string, limit int
 }
 
 // UsersFound is the result of Service.FindUsers. Next is the value of after for the next page, or
-// empty after the last one.
+// empty after the last page.
 type UsersFound struct {
 	Users []FoundUser
 	Next  string
 	Scanned
 }
 
-// FoundUser is a user whom a search has found. DisplayName is set if it has found the user by the
-// name in a thread.
+// FoundUser is a user whom a search has found. DisplayName is set if the search has found the user
+// by the display name in a thread.
 type FoundUser struct {
 	User
 	DisplayName string
 }
 
-// The scan of FindUsers reads the users first, then the members of threads. Its cursor consists
-// of one of these letters, which tells what is being read, and the id of the last user or thread
-// that was read.
+// FindUsers reads the users first, then the members of threads. Its cursor consists of one of these
+// letters, which says whether users or threads are being read, and the id of the last user or
+// thread that was read.
 const (
 	findInUsers   = "u"
 	findInThreads = "t"
 )
 
 // FindUsers scans the users, and then the members of all threads, for up to limit users whose id,
-// custom id or display name contains text, without regard to case. A user whom several pages find
-// by the name in several threads is on each of them.
+// custom id or display name contains text, without regard to case. A user with a matching name in
+// several threads may be on several pages.
 func (s *Service) FindUsers(ctx context.Context, text, after string, limit int) (page UsersFound, err error) {
 	kind, from := findInUsers, ""
 	if after != "" {
@@ -394,8 +397,8 @@ func (f *userSearch) members(ctx context.Context, after string) (string, error) 
 	}
 }
 
-// membersOf adds the members of a thread whose display name contains the text. It may exceed the
-// limit of the page, because the next page begins with another thread.
+// membersOf adds the members of a thread whose display name contains the searched text. It may
+// exceed the limit of the page, because the next page begins with another thread.
 func (f *userSearch) membersOf(ctx context.Context, thread string) error {
 	t, err := f.store.Thread(ctx, thread)
 	if err != nil || t == nil {
@@ -426,7 +429,7 @@ func (f *userSearch) membersOf(ctx context.Context, thread string) error {
 }
 
 // UserWithCustomID returns the user who has a custom id, or a user in state UserUnknown. Unlike
-// UserByCustomID it creates nobody.
+// UserByCustomID, it never creates a user.
 func (s *Service) UserWithCustomID(ctx context.Context, customID string) (User, error) {
 	if CheckCustomID(customID) != nil {
 		return User{}, nil

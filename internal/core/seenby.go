@@ -5,28 +5,28 @@ import (
 	"fmt"
 )
 
-// Seen says what a user sees of a page of a thread's messages. The messages are in the order of
-// the page, newest first.
+// Seen is a page of a thread's messages, newest first, each with the version of it that one user
+// may read.
 type Seen struct {
 	Thread *Thread
 	Member *Member // nil if the user was never in the thread
-	// Left is the event by which the member left, if the member is not in the thread and the log
-	// still has it.
+	// Left is the event by which the member left. It is nil if the member is in the thread, or if
+	// the log no longer has the event.
 	Left     *Event
 	Messages []SeenMessage
-	Next     uint64 // the value of before for the next page; 0 after the last one
+	Next     uint64 // the value of before for the next page; 0 after the last page
 }
 
-// SeenMessage is a message together with Sees, the version of it that the user sees, or nil if
-// the user sees none. A member who has left may see an older version.
+// SeenMessage is a message together with Sees, the version of the message that the user may read.
+// Sees is nil if the user may read none. A member who has left may read an older version.
 type SeenMessage struct {
 	Message
 	Sees *Message
 }
 
-// SeenBy returns a page of a thread's messages with sequences less than before, or from the
-// newest on if before is 0, and what the user sees of them. It asks the store as the user's own
-// list of messages does. It fails with 404 if the thread does not exist. It is meant for the
+// SeenBy returns a page of a thread's messages with sequences less than before, or from the newest
+// on if before is 0, and the versions of them that a user may read. It asks the store as the user's
+// own list of messages does. It fails with 404 if the thread does not exist. It is meant for the
 // server's operator.
 func (s *Service) SeenBy(ctx context.Context, thread, user string, before uint64, limit int) (Seen, error) {
 	t, err := s.Inspect(ctx, thread)

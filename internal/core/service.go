@@ -26,24 +26,24 @@ type Options struct {
 	Now    func() time.Time // time.Now
 	Limits Limits
 	// Adopt makes the Service create a user for an unknown id of this resource, wherever the id
-	// appears: in a new thread, among added participants, and when tokens are issued or revoked
-	// or the user is deleted. With it, an app that moves to Confab can keep the user ids that
-	// it has stored.
+	// appears: in a new thread, among added participants, and when tokens are issued or revoked or
+	// the user is deleted. With Adopt, an app that moves to Confab can keep the user ids that it
+	// has stored.
 	Adopt bool
-	// Grace is the time after a user's deletion during which the user's tokens may still be
-	// used to leave threads, and to delete threads that the user has created or is alone in.
-	// After it the user's data is erased. If it is nil, DefaultGrace is used. If it is zero,
-	// the tokens end at once.
+	// Grace is the time after a user's deletion during which the user's tokens may still be used to
+	// leave threads, and to delete threads that the user has created or is alone in. After the
+	// grace, the user's data is erased. If Grace is nil, DefaultGrace is used. If it is zero, the
+	// tokens end at once.
 	Grace *time.Duration
 	// Patience is how long an operation is tried again while other operations keep changing the
 	// rows that it depends on. After that time the operation fails with 503 and has written
 	// nothing. Zero: DefaultPatience.
 	Patience time.Duration
 	// EventsKept is the number of days for which Sweep keeps the event log. Values below
-	// MinEventsKept or above MaxEventsKept are replaced by these. Zero: DefaultEventsKept.
+	// MinEventsKept or above MaxEventsKept are replaced by these bounds. Zero: DefaultEventsKept.
 	EventsKept int
-	// AuditKept is the number of days for which Sweep keeps audit rows. Values below
-	// MinAuditKept or above MaxAuditKept are replaced by these. Zero: DefaultAuditKept.
+	// AuditKept is the number of days for which Sweep keeps audit rows. Values below MinAuditKept
+	// or above MaxAuditKept are replaced by these bounds. Zero: DefaultAuditKept.
 	AuditKept int
 	// ThreadCache is the greatest size of all cached threads, in bytes. Zero:
 	// DefaultThreadCache.
@@ -61,8 +61,8 @@ type Options struct {
 	Batch func(changes int, took time.Duration)
 }
 
-// Service carries out the operations on users, threads and messages that docs/contract
-// describes. It keeps their rows in a store.
+// Service carries out the operations on users, threads and messages that docs/contract describes.
+// It keeps the rows of users, threads and messages in a store.
 type Service struct {
 	store    Store
 	bus      Bus
@@ -80,8 +80,8 @@ type Service struct {
 	repeatsByToken bool // Options.RepeatsByToken
 
 	eventsKept     uint32    // days
-	trimmed        time.Time // when Sweep called Store.Trim last; only Sweep uses it
-	endpointsSwept time.Time // when Sweep deleted old endpoints last; only Sweep uses it
+	trimmed        time.Time // when Sweep last called Store.Trim; only Sweep uses this field
+	endpointsSwept time.Time // when Sweep last deleted old endpoints; only Sweep uses this field
 
 	auditKept time.Duration
 	audits    audits // guards itself
@@ -89,7 +89,7 @@ type Service struct {
 	shared     bool // other processes write to the store as well
 	stopLoops  context.CancelFunc
 	loops      sync.WaitGroup // refresh and relist
-	relistings chan struct{}  // capacity 1; has an element if relist has to look for work
+	relistings chan struct{}  // capacity 1; has an element if relist must look for list entries to move
 
 	sweeping      sync.Mutex          // guards the fields below
 	erasures      map[string]*erasure // by user
@@ -103,8 +103,8 @@ type Service struct {
 
 	mu          sync.Mutex // guards the fields below
 	users       *lru.Cache[string, cachedUser]
-	userChanges uint64              // incremented when changed users are removed from users
-	asked       map[string]struct{} // ids looked up since the last refresh
+	userChanges uint64              // number of times that changed users were removed from the cache users
+	asked       map[string]struct{} // ids of the users looked up since the last refresh
 	released    map[string]struct{} // threads that release has noted
 	walkNow     bool                // released was full
 }
@@ -157,21 +157,21 @@ const closeTime = time.Second
 func (s *Service) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	_ = s.storeIssued(ctx) // losing these times does little harm, so ignore errors
+	_ = s.storeIssued(ctx) // errors are ignored, because losing the times of issued tokens does little harm
 	_ = s.storeCounted(ctx, true)
 	s.stopLoops()
 	s.loops.Wait()
 	s.commits.close()
 }
 
-// Resource returns the store's resource as New has read it.
+// Resource returns the store's resource as New read it when the Service was made.
 func (s *Service) Resource() Resource { return s.resource }
 
-// change calls decide, commits the Change that it returns, and returns the outcome. If rows
-// have changed since decide read them (Stale), change commits again with the field Decide set,
-// so that the engine calls decide on locked rows. If decide then reads rows that are not locked
-// (Unread), change commits again and the engine locks these rows too. change returns ErrBusy if
-// ctx ends or s.patience has passed before one of these commits succeeds.
+// change calls decide, commits the Change that decide returns, and returns the outcome. If rows
+// have changed since decide read them (Stale), change commits again with the field Decide set, so
+// that the engine calls decide on locked rows. If decide then reads rows that are not locked
+// (Unread), change commits again and the engine locks these rows too. change returns ErrBusy if ctx
+// ends or s.patience has passed before one of these commits succeeds.
 func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error) {
 	deadline := time.Now().Add(s.patience)
 	c, err := s.decide(ctx, decide)
@@ -208,7 +208,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 			if o.Status == Applied && o.Change.changesRevision() {
 				s.threads.Advance(o, began, clears)
 			} else if o.Change.changesRevision() {
-				s.threads.Remove(c.Thread) // an earlier try of this change has changed the thread
+				s.threads.Remove(c.Thread) // an earlier try of this change was applied, so the cached thread is outdated
 			}
 			if o.Relisting != nil {
 				s.wakeRelist()
@@ -225,9 +225,9 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 	}
 }
 
-// changeThread commits the Change that decide returns for a thread, and returns the outcome.
-// decide gets the thread and the caller's row in it. If the caller is not in the thread,
-// changeThread fails with the error of joinedThread.
+// changeThread commits the Change that decide returns for a thread, and returns the outcome. decide
+// gets the thread and the caller's row in it. If the caller is not in the thread, changeThread
+// fails with 403 or 404, as joinedThread does.
 func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		t, me, err := s.joinedThread(rows, caller, id)
@@ -250,8 +250,8 @@ func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) 
 	return c, err
 }
 
-// live returns a thread. If the thread does not exist, was deleted or has expired, live fails
-// with the error of exists.
+// live returns a thread. If the thread does not exist, was deleted or has expired, live fails with
+// 404.
 func (s *Service) live(rows Rows, caller, id string) (*Thread, error) {
 	t, err := rows.Thread(id)
 	if err == nil && t == nil {
@@ -263,9 +263,9 @@ func (s *Service) live(rows Rows, caller, id string) (*Thread, error) {
 	return t, err
 }
 
-// joinedThread returns a thread that the caller is in, and the caller's row in it. If the
-// thread does not exist, was deleted or has expired, it fails with the error of exists. It
-// fails with 403 if the caller is not in the thread.
+// joinedThread returns a thread that the caller is in, and the caller's row in it. If the thread
+// does not exist, was deleted or has expired, joinedThread fails with 404. It fails with 403 if the
+// caller is not in the thread.
 func (s *Service) joinedThread(rows Rows, caller, id string) (*Thread, *Member, error) {
 	t, err := s.live(rows, caller, id)
 	if err != nil {
@@ -275,8 +275,8 @@ func (s *Service) joinedThread(rows Rows, caller, id string) (*Thread, *Member, 
 	return t, me, err
 }
 
-// loadThread reads a thread from the store and caches it. It returns nil if the
-// thread does not exist.
+// loadThread reads a thread from the store and puts it into the cache. It returns nil if the thread
+// does not exist.
 func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	removals, read := s.threads.Removals(id), s.now()
 	t, err := s.store.Thread(ctx, id)
@@ -292,17 +292,16 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	return t, nil
 }
 
-// recent reports whether a thread is cached and was read at most freshFor ago. If no
-// other process writes to the store, the age of a cached thread does not matter, because
-// each change of a thread also changes it in the cache, or removes it there.
+// recent reports whether a thread is cached and was read at most freshFor ago. If no other process
+// writes to the store, the age of a cached thread does not matter, because this process updates or
+// removes the cached thread with each change.
 func (s *Service) recent(id string) bool {
 	t, ok := s.threads.Get(id)
 	return ok && (!s.shared || s.now().Sub(t.read) <= freshFor)
 }
 
-// view reads a thread's head and the caller's row from the store. It fails with 404
-// if the thread does not exist, was deleted or has expired, and with 403 unless the
-// caller is in it.
+// view reads a thread's head and the caller's row from the store. It fails with 404 if the thread
+// does not exist, was deleted or has expired, and with 403 if the caller is not in the thread.
 func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	v, err := s.store.View(ctx, id, caller)
 	if err != nil {
@@ -311,9 +310,9 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	return v, cmp.Or(s.exists(&v.Head, v.Member), participates(v.Member))
 }
 
-// exists fails with 404 if the thread does not exist, was deleted or has expired. If the caller
-// is not and never was in the thread, the error is ErrUnknownThread, which does not reveal that
-// the thread has existed. m is the caller's row in the thread, or nil.
+// exists fails with 404 if the thread does not exist, was deleted or has expired. If the caller was
+// never in the thread, the error is ErrUnknownThread, which does not reveal that the thread has
+// existed. m is the caller's row in the thread, or nil.
 func (s *Service) exists(h *Head, m *Member) error {
 	switch {
 	case h.Revision != 0 && h.DeletedOn == 0 && !h.expired(s.now().UnixMilli()):
@@ -325,7 +324,7 @@ func (s *Service) exists(h *Head, m *Member) error {
 	}
 }
 
-// threadAt returns the thread of a view with all its members, as they were at the time of the
+// threadAt returns the thread of a view with all its members, as the thread was at the time of the
 // view or later. It fails with 404 if the thread does not exist.
 func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	if t, ok := s.threads.Get(v.Head.ID); ok && t.Revision == v.Head.Revision {
@@ -339,7 +338,7 @@ func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 }
 
 // ForgetThreads removes all threads from the cache. Call it after the store was restored to an
-// older state: revisions are counted again from there, so a cached thread could have the same
+// older state. From there revisions are counted again, so a cached thread could have the same
 // revision as a thread with other members.
 func (s *Service) ForgetThreads() { s.threads.Clear() }
 

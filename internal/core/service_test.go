@@ -147,8 +147,8 @@ func (h *house) member(t *testing.T, thread string, m core.Member) {
 }
 
 // joined returns the intervals of a member who joins by a change: Assign sets From to the number of
-// the change's event, and To stays 0. left returns those of a member who left with event 1; Assign
-// does not change them.
+// the change's event, and To stays 0. The function left returns the intervals of a member who left
+// with event 1; Assign does not change them.
 func joined() []core.Interval { return []core.Interval{{}} }
 func left() []core.Interval   { return []core.Interval{{From: 1, To: 1}} }
 
@@ -283,24 +283,24 @@ func TestStaleHead(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)
 	thread := h.thread(t, ann, bob)
-	first := h.send(t, bob, thread, "one") // the head is cached from here on
+	first := h.send(t, bob, thread, "one") // from here on the head row is in the cache
 
-	// Bob is removed in the store while the cache still has him. The service must not let him
-	// write or read.
+	// Bob is removed in the store while he is still in the service's cache. The service must not
+	// let him write or read.
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: h.now.Load(), Intervals: left()})
 	_, err := h.SendMessage(ctx, bob, thread, text("never"))
 	wantError(t, "send by one who was removed", err, core.Forbidden, noPermission)
 	equal(t, "messages", h.contents(t, ann, thread), []string{"one", "topicUpdated", "participantAdded"})
 
-	// Eve is added in the store while the cache lacks her: the service must read the
-	// store before it refuses her.
+	// Eve is added in the store while she is missing in the service's cache. The service must read
+	// the store before it refuses her.
 	h.member(t, thread, core.Member{User: eve, Order: 3, Intervals: joined()})
 	h.send(t, eve, thread, "two")
 	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 	equal(t, "messages of one who was added", h.contents(t, bob, thread), []string{"two", "one", "topicUpdated", "participantAdded"})
 
-	// Check the same for reads. Before each change of the store, read once so that the head row
-	// is in the cache.
+	// Check the same for reads. Before each change of the store, read once so that the head row is
+	// in the cache.
 	_ = h.contents(t, ann, thread)
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: 1, Intervals: left()})
 	_, err = h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10})
@@ -411,8 +411,8 @@ func TestConcurrentCreatesWithOneToken(t *testing.T) {
 		t.Errorf("%d events, %v; want 1: one thread was created", len(log), err)
 	}
 
-	// A repeated create returns the first answer even a day later. A create with the same token
-	// by another caller makes another thread.
+	// A repeated create returns the first answer even a day later. A create by another caller with
+	// the same token makes another thread.
 	h.now.Add(86_400_000)
 	again, invalid, err := h.CreateThread(t.Context(), ann, core.CreateThread{Topic: "another", Token: "token"})
 	equal(t, "a later replay", answer{again, invalid}, answers[0])
@@ -485,7 +485,7 @@ func TestUsers(t *testing.T) {
 		t.Errorf("after deleting %+v, %v; want %+v", u, err, ann)
 	}
 	unknown := communication.JoinUserID(resourceID, "00000000-0000-0000-0000-000000000009")
-	for range 2 { // the first call must not cache anything that changes the second result
+	for range 2 { // the second call must give the right result too, whatever the first call has cached
 		if u, err := h.User(ctx, unknown); u != (core.User{ID: unknown}) || err != nil {
 			t.Errorf("unknown user: %+v, %v", u, err)
 		}
@@ -515,8 +515,8 @@ func TestUsers(t *testing.T) {
 	equal(t, "invalid participants", invalid, []core.InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}})
 }
 
-// TestRevokedIsSeenAtOnce reads a user from many goroutines while the user's tokens are
-// revoked. A read that begins after a revocation has returned must see the generation that the
+// TestRevokedIsSeenAtOnce reads a user from many goroutines while the user's tokens are revoked. It
+// checks that a read that begins after a revocation has returned sees the generation that the
 // revocation has set.
 func TestRevokedIsSeenAtOnce(t *testing.T) {
 	ctx := t.Context()
@@ -539,7 +539,7 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 					t.Errorf("generation %d, %v; a revoke to %d has returned", u.Generation, err, want)
 					return
 				}
-				h.Forget(u) // so that the store is asked again and again
+				h.Forget(u) // the next read must ask the store, not the cache
 			}
 		})
 	}
@@ -576,8 +576,8 @@ func (s *slowReads) Users(ctx context.Context, ids []string) ([]core.User, error
 	return us, err
 }
 
-// TestSlowReaderCachesNoOldRow lets a read of a user's row begin before a revocation of the
-// user's tokens and return after it. The old row must not be cached.
+// TestSlowReaderCachesNoOldRow lets a read of a user's row begin before a revocation of the user's
+// tokens and return after it. It checks that the old row is not cached.
 func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	ctx := t.Context()
 	var slow *slowReads
@@ -606,9 +606,9 @@ func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	}
 }
 
-// TestWriterCachesNoRow checks that a revocation of tokens does not cache the user row that it
-// has written. If two revocations run at once, the first to commit may return last and would
-// cache an outdated row, with which revoked tokens would be valid. The test makes the second
+// TestWriterCachesNoRow checks that a revocation of tokens does not cache the user row that it has
+// written. Of two concurrent revocations, the first to commit may return last. If it cached its
+// row, the row would be outdated, and revoked tokens would be valid. The test makes the second
 // revocation directly in the store.
 func TestWriterCachesNoRow(t *testing.T) {
 	h := newHouse(t, nil, nil)
@@ -636,7 +636,7 @@ func TestConcurrentRevokesAllCount(t *testing.T) {
 			}
 			done.Add(1)
 		})
-		// The next read must get the row of the second revocation from the store.
+		// The next read must return the row of the second revocation, from the store.
 		u, err := h.User(t.Context(), ann)
 		if err != nil || u.Generation != 1+done.Load() || done.Load() == 0 {
 			t.Errorf("generation %d, %v, after %d revokes", u.Generation, err, done.Load())

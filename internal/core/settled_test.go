@@ -46,9 +46,9 @@ func (h *house) remove(t *testing.T, caller, thread, user string) {
 	}
 }
 
-// TestShareHistory adds participants with different share-history times. Each must see exactly
-// the messages since its time, to the millisecond. A time in the future counts as the time of
-// joining.
+// TestShareHistory adds participants with different share-history times. It checks that each sees
+// exactly the messages since this time, to the millisecond. A time in the future counts as the time
+// of joining.
 func TestShareHistory(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -77,7 +77,7 @@ func TestShareHistory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bob := h.user(t)
 			h.add(t, ann, thread, core.NewParticipant{User: communication.ParseRawID(bob), ShareHistory: c.share})
-			// Ignore the system messages about the participants of the earlier cases.
+			// Ignore the system messages about the participants that earlier cases have added.
 			got := slices.DeleteFunc(h.contents(t, bob, thread), func(s string) bool { return strings.HasPrefix(s, "participant") })
 			if diff := cmp.Diff(c.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
@@ -105,9 +105,9 @@ func TestShareHistory(t *testing.T) {
 	}
 }
 
-// TestUpdateMessageWithoutContent updates a message without content. An empty update empties
-// the content, an update of only metadata or only the priority keeps the content, and an empty value
-// removes its key from the metadata.
+// TestUpdateMessageWithoutContent updates a message without content. It checks that an empty update
+// empties the content, that an update of only metadata or only the priority keeps the content, and
+// that an empty value removes its key from the metadata.
 func TestUpdateMessageWithoutContent(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -145,8 +145,8 @@ func TestUpdateMessageWithoutContent(t *testing.T) {
 	}
 }
 
-// TestAddingSomeoneAgain checks that adding a present participant succeeds and writes nothing,
-// and that a user who had left can be added again and then sees old and new messages.
+// TestAddingSomeoneAgain checks that adding a user who is in the thread succeeds and writes
+// nothing, and that a user who had left can be added again and then sees old and new messages.
 func TestAddingSomeoneAgain(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -180,9 +180,9 @@ func TestAddingSomeoneAgain(t *testing.T) {
 	}
 }
 
-// TestStartTimeAndAnEditedOlderMessage edits an old message and then lists messages since a
-// start time after its creation. The list must have exactly the messages created since the
-// start time, without the edited message.
+// TestStartTimeAndAnEditedOlderMessage edits an old message and then lists messages since a start
+// time after its creation. It checks that the list has exactly the messages created since the start
+// time, without the edited message.
 func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -289,8 +289,8 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 			t.Errorf("%s of an unknown id: %q, want %q", name, got, core.NotFound)
 		}
 	}
-	// Removing a user who is not a participant succeeds and writes nothing, because a sample
-	// program of Microsoft does this and expects success.
+	// Removing a user who is not a participant must succeed and write nothing. A sample program of
+	// Microsoft does this and expects success.
 	before := h.contents(t, ann, thread)
 	if err := ops["remove participant"](); err != nil || len(h.contents(t, ann, thread)) != len(before) {
 		t.Errorf("removing somebody who is not there: %v; want nothing done, and well", err)
@@ -302,9 +302,9 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 	}
 }
 
-// TestReplaysAfterwards repeats requests with the same token. A repeated create must return the
-// first answer even after the thread was deleted. A repeated send must return the first answer
-// only while the thread is live and the sender is a participant.
+// TestReplaysAfterwards repeats requests with the same token. It checks that a repeated create
+// returns the first answer even after the thread was deleted, and that a repeated send returns the
+// first answer only while the thread is live and the sender is a participant.
 func TestReplaysAfterwards(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -348,8 +348,8 @@ func TestReplaysAfterwards(t *testing.T) {
 	}
 }
 
-// TestReceiptsNeverMoveBack sends a read receipt for an older message than the stored receipt
-// names. The stored receipt must not change.
+// TestReceiptsNeverMoveBack sends a read receipt for a message that is older than the stored
+// receipt's message. It checks that the stored receipt does not change.
 func TestReceiptsNeverMoveBack(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -367,7 +367,7 @@ func TestReceiptsNeverMoveBack(t *testing.T) {
 	}
 }
 
-// TestUserDeletion checks that a deleted user's data stays during the grace. After it, the
+// TestUserDeletion checks that a deleted user's data stays during the grace. After the grace, the
 // sweep must remove the user's messages and names, keep the data of other users, and delete a
 // thread in which the user was alone.
 func TestUserDeletion(t *testing.T) {
@@ -462,9 +462,9 @@ func TestUserDeletion(t *testing.T) {
 	}
 }
 
-// TestMovingIn uses unknown user ids: for a token, in a new thread, as added participants, for
-// a revocation and for a deletion. The user must be created only with Options.Adopt, and only
-// for an id of this resource. A deleted user must never be created again.
+// TestMovingIn uses unknown user ids: for a token, in a new thread, as added participants, for a
+// revocation and for a deletion. It checks that the user is created only with Options.Adopt, and
+// only for an id of this resource, and that a deleted user is never created again.
 func TestMovingIn(t *testing.T) {
 	unknown := communication.JoinUserID(resourceID, "00000011-9f42-58fb-88f7-08482200b425")
 	foreign := communication.JoinUserID("99999999-2222-4333-8444-555555555555", "00000011-9f42-58fb-88f7-08482200b425")
@@ -490,7 +490,7 @@ func TestMovingIn(t *testing.T) {
 		}
 
 		next := 0
-		fresh := func() string { // an id that was not met yet
+		fresh := func() string { // fresh returns a user id that the service has not seen yet
 			next++
 			return communication.JoinUserID(resourceID, fmt.Sprintf("00000022-9f42-58fb-88f7-%012d", next))
 		}

@@ -13,13 +13,14 @@ import (
 //
 //   - Apply is atomic: after a crash the store has either all changes of a batch or none of
 //     them. Apply returns only when the changes are durable.
-//   - A read returns only durable rows, all as of one moment. It does not wait for a batch
-//     that is not durable yet, and sees the rows as they were before that batch.
+//   - A read returns only durable rows, all as of one moment. While a batch is not durable yet,
+//     a read does not wait for it, and returns the rows as they were before the batch.
 //   - Sequences and event numbers of a thread have no gaps and no duplicates.
 //   - Positions strictly increase in the order of commits. When an event can be read, all
 //     events with smaller positions can be read too.
 //
-// All methods may be called concurrently, except that each lane calls Apply from one goroutine.
+// All methods may be called concurrently, except that each lane (a queue of changes) calls Apply
+// from one goroutine.
 type Store interface {
 	// Lanes returns the number of goroutines that should call Apply concurrently. All changes
 	// of a batch belong to one lane: LaneOf returns the same number for their Keys.
@@ -42,14 +43,14 @@ type Store interface {
 	// messages with the given ids.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
-	// Superseded returns up to limit superseded versions of messages of the key's thread, in
-	// the order of keys, from the first one after the key on. The key need not exist. A thread
-	// whose rows are being purged has none.
+	// Superseded returns up to limit superseded versions of messages of the key's thread, in the
+	// order of keys. It begins with the first version after the key, which need not exist. It
+	// returns none for a thread whose rows are being purged.
 	Superseded(ctx context.Context, after SupersededKey, limit int) ([]ThreadSuperseded, error)
 
 	// SupersededThreads returns up to limit ids, in ascending order, of the threads that have
-	// superseded versions and whose ids are greater than after. It reads no version, so a
-	// damaged one does not make it fail.
+	// superseded versions and whose ids are greater than after. It reads only keys, so a damaged
+	// version does not make it fail.
 	SupersededThreads(ctx context.Context, after string, limit int) ([]string, error)
 
 	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
@@ -65,9 +66,10 @@ type Store interface {
 	// user's list whose ids are greater than after.
 	ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error)
 
-	// Relist moves up to limit entries of the lists of a thread's participants, of a thread that
-	// has a Relisting, and returns when that is durable. It returns false if no thread has one.
-	// Each call continues with another thread, so one that fails does not delay the others.
+	// Relist moves up to limit entries of one thread that has a Relisting, in its participants'
+	// lists of threads, and returns when the moves are durable. It returns false if no thread has a
+	// Relisting. Each call continues with another thread, so a thread that fails does not delay the
+	// others.
 	Relist(ctx context.Context, limit int) (more bool, err error)
 
 	// Deleting returns the users whose deletion has begun but is not complete: those in
@@ -109,8 +111,8 @@ type Store interface {
 	// first. If before is 0, it begins with the log's last event.
 	LogBefore(ctx context.Context, before uint64, limit int) ([]Event, error)
 
-	// News returns up to limit threads of a user's list that have events after a position of
-	// the log, in any order. Each comes with the thread's head and the user's row in it.
+	// News returns up to limit threads of a user's list that have events after a position of the
+	// log, in any order. Each element has the thread's head and the user's row in the thread.
 	News(ctx context.Context, user string, after uint64, limit int) ([]News, error)
 
 	// ThreadEvents returns up to limit events of a thread in the order of their numbers,
@@ -128,22 +130,22 @@ type Store interface {
 	// in use, a later call deletes the rest.
 	Trim(ctx context.Context, day uint32) error
 
-	// RenewEpoch replaces the store's epoch if its present value is was. If it is not, another
-	// server has already replaced it, and RenewEpoch does nothing. It returns when the new
+	// RenewEpoch replaces the store's epoch if its present value is was. If it has another value,
+	// another server has already replaced it, and RenewEpoch does nothing. It returns when the new
 	// epoch is durable.
 	RenewEpoch(ctx context.Context, was, epoch string) error
 
-	// PutEndpoints inserts endpoints. A stored endpoint with the same user and id is replaced.
-	// It returns when the endpoints are durable. If two endpoints of the slice have the same
-	// key, the later one is stored. A store of several servers does not replace endpoints that
-	// another server owns, and returns the new rows that it has not stored.
+	// PutEndpoints inserts endpoints. A stored endpoint with the same user and id is replaced. It
+	// returns when the endpoints are durable. If two endpoints of the slice have the same key, the
+	// later one is stored. A store of several servers does not replace endpoints that another
+	// server owns. PutEndpoints returns the new rows that were not stored for this reason.
 	PutEndpoints(ctx context.Context, es []Endpoint) (taken []Endpoint, err error)
 
 	// Endpoints returns the endpoints of a user. The endpoint that was seen last comes first.
 	Endpoints(ctx context.Context, user string) ([]Endpoint, error)
 
-	// DropEndpoints deletes the endpoints with the users and ids of es, and returns when that
-	// is durable. It ignores endpoints that do not exist and the other fields of es.
+	// DropEndpoints deletes the endpoints with the users and ids of es, and returns when the
+	// deletion is durable. It ignores the other fields of es, and endpoints that do not exist.
 	DropEndpoints(ctx context.Context, es []Endpoint) error
 
 	// ExpireEndpoints deletes the endpoints that were last seen before the given time, in epoch
@@ -162,10 +164,10 @@ type Store interface {
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
 
-	// SetKey replaces the access key with index 0 or 1 by key if the serial of the stored key
-	// is key.Serial - 1; otherwise the stored key stays. It returns the key that is stored
-	// afterwards, when it is durable. If key was stored, it also writes the audit rows, in the
-	// same batch. The rows have keys; see Service.Stamp.
+	// SetKey replaces the access key with index 0 or 1 by key if the serial of the stored key is
+	// key.Serial - 1; otherwise the stored key stays. It returns the key that is stored afterwards,
+	// when that key is durable. If SetKey has stored key, it also writes the audit rows in the same
+	// batch. The audit rows must have keys; see Service.Stamp.
 	SetKey(ctx context.Context, index int, key AccessKeyRow, audit ...Audit) (AccessKeyRow, error)
 
 	// Close waits for running calls and closes the store. No method may be called after it.
@@ -173,8 +175,8 @@ type Store interface {
 }
 
 // Bus delivers committed events to subscribers, before the callers of the operations get their
-// answers. It may lose events: a reader that must not miss any also reads Store.Log, as Feed
-// does. The bus also delivers typing notifications, which are stored nowhere.
+// answers. It may lose events: a reader that must not miss any also reads Store.Log, as Feed does.
+// The bus also delivers typing notifications, which are stored nowhere.
 type Bus interface {
 	// Publish sends happenings to all subscribers. One goroutine per lane calls it with
 	// committed events, in commit order for each thread; any goroutine may call it with a
@@ -187,14 +189,15 @@ type Bus interface {
 	Listening() bool
 }
 
-// Purger is a Store whose Apply does not delete all rows of large deleted threads at once. No
-// read returns the remaining rows. Sweep calls FinishPurges, which deletes them for about a
+// Purger is a Store whose Apply does not delete all rows of large deleted threads at once. No read
+// returns the remaining rows. Sweep calls FinishPurges, which deletes remaining rows for about a
 // second per call.
 type Purger interface {
 	FinishPurges(ctx context.Context) error
 }
 
-// Subscription receives the happenings that are published on a Bus, until it is closed.
+// Subscription receives the happenings that are published on a Bus, until the subscription is
+// closed.
 type Subscription interface {
 	// Happenings returns the channel of the subscription, which Close closes. All subscribers
 	// share the received slices and must not change them.
@@ -221,7 +224,7 @@ var ErrUnknown = errors.New("it is not known whether the database has committed"
 // read at the same moment as the other rows of the page, and the Service uses it to decide
 // whether the member may see the page.
 type View struct {
-	Head   Head    // Revision is 0 if the thread does not exist
+	Head   Head    // the thread's head row; its Revision is 0 if the thread does not exist
 	Member *Member // nil if the user was never in the thread
 }
 
@@ -262,35 +265,35 @@ type ReceiptsPage struct {
 // ThreadsQuery selects threads of a user, the latest activity first.
 type ThreadsQuery struct {
 	User   string
-	Before ThreadsCursor // only entries after this cursor, which have earlier activity; zero: begin with the latest activity
+	Before ThreadsCursor // only entries after this cursor, whose activity is earlier; zero: begin with the latest activity
 	Since  int64         // only threads with activity at this time or later, epoch milliseconds
 	Limit  int           // most entries; 1 or more
 	Expand Expand
 }
 
-// Expand says what the entries of a user's list of threads have besides the thread's own
-// properties.
+// Expand says which extra fields the entries of a user's list of threads have.
 type Expand struct{ LastMessage, Unread bool }
 
 // MaxSortedMinute is the number of threads with their last activity in one minute up to which a
-// user's list has them in the exact order of their times. The engines index the list by minutes, so
-// they must read all threads of a minute to sort them. If a minute has more threads, it is
-// crowded, and the list has its threads in the descending order of ids, so that a page reads only
-// the threads that it shows. The threads of one page are always sorted by their times. The order
-// of different minutes is always exact.
+// user's list has these threads in the exact order of their times. The engines index the list by
+// minutes, so they must read all threads of a minute to sort them. If a minute has more threads, it
+// is crowded, and the list has its threads in the descending order of ids, so that a page reads
+// only the threads that it shows. The threads of one page are always sorted by their times. The
+// order of different minutes is always exact.
 const MaxSortedMinute = 20
 
-// ThreadsCursor identifies an entry of a user's list of threads, which is ordered by the time of
+// ThreadsCursor identifies an entry of a user's list of threads. The list is ordered by the time of
 // the last activity, then by thread id, except in crowded minutes (see MaxSortedMinute).
 //
-// If the minute of a cursor with a time has become crowded, the list continues with the first
-// thread of that minute: it may repeat threads, but skips none.
+// If the minute of the cursor's time has become crowded since the cursor was made, the list
+// continues with the first thread of that minute: it may repeat threads, but skips none.
 type ThreadsCursor struct {
-	On     int64 // the time of the last activity; less than 0 for a cursor by id, see CursorByID
+	On     int64 // time of the last activity; negative in a cursor that CursorByID has made
 	Thread string
 }
 
-// CursorByID returns the cursor after a thread in a minute whose threads are in the order of ids.
+// CursorByID returns the cursor after a thread in a crowded minute, whose threads are in the order
+// of ids.
 func CursorByID(minute int64, thread string) ThreadsCursor {
 	return ThreadsCursor{On: ^minute, Thread: thread}
 }
@@ -305,7 +308,7 @@ func NewestFirst(a, b ThreadEntry) int {
 }
 
 // ThreadEntry is one thread in a user's list. If the user has left the thread, Topic and
-// LastMessageOn are as they were when the user left.
+// LastMessageOn have the values from the time when the user left.
 type ThreadEntry struct {
 	Thread        string
 	Topic         string
@@ -313,23 +316,25 @@ type ThreadEntry struct {
 	LastMessageOn int64
 	ExpiresOn     int64 // by the retention policy; 0: never
 
-	// LastMessage is the preview of the newest message that the user may see (see Preview), or
-	// nil if there is none or Expand does not ask for it. For a user who is in the thread, it is
-	// the one with the greatest id, so an edit of an earlier message does not replace it; only
-	// the newest RecentMessages are looked at. For a user who has left, it is the first of the
-	// messages that Store.Messages returns to that user.
+	// LastMessage is the preview of the newest message that the user may see (see Preview), or nil
+	// if the user may see none or Expand does not ask for previews. For a user who is in the
+	// thread, the newest message is the one with the greatest id, so an edit of an earlier message
+	// does not replace it; only the newest RecentMessages messages are searched. For a user who has
+	// left, it is the first of the messages that Store.Messages returns to that user.
 	LastMessage *Message
 
-	// Unread points to the number of messages that are unread for the user (see Message.UnreadBy) and
-	// have greater ids than that of the user's read receipt. Counting stops at MaxUnread, and
-	// after the newest RecentMessages. It is 0 for a user who has left, because that user can no
-	// longer send a receipt. It is nil if Expand does not ask for it.
+	// Unread points to the number of messages that are unread for the user (see Message.UnreadBy)
+	// and have greater ids than the message of the user's read receipt. Counting stops at
+	// MaxUnread, and after the newest RecentMessages messages. The number is 0 for a user who has
+	// left, because that user can no longer send a receipt. Unread is nil if Expand does not ask
+	// for unread counts.
 	Unread *int
 }
 
 // ThreadsPage is the result of Store.Threads. Next is the value of Before for the next page, or
-// zero after the last page. A page that has Next may have fewer than ThreadsQuery.Limit entries, or
-// none, if it has passed over threads of a crowded minute with activity before ThreadsQuery.Since.
+// zero after the last page. A page that is not the last may have fewer than ThreadsQuery.Limit
+// entries, or none, if it has skipped threads of a crowded minute with activity before
+// ThreadsQuery.Since.
 type ThreadsPage struct {
 	Threads []ThreadEntry
 	Next    ThreadsCursor
@@ -345,22 +350,22 @@ type Expiry struct {
 type Batch struct {
 	At    int64  // the time of all changes, epoch milliseconds
 	Check uint32 // the Check of all events
-	// Until is the wall-clock time at which Apply gives up and returns ErrUnavailable if it
-	// could not write the batch. After Until it only spends a few seconds to find out whether a
-	// commit that had begun has succeeded. If Until is zero, the engine decides when to give
-	// up. An engine that is always available ignores it.
+	// Until is the wall-clock time at which Apply gives up and returns ErrUnavailable if it could
+	// not write the batch. After Until, Apply only spends a few seconds to find out whether a
+	// commit that had begun has succeeded. If Until is zero, the engine decides when to give up. An
+	// engine that is always available ignores Until.
 	Until   time.Time
 	Changes []*Change
-	// Owned means that nobody else uses Changes until Apply returns. Assign then fills in the rows
-	// of a send in the change itself, which saves a copy.
+	// Owned means that only Apply uses Changes until it returns. Assign then fills in the rows of a
+	// send in the change itself, which saves a copy.
 	Owned bool
 }
 
 // Change lists the rows that one operation writes, and the rows that it was decided on. It must
 // not be modified after it was passed to a lane.
 type Change struct {
-	// Key is the id of the changed thread, or of the user if no thread changes.
-	// LaneOf maps it to a lane.
+	// Key is the id of the changed thread, or of the user if no thread changes. LaneOf returns the
+	// lane (queue of changes) for a Key.
 	Key string
 
 	// Decide, if set, is called by Assign with the locked rows, and its result is
@@ -368,50 +373,51 @@ type Change struct {
 	// and the idempotency token.
 	Decide Decision
 
-	// Thread, Revision and ReadUsers describe the rows that the operation has read. The outcome
-	// is Stale if one of these rows differs from the stored row.
+	// Thread, Revision and ReadUsers identify the rows that the operation has read. The outcome is
+	// Stale if one of these rows differs from the stored row.
 
 	Thread    string // "" if no thread changes
 	Revision  uint64 // revision of the thread's head; 0: the thread must not exist
-	ReadUsers []User // a row with state UserUnknown means that the user must not exist
+	ReadUsers []User // the users' rows as read; a row with state UserUnknown means that the user must not exist
 
 	// Assign recognizes a repeated operation by SendToken and Caller, by Answer, or by the
 	// Fingerprint of its first message. For a repeated operation it returns the first result and
 	// writes nothing.
 
-	// SendToken is the idempotency token of a send. It identifies the send together with Thread
-	// and Caller. It is empty if the client has sent none.
+	// SendToken is the idempotency token of a send. It identifies the send together with Thread and
+	// Caller. It is empty if the client has sent no token.
 	SendToken string
 	Caller    string
 	// Answer is stored with a thread that is created with an idempotency token. If the thread
-	// already has a stored answer, the create is a repetition.
+	// already has a stored answer, the request to create it is a repetition.
 	Answer *CreateAnswer
 
-	// The rows to write. Assign fills ids, versions, sequences, numbers and times.
+	// The fields below are the rows to write. Assign fills ids, versions, sequences, numbers and
+	// times.
 
 	Properties   *Properties // new properties of the thread; nil: unchanged
 	Members      []Member    // members to insert or replace
 	Messages     []Message   // messages to insert, in this order
 	Rewrites     []Rewrite   // messages to replace
-	Receipt      *Receipt    // the user's new receipt; ignored if the stored one is for a later message
+	Receipt      *Receipt    // the user's new receipt; ignored if the stored receipt is for a later message
 	DropReceipts []string    // users whose receipts are deleted
 	Purge        bool        // marks the thread as deleted and deletes its messages, receipts and send tokens
 	Events       []Event
 	PutUsers     []User // users to insert or replace
-	// Audits are audit rows to insert or replace; see Service.Stamp. A change that writes other
-	// rows too writes all or none.
+	// Audits are audit rows to insert or replace; see Service.Stamp. A change that also writes
+	// other rows writes all of its rows or none.
 	Audits []Audit
 
-	// Superseded are versions of rewritten messages to insert or replace. Assign sets them,
-	// for rewrites with Keep and for deletions.
+	// Superseded are old versions of rewritten messages to insert or replace. Assign sets this
+	// field for rewrites with Keep and for deletions.
 	Superseded     []Superseded
-	DropSuperseded []SupersededKey // superseded versions to delete, of this thread
+	DropSuperseded []SupersededKey // superseded versions of messages to delete, all of this thread
 
-	// ForgetMetadata makes the Left of members who leave contain no metadata of the thread.
-	// ForgetMessages makes it allow them to read no messages.
+	// With ForgetMetadata, the Left of members who leave contains no metadata of the thread. With
+	// ForgetMessages, it allows them to read no messages.
 	ForgetMetadata, ForgetMessages bool
-	// Releases is set if a member may no longer read superseded versions that it could read
-	// before. If such a version has no other reader, Sweep deletes it.
+	// Releases is true if the change may take superseded versions of messages away from a member
+	// who could read them before. If such a version has no other reader, Sweep deletes it.
 	Releases bool
 
 	// Roster lists the participants before the change. When the minute of the thread's last
@@ -420,8 +426,8 @@ type Change struct {
 	// in both. The slice is shared and must not be changed.
 	Roster []*Member
 
-	// Invalid lists the participants that were refused. The operation returns the list, but it
-	// is not stored, except in Answer.
+	// Invalid lists the participants that were refused. The operation returns the list. The store
+	// keeps the list only in Answer.
 	Invalid []InvalidParticipant
 }
 
@@ -470,9 +476,9 @@ func (c *Change) empty() bool {
 type Rewrite struct {
 	Message
 	ReadVersion int64  // version of the message's row that the change was decided on
-	OldSequence uint64 // sequence of the replaced row, at which the engine deletes it
+	OldSequence uint64 // sequence of the replaced row; the engine deletes the row with this sequence
 	How         RewriteKind
-	// Keep says that the replaced row must be kept as a superseded version, because a member
+	// Keep says that the replaced version must be kept as a superseded version, because a member
 	// who has left may still read it. If the message is deleted, a tombstone is kept instead.
 	Keep bool
 }
@@ -502,23 +508,23 @@ const (
 	Stale            // a row that the change was decided on has changed since
 	Replayed         // an earlier change had the same token or the same fingerprint
 	Unchanged        // Decide returned a change without rows
-	Refused          // Decide returned an error, or a custom id is taken
-	Unread           // Decide needs rows that were not locked
+	Refused          // Decide returned an error, or another user has the custom id
+	Unread           // Decide asked for rows that were not locked
 )
 
 // Outcome is the result of one change of a batch.
 type Outcome struct {
 	Status Status
 	// Change depends on Status. Applied: a copy of the change with all fields filled, which the
-	// engine writes. Unchanged: the result of Decide. Replayed: the change itself. Unread: a
-	// copy that also names the missing rows, which the Service commits again.
+	// engine writes. Unchanged: the result of Decide. Replayed: the change itself. Unread: a copy
+	// that also names the missing rows to lock, which the Service commits again.
 	Change    *Change
-	ListMoves []ListMove    // Applied: moves in the users' lists of threads
-	Relisting *Relisting    // Applied: the relisting that begins with this change, or nil
-	Revision  uint64        // Applied: revision of the thread's head after the change
-	MessageID int64         // Replayed: the id of the first send's message
-	Answer    *CreateAnswer // Replayed: the answer of the first create
-	Err       error         // Refused: the error of Decide, or ErrCustomIDTaken
+	ListMoves []ListMove    // if Applied: moves of the thread in its users' lists of threads
+	Relisting *Relisting    // if Applied: the Relisting that the change begins, or nil
+	Revision  uint64        // if Applied: revision of the thread's head after the change
+	MessageID int64         // if Replayed: id of the message that the first send has added
+	Answer    *CreateAnswer // if Replayed: answer to the first request that created the thread
+	Err       error         // if Refused: the error of Decide, or ErrCustomIDTaken
 }
 
 // LaneOf returns the number, from 0 to n-1, of the lane that commits the changes with this key.

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Superseded is a version of a message that was replaced by an edit or a deletion. It is kept
-// while a former member of the thread may still read it: a former member sees each message as
-// it was when the member left (docs/contract/chat.md §7.3). If the message was deleted later,
-// the version is a tombstone (without content) at the old sequence.
+// Superseded is a version of a message that was replaced by an edit or a deletion. It is kept while
+// a former member of the thread may still read it: a former member sees each message as it was when
+// the member left (docs/contract/chat.md §7.3). If the message was deleted later, a tombstone (a
+// version without content) with the old sequence takes its place.
 type Superseded struct {
-	Message        // ID, CreatedOn, Sender and Kind are those of the message's present row
-	Until   uint64 // the sequence of the version that replaced it
+	Message        // has the same ID, CreatedOn, Sender and Kind as the message's present row
+	Until   uint64 // the sequence of the version that replaced this one
 }
 
 // SupersededKey identifies a superseded version of a message. Within a thread, keys are ordered
@@ -30,20 +30,20 @@ func (r *ThreadSuperseded) Key() SupersededKey {
 	return SupersededKey{Thread: r.Thread, ID: r.ID, Sequence: r.Sequence}
 }
 
-// Span has the sequence of a superseded version (Sequence) and of the version that replaced it
-// (Until).
+// Span has two sequences of a message: that of a superseded version, and Until, the sequence of the
+// version that replaced it.
 type Span struct{ Sequence, Until uint64 }
 
-// SeesVersion reports whether the member may read a superseded version of a message. This is so
-// if the member has left and the message had this version at the time.
+// SeesVersion reports whether the member may read a superseded version of a message. This is true
+// if the member has left and the message had this version when the member left.
 func (m *Member) SeesVersion(v *Superseded) bool {
 	return m.Left != nil && v.Sequence <= m.Left.Sequence && m.Left.Sequence < v.Until && v.CreatedOn >= m.VisibleFrom()
 }
 
-// ReadsOlder reports whether a happening is about a message that was edited after the member
-// had left the thread, so that the member may read only a superseded version of it. Hears
-// returns false for such a happening. To tell the member of the event, read the superseded
-// version from the store with MessagesQuery.Reader.
+// ReadsOlder reports whether a happening is about a message that was edited after the member had
+// left the thread, so that the member may read only a superseded version of it. Hears returns false
+// for such a happening. A caller that tells the member of the event must read the superseded
+// version from the store, with MessagesQuery.Reader.
 func (m *Member) ReadsOlder(h *Happening) bool {
 	return (h.Kind == MessageReceived || h.Kind == MessageEdited) && h.Message != nil && h.Message.DeletedOn == 0 &&
 		m.Left != nil && m.InThreadAt(h.Number) && h.Message.Sequence > m.Left.Sequence && h.Message.CreatedOn >= m.VisibleFrom()
@@ -139,25 +139,25 @@ func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSupe
 	return err
 }
 
-// superseded returns up to sweepPage superseded versions of one thread after a key. The key of
-// a thread without an id comes before all versions of the thread. It fails if the store takes
-// longer than an item of a turn may.
+// superseded returns up to sweepPage superseded versions of one thread with keys greater than
+// after. A key that has only a thread comes before all versions of the thread. superseded fails if
+// the store takes longer than s.patience.
 func (s *Service) superseded(ctx context.Context, after SupersededKey) ([]ThreadSuperseded, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.Superseded(ctx, after, sweepPage)
 }
 
-// supersededThreads returns up to sweepPage ids of threads with superseded versions, from the
-// one after the id after on. It fails if the store takes longer than an item of a turn may.
+// supersededThreads returns up to sweepPage ids, greater than after, of threads with superseded
+// versions. It fails if the store takes longer than s.patience.
 func (s *Service) supersededThreads(ctx context.Context, after string) ([]string, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.SupersededThreads(ctx, after, sweepPage)
 }
 
-// readerless returns a function that reports whether no member who has left may read a
-// superseded version of t.
+// readerless returns a function that reports whether a superseded version of t has no reader: no
+// member who has left may read it.
 func readerless(t *Thread) func(*Superseded) bool {
 	return func(v *Superseded) bool {
 		first, _ := slices.BinarySearchFunc(t.former, v.Sequence, lastSequence)
@@ -173,8 +173,8 @@ func readerless(t *Thread) func(*Superseded) bool {
 	}
 }
 
-// The time from one walk over all superseded versions to the next: walkEvery after a walk
-// without errors, walkAgain after other walks. A walk finds versions without readers that a
+// The time from one walk over all superseded versions to the next: walkEvery after a walk without
+// errors, walkAgain after a walk with an error. A walk finds versions without readers that a
 // process did not delete because it was killed.
 const (
 	walkEvery = 24 * time.Hour
@@ -185,8 +185,8 @@ const (
 // next sweep looks at the superseded versions of all threads.
 const maxReleased = 10_000
 
-// release notes that a member of a thread may no longer read superseded versions of its
-// messages, so that Sweep looks for versions to delete.
+// release records that a member of a thread may no longer read superseded versions of the thread's
+// messages, so that Sweep looks for versions without readers.
 func (s *Service) release(thread string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +197,9 @@ func (s *Service) release(thread string) {
 	}
 }
 
-// nextReleased returns a noted thread and forgets it, or "" if there is none. walk reports
-// whether too many were noted.
+// nextReleased removes a thread from those that release has recorded and returns it, or "" if there
+// is none. walk is true if release had too many threads to record, so that Sweep must read all
+// threads.
 func (s *Service) nextReleased() (thread string, walk bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,23 +211,23 @@ func (s *Service) nextReleased() (thread string, walk bool) {
 	return "", walk
 }
 
-// supersededWalk is the place of a Service in its search for superseded versions that nobody
-// may read any more. It looks through one thread at a time.
+// supersededWalk says how far a Service has come in its search for superseded versions that nobody
+// may read any more. The Service searches one thread at a time.
 type supersededWalk struct {
 	place SupersededKey // the last key that was read in the current thread; zero: no thread is being read
 
-	// The walk over all threads with superseded versions.
+	// The fields below belong to the walk over all threads with superseded versions.
 	due     time.Time // when it begins; zero: now
 	threads []string  // the next ones, in order
-	listed  string    // id of the last thread that was listed
+	listed  string    // id of the last thread that the store has listed
 	last    bool      // no thread follows these
 	bad     bool      // a thread failed in this walk
 }
 
-// sweepSuperseded deletes superseded versions that nobody may read any more: those of the
-// threads that release has noted, and from time to time all. A turn ends after a page of a
-// thread, and the next turn continues after that page. sweepSuperseded returns the present
-// time if work is left, or the zero time.
+// sweepSuperseded deletes superseded versions that nobody may read any more. It searches the
+// threads that release has recorded, and from time to time all threads. A turn ends after a page of
+// a thread, and the next turn continues after that page. sweepSuperseded returns the present time
+// if work is left, or the zero time.
 func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err error) {
 	ends := s.now().Add(turnTime)
 	w := &s.walk
@@ -248,8 +249,8 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 			if ctx.Err() != nil || storeWide(err) {
 				return time.Time{}, few(errs) // the next sweep reads this page again
 			}
-			// Continue with the other threads. A later walk deletes the remaining
-			// versions of this one.
+			// Continue with the other threads. A later walk deletes the remaining superseded
+			// versions of this thread.
 			w.bad = true
 			if again := s.now().Add(walkAgain); again.Before(w.due) {
 				w.due = again
@@ -262,8 +263,9 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 	}
 }
 
-// nextToRelease returns the thread that is looked through next: one that release has noted, or
-// the next one of the walk over all if the walk is due. It returns "" if there is none.
+// nextToRelease returns the next thread in which to search for versions without readers: one that
+// release has recorded, or the next one of the walk over all threads if the walk is due. It returns
+// "" if no thread is left.
 func (s *Service) nextToRelease(ctx context.Context) (string, error) {
 	w := &s.walk
 	thread, walk := s.nextReleased()
@@ -294,9 +296,9 @@ func (s *Service) nextToRelease(ctx context.Context) (string, error) {
 	return thread, nil
 }
 
-// releasePage deletes the superseded versions that nobody may read in the page after a key, in
-// one thread. It returns the key of the page's last version, or the zero key after the last page
-// or an error.
+// releasePage reads the page of a thread's superseded versions after a key, and deletes the
+// versions that nobody may read. It returns the key of the page's last version, or the zero key
+// after the last page or an error.
 func (s *Service) releasePage(ctx context.Context, after SupersededKey) (SupersededKey, error) {
 	page, err := s.superseded(ctx, after)
 	if err == nil && len(page) > 0 {

@@ -74,9 +74,9 @@ func (h *house) sweep(t testing.TB) {
 	t.Fatal("the sweep has no end")
 }
 
-// TestWhoLeftReadsOn removes Bob from a thread; then Ann edits one message and deletes another.
-// Bob must still read the messages as they were when he left, except for the content of the
-// deleted one (docs/contract/chat.md §7.3).
+// TestWhoLeftReadsOn removes Bob from a thread; then Ann edits one message and deletes another. It
+// checks that Bob still reads the messages as they were when he left, except for the content of the
+// deleted message (docs/contract/chat.md §7.3).
 func TestWhoLeftReadsOn(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h, other := houses[0], houses[len(houses)-1]
@@ -105,7 +105,8 @@ func TestWhoLeftReadsOn(t *testing.T) {
 				t.Errorf("message %d by its id is %+v, %v; want %+v", m.ID, one, err, m)
 			}
 		}
-		// When the sender's data is erased, former members can no longer read its messages.
+		// After the erasure of the sender's data, former members can no longer read the sender's
+		// messages.
 		if err := h.DeleteUser(t.Context(), ann); err != nil {
 			t.Fatal(err)
 		}
@@ -129,8 +130,8 @@ func TestWhoLeftReadsOn(t *testing.T) {
 }
 
 // TestSupersededRowsGo makes superseded versions of a message for two former members. Then the
-// members join again, users are erased, or the thread ends. The next sweep must delete exactly
-// the versions that nobody may read any more.
+// members join again, users are erased, or the thread ends. The test checks that the next sweep
+// deletes exactly the versions that nobody may read any more.
 func TestSupersededRowsGo(t *testing.T) {
 	type people struct {
 		*house
@@ -192,8 +193,8 @@ func TestSupersededRowsGo(t *testing.T) {
 }
 
 // TestNobodyWhoLeftCostsNothing commits sends, edits and deletions in a thread that nobody has
-// left, and in one whose former member came before the messages. The batches must name no
-// superseded rows to be read, and write none. A deletion is an exception: it reads those of its
+// left, and in a thread whose only former member left before the messages were sent. It checks that
+// the batches neither read nor write superseded versions. Only a deletion reads the versions of its
 // message.
 func TestNobodyWhoLeftCostsNothing(t *testing.T) {
 	var batches []core.Batch
@@ -225,8 +226,8 @@ func TestNobodyWhoLeftCostsNothing(t *testing.T) {
 	}
 }
 
-// TestADeletionLeavesNoText deletes an edited message whose last reader has just come back, and
-// looks for its old text before any sweep.
+// TestADeletionLeavesNoText deletes an edited message whose old text no former member may read any
+// more. It checks that the store has no row with the old text, even before a sweep.
 func TestADeletionLeavesNoText(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h, other := houses[0], houses[len(houses)-1]
@@ -250,7 +251,7 @@ func TestADeletionLeavesNoText(t *testing.T) {
 	})
 }
 
-// watched is a store that tells each batch before it is applied.
+// watched is a store that passes each batch to the function see before it applies the batch.
 type watched struct {
 	core.Store
 	see func(core.Batch)
@@ -272,8 +273,8 @@ func (h *house) gone(t *testing.T, user string) {
 }
 
 // TestSupersededRowsGoAfterACrash adds a former member to a thread again, so that a superseded
-// version has no reader, and starts a second service before a sweep has deleted the version. A
-// sweep of the second service must find and delete it.
+// version has no reader, and starts a second service before a sweep has deleted the version. It
+// checks that a sweep of the second service finds and deletes the version.
 func TestSupersededRowsGoAfterACrash(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -304,8 +305,8 @@ type nobody struct{ core.Bus }
 func (nobody) Publish([]*core.Happening) {}
 func (nobody) Listening() bool           { return false }
 
-// TestManySupersededRowsGo makes more superseded versions than a sweep reads at a time. Then
-// their only reader joins again, or their sender is erased. The sweep must delete all of them.
+// TestManySupersededRowsGo makes more superseded versions than a sweep reads at a time. Then their
+// only reader joins again, or their sender is erased. It checks that sweeps delete all of them.
 func TestManySupersededRowsGo(t *testing.T) {
 	for _, what := range []string{"the reader comes back", "the sender is erased"} {
 		t.Run(what, func(t *testing.T) {
@@ -352,9 +353,9 @@ func (s *slowPages) Superseded(ctx context.Context, after core.SupersededKey, li
 	return s.Store.Superseded(ctx, after, limit)
 }
 
-// TestManySupersededRowsTakeTurns adds a former member again to a thread with more superseded
-// rows than a page has. Another former member still reads all of them, so none may be deleted. A
-// turn must end after a page, and the next turn must continue with the next page.
+// TestManySupersededRowsTakeTurns adds a former member again to a thread with more superseded rows
+// than a page has. Another former member still reads all of them, so none may be deleted. The test
+// checks that a turn ends after a page and that the next turn continues with the next page.
 func TestManySupersededRowsTakeTurns(t *testing.T) {
 	slow := new(slowPages)
 	h := newHouse(t, nil, func(s core.Store) core.Store { slow.Store = s; return slow })
@@ -390,14 +391,14 @@ func TestManySupersededRowsTakeTurns(t *testing.T) {
 	}
 }
 
-// readers is a model of a thread, which predicts the messages that each member reads. It has
-// all states of each message, and for each member the time of leaving.
+// readers is a model of a thread, which predicts the messages that each member reads. It has all
+// states of each message, and for each member the time of leaving.
 type readers struct {
 	messages []*readersMessage
-	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
+	left     map[string]int  // by user: the value of step when the user left; 0: the user is in the thread
 	erased   map[string]bool // users who were erased
 	step     int             // number of changes
-	places   int             // number of places in the list of messages that are used so far
+	places   int             // the number of the last used place in the list of messages
 }
 
 type readersMessage struct {
@@ -413,7 +414,8 @@ type readersState struct {
 	deleted bool
 }
 
-// become gives a message of the model a new state, at the end of the list of messages.
+// become adds a new state to a message of the model, and puts the message at the end of the list of
+// messages.
 func (r *readers) become(m *readersMessage, content string, deleted bool) {
 	r.places++
 	m.states = append(m.states, readersState{r.step, r.places, content, deleted})
@@ -428,8 +430,8 @@ func (m *readersMessage) at(step int) (s readersState, ok bool) {
 	return s, ok
 }
 
-// read returns the messages that a user may read according to the model, in the order of their
-// places in the list.
+// read returns the messages that a user may read according to the model, in the order of the list
+// of messages.
 func (r *readers) read(user string) []string {
 	type place struct {
 		place int
@@ -505,8 +507,8 @@ func TestReadsOfMembersWhoLeft(t *testing.T) {
 	})
 }
 
-// wanted reports whether a former member who was not erased still reads an older state of the
-// message of v.
+// wanted reports whether a former member who was not erased may still read the superseded version v
+// according to the model.
 func (r *readers) wanted(v *core.ThreadSuperseded) bool {
 	i := slices.IndexFunc(r.messages, func(m *readersMessage) bool { return m.id == v.ID })
 	now, _ := r.messages[i].at(r.step)
@@ -586,7 +588,8 @@ func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users 
 				live = append(live, m)
 			}
 		}
-		// An erasure deletes messages from the end of the list to the beginning.
+		// The erasure changes messages from the end of the list of messages to the beginning; the
+		// model must do the same.
 		slices.SortFunc(live, func(a, b *readersMessage) int {
 			return b.states[len(b.states)-1].place - a.states[len(a.states)-1].place
 		})

@@ -18,12 +18,12 @@ const (
 	SweepRetention  SweepKind = iota // threads whose retention policy ends them
 	SweepErasure                     // users to erase
 	SweepPurge                       // rows of deleted threads
-	SweepEvents                      // positions of events, and old days of the log
+	SweepEvents                      // gives positions to events, and deletes old days of the event log
 	SweepEndpoints                   // old endpoints of clients
-	SweepSuperseded                  // superseded versions of messages that nobody may read any more
+	SweepSuperseded                  // deletes superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
-	SweepLists                       // entries of users' lists that are still to be moved
-	SweepAudit                       // old audit rows to delete, and refused attempts that no audit row counts yet
+	SweepLists                       // moves entries in users' lists of threads that still have to be moved
+	SweepAudit                       // deletes old audit rows, and writes the number of refused attempts that have no row yet
 	sweepKinds
 )
 
@@ -34,8 +34,8 @@ func (k SweepKind) String() string { return sweepNames[k] }
 
 // SweepCount counts the work of one kind since the Service was started.
 type SweepCount struct {
-	Turns   uint64 // times that the kind had its turn
-	Done    uint64 // threads ended, users erased, turns of another kind that ended well
+	Turns   uint64 // the number of sweeps that have done work of the kind
+	Done    uint64 // threads deleted or users erased; for other kinds, turns without an error
 	Failed  uint64 // attempts that failed
 	Waiting int    // threads or users that have failed and wait until they are tried again
 }
@@ -61,10 +61,9 @@ func (c *sweepCounts) update(k SweepKind, change func(*SweepCount)) {
 
 // Bounds of the work that a sweep does for one kind, so that no kind delays the others.
 const (
-	sweepPage = 100 // threads or messages that are read at a time
-	// sweepSteps is the number of steps that the erasures of all users take together in one
-	// sweep. A step is a page of messages or a thread. Each user gets at most userSteps steps
-	// at a time.
+	sweepPage = 100 // the greatest number of threads or messages that are read at a time
+	// sweepSteps is the number of steps that the erasures of all users take together in one sweep.
+	// A step is a page of messages or a thread. Each user gets at most userSteps steps in a sweep.
 	sweepSteps = 200
 	userSteps  = 20
 )
@@ -75,15 +74,15 @@ const (
 // deletes old days of the event log, old endpoints, old audit rows, and superseded versions of
 // messages that nobody may read any more, and stores when tokens were issued.
 //
-// Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user
-// fails, Sweep continues with the next one and tries the failed one again after a pause, which
-// grows with each failure. If the whole store fails, the turn ends, and all of its work is
-// tried again by the next sweep.
+// Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user fails,
+// Sweep continues with the next one and tries the failed one again after a pause, which grows with
+// each failure. If the whole store fails, the turn ends, and the next sweep tries all of its work
+// again.
 //
-// Sweep returns the time at which more work is due, even together with an error, or the zero
-// time if none is known. Call it from time to time in any case, for work that has failed and
+// Sweep returns the time at which more work is due, even together with an error, or the zero time
+// if no such time is known. Call Sweep from time to time in any case, for work that has failed and
 // for work that other servers have left. Progress is stored and every step can be repeated, so
-// several servers may call Sweep, and it may be interrupted at any point.
+// several servers may call Sweep, and a call may be interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
@@ -93,7 +92,7 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 		s.swept.update(k, func(c *SweepCount) {
 			c.Turns++
 			if k == SweepRetention || k == SweepErasure {
-				return // Done and Failed of these kinds count threads and users, not turns
+				return // for these kinds, Done and Failed count threads and users instead of turns
 			}
 			if err != nil {
 				c.Failed++
@@ -106,8 +105,8 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return next, errors.Join(errs...)
 }
 
-// turn does a bounded amount of work of one kind, and returns the time at which more work of
-// this kind is due, or the zero time.
+// turn does a bounded amount of work of one kind. It returns the time at which more work of this
+// kind is due, or the zero time.
 func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err error) {
 	switch k {
 	case SweepRetention:
@@ -138,8 +137,8 @@ const turnTime = time.Second
 // over reports whether the current time is ends or later. A turn of a sweep must stop then.
 func (s *Service) over(ends time.Time) bool { return !s.now().Before(ends) }
 
-// bounded returns a context for one item of a sweep. It ends after s.patience, the time that a
-// request of a client may take.
+// bounded returns a context for one item of a sweep. The context ends after s.patience, the time
+// that a request of a client may take.
 func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.patience)
 }
@@ -149,7 +148,7 @@ func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelF
 const (
 	firstPause   = time.Second
 	longestPause = time.Hour
-	maxPaused    = 10_000 // most ids of a kind; a further id replaces the one whose pause ends first
+	maxPaused    = 10_000 // the greatest number of ids of a kind; a further id replaces the id whose pause ends first
 )
 
 // pauses has the ids of threads or users that have failed, with the times at which they may be
@@ -158,9 +157,9 @@ type pauses map[string]*pause
 
 type pause struct {
 	until  time.Time
-	length time.Duration // 0: the id has no failure of its own
-	// doubted is set if the cause of the last failure may be the whole store instead of this
-	// id. applied is then the number of batches that the store had applied before the failure.
+	length time.Duration // length of the present pause; 0: every failure of the id was a failure of the whole store
+	// doubted is true if the cause of the last failure may be the whole store instead of this id.
+	// applied is then the number of batches that the store had applied before the failure.
 	doubted bool
 	applied uint64
 }
@@ -182,7 +181,7 @@ func (p pauses) waiting() (n int) {
 	return n
 }
 
-// keep removes all ids from p that are not in ids.
+// keep removes the pauses of all ids that are not in ids.
 func (p pauses) keep(ids map[string]bool) {
 	maps.DeleteFunc(p, func(id string, _ *pause) bool { return !ids[id] })
 }
@@ -199,7 +198,7 @@ func (p pauses) sort(ids []string) {
 	slices.SortStableFunc(ids, func(a, b string) int { return until(a).Compare(until(b)) })
 }
 
-// of returns the pause of an id. If the id has none, it adds one. If p is full, it first
+// of returns the pause of an id, and adds a pause if the id has none. If p is full, of first
 // removes the pause that ends first.
 func (p pauses) of(id string) *pause {
 	if w := p[id]; w != nil {
@@ -226,21 +225,21 @@ func (p pauses) failed(id string, now time.Time) {
 	w.until = now.Add(w.length)
 }
 
-// worked notes that a step for this id has succeeded. If its last failure looked like a failure
-// of the whole store, that failure no longer counts against the id. The id keeps its pause.
+// worked records that a step for this id has succeeded. If the id's last failure looked like a
+// failure of the whole store, that failure no longer counts against the id. The id keeps its pause.
 func (p pauses) worked(id string) {
 	if w := p[id]; w != nil {
 		w.doubted = false
 	}
 }
 
-// own reports whether err is a failure of this id only. Then the id must wait, and the turn
-// continues with the next id. If own returns false, the whole store has failed or ctx has
+// own reports whether err is a failure of this id only. If own returns true, the id must wait, and
+// the turn continues with the next id. If own returns false, the whole store has failed or ctx has
 // ended; the turn must end, and no id has to wait.
 //
-// If a single thread always takes too long, its error looks like that of an unavailable store.
-// Therefore, if an id fails twice in this way and the store has applied a batch in between, own
-// returns true. While nothing is written, such an id is tried once in each sweep.
+// If the work for a single id always takes too long, its error looks like the error of an
+// unavailable store. Therefore, if an id fails twice in this way and the store has applied a batch
+// in between, own returns true. While nothing is written, such an id is tried once in each sweep.
 func (s *Service) own(ctx context.Context, p pauses, id string, err error) bool {
 	if ctx.Err() != nil {
 		return false

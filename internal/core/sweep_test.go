@@ -43,9 +43,9 @@ func newBadThreads(t *testing.T) (*house, *badThreads) {
 	}), f
 }
 
-// TestThreadsBehindFailingOnesExpire uses 120 threads whose deletion fails, and 120 threads
-// that expire after them. The later threads must be deleted. The failing threads must be tried
-// less and less often, and be deleted when their failure is over.
+// TestThreadsBehindFailingOnesExpire uses 120 threads whose deletion fails, and 120 threads that
+// expire after them. It checks that the later threads are deleted, that the failing threads are
+// tried less and less often, and that they are deleted when their failure is over.
 func TestThreadsBehindFailingOnesExpire(t *testing.T) {
 	h, f := newBadThreads(t)
 	ctx := context.Background()
@@ -109,8 +109,8 @@ func TestThreadsBehindFailingOnesExpire(t *testing.T) {
 	}
 }
 
-// TestLongErasureHoldsUpNobody erases a user with 3,000 messages in one thread. In the first
-// sweep, a thread must expire and another user must be erased completely.
+// TestLongErasureHoldsUpNobody erases a user with 3,000 messages in one thread. It checks that in
+// the first sweep, a thread expires and another user is erased completely.
 func TestLongErasureHoldsUpNobody(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -156,8 +156,8 @@ func TestLongErasureHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// TestErasureOfFailingThreads erases ten users. One of them has a thread whose changes fail.
-// The other users, and the other threads of that user, must be erased meanwhile, and the
+// TestErasureOfFailingThreads erases ten users. One of them has a thread whose changes fail. It
+// checks that the other users, and the other threads of that user, are erased meanwhile, and the
 // failing thread as soon as its changes succeed.
 func TestErasureOfFailingThreads(t *testing.T) {
 	h, f := newBadThreads(t)
@@ -220,7 +220,7 @@ func TestErasureOfFailingThreads(t *testing.T) {
 	}
 }
 
-// deleted returns the number of these threads that are deleted.
+// deleted returns how many of the threads with these ids are deleted.
 func (h *house) deleted(t *testing.T, ids []string) (n int) {
 	t.Helper()
 	for _, id := range ids {
@@ -240,9 +240,9 @@ func (h *house) userState(t *testing.T, user string) core.UserState {
 	return us[0].State
 }
 
-// TestPausesOfThreadsThatAreGone uses a thread whose deletion fails until another server
-// deletes it, and listed threads that another server deletes before the sweep reaches them.
-// Afterwards no thread may be counted as waiting.
+// TestPausesOfThreadsThatAreGone uses a thread whose deletion fails until another server deletes
+// it, and listed threads that another server deletes before the sweep reaches them. It checks that
+// no thread is counted as waiting afterwards.
 func TestPausesOfThreadsThatAreGone(t *testing.T) {
 	ctx := t.Context()
 	f := &badThreads{threads: map[string]int{}}
@@ -274,7 +274,8 @@ func TestPausesOfThreadsThatAreGone(t *testing.T) {
 	}
 }
 
-// unreadable is a store that first lists threads that cannot be read. It counts the attempts.
+// unreadable is a store whose list of expiring threads begins with threads that cannot be read. It
+// counts the attempts to read them.
 type unreadable struct {
 	orphaned
 	tries map[string]int
@@ -288,8 +289,8 @@ func (u *unreadable) Thread(ctx context.Context, id string) (*core.Thread, error
 	return u.Store.Thread(ctx, id)
 }
 
-// TestMoreFailuresThanPauses uses slightly more failing threads than MaxPaused. All of them
-// must be tried, but none of them in every sweep.
+// TestMoreFailuresThanPauses uses slightly more failing threads than MaxPaused. It checks that all
+// of them are tried, but none of them in every sweep.
 func TestMoreFailuresThanPauses(t *testing.T) {
 	u := &unreadable{tries: map[string]int{}}
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -315,7 +316,7 @@ func TestMoreFailuresThanPauses(t *testing.T) {
 	}
 }
 
-// outage is a store that refuses all batches while err is set. It counts the attempts.
+// outage is a store that refuses all batches while err is not nil. It counts the attempts.
 type outage struct {
 	*pebble.Store
 	err   error
@@ -330,9 +331,9 @@ func (o *outage) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error
 	return o.Store.Apply(ctx, b)
 }
 
-// TestOutageOfTheStore makes the whole store fail while threads expire and users are erased. No
-// thread or user may have to wait because of it: as soon as the store works again, one sweep
-// must do all the work.
+// TestOutageOfTheStore makes the whole store fail while threads expire and users are erased. It
+// checks that no thread or user has to wait for this reason: as soon as the store works again, one
+// sweep does all the work.
 func TestOutageOfTheStore(t *testing.T) {
 	for name, err := range map[string]error{
 		"full": core.ErrStorageFull, "away": core.ErrUnavailable, "lost": core.ErrUnknown, "busy": core.ErrBusy, "late": context.DeadlineExceeded,
@@ -389,8 +390,8 @@ func TestOutageOfTheStore(t *testing.T) {
 	}
 }
 
-// TestCancelledSweep cancels a sweep. The threads and users that it has tried must not have to
-// wait: the next sweep must handle them.
+// TestCancelledSweep cancels a sweep. It checks that the threads and users that the sweep has tried
+// do not have to wait: the next sweep handles them.
 func TestCancelledSweep(t *testing.T) {
 	h, f := newBadThreads(t)
 	ann, bob := h.user(t), h.user(t)
@@ -414,8 +415,8 @@ func TestCancelledSweep(t *testing.T) {
 }
 
 // TestThreadThatSeemsAnOutage uses threads whose changes fail with the error of an unavailable
-// store, while messages of a client are stored. All other threads must expire and be erased,
-// and the failing threads must be tried less and less often.
+// store, while messages of a client are stored. It checks that all other threads expire or are
+// erased, and that the failing threads are tried less and less often.
 func TestThreadThatSeemsAnOutage(t *testing.T) {
 	h, f := newBadThreads(t)
 	ann, bob := h.user(t), h.user(t)
@@ -489,8 +490,9 @@ func (f *badUsers) ThreadsOf(ctx context.Context, user, after string, limit int)
 	return f.Store.ThreadsOf(ctx, user, after, limit)
 }
 
-// TestLastWriteOfAnErasureFails makes the write fail that completes a user's erasure. The write
-// must be tried less and less often, and the user's threads must not be read again for it.
+// TestLastWriteOfAnErasureFails makes the write fail that completes a user's erasure. It checks
+// that the write is tried less and less often, and that the user's threads are not read again for
+// it.
 func TestLastWriteOfAnErasureFails(t *testing.T) {
 	f := &badUsers{}
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -530,8 +532,8 @@ func TestLastWriteOfAnErasureFails(t *testing.T) {
 	}
 }
 
-// slow is a store in which each read of a thread takes a second. For the thread stuck, a read
-// returns only when its context ends.
+// slow is a store in which each read of a thread takes a second. A read of the thread whose id is
+// in stuck returns only when its context ends.
 type slow struct {
 	*pebble.Store
 	on    atomic.Bool
@@ -553,8 +555,8 @@ func (s *slow) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	return s.Store.Thread(ctx, id)
 }
 
-// TestTurnsEnd uses a store in which each thread takes a second and one thread takes for ever.
-// Each sweep must end within a bound, and retention and erasure must both be completed.
+// TestTurnsEnd uses a store in which each thread takes a second and one thread takes for ever. It
+// checks that each sweep ends within a bound, and that retention and erasure are both completed.
 func TestTurnsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{}

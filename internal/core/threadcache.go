@@ -17,16 +17,18 @@ const DefaultThreadCache = 64 << 20
 type threadCache struct {
 	bound int // of bytes
 
-	mu       sync.Mutex // guards the fields below
-	lru      *simplelru.LRU[string, *Thread]
-	bytes    int         // of all cached threads
-	removals [256]uint64 // number of calls of Remove, Advance and Clear for each group of threads; LaneOf returns the group of an id
-	clears   uint64      // number of calls of Clear
+	mu    sync.Mutex // guards the fields below
+	lru   *simplelru.LRU[string, *Thread]
+	bytes int // of all cached threads
+	// removals counts the calls of Remove, Advance and Clear for each group of threads. LaneOf
+	// returns the group of a thread's id.
+	removals [256]uint64
+	clears   uint64 // number of calls of Clear
 }
 
 func newThreadCache(bound int) *threadCache {
 	c := &threadCache{bound: bound}
-	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes }) // fails only for a size of 0
+	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes }) // NewLRU fails only for a size of 0
 	return c
 }
 
@@ -37,16 +39,17 @@ func (c *threadCache) Get(id string) (*Thread, bool) {
 	return c.lru.Get(id)
 }
 
-// Clears returns how often Clear was called. Call it before committing a change, and pass the result
-// to Advance.
+// Clears returns how often Clear was called. Call Clears before committing a change, and pass the
+// result to Advance.
 func (c *threadCache) Clears() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.clears
 }
 
-// Removals returns how often threads were changed with Remove, Advance or Clear, in the group of threads to which
-// id belongs. Call it before reading the thread from the store, and pass the result to Add.
+// Removals returns how often threads were changed with Remove, Advance or Clear, in the group of
+// threads to which id belongs. Call Removals before reading the thread from the store, and pass the
+// result to Add.
 func (c *threadCache) Removals(id string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,23 +85,22 @@ func (c *threadCache) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clears++
-	for i := range c.removals { // threads that are being read now must not be added
+	for i := range c.removals { // Add must then not add threads that are being read now
 		c.removals[i]++
 	}
 	c.lru.Purge()
 }
 
 // Advance applies a committed change to the cached thread, so that a thread with many members is
-// not read again. o is the outcome of the change, which has status Applied and changes the
-// thread's revision; began is a time before the commit, and clears the result of Clears at that
-// time.
+// not read again. o is the outcome of the change, which has status Applied and changes the thread's
+// revision. began is a time before the commit, and clears is the result of Clears at that time.
 //
-// The revision of the cached thread decides. Each such change increments the revision by 1, and
-// assigns all member rows that it writes. So if the cached thread has the revision before that of
-// o, it becomes what the store has at the revision of o. If it has this revision or a later one,
-// it was read after the commit and stays. If it has an earlier one, another change is missing,
-// perhaps one of another server, and Advance removes the thread. It also removes it if Clear was
-// called meanwhile: the store may have counted the same revisions again.
+// Each such change increments the revision by 1, and assigns all member rows that it writes. If the
+// cached thread has the revision before the revision of o, Advance makes it equal to the thread in
+// the store at the revision of o. If the cached thread has this revision or a later one, it was
+// read after the commit and stays. If it has an earlier revision, another change is missing,
+// perhaps one of another server, and Advance removes the thread. Advance also removes the thread if
+// Clear was called meanwhile, because the store may then have counted the same revisions again.
 func (c *threadCache) Advance(o *Outcome, began time.Time, clears uint64) {
 	id := o.Change.Thread
 	c.mu.Lock()

@@ -63,7 +63,7 @@ func TestThreadCacheDropsTheLeastRecentlyUsed(t *testing.T) {
 }
 
 // TestThreadCacheRefusesAThreadReadBeforeAChange reads a thread, removes it from the cache as a
-// change of the thread does, and then adds it. The outdated thread must not be cached.
+// change of the thread does, and then adds it. It checks that the outdated thread is not cached.
 func TestThreadCacheRefusesAThreadReadBeforeAChange(t *testing.T) {
 	c := newThreadCache(1 << 20)
 	before := c.Removals("1")
@@ -78,7 +78,8 @@ func TestThreadCacheRefusesAThreadReadBeforeAChange(t *testing.T) {
 	}
 }
 
-// TestThreadCacheAdvances applies changes with different revisions to a cached thread of revision 5.
+// TestThreadCacheAdvances applies changes with different revisions to a cached thread of revision
+// 5, and checks which revision the cache has afterwards.
 func TestThreadCacheAdvances(t *testing.T) {
 	const removed = 0
 	added := []Member{{User: bob, Order: 2, Intervals: []Interval{{From: 2}}}}
@@ -115,15 +116,16 @@ func TestThreadCacheAdvances(t *testing.T) {
 		if got.Revision != test.want || len(got.Participants()) != test.members {
 			t.Errorf("%s: revision %d with %d members, want %d with %d", test.name, got.Revision, len(got.Participants()), test.want, test.members)
 		}
-		c.Add("1", th, loading) // must not be added: the thread may have been read before the change
+		c.Add("1", th, loading) // this call must not add the thread, because the thread may have been read before the change
 		if again, _ := c.Get("1"); again != nil && again.Revision < test.want || test.want == removed && again != nil {
 			t.Errorf("%s: a thread that was being read before the change was added", test.name)
 		}
 	}
 }
 
-// TestThreadCacheHasRowsAsStored applies a change with empty fields to a cached thread. A store returns such
-// fields as nil, and a response shows the difference.
+// TestThreadCacheHasRowsAsStored applies a change with empty fields to a cached thread. It checks
+// that the cached fields are nil, as a store returns them; a response shows the difference between
+// empty and nil.
 func TestThreadCacheHasRowsAsStored(t *testing.T) {
 	c := newThreadCache(100_000)
 	th := cachedThread(1, 0)

@@ -29,7 +29,7 @@ const (
 type NewParticipant struct {
 	User         communication.Identifier
 	DisplayName  string
-	ShareHistory int64 // epoch milliseconds; a future time is replaced by the current one
+	ShareHistory int64 // epoch milliseconds; a future time is replaced by the current time
 	Metadata     map[string]string
 	RoleIDs      []string
 }
@@ -89,8 +89,8 @@ func (cmd *CreateThread) check(limits Limits) error {
 	)
 }
 
-// checkParticipants returns a BadRequest if there are too many participants or if one of them
-// is malformed. Then no participant is added, as in the recordings (docs/contract/chat.md
+// checkParticipants returns a BadRequest if ps has too many participants, or one that is malformed.
+// The whole request then fails and adds no participant, as in the recordings (docs/contract/chat.md
 // §7.2).
 func checkParticipants(ps []NewParticipant, limits Limits) error {
 	if err := limits.checkPerRequest(len(ps)); err != nil {
@@ -129,9 +129,9 @@ func checkRoleIDs(field string, ids []string) error {
 	return nil
 }
 
-// checkIdentifier returns a BadRequest for a user id that is malformed, or longer than the ids
-// that the service issues; the length matters because the answer repeats refused ids. Phone
-// numbers and Teams users are well-formed and pass, but are later refused as participants.
+// checkIdentifier returns a BadRequest for a user id that is malformed, or longer than the ids that
+// the service issues; the length matters because the answer repeats refused ids. Phone numbers and
+// Teams users are well-formed and pass, but are later refused as participants.
 func checkIdentifier(id communication.Identifier) error {
 	user := id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
 	if user && !communication.ValidUserID(id.RawID()) || len(id.RawID()) > maxIdentifier {
@@ -190,10 +190,10 @@ func (s *Service) ThreadIDFor(caller, token string) string {
 	return threadIDFor(s.resource.ID, caller, token)
 }
 
-// decideCreate returns the change that creates a thread. users has the rows of the caller and
-// of the participants of this resource; other participants are refused. If adopt is set,
-// unknown participants of this resource are created. decideCreate fails with 401 unless the
-// caller is a live user, and with 400 if the thread gets too many participants.
+// decideCreate returns the change that creates a thread. users has the rows of the caller and of
+// the participants of this resource; other participants are refused. If adopt is true, the change
+// creates unknown participants of this resource. decideCreate fails with 401 unless the caller is a
+// live user, and with 400 if the thread gets too many participants.
 func decideCreate(id, caller string, cmd CreateThread, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	if users[caller].State != UserLive {
 		return nil, errUserDeleted
@@ -299,8 +299,8 @@ type UpdateThread struct {
 }
 
 // UpdateThread changes a thread's properties. The caller must be a participant
-// (docs/contract/chat.md §3.4). A new topic adds a system message. A command without
-// fields does nothing.
+// (docs/contract/chat.md §3.4). A new topic also adds a system message. A command without fields
+// does nothing.
 func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd UpdateThread) error {
 	if cmd.Topic != nil {
 		if err := checkTopic(*cmd.Topic); err != nil {
@@ -365,15 +365,15 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 	return out
 }
 
-// DeleteThread deletes a thread with its messages and receipts. The caller must be a
-// participant (docs/contract/chat.md §3.5). The participants' lists of threads keep the thread,
-// marked as deleted. A caller whose own deletion has begun may delete only a thread that it has
-// created or in which it is alone; for other threads DeleteThread fails with 401.
+// DeleteThread deletes a thread with its messages and receipts. The caller must be a participant
+// (docs/contract/chat.md §3.5). The participants' lists of threads keep the thread, marked as
+// deleted. A caller whose own deletion has begun may delete only a thread that it has created or in
+// which it is alone; for other threads DeleteThread fails with 401.
 //
 // If the thread was deleted before or has expired, DeleteThread succeeds and does nothing for a
-// caller who is or was in the thread. This remains so, because deleted threads keep their head
-// and their members. Unverified: which users may delete a thread, and that every other
-// operation, and a stranger's DeleteThread, answers 404 afterwards.
+// caller who is or was in the thread. It always will, because deleted threads keep their head and
+// their members. Unverified: which users may delete a thread, and that every other operation, and
+// DeleteThread by other users, answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, caller, id)
@@ -396,17 +396,17 @@ func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 }
 
 // decideDelete returns the change by which a participant deletes a thread. A deleted user may
-// delete a thread that it has created, because the test suites of 2021 delete the user first
-// and the thread afterwards, or a thread in which it is alone. For other threads decideDelete
-// fails with errLeaving: they also belong to their other participants, and the deleted user's
-// token may have leaked.
+// delete a thread that it has created, because Microsoft's test suites of 2021 delete the user
+// first and the thread afterwards, or a thread in which it is alone. For other threads decideDelete
+// fails with errLeaving, because such a thread also belongs to its other participants and the
+// deleted user's token may have leaked.
 func decideDelete(t *Thread, caller User) (*Change, error) {
 	deleted := caller.State == UserDeleting || caller.State == UserDeleted
 	if deleted && t.CreatedBy != caller.ID && len(t.Participants()) > 1 {
 		return nil, errLeaving
 	}
 	c := purge(t, caller.ID)
-	c.ReadUsers = []User{caller} // another server may have deleted the caller meanwhile
+	c.ReadUsers = []User{caller} // the change must fail if another server has deleted the caller meanwhile
 	return c, nil
 }
 
@@ -444,8 +444,8 @@ func (s *Service) ExpandThreads(ctx context.Context, q ThreadsQuery) (ThreadsPag
 	return page, nil
 }
 
-// participant returns the caller's row. It fails with 404 if the thread was deleted,
-// and with 403 if the caller is not in the thread now.
+// participant returns the caller's row. It fails with 404 if the thread was deleted, and with 403
+// if the caller is not in the thread now.
 func participant(t *Thread, caller string) (*Member, error) {
 	if t.DeletedOn != 0 {
 		return nil, errThreadNotFound
@@ -462,14 +462,16 @@ func participates(m *Member) error {
 	switch {
 	case m == nil || !m.Present() && m.Left == nil:
 		return errNotParticipant
-	case !m.Present(): // with the number of the event, Departure finds out later who removed the user
+	// Add the number of the event of leaving, so that Departure can find out later who removed the
+	// user.
+	case !m.Present():
 		return errNotParticipant.Because(why.NotParticipant, "event", strconv.FormatUint(m.LastEvent(), 10))
 	}
 	return nil
 }
 
-// mayRead fails with 403 unless the member is or was in the thread. A former member
-// may read the messages up to its leaving (docs/contract/chat.md §7.3).
+// mayRead fails with 403 unless the member is or was in the thread. A former member may read the
+// messages up to the time of leaving (docs/contract/chat.md §7.3).
 func mayRead(m *Member) error {
 	if m != nil && m.Left != nil {
 		return nil

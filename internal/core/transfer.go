@@ -6,15 +6,15 @@ import (
 )
 
 // Record is one row of an export: a Resource, User, Head, ThreadMember, ThreadMessage,
-// ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt, Event or Audit. It is the same for
-// every engine.
+// ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt, Event or Audit. All engines use the
+// same records.
 //
-// The kinds of records come in this order. Within a kind, records ascend by key, with ids
-// compared byte by byte: users and heads by id; rows of a thread by the thread and then by
-// user, by sequence, by message id and sequence, or by caller and token; events by position;
-// audit rows by Refused, time and number.
-// Positions in an export are 1, 2, 3 and so on, because the positions of a store are only valid
-// in its epoch. Rows that an engine can derive from other rows are left out: the users' lists
+// The kinds of records come in this order. Within a kind, records ascend by key, with ids compared
+// byte by byte. The key of users and heads is the id. The key of a row of a thread begins with the
+// thread's id and continues with the user, the sequence, the message id and sequence, or the caller
+// and token. The key of an event is its position. The key of an audit row is Refused, time and
+// number. Positions in an export are 1, 2, 3 and so on, because the positions of a store are only
+// valid in its epoch. Rows that an engine can derive from other rows are left out: the users' lists
 // of threads, the indexes of messages, and the list of users in deletion.
 type Record interface{ record() }
 
@@ -72,14 +72,13 @@ type Exporter interface {
 // Importer is a store that can import the records of an export.
 type Importer interface {
 	// Import writes the records that next returns until io.EOF, which must be in the order that
-	// Record describes, and returns when they are durable. Ids, times, sequences and numbers
-	// stay the same. Import sets the id of the store's resource, and those of its access keys
-	// that the records contain. The store keeps its own epoch.
+	// Record describes, and returns when they are durable. Ids, times, sequences and numbers stay
+	// the same. Import also sets the id of the store's resource, and those access keys that the
+	// records contain. The store keeps its own epoch.
 	//
-	// If the store is not empty, Import returns ErrNotEmpty. The store must not be used during
-	// the import. After an error the store is empty again. If the process ends before Import
-	// returns, the store is either still empty or cannot be opened: then the engine returns
-	// ErrUnfinished.
+	// If the store is not empty, Import returns ErrNotEmpty. The store must not be used during the
+	// import. After an error the store is empty again. If the process ends before Import returns,
+	// the store is either still empty or cannot be opened: opening it then returns ErrUnfinished.
 	Import(ctx context.Context, next func() (Record, error)) error
 }
 

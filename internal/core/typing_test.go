@@ -31,7 +31,7 @@ func (s threadReads) View(ctx context.Context, id, member string) (core.View, er
 	return s.Store.View(ctx, id, member)
 }
 
-// sharedThreads is a threadReads for a store to which other processes write.
+// sharedThreads is like threadReads, but for a store to which other processes write too.
 type sharedThreads struct{ threadReads }
 
 func (sharedThreads) Shared() {}
@@ -49,8 +49,8 @@ func published(sub core.Subscription) (all []*core.Happening) {
 	}
 }
 
-// TestTyping sends typing notifications. Each must be published as it was sent, the log must
-// not grow, and users who are not in the thread must be refused.
+// TestTyping sends typing notifications. It checks that each is published as it was sent, that the
+// log does not grow, and that users who are not in the thread are refused.
 func TestTyping(t *testing.T) {
 	bus := new(local.Bus)
 	h := newHouse(t, bus, nil)
@@ -121,9 +121,9 @@ func TestTypingInALargeThread(t *testing.T) {
 	}
 }
 
-// TestTypingReadsRarely counts how often typing notifications read the thread from the store.
-// If only one process writes to the store, only the first notification reads. If other
-// processes write too, a notification also reads if the cached thread is older than two seconds
+// TestTypingReadsRarely counts how often typing notifications read the thread from the store. If
+// only one process writes to the store, only the first notification reads the thread. If other
+// processes write too, a notification also reads it if the cached thread is older than two seconds
 // or would refuse the user.
 func TestTypingReadsRarely(t *testing.T) {
 	for _, shared := range []bool{false, true} {
@@ -163,7 +163,7 @@ func TestTypingReadsRarely(t *testing.T) {
 			if !shared {
 				return
 			}
-			// Another process adds bob, then it removes ann.
+			// Another process adds bob and then removes ann.
 			h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 			notify("by a user who was added elsewhere", bob, "", 1)
 			h.member(t, thread, core.Member{User: ann, Order: 1, Intervals: left()})
@@ -181,9 +181,9 @@ func (deafLog) Log(context.Context, core.Cursor, int) (core.LogPage, error) {
 	return core.LogPage{}, errAway
 }
 
-// TestFeedHandsTypingOn publishes typing notifications between events. The feed must pass on
-// each notification without waiting and without moving its cursor, even while it cannot read
-// the log.
+// TestFeedHandsTypingOn publishes typing notifications between events. It checks that the feed
+// passes on each notification at once and without moving its cursor, even while it cannot read the
+// log.
 func TestFeedHandsTypingOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := new(local.Bus)

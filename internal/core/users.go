@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// User returns the row of a user. If the user was never created, the row has state UserUnknown.
-// The row may come from a cache: changes by this process are seen at once, and changes by
-// another process after at most freshFor. If the store fails, User returns a cached row if it
-// is younger than trustedFor.
+// User returns the row of a user. If the user was never created, the row has state UserUnknown. The
+// row may come from a cache. A change by this process is visible at once, and a change by another
+// process after at most freshFor. If the store fails, User returns a cached row if the row is
+// younger than trustedFor.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	if u, ok := s.cachedUser(id); ok {
 		return u, nil
@@ -41,8 +41,8 @@ func (s *Service) ListUsers(ctx context.Context, after string, limit int) ([]Use
 	return us, nil
 }
 
-// cachedUser returns the cached row of a user. It returns false if there is none, or if other
-// processes write to the store and the row is older than freshFor.
+// cachedUser returns the cached row of a user. It returns false if the row is not cached, or if
+// other processes write to the store and the row is older than freshFor.
 func (s *Service) cachedUser(id string) (User, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,16 +148,16 @@ func adopted(id string) User { return User{ID: id, State: UserLive, Generation: 
 
 // RevokeTokens invalidates all access tokens that were issued to the user so far
 // (docs/contract/identity.md §3.3). It writes the audit rows in the same batch; if it fails, it
-// writes none.
+// writes no audit row.
 func (s *Service) RevokeTokens(ctx context.Context, id string, audit ...Audit) error {
 	return s.changeLiveUser(ctx, id, TokensRevoked, audit, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser begins a user's deletion by setting the state UserDeleting
-// (docs/contract/identity.md §3.4). From then on the user's tokens may only be used to leave
-// threads, and to delete threads that the user has created or is alone in. After the grace,
-// Sweep erases the user's data. The custom id, and the time of the last token, are erased at
-// once. It writes the audit rows in the same batch; if it fails, it writes none.
+// DeleteUser begins a user's deletion by setting the state UserDeleting (docs/contract/identity.md
+// §3.4). From then on the user's tokens may only be used to leave threads, and to delete threads
+// that the user has created or is alone in. After the grace, Sweep erases the user's data.
+// DeleteUser removes the custom id and the time of the last token at once. It writes the audit rows
+// in the same batch; if it fails, it writes no audit row.
 func (s *Service) DeleteUser(ctx context.Context, id string, audit ...Audit) error {
 	return s.changeLiveUser(ctx, id, UserRemoved, audit, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
@@ -165,15 +165,15 @@ func (s *Service) DeleteUser(ctx context.Context, id string, audit ...Audit) err
 	})
 }
 
-// Leaving reports whether a user was deleted and its grace has not ended.
+// Leaving reports whether a user was deleted and the user's grace has not ended.
 func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
-// changeLiveUser applies edit to a live user's row and commits it with the audit rows and an event
-// of this kind, which says that the user's tokens have ended. It fails with 401 IdentityNotOwned if the user
-// is not live. With Options.Adopt it first creates a user whose id belongs to this resource and
-// is unknown.
+// changeLiveUser applies edit to a live user's row and commits the row with the audit rows and an
+// event of this kind, which says that the user's tokens have ended. It fails with 401
+// IdentityNotOwned if the user is not live. With Options.Adopt it first creates a user whose id
+// belongs to this resource and is unknown.
 func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, audit []Audit, edit func(*User)) error {
 	if !s.resource.Owns(id) {
 		return errNotOwned
@@ -192,8 +192,8 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind,
 }
 
 // changeUser applies edit to a user's row and commits the result together with events and audit
-// rows. edit may be called several times. If edit returns an error or does not change the row, nothing is
-// written.
+// rows. It may call edit several times. If edit returns an error or does not change the row,
+// changeUser writes nothing.
 func (s *Service) changeUser(ctx context.Context, id string, events []Event, audit []Audit, edit func(*User) error) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
@@ -211,9 +211,9 @@ func (s *Service) changeUser(ctx context.Context, id string, events []Event, aud
 	return err
 }
 
-// invalidateUsers removes users from the cache, so that their rows are read from the store
-// again. It does not cache the new rows, because of two concurrent changes the one that was
-// committed first may arrive here last.
+// invalidateUsers removes users from the cache, so that their rows are read from the store again.
+// It does not cache the new rows, because of two concurrent changes of a user, the one that was
+// committed first may call invalidateUsers last.
 func (s *Service) invalidateUsers(users []User) {
 	if len(users) == 0 {
 		return
