@@ -36,13 +36,13 @@ type Options struct {
 	MakeBackup func(context.Context, BackupRequest) (Backup, error)
 	// IssueToken returns a new access token of a user.
 	IssueToken func(ctx context.Context, user string, scopes token.Scopes, lifetime time.Duration) (text string, expires time.Time, err error)
-	// Connections returns the live connections of a user to this server.
+	// Connections returns the user's open live connections to this server.
 	Connections func(user string) []Connection
 	Requests    *traffic.Log
 	Figures     *figures.Figures
 	State       func(context.Context) (State, error)
 	Limits      func() Limits
-	Settings    any // the response to GET settings, without secrets
+	Settings    any // the body of the response to GET settings, without secrets
 
 	// Server describes the server. Its Now is ignored.
 	Server About
@@ -54,14 +54,14 @@ type Options struct {
 	// Send sends a client's request to this server again, as the same user. It returns the id and
 	// the status of the response. If it is nil, requests cannot be sent again.
 	Send func(ctx context.Context, r traffic.Detail) (id string, status int, err error)
-	// Console serves the files of the console, at all paths outside of the API. If it is nil,
-	// there is no console.
+	// Console serves the files of the console, at all paths outside of the API. If it is nil, these
+	// paths are not found.
 	Console http.Handler
 
 	// ReadsMessages lets the operator read the content of messages.
 	ReadsMessages bool
 	Logger        *slog.Logger
-	Audit         *slog.Logger // gets the records of requests, with the level info; nil: Logger
+	Audit         *slog.Logger // logger for the records of requests, with the level info; nil: Logger
 	// MayLog reports whether a refused request with this status gets a log record, so that a
 	// flood of refused requests does not fill the log. Accepted requests always get one. nil:
 	// every request gets one.
@@ -74,7 +74,7 @@ type Handler struct {
 	Options
 	operations []operation
 	sessions   *sessions
-	streams    chan struct{} // has one element for each open stream
+	streams    chan struct{} // has one element for each open stream, so its capacity bounds the number of streams
 	stopped    chan struct{} // closed by Stop
 	stopOnce   sync.Once
 }
@@ -93,7 +93,7 @@ func New(o Options) *Handler {
 // operation describes a kind of request: its method and path, the role that it needs, and
 // the function that handles it.
 type operation struct {
-	id     string // operationId in api/operator.openapi.yaml, and the name in the log and the audit rows
+	id     string // the operationId in api/operator.openapi.yaml, and the name in the log and the audit rows
 	method string
 	path   string // path below Prefix, in which * matches the id of a target
 	role   Role   // the lowest role that may use the operation
@@ -103,8 +103,8 @@ type operation struct {
 	status   int      // of a successful response; 0: 200
 	not      []string // words that * does not match, because the path of another operation contains them
 	body     bool     // the request has a body
-	changes  bool     // the operation changes something, so the server writes an audit row
-	messages bool     // the operation needs Options.ReadsMessages, and the server writes an audit row
+	changes  bool     // the operation changes data, so the server writes an audit row
+	messages bool     // the operation shows messages, so it needs Options.ReadsMessages, and the server writes an audit row
 	dev      bool     // only a development server has it
 	long     bool     // it may take longer than answerTime
 }

@@ -112,8 +112,8 @@ func (p *place) operate(method, path, body string) (int, string) {
 }
 
 // send sends a request to a server and returns the status and the body of the response. It signs
-// the request unless key is zero. header has names and values of headers in turn; the name Host
-// sets the request's Host.
+// the request unless key is zero. header is a list of header names, each followed by its value; the
+// name Host sets the request's Host.
 func (p *place) send(client *http.Client, base string, key communication.AccessKey, method, path, body string, header ...string) (int, string) {
 	p.Helper()
 	req, err := http.NewRequestWithContext(p.Context(), method, base+path, strings.NewReader(body))
@@ -333,7 +333,7 @@ func TestRotation(t *testing.T) {
 }
 
 // TestConfiguredKeysStay checks that the server refuses to rotate an access key that is in its
-// settings: the next start would restore the key.
+// settings, because the next start would restore the old key.
 func TestConfiguredKeysStay(t *testing.T) {
 	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
 	text := p.want(409, "POST", "/admin/v1/keys/primary/rotate", "", nil)

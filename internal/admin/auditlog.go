@@ -24,7 +24,7 @@ type AuditRow struct {
 	From      string `json:"from"`
 	Operation string `json:"operation"` // operationId of api/operator.openapi.yaml
 	Target    string `json:"target,omitempty"`
-	Outcome   string `json:"outcome"` // done, or the code of a problem
+	Outcome   string `json:"outcome"` // "done", or the code of the problem with which the operation failed
 	Status    int32  `json:"status"`
 	RequestID string `json:"requestId"`
 	Attempts  uint64 `json:"attempts,omitempty"` // how many refused attempts the row stands for, if more than one

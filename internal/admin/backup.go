@@ -22,21 +22,21 @@ var ErrExport = errors.New("the store was not copied for the export")
 const forExport = "export"
 
 // ExportQuery is the query string of a request for a backup that is the first step of an export.
-// BackupRequest has no field for this: an older server ignores an unknown parameter, but refuses
-// an unknown field.
+// The export is not a field of BackupRequest, because an older server ignores an unknown parameter
+// but refuses an unknown field.
 const ExportQuery = "?for=" + forExport
 
 // BackupRequest asks the server to write a backup to a folder on its machine. The folder must
 // contain only a file named ProofFile with the text Proof. The file proves that the client can
-// write to the folder. So a client that has only the secret of the TCP listener cannot choose a
-// folder of another user.
+// write to the folder. A client that has only the secret of the TCP listener therefore cannot
+// choose a folder of another user.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
 	// WithoutCAKey leaves the key of the local certificate authority out of the backup.
 	WithoutCAKey bool `json:"withoutCAKey,omitempty"`
-	// Export means that the backup is the first step of an export. The server sets it; it is not
-	// in the JSON.
+	// Export means that the backup is the first step of an export. The server sets it from the
+	// query string; it is not in the JSON.
 	Export bool `json:"-"`
 }
 
@@ -50,8 +50,8 @@ type Backup struct {
 	Made     string `json:"made"`    // when the backup was made, in UTC
 	Version  string `json:"version"` // version of Confab
 	Resource string `json:"resource"`
-	// Epoch and Position name the end of the event log. They and Rows were read from the files
-	// of the finished backup.
+	// Epoch and Position name the end of the event log. Epoch, Position and Rows were read from the
+	// files of the finished backup.
 	Epoch    string      `json:"epoch"`
 	Position uint64      `json:"position"`
 	Rows     core.Counts `json:"rows"`

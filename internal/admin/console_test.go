@@ -13,9 +13,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestConsole loads the console's page and its files from the operator's port. The page must
-// have a policy that forbids it to load anything from elsewhere. Requests with a foreign Host
-// must get nothing.
+// TestConsole loads the console's page and its files from the operator's port. It checks that the
+// page has a policy that forbids it to load anything from other servers, and that requests with a
+// foreign Host are refused.
 func TestConsole(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true")
 	get := func(path, host string) (*http.Response, string) {
@@ -67,8 +67,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestConsoleURL opens the URL with a code that a development server prints. The code must sign in
-// once, and only once.
+// TestConsoleURL opens the URL with a code that a development server prints. It checks that the
+// code signs in once, and only once.
 func TestConsoleURL(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true")
 	link, err := url.Parse(p.info.Console)

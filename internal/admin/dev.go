@@ -18,8 +18,8 @@ func (h *Handler) clearFaults(c *call) (any, error) {
 	return nil, err
 }
 
-// advanceClock moves the server's clock forward. The request has a duration, as for
-// /dev/clock, or a number of seconds.
+// advanceClock moves the server's clock forward. The request has either a duration, in the form
+// that /dev/clock accepts, or a number of seconds.
 func (h *Handler) advanceClock(c *call) (any, error) {
 	var in struct{ Advance any }
 	if err := c.decode(&in, false, "advance"); err != nil {
@@ -36,8 +36,8 @@ func (h *Handler) advanceClock(c *call) (any, error) {
 	return h.dev(c, "clock", text)
 }
 
-// dev sends the body to a path of the development routes (Options.Dev). It returns the JSON of
-// the response, or an error with the status and message of a refusal.
+// dev sends the body to a path of the development routes (Options.Dev). It returns the JSON of the
+// response. If the route refuses, dev returns an error with the route's status and message.
 func (h *Handler) dev(c *call, path string, body []byte) (any, error) {
 	r, err := http.NewRequestWithContext(c.Context(), c.Method, "http://localhost/dev/"+path, bytes.NewReader(body))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// The reasons for which a listener refuses a request.
+// The errors with which a listener refuses a request.
 var (
 	errPeer = &refusal{http.StatusForbidden, "foreign-user", "only the user of the server and root may use this socket"}
 	// errUnknown refuses a connection on Linux if the system does not report the user at the
@@ -38,10 +38,10 @@ type caller struct {
 // Door has the secrets and names with which clients may use a TCP listener.
 type Door struct {
 	Secret string // the operator's secret
-	Viewer string // the viewer's secret; empty: the viewer has none
+	Viewer string // the secret of the role viewer; empty: nobody can sign in as viewer with a secret
 	TLS    bool   // the listener speaks TLS
-	// Names are the host names by which clients may call the listener, beside those of this
-	// machine. They are ignored without TLS.
+	// Names are the host names by which clients may call the listener, in addition to the names of
+	// this machine. They are ignored without TLS.
 	Names []string
 }
 
@@ -71,10 +71,10 @@ func (h *Handler) Socket() http.Handler {
 	})
 }
 
-// TCP returns the handler for requests over TCP. It refuses requests whose Host is not localhost,
-// a loopback address or, with TLS, one of the names, because a web page can make a name of its
-// own resolve to this machine. It also refuses requests of web pages of other origins, and
-// requests without a secret or a session in the header Authorization.
+// TCP returns the handler for requests over TCP. It refuses requests whose Host is not localhost, a
+// loopback address or, with TLS, one of d.Names. Otherwise a web page could make a name of its own
+// resolve to this machine and send requests. It also refuses requests of web pages of other
+// origins, and requests without a secret or a session in the header Authorization.
 //
 // It passes requests for paths outside of Prefix to Options.Console.
 func (h *Handler) TCP(d Door) http.Handler {
@@ -146,7 +146,7 @@ func (d Door) knows(host string) bool {
 // caused the request. It is stricter than http.CrossOriginProtection, which accepts every GET.
 func foreign(r *http.Request, secure bool) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none": // sent by no browser, by a page of this origin, or for a URL that the user has typed
+	case "", "same-origin", "none": // the request was sent by a program, by a page of this origin, or for a URL that the user has typed
 	default:
 		return true
 	}

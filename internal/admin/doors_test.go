@@ -26,9 +26,9 @@ func routes(user string) [][2]string {
 	}
 }
 
-// TestNobodyElseIsAnswered sends requests for all operations to the TCP port of the operator's
-// API: without the operator's secret, with a foreign Host, and as web pages of other origins do.
-// All must be refused, also those with the access key or a user's token.
+// TestNobodyElseIsAnswered sends requests for all operations to the TCP port of the operator's API:
+// without the operator's secret, with a foreign Host, and as web pages of other origins do. It
+// checks that all are refused, also requests with the access key or a user's token.
 func TestNobodyElseIsAnswered(t *testing.T) {
 	p := start(t)
 	user, token := p.newUser()
@@ -78,8 +78,8 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 	}
 }
 
-// TestOtherListenersHaveNoDoor sends the operator's requests to all other listeners of the
-// server, with the current and the former paths. None may accept them.
+// TestOtherListenersHaveNoDoor sends the operator's requests to all other listeners of the server,
+// with the current and the former paths. It checks that none accepts them.
 func TestOtherListenersHaveNoDoor(t *testing.T) {
 	p := start(t, "CONFAB_LISTEN_HTTP=localhost:0")
 	user, _ := p.newUser()
@@ -101,8 +101,8 @@ func TestOtherListenersHaveNoDoor(t *testing.T) {
 	}
 }
 
-// TestARotationCannotBeRepeated checks that the primary key, together with a copy of a request
-// that was signed with it, does not suffice to learn the secondary key.
+// TestARotationCannotBeRepeated checks that the primary key, together with a copy of a request that
+// was signed with it, is not enough to learn the secondary key.
 func TestARotationCannotBeRepeated(t *testing.T) {
 	p := start(t)
 	leaked := p.key
@@ -133,9 +133,9 @@ func TestARotationCannotBeRepeated(t *testing.T) {
 	}
 }
 
-// TestContentNeedsPermission requests the messages of a thread as the operator: from a
-// production server and a development server with default settings, and with the setting that
-// allows it.
+// TestContentNeedsPermission requests the messages of a thread as the operator: from a production
+// server and a development server with default settings, and with the setting that allows reading
+// messages.
 func TestContentNeedsPermission(t *testing.T) {
 	const text = "a text for its members"
 	for _, tt := range []struct {
@@ -281,8 +281,8 @@ func TestRecordsHaveIDs(t *testing.T) {
 }
 
 // TestStrangersFillNoLog sends many requests without the secret to the TCP port, and a valid
-// request to the socket after each one. All valid requests must be logged, and only a limited
-// number of the refused ones.
+// request to the socket after each one. It checks that all valid requests are logged, and only a
+// limited number of the refused ones.
 func TestStrangersFillNoLog(t *testing.T) {
 	p := start(t)
 	const each = 400

@@ -37,8 +37,8 @@ func eventOf(e *core.Event) LogEvent {
 	return out
 }
 
-// eventsQuery returns the filter for events that the request's parameters describe, without the
-// position of the page.
+// eventsQuery returns the filter for events that the request's parameters describe. It does not set
+// the position at which the page begins.
 func (c *call) eventsQuery() (q core.EventsQuery, err error) {
 	if q.Thread = c.query.Get("thread"); q.Thread != "" && core.CheckThreadID(q.Thread) != nil {
 		return q, refuse(http.StatusBadRequest, codeParameter, "thread is %q, which is not the id of a thread", clip.Text(q.Thread, maxEcho))
@@ -88,9 +88,9 @@ func (h *Handler) eventsPage(c *call, q core.EventsQuery) (_ any, err error) {
 // eventsChunk is the number of events that a stream reads from the store at once.
 const eventsChunk = 500
 
-// followEvents streams the events of the event log, and new ones as they are added. A client may
-// read slowly, because the events stay in the store. If the store has deleted the next event, the
-// stream sends an event that says so, and continues at the end of the log.
+// followEvents streams the events of the event log, and then new events as they are added. A client
+// may read slowly, because the events stay in the store. If the store has deleted the next event,
+// the stream sends an event of its own to say so, and continues at the end of the log.
 func (h *Handler) followEvents(c *call) (any, error) {
 	q, err := c.eventsQuery()
 	if err != nil {

@@ -100,7 +100,7 @@ func (p *place) asUser(status int, token, method, path, body string, out any) {
 }
 
 // TestFollow follows a thread, both from its beginning and from its end, while messages are
-// written, edited and deleted. Each change must arrive once and in order.
+// written, edited and deleted. It checks that each change arrives once and in order.
 func TestFollow(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true", "CONFAB_LIMITS=off")
 	ann, token := p.newUser()
@@ -125,7 +125,7 @@ func TestFollow(t *testing.T) {
 	if len(page.Messages) != 2 {
 		t.Fatalf("a new thread has %d messages, want those of its participant and topic", len(page.Messages))
 	}
-	for i := range page.Messages { // the page has the newest first, and want has the oldest first
+	for i := range page.Messages { // the page has the newest message first, and want has the oldest first
 		m := page.Messages[len(page.Messages)-1-i]
 		got := want(all, m.Type, m.Content, m.Sequence)
 		if got.Initiator != ann || m.Type == "participantAdded" && (len(got.Participants) != 1 || got.Participants[0].ID != ann) {
@@ -165,8 +165,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowRefusals sends requests that must not be able to follow a thread, among them one
-// more than maxStreams.
+// TestFollowRefusals checks that requests that may not follow a thread are refused. One of them is
+// the request that exceeds maxStreams.
 func TestFollowRefusals(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true")
 	_, token := p.newUser()
@@ -211,7 +211,9 @@ func TestFollowEndsForClientsThatDoNotRead(t *testing.T) {
 	_, token := p.newUser()
 	_, id := p.newThread(token)
 	body := `{"type":"text","content":"` + strings.Repeat("long ", 12_000) + `"}`
-	for range 150 { // the channel of the test holds 100 messages, and the sockets some more
+	// The follower must not be able to buffer all messages: its channel holds 100, and the sockets
+	// hold some more.
+	for range 150 {
 		p.asUser(201, token, http.MethodPost, "/chat/threads/"+url.PathEscape(id)+"/messages", body, nil)
 	}
 	f := p.follow(id, 0)

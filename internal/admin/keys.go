@@ -14,10 +14,10 @@ import (
 type Keys interface {
 	// List describes each key, without its secret, primary first.
 	List() []Key
-	// Rotate replaces the key with the name, primary or secondary, and returns the new key. It
-	// invalidates all tokens that were signed with the old key. It fails with ErrNoKey or
+	// Rotate replaces the access key with the name, primary or secondary, and returns the new key.
+	// It invalidates all tokens that were signed with the old key. It fails with ErrNoKey or
 	// ErrConfigured, or with a *RotatedError if another server has replaced the key first. It
-	// stores the audit rows together with the new key, and stores none if it fails.
+	// stores the audit rows together with the new key; if it fails, it stores no audit row.
 	Rotate(ctx context.Context, name string, audit ...core.Audit) (Key, communication.AccessKey, error)
 }
 
@@ -46,15 +46,15 @@ func (e *RotatedError) Error() string {
 // Key describes an access key without its secret.
 type Key struct {
 	Name       string `json:"name"`                 // primary or secondary
-	Serial     uint64 `json:"serial"`               // 1 for the first key, one more after each rotation
-	LiveTokens int    `json:"liveTokens"`           // lower bound: unexpired tokens issued or used here since the start
+	Serial     uint64 `json:"serial"`               // number of the key: 1 for the first key, one more after each rotation
+	LiveTokens int    `json:"liveTokens"`           // lower bound of the key's valid tokens: the unexpired tokens that this server has issued or seen since its start
 	Configured bool   `json:"configured,omitempty"` // the key is in the server's settings, so Rotate refuses it
 }
 
 // RotatedKey is a new access key. AccessKey is its secret, in base64.
 type RotatedKey struct {
 	Key
-	Ended     int    `json:"ended"` // lower bound of the tokens that were invalidated
+	Ended     int    `json:"ended"` // lower bound of the number of tokens that the rotation has invalidated
 	AccessKey string `json:"accessKey"`
 }
 
@@ -87,14 +87,14 @@ func (h *Handler) rotateKey(c *call) (any, error) {
 		switch {
 		case err != nil && len(done.Keys) == 0:
 			return nil, err
-		case err != nil: // return the primary key, which was replaced, with the reason of the failure
+		case err != nil: // the primary key was already replaced, so return it with the reason why the secondary key was not
 			h.Logger.Error("operator's request failed", "operation", c.name, "error", err)
 			done.Failed = fmt.Sprintf("it is not known whether the %s key was replaced too: %v", name, err)
 			if errors.As(err, new(*RotatedError)) || errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrUnknown) {
 				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
 			}
 			c.outcome = done.Failed
-			h.audit(c, "key-rotated", http.StatusConflict) // audit the failure of the secondary key; if that fails, audit logs the error
+			h.audit(c, "key-rotated", http.StatusConflict) // write an audit row for the failure of the secondary key; if that fails, audit logs the error
 			return done, nil
 		}
 		done.Keys = append(done.Keys, key)

@@ -1,7 +1,7 @@
 package admin
 
-// Limits has the limits of the server, and the users and threads that are near or over one, the
-// nearest first.
+// Limits has the limits of the server, and the users and threads that are near a limit or over it,
+// sorted by how near they are.
 type Limits struct {
 	Profile string     `json:"profile"` // azure, fair or off
 	Limits  []Limit    `json:"limits"`
@@ -14,7 +14,7 @@ type Limit struct {
 	Scope  string `json:"scope"` // "by a user", "in a thread"
 	Value  int64  `json:"value"`
 	Unit   string `json:"unit"`             // requests, bytes, participants or connections
-	Window int    `json:"window,omitempty"` // seconds in which the limit applies; 0: at any time
+	Window int    `json:"window,omitempty"` // length in seconds of the period in which the limit counts; 0: the limit does not depend on time
 }
 
 // LimitUse says how much of a limit a user or a thread has used.

@@ -25,7 +25,7 @@ const viewerSecret = "a-viewer-secret-of-the-tests"
 type matrix struct {
 	*place
 	spec    *spec
-	rows    map[string]int // expected number of audit rows for each request id; -1: at most one
+	rows    map[string]int // expected number of audit rows for each request id; -1: no row or one
 	user    string
 	token   string
 	thread  string
@@ -104,8 +104,8 @@ func (m *matrix) code(role string) string {
 	return code.Code
 }
 
-// body returns a valid body for a request of an operation, or "" if the operation takes none. Each
-// body for openSession has a new code, because the request uses up its code.
+// body returns a valid body for a request of an operation, or "" if the operation takes no body.
+// Each body for openSession has a new code, because a request uses up its code.
 func (m *matrix) body(id string) string {
 	switch id {
 	case "openSession":
@@ -136,7 +136,7 @@ func (m *matrix) path(id, path string) string {
 	case strings.HasPrefix(path, "/threads/{id}"):
 		path = strings.Replace(path, "{id}", url.PathEscape(m.thread), 1)
 	case strings.HasPrefix(path, "/requests/{id}"):
-		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // escaped, because an id may contain a slash
+		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // the id is escaped, because an id may contain a slash
 	}
 	path = strings.Replace(path, "{user}", url.PathEscape(user), 1)
 	path = strings.Replace(path, "{name}", "secondary", 1)
@@ -222,7 +222,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 		fmt.Sscan(s, &status)
 	}
 	if id == "backup" {
-		status = 409 // a server in memory refuses a backup
+		status = 409 // a server with its store in memory refuses to write a backup
 	}
 	none := communication.AccessKey{}
 	secret := bearer(m.info.AdminSecret)
@@ -297,7 +297,7 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 	} {
 		if role != "operator" || c.name == "operator" {
 			if id == "endSession" {
-				if c.name != "operator" { // do not end the operator's session, because other requests need it
+				if c.name != "operator" { // only the operator's own session may be ended here, because other requests need the shared session
 					continue
 				}
 				c.header = bearer(m.session("viewer"))
@@ -371,8 +371,8 @@ func (m *matrix) countRows() {
 	}
 }
 
-// TestRefusedAttemptsAreAudited sends some requests that the server must refuse. Each must
-// leave one audit row.
+// TestRefusedAttemptsAreAudited sends some requests that the server must refuse. It checks that
+// each leaves one audit row.
 func TestRefusedAttemptsAreAudited(t *testing.T) {
 	p := start(t, "CONFAB_VIEWER_SECRET="+viewerSecret)
 	m := &matrix{place: p}

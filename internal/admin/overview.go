@@ -40,7 +40,7 @@ type ServerSeen struct {
 	ID      string `json:"id"`
 	Version string `json:"version"`
 	Started string `json:"started"`
-	Seen    string `json:"seen"` // when the server last reported that it runs
+	Seen    string `json:"seen"` // the time at which the server last reported that it runs
 	Self    bool   `json:"self"`
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/confab-chat/confab/internal/admin"
 )
 
-// TestParametersAreText sends parameters with a NUL, which PostgreSQL cannot store or compare,
-// and with bytes that are not UTF-8. Every operation must refuse them before it reads the store.
+// TestParametersAreText sends parameters with a NUL, which PostgreSQL cannot store or compare, and
+// with bytes that are not UTF-8. It checks that every operation refuses them.
 func TestParametersAreText(t *testing.T) {
 	p := start(t)
 	for _, path := range []string{

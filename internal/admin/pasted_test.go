@@ -13,9 +13,9 @@ import (
 	"github.com/confab-chat/confab/internal/snippets"
 )
 
-// TestSnippetsRun sends a request for each of 14 chat operations. Then it requests the program
-// for each of them in every language, and runs the program with the variables of `confab env`.
-// Each program must get the same status as the request.
+// TestSnippetsRun sends a request for each of 14 chat operations. Then it requests, in every
+// language, the program that repeats the operation, and runs the program with the variables of
+// `confab env`. It checks that each program gets the same status as the request.
 func TestSnippetsRun(t *testing.T) {
 	p := start(t, "CONFAB_DEV=true", "CONFAB_LIMITS=off")
 	ann, token := p.newUser()

@@ -18,7 +18,7 @@ import (
 )
 
 // TestOtherUsersAreRefused opens the permissions of the socket and its folder, and connects as
-// another user. The server must refuse the request.
+// another user. It checks that the server refuses the request.
 func TestOtherUsersAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can connect as another user")
@@ -42,8 +42,8 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	}
 	connected := make(chan dialed)
 	go func() {
-		// Only this thread changes its user. It is locked to the goroutine, so it ends when the
-		// goroutine ends.
+		// Only this thread changes its user. The thread stays locked to the goroutine, so it ends
+		// with the goroutine and no other code runs as the other user.
 		runtime.LockOSThread()
 		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			connected <- dialed{nil, errno}
@@ -72,9 +72,9 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	}
 }
 
-// TestUnknownUsersAreRefused sends a request to the handler of the socket over a connection that
-// is not a Unix socket. Linux does not report the user of such a connection, so the handler must
-// refuse the request.
+// TestUnknownUsersAreRefused sends a request to the handler of the socket over a connection that is
+// not a Unix socket. Linux does not report the user of such a connection. The test checks that the
+// handler refuses the request.
 func TestUnknownUsersAreRefused(t *testing.T) {
 	var out lockedBuffer
 	log := slog.New(slog.NewJSONHandler(&out, nil))

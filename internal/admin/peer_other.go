@@ -4,7 +4,7 @@ package admin
 
 import "net"
 
-// tellsPeers is false because peerOf does not find out who is at the other end of a Unix socket.
+// tellsPeers is false because peerOf cannot report the user at the other end of a Unix socket.
 const tellsPeers = false
 
 // peerOf returns an unknown peer. On this system only the permissions of the socket, or of its

@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Problem is the body of each refusal, in the form of RFC 9457. Code is for programs;
+// Problem is the body of each refusal, in the form of RFC 9457. Programs can rely on Code;
 // api/operator.openapi.yaml lists its values.
 type Problem struct {
 	Type     string `json:"type"`
@@ -20,7 +20,7 @@ type Problem struct {
 	Code     string `json:"code"`
 }
 
-// refusal is an error with the status, the code and the text of its problem.
+// refusal is an error with the status, the code and the text of the Problem to send.
 type refusal struct {
 	status int
 	code   string
@@ -54,7 +54,7 @@ var (
 	errAudit    = &refusal{http.StatusServiceUnavailable, "unavailable", "the audit log cannot be written, so nothing is shown"}
 )
 
-// security lists the codes of refusals because of the caller's credential, Host, origin or
+// security lists the codes of refusals whose reason is the caller's credential, Host, origin or
 // permission. Such a refusal leaves an audit row, even if the operation changes nothing.
 var security = map[string]bool{
 	"no-credential": true, "session-ended": true, "bad-code": true, "two-credentials": true, "foreign-host": true, "foreign-origin": true,
@@ -62,7 +62,7 @@ var security = map[string]bool{
 }
 
 // problemOf converts the error of an operation to a refusal. ok is false if it is unknown whether
-// the store has made the change: then the server must send no response.
+// the store has made the change. The server must then send no response.
 func (h *Handler) problemOf(c *call, err error) (_ *refusal, ok bool) {
 	var refused *refusal
 	var rotated *RotatedError
@@ -79,7 +79,7 @@ func (h *Handler) problemOf(c *call, err error) (_ *refusal, ok bool) {
 		h.Logger.Error("operator's request refused", "operation", c.name, "error", err)
 		c.w.Header().Set("Retry-After", "1")
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the database does not answer, and nothing was changed"}, true
-	case errors.Is(err, context.Canceled) && c.Context().Err() != nil: // the client has disconnected and reads no response
+	case errors.Is(err, context.Canceled) && c.Context().Err() != nil: // no problem is needed: the client has disconnected and reads no response
 		return &refusal{http.StatusServiceUnavailable, "gone", "the client closed the connection before it had an answer"}, true
 	case errors.Is(err, core.ErrStorageFull):
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the disk is full, and nothing was changed"}, true

@@ -21,7 +21,7 @@ type Requests struct {
 	Next     string            `json:"next,omitempty"`
 	Kept     int               `json:"kept"` // number of requests in memory
 	Seen     uint64            `json:"seen"` // number of requests since the start
-	Lost     uint64            `json:"lost"` // number of requests that are no longer in memory
+	Lost     uint64            `json:"lost"` // the number of requests that the server no longer keeps in memory
 }
 
 // Snippet is a program that sends a request.
@@ -30,14 +30,14 @@ type Snippet struct {
 	Code     string `json:"code"`
 }
 
-// Repeated is the response after a request was sent again.
+// Repeated is the response to a request to send a client's request again.
 type Repeated struct {
 	ID     string `json:"id"`
 	Status int    `json:"status"`
 }
 
-// statuses matches the parameter status: one or more of a status, such as 403, and a class, such as
-// 4xx, separated by commas.
+// statuses matches the parameter status: a list, separated by commas, of statuses, such as 403, and
+// classes of statuses, such as 4xx.
 var statuses = regexp.MustCompile(`^([2345]xx|0|[1-5][0-9][0-9])(,([2345]xx|0|[1-5][0-9][0-9]))*$`)
 
 // filter returns the filter for requests that the parameters describe.
@@ -91,8 +91,8 @@ func (h *Handler) showRequest(c *call) (any, error) {
 	return r, nil
 }
 
-// look writes an audit row if content, which may contain messages of users, is not empty. Call it
-// before a response with the content.
+// look writes an audit row if content is not empty, because content may have messages of users.
+// Call it before a response with the content.
 func (h *Handler) look(c *call, content string) error {
 	if content != "" && h.audit(c, core.AuditDone, http.StatusOK) != nil {
 		return errAudit
@@ -143,8 +143,8 @@ func (h *Handler) repeatRequest(c *call) (any, error) {
 	return Repeated{id, status}, nil
 }
 
-// sender returns the user whose token a request had. It returns "" for a request that was
-// signed with an access key: the user that such a request names has not sent it.
+// sender returns the user whose token a request had. It returns "" for a request that was signed
+// with an access key, because the user named in the path has not sent the request.
 func sender(r *traffic.Detail) string {
 	if strings.HasPrefix(r.Path, "/identities") {
 		return ""
@@ -152,7 +152,7 @@ func sender(r *traffic.Detail) string {
 	return r.User
 }
 
-// followRequests streams requests of clients, each when the server has answered it.
+// followRequests streams requests of clients. It sends each one when the server has answered it.
 func (h *Handler) followRequests(c *call) (any, error) {
 	f, err := c.filter()
 	if err != nil {
@@ -181,7 +181,7 @@ func (h *Handler) followRequests(c *call) (any, error) {
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
-			var b bytes.Buffer // write all events at once: a system call for each would slow down a busy server
+			var b bytes.Buffer // collects all events for one write, because a system call for each event would slow down a busy server
 			if missed > 0 {
 				if err := addEvent(&b, "lost", "", lost{missed}); err != nil {
 					return err
@@ -198,7 +198,7 @@ func (h *Handler) followRequests(c *call) (any, error) {
 				}
 			}
 			if len(requests) == 0 {
-				s.last = s.last.Add(-time.Second) // ping must write even if the wait was slightly shorter than streamPing
+				s.last = s.last.Add(-time.Second) // makes ping write even if the wait was slightly shorter than streamPing
 				if err := s.ping(); err != nil {
 					return err
 				}

@@ -24,8 +24,8 @@ type Hit struct {
 	Label  string `json:"label"`
 }
 
-// maxHits is the maximum number of messages that a search by message id returns. There may
-// be several, because a message's id is unique only in its thread.
+// maxHits is the maximum number of messages that a search by message id returns. Several messages
+// may have the same id, because a message's id is unique only in its thread.
 const maxHits = 20
 
 // search returns the user, thread, messages or request that have the id in the parameters.

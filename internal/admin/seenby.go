@@ -100,7 +100,7 @@ func sees(s *core.Seen, user string) (much, why string) {
 }
 
 // leaving returns the words that say how a member left a thread. If the event log no longer has the
-// event, they say only that the member has left.
+// event of leaving, they say only that the member has left.
 func leaving(s *core.Seen, user string) string {
 	switch e := s.Left; {
 	case e == nil:
@@ -112,7 +112,7 @@ func leaving(s *core.Seen, user string) string {
 	}
 }
 
-// from formats the time from which on a member sees messages.
+// from formats the time from which on a member may read messages.
 func from(m *core.Member) string { return stamp(time.UnixMilli(m.VisibleFrom())) }
 
 // whySeen returns a sentence with the reason why a user sees a message or does not.

@@ -66,7 +66,7 @@ type call struct {
 	id       string // id of the request, for the log, the problem and the headers MS-CV and x-ms-request-id
 	began    time.Time
 	refused  bool   // admit refused the request
-	audited  bool   // the operation has written its audit row together with its change
+	audited  bool   // the operation has already written the audit row together with its change
 	undo     func() // undoes the operation if the audit row cannot be written; may be nil
 	recorded bool
 	streamed bool // the operation has written the response
@@ -207,7 +207,7 @@ func (h *Handler) check(c *call) (err error) {
 	return c.readBody()
 }
 
-// listed returns the end of a sentence, with a list of the known parameters.
+// listed returns the end of a sentence that lists the known parameters.
 func listed(known []string) string {
 	if len(known) == 0 {
 		return ": the operation has none"
@@ -215,8 +215,8 @@ func listed(known []string) string {
 	return ": it has " + strings.Join(known, ", ")
 }
 
-// readBody reads the body of the request and removes a byte order mark. It fails if the body is
-// too long or compressed.
+// readBody reads the body of the request and removes a byte order mark. It fails if the body is too
+// long or compressed.
 func (c *call) readBody() (err error) {
 	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
 	switch {
@@ -272,7 +272,8 @@ func (c *call) limit() (int, error) {
 	return n, nil
 }
 
-// number returns a parameter that is a positive number, or 0 if the parameter is missing.
+// number returns the value of a parameter that is a positive number, or 0 if the parameter is
+// missing.
 func (c *call) number(name string) (uint64, error) {
 	text := c.query.Get(name)
 	if text == "" {
@@ -285,7 +286,7 @@ func (c *call) number(name string) (uint64, error) {
 	return n, nil
 }
 
-// page returns the parameters next, a number, and limit, which select a page.
+// page returns the parameters next and limit, which select a page: before is the value of next.
 func (c *call) page() (before uint64, limit int, err error) {
 	if before, err = c.number("next"); err != nil {
 		return 0, 0, err
@@ -294,7 +295,8 @@ func (c *call) page() (before uint64, limit int, err error) {
 	return before, limit, err
 }
 
-// next formats a number for the member next of a page.
+// next formats a number as the value of next in the response, which the client sends for the next
+// page.
 func next(n uint64) string {
 	if n == 0 {
 		return ""
@@ -318,8 +320,8 @@ func checkThread(id string) error {
 	return nil
 }
 
-// row returns the audit row of the request. outcome is core.AuditDone or the code of a problem.
-// The row has its own id and time, so if it is written twice, the store has it once.
+// row returns the audit row of the request. outcome is core.AuditDone or the code of a problem. The
+// row already has its key, so a row that is written twice is stored once.
 func (h *Handler) row(c *call, outcome string, status int) core.Audit {
 	return h.Core.Stamp(core.Audit{
 		Refused: outcome != core.AuditDone, Who: c.who.name, Kind: c.who.kind, Role: string(c.who.role), From: c.from,
@@ -342,8 +344,8 @@ func (h *Handler) audit(c *call, outcome string, status int) error {
 	return err
 }
 
-// answer writes the audit row, if the request needs one, and then the response. If err is not
-// nil, the response is a problem that describes err.
+// answer writes the audit row, if the request needs one, and then the response. If err is not nil,
+// the response is a problem that describes err.
 func (h *Handler) answer(c *call, response any, err error) {
 	changes := c.op != nil && (c.op.changes || c.op.messages)
 	if err == nil && changes && !c.audited {
@@ -355,7 +357,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 			if c.op.changes && c.undo == nil {
 				err = &refusal{http.StatusServiceUnavailable, "unavailable", "it was done, but the audit log could not be written: look whether it must be undone"}
 			}
-			c.audited = true // do not try to write the row again
+			c.audited = true // the error of the first try is the response, so do not write the row again
 		}
 	}
 	if err == nil {
@@ -368,7 +370,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	if !c.audited && (security[p.code] || changes) {
-		h.audit(c, p.code, p.status) // ignore the error, because audit logs it
+		h.audit(c, p.code, p.status) // the error is ignored here, because audit logs it
 	}
 	c.outcome = p.text
 	h.write(c, p.status, "application/problem+json", Problem{
@@ -376,8 +378,8 @@ func (h *Handler) answer(c *call, response any, err error) {
 	})
 }
 
-// write logs the request and then sends its response. Because of this order, a client that has
-// received the response can rely on the log record.
+// write logs the request and then sends its response. A client that has received the response can
+// therefore rely on the log record.
 func (h *Handler) write(c *call, status int, kind string, body any) {
 	c.status = status
 	var text []byte

@@ -30,7 +30,7 @@ type Role string
 const (
 	Operator Role = "operator"
 	Viewer   Role = "viewer"
-	// nobody is the role of operations that need no credential.
+	// nobody is the role that an operation needs if it works without a credential.
 	nobody Role = ""
 )
 
@@ -60,20 +60,20 @@ func hashOf(secret string) hash { return sha256.Sum256([]byte(secret)) }
 
 // session is the session of a person who has signed in with a code.
 type session struct {
-	id      string // id for the log, which is not secret
+	id      string // id of the session for the log, which is not secret
 	role    Role
 	expires time.Time
 	done    chan struct{} // closed when the session ends
 }
 
-// code is a code that nobody has used yet.
+// code is a one-time code that nobody has used yet.
 type code struct {
 	role    Role
 	expires time.Time // zero: never
 }
 
-// sessions has the sessions and codes of a server. It stores the hashes of their tokens: the time
-// of a map lookup then tells an attacker at most a part of a hash.
+// sessions has the sessions and codes of a server, by the hashes of their tokens. With hashes, the
+// time of a map lookup tells an attacker at most a part of a hash and nothing of a token.
 type sessions struct {
 	now func() time.Time
 

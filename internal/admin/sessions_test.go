@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// codeOf returns the code of the refusal err, or "" if err is no refusal.
+// codeOf returns the code of err if err is a refusal, and "" otherwise.
 func codeOf(err error) string {
 	var refused *refusal
 	if errors.As(err, &refused) {
@@ -27,8 +27,8 @@ func newCode(t *testing.T, s *sessions, role Role, lifetime time.Duration) strin
 	return text
 }
 
-// TestCodesAndSessions uses a code twice, an expired code, and a code that never expires.
-// It also ends a session, and lets one expire.
+// TestCodesAndSessions uses a code twice, an expired code, and a code that never expires. It also
+// ends a session, and lets another session expire.
 func TestCodesAndSessions(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	s := newSessions(func() time.Time { return now })
@@ -81,8 +81,8 @@ func TestCodesAndSessions(t *testing.T) {
 	<-one.done
 }
 
-// TestTooManySessions opens 65 sessions. The server must refuse the last one, and its code must
-// stay valid.
+// TestTooManySessions opens 65 sessions. It checks that the server refuses the last one and that
+// its code stays valid.
 func TestTooManySessions(t *testing.T) {
 	s := newSessions(time.Now)
 	var first *session
@@ -105,7 +105,8 @@ func TestTooManySessions(t *testing.T) {
 	}
 }
 
-// TestTooManyCodes makes more codes than maxCodes and uses none.
+// TestTooManyCodes makes more codes than maxCodes without using any, and checks that the last is
+// refused.
 func TestTooManyCodes(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	s := newSessions(func() time.Time { return now })

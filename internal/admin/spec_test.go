@@ -49,8 +49,8 @@ func loadSpec(t *testing.T) *spec {
 	return s
 }
 
-// at returns the value at a JSON pointer in the file. If that is a $ref, at follows it. It
-// also returns the pointer of the value.
+// at returns the value at a JSON pointer in the OpenAPI file. If the value is a $ref, at follows
+// it. It also returns the pointer of the returned value.
 func (s *spec) at(pointer string) (map[string]any, string) {
 	var v any = s.doc
 	for _, step := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
@@ -67,8 +67,8 @@ func (s *spec) at(pointer string) (map[string]any, string) {
 	return m, pointer
 }
 
-// check fails unless the file allows the response to a request. path is the operation's path in
-// the file.
+// check fails unless the OpenAPI file allows the response to a request. path is the operation's
+// path in the file.
 func (s *spec) check(method, path string, status int, kind string, body []byte) error {
 	responses := "/paths/" + strings.ReplaceAll(path, "/", "~1") + "/" + strings.ToLower(method) + "/responses/"
 	response, pointer := s.at(responses + fmt.Sprint(status))
@@ -95,7 +95,7 @@ func (s *spec) check(method, path string, status int, kind string, body []byte) 
 	return s.valid(pointer+"/content/"+strings.ReplaceAll(kind, "/", "~1")+"/schema", body)
 }
 
-// valid fails unless a JSON text matches the schema at a JSON pointer in the file.
+// valid fails unless a JSON text matches the schema at a JSON pointer in the OpenAPI file.
 func (s *spec) valid(pointer string, text []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxStreams is the maximum number of open streams. Each takes one of the 16 connections
+	// maxStreams is the maximum number of open streams. Each stream takes one of the 16 connections
 	// that the operator's listeners accept.
 	maxStreams = 10
-	// streamWrite is the time limit for one write to a stream. A client that takes longer to
-	// receive it loses the stream.
+	// streamWrite is the time limit for one write to a stream. If a client takes longer to receive
+	// the data, the server closes the stream.
 	streamWrite = 30 * time.Second
-	// streamPing is the time after which a comment is written to a stream without events, so that
-	// the connection stays open.
+	// streamPing is the time without events after which the server writes a comment to a stream, so
+	// that the connection stays open.
 	streamPing = 15 * time.Second
 	// streamLook is the time between two reads of new rows from the store.
 	streamLook = 300 * time.Millisecond
@@ -37,8 +37,8 @@ type stream struct {
 	last time.Time // time of the last write
 }
 
-// streaming responds with a stream, and calls run to write it. The stream ends when run returns.
-// It also ends when the session ends or Stop is called: then ctx is done, and writes fail.
+// streaming responds with a stream, and calls run to write it. The stream ends when run returns. It
+// also ends when the session ends or Stop is called; ctx is then done, and writes fail.
 func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) error) (any, error) {
 	select {
 	case h.streams <- struct{}{}:
@@ -52,7 +52,7 @@ func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) er
 		}
 	}
 	c.outcome, c.status, c.streamed = "following", http.StatusOK, true
-	h.record(c) // log now: a client that has the response can rely on the record
+	h.record(c) // log before the response, so that a client that has the response can rely on the record
 	s := &stream{w: c.w, out: http.NewResponseController(c.w)}
 	c.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	c.w.Header().Set("Cache-Control", "no-store")
@@ -71,9 +71,9 @@ func (h *Handler) streaming(c *call, run func(ctx context.Context, s *stream) er
 	return nil, err
 }
 
-// whileOpen returns a context that is done when the stream must end: the client has
-// disconnected, the session has ended or expired, or Stop was called. Writes then fail, so that
-// a client that does not read cannot delay the end. The caller must call end before it returns.
+// whileOpen returns a context that is done when the stream must end, because the client has
+// disconnected, the session has ended or expired, or Stop was called. Writes then fail, so that a
+// client that does not read cannot delay the end. The caller must call end before it returns.
 func (h *Handler) whileOpen(c *call, out *http.ResponseController) (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancel(c.Context())
 	var ended <-chan struct{}
@@ -93,7 +93,7 @@ func (h *Handler) whileOpen(c *call, out *http.ResponseController) (ctx context.
 		case <-ctx.Done():
 		}
 		cancel()
-		out.SetWriteDeadline(time.Now()) // ignore the error: it means that the connection is broken
+		out.SetWriteDeadline(time.Now()) // the error is ignored, because it means that the connection is already broken
 	}()
 	return ctx, func() {
 		cancel()
@@ -158,7 +158,7 @@ func (s *stream) write(b []byte) error {
 	if err := s.out.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
 		return err
 	}
-	if err := s.ctx.Err(); err != nil { // check ctx after the deadline was set, because whileOpen sets an earlier one when ctx ends
+	if err := s.ctx.Err(); err != nil { // check ctx only after setting the deadline, because whileOpen sets an earlier deadline when ctx ends
 		return err
 	}
 	if _, err := s.w.Write(b); err != nil {
@@ -168,14 +168,14 @@ func (s *stream) write(b []byte) error {
 	return s.out.Flush()
 }
 
-// lost is the data of an event that says that a stream lacks events. Count is 0 if their number
-// is unknown.
+// lost is the data of an event which says that some events are missing in a stream. Count is 0 if
+// their number is unknown.
 type lost struct {
 	Count uint64 `json:"count"`
 }
 
-// resume returns the id of the last event that the client has received, or 0. The client sends
-// it in the parameter after or in the header Last-Event-ID.
+// resume returns the id of the last event that the client has received, or 0. The client sends the
+// id in the parameter after or in the header Last-Event-ID.
 func (c *call) resume() (uint64, error) {
 	if id := c.Header.Get("Last-Event-ID"); id != "" && c.query.Get("after") == "" {
 		c.query.Set("after", id)

@@ -66,7 +66,7 @@ func (m *matrix) stream(path, token string, header ...string) <-chan told {
 	return events
 }
 
-// next returns the next event of a stream. ok is false if it has ended.
+// next returns the next event of a stream. ok is false if the stream has ended.
 func (m *matrix) next(events <-chan told) (e told, ok bool) {
 	m.Helper()
 	select {
@@ -78,8 +78,8 @@ func (m *matrix) next(events <-chan told) (e told, ok bool) {
 	}
 }
 
-// TestStreamsEndWithTheirSession opens a stream of figures with a session, and ends the session.
-// The stream must end.
+// TestStreamsEndWithTheirSession opens a stream of figures with a session, and ends the session. It
+// checks that the stream ends.
 func TestStreamsEndWithTheirSession(t *testing.T) {
 	m := &matrix{place: start(t)}
 	session := m.session("viewer")
@@ -135,8 +135,8 @@ func TestFollowEvents(t *testing.T) {
 	want(gap)
 }
 
-// TestFollowRequests follows refused requests. It also continues after a request that the server no
-// longer keeps.
+// TestFollowRequests checks that the stream of requests has the refused requests. It also continues
+// after a request that the server no longer keeps.
 func TestFollowRequests(t *testing.T) {
 	m := &matrix{place: start(t), spec: loadSpec(t)}
 	_, token := m.newUser()
@@ -161,8 +161,8 @@ func TestFollowRequests(t *testing.T) {
 	}
 }
 
-// TestSeenBy requests what four users see of a thread: a member, a member without the history, a
-// removed member, and a stranger.
+// TestSeenBy requests which messages of a thread four users see: a member, a member without the
+// history, a removed member, and a user who was never in the thread.
 func TestSeenBy(t *testing.T) {
 	p := start(t, "CONFAB_LIMITS=off", "CONFAB_ADMIN_READS_MESSAGES=true")
 	ann, token := p.newUser()
@@ -226,8 +226,8 @@ func TestSeenBy(t *testing.T) {
 	closed.want(200, "GET", "/admin/v1/threads/"+url.PathEscape(id)+"/seen-by/"+url.PathEscape(nobody), "", nil)
 }
 
-// TestLists creates users and threads. It checks that lists and searches find them: in the log's
-// order, by text, by id, and page by page.
+// TestLists creates users and threads. It checks that lists and searches find them: in the order of
+// the event log, by text, by id, and page by page.
 func TestLists(t *testing.T) {
 	p := start(t, "CONFAB_LIMITS=off")
 	ann, token := p.newUser()

@@ -26,8 +26,8 @@ type described struct {
 	Responses   map[string]any `yaml:"responses"`
 }
 
-// TestTableIsTheFile compares the table of operations with the OpenAPI file: method, path, role,
-// permission, audit, parameters, body and status.
+// TestTableIsTheFile checks that the table of operations agrees with the OpenAPI file in method,
+// path, role, permission, audit, parameters, body and status.
 func TestTableIsTheFile(t *testing.T) {
 	text, err := os.ReadFile("../../api/operator.openapi.yaml")
 	if err != nil {

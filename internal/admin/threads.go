@@ -48,14 +48,14 @@ type Member struct {
 	ID           string     `json:"id"`
 	DisplayName  string     `json:"displayName,omitempty"`
 	JoinedOn     string     `json:"joinedOn"`
-	SeesFrom     string     `json:"seesFrom"` // the member sees only messages from this time on
+	SeesFrom     string     `json:"seesFrom"` // the time of creation of the oldest messages that the member may see
 	Left         bool       `json:"left,omitempty"`
 	LastSequence uint64     `json:"lastSequence,omitempty"` // sequence number of the last message that a former member may read
 	Intervals    []Interval `json:"intervals"`
 }
 
 // Interval is a range of event numbers in which a user was in the thread. To is 0 while the user is
-// still in it.
+// still in the thread.
 type Interval struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to,omitempty"`
@@ -197,11 +197,12 @@ func (h *Handler) listMessages(c *call) (any, error) {
 	return out, nil
 }
 
-// followChunk is the maximum number of messages that a request that follows a thread has in memory.
+// followChunk is the maximum number of messages that one request that follows a thread keeps in
+// memory.
 const followChunk = 20
 
 // followMessages streams the messages of a thread whose sequence numbers are greater than the
-// parameter after, in their order. Then it adds messages that are written, edited or deleted
+// parameter after, in their order. Then it streams messages that are written, edited or deleted
 // later. The stream ends when the thread is deleted.
 func (h *Handler) followMessages(c *call) (any, error) {
 	id := c.targets[0]
@@ -244,13 +245,13 @@ func (h *Handler) newest(ctx context.Context, id string) (uint64, error) {
 }
 
 // tell writes the messages of a thread whose sequence numbers are greater than after and at most
-// newest, in this order. It returns the sequence number up to which it has written, which is
-// newest unless it fails.
+// newest, in this order. It returns the sequence number of the last message written, or newest if
+// it does not fail.
 func (h *Handler) tell(ctx context.Context, s *stream, id string, after, newest uint64) (uint64, error) {
 	for after < newest {
 		to := min(newest, after+followChunk)
 		var chunk []Message
-		for before := to + 1; before > after+1; { // large messages need more than one page
+		for before := to + 1; before > after+1; { // reads page by page, because large messages need more than one page
 			page, err := h.Core.InspectMessages(ctx, id, before, int(to-after))
 			if err != nil {
 				return after, err

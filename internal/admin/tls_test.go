@@ -34,8 +34,8 @@ func domain(t *testing.T) *core.Service {
 	return s
 }
 
-// TestNamesNeedTLS calls the handler of the operator's port by host names. A name of the
-// server is accepted only with TLS, because the certificate then proves the name.
+// TestNamesNeedTLS calls the handler of the operator's port by host names. It checks that a name of
+// the server is accepted only with TLS, because the certificate then proves the name.
 func TestNamesNeedTLS(t *testing.T) {
 	h := admin.New(admin.Options{Core: domain(t), Logger: slog.New(slog.DiscardHandler)})
 	names := []string{"chat.example.com", "*.wild.example"}

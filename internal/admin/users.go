@@ -17,13 +17,13 @@ type User struct {
 	ID            string `json:"id"`
 	State         string `json:"state"` // live, deleting or deleted
 	CustomID      string `json:"customId,omitempty"`
-	DisplayName   string `json:"displayName,omitempty"` // the name in a thread, if a search by name found the user
+	DisplayName   string `json:"displayName,omitempty"` // the display name in a thread, if a search by name found the user
 	DeletedAt     string `json:"deletedAt,omitempty"`
 	TokenIssuedAt string `json:"tokenIssuedAt,omitempty"`
-	Revoked       uint64 `json:"revoked"` // number of times that its tokens were revoked
+	Revoked       uint64 `json:"revoked"` // the number of times that the user's tokens were revoked
 }
 
-// UserDetail is a user with its live connections to this server.
+// UserDetail is a user with the user's live connections to this server.
 type UserDetail struct {
 	User
 	Connections []Connection `json:"connections"`
@@ -35,10 +35,10 @@ type Connection struct {
 	From     string `json:"from,omitempty"`
 	Since    string `json:"since"`
 	Agent    string `json:"agent,omitempty"`
-	Waiting  int    `json:"waiting"` // bytes of events that wait for the client
+	Waiting  int    `json:"waiting"` // the number of bytes of events that wait for the client
 }
 
-// Users is a page of the list of all users, sorted by id, or of those whom a search has found.
+// Users is a page of users: of all users, sorted by id, or of the users that a search has found.
 // Next is the value of the query parameter next for the next page, or empty on the last page.
 type Users struct {
 	Users    []User `json:"users"`
@@ -208,7 +208,7 @@ func (h *Handler) issueToken(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.undo = func() {} // nothing to undo: without an audit row, the token is not sent
+	c.undo = func() {} // nothing has to be undone: without an audit row, the response with the token is not sent
 	return Token{text, stamp(expires)}, nil
 }
 
