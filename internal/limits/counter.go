@@ -11,8 +11,8 @@ type counter struct {
 	n     int // number of times in the buffer
 }
 
-// latest returns the time of one of the latest requests. i is from 1, for the latest request, to
-// n, for the oldest one in the ring buffer.
+// latest returns the time of one of the latest requests: the latest one for i = 1, the oldest one
+// in the ring buffer for i = n.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {
@@ -30,10 +30,10 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds a request at time t. If the ring buffer is full, count overwrites the oldest
-// request if no window counts it any more; otherwise it makes the buffer larger. A buffer of
-// the greatest size never has to grow: while its oldest request still counts, the limit is
-// reached, and the new request is refused.
+// count adds a request at time t. If the ring buffer is full, count overwrites the oldest request
+// if no window counts it any more; otherwise it makes the buffer larger. A buffer of the greatest
+// size never has to grow: while its oldest request still counts, the limit is reached, and further
+// requests are refused.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
 		c.grow(m.maxCount)
@@ -45,7 +45,7 @@ func (c *counter) count(t time.Duration, m *limit) {
 	}
 }
 
-// grow doubles the capacity of a full ring, up to maxCount.
+// grow doubles the capacity of a full ring buffer, up to maxCount.
 func (c *counter) grow(maxCount int) {
 	times := make([]time.Duration, min(max(2*c.n, 4), maxCount))
 	k := copy(times, c.times[c.next:])

@@ -5,7 +5,7 @@ import "time"
 // MaxKeys is the largest number of counters of a Limiter.
 const MaxKeys = maxKeys
 
-// Counters returns the number of counters and the total capacity of their ring buffers.
+// Counters returns the number of counters and the total capacity (room) of their ring buffers.
 func (l *Limiter) Counters() (counters, room int) {
 	for i := range l.shards {
 		s := &l.shards[i]
@@ -21,8 +21,8 @@ func (l *Limiter) Counters() (counters, room int) {
 	return counters, room
 }
 
-// Consistent reports whether a profile has two properties on which Allow relies. All
-// counters of an operation are in one shard, a part of the counters with its own lock. Each
+// Consistent reports whether a profile has two properties on which Allow relies. First, all
+// counters of an operation are in one shard, a part of the counters with its own lock. Second, each
 // operation has at most one limit per scope.
 func Consistent(p Profile) bool {
 	for _, all := range New(p, time.Now).byName {
@@ -37,11 +37,11 @@ func Consistent(p Profile) bool {
 	return true
 }
 
-// MaxWriters is the number of recently active users from which on a Written drops the counts
-// of users who were idle.
+// MaxWriters is the number of recently active users at which a Written drops the counts of idle
+// users.
 const MaxWriters = maxWriters
 
-// Users returns the number of users that w has in memory.
+// Users returns the number of users whose byte counts w has in memory.
 func (w *Written) Users() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

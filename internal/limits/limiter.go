@@ -18,11 +18,11 @@ const (
 // Limiter applies the rate limits of a profile. It is safe for concurrent use and starts no
 // goroutines.
 //
-// Its windows slide, and it counts exactly: no period of a window's length has more requests
-// than the limit, whenever the period begins. When a counter is used, the Limiter may drop
-// counters that were idle for the longest window of the profile. If there are too many
-// counters, it drops the longest idle ones even if they were idle for a shorter time; their users
-// may then exceed the limits.
+// Its windows slide, and it counts exactly: no period of a window's length has more requests than
+// the limit, whenever the period begins. When a counter is used, the Limiter may drop counters that
+// were idle for the longest window of the profile. If the Limiter has too many counters, it drops
+// the longest idle ones even if they were idle for a shorter time; their users may then exceed the
+// limits.
 type Limiter struct {
 	now     func() time.Time
 	start   time.Time
@@ -32,8 +32,8 @@ type Limiter struct {
 	shards  [shards]shard
 }
 
-// limit is a rate limit with values that are computed from it once. The key of a counter
-// contains a pointer to the limit.
+// limit is a rate limit together with values that New computes from the rate limit. The key of a
+// counter contains a pointer to the limit.
 type limit struct {
 	rate
 	maxCount int           // highest count of its windows
@@ -52,7 +52,7 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
-// Wait returns RetryAfter as text for sentences, in whole seconds and rounded up.
+// Wait returns RetryAfter as text for a sentence, in whole seconds and rounded up.
 func (r Refusal) Wait() string {
 	return ((r.RetryAfter + time.Second - 1) / time.Second * time.Second).String()
 }
@@ -89,8 +89,8 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	if len(all) == 0 {
 		return Refusal{}, true
 	}
-	// The counters of an operation are all by user or all by thread, so they are all in one shard
-	// and need only one lock.
+	// One lock is enough: the counters of an operation are either all by user or all by thread, so
+	// they are all in one shard.
 	shardKey := thread
 	if all[0].scope == byUser {
 		shardKey = user
@@ -150,13 +150,13 @@ type key struct {
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
-	rotatedAt  time.Duration // time of the last rotation, counted from the limiter's start as last is
+	rotatedAt  time.Duration // the time of the last rotation, since the start of the limiter
 	last       time.Duration // the latest time that advance returned
 }
 
-// advance returns t or, if the clock went back, the latest time so far, because the times
-// in a counter must not decrease. If the last rotation was at least the duration longest
-// ago, advance calls rotate, which drops unused counters.
+// advance returns t or, if the clock was set back, the latest time so far, because the times in a
+// counter must not decrease. If the last rotation was at least the duration longest ago, advance
+// calls rotate, which drops unused counters.
 func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
 	if s.last-s.rotatedAt >= longest {
@@ -171,7 +171,7 @@ func (s *shard) rotate() {
 	s.young, s.old, s.rotatedAt = map[key]*counter{}, s.young, s.last
 }
 
-// find returns the counter of a key and marks it as used, or returns nil if there is none.
+// find returns the counter of a key and marks it as used. It returns nil if the key has no counter.
 func (s *shard) find(k key) *counter {
 	if c := s.young[k]; c != nil {
 		return c
@@ -186,15 +186,16 @@ func (s *shard) find(k key) *counter {
 
 // add creates the counter of a key.
 func (s *shard) add(k key) *counter {
-	// Copy the ids: they may be parts of a longer string, which the map would keep in memory.
+	// Copy the ids, because they may be parts of a longer string, which the map would keep in
+	// memory.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
 	s.put(k, c)
 	return c
 }
 
-// put adds a counter to the young generation, the recently used counters. If that has too
-// many counters, put first calls rotate, which drops unused ones.
+// put adds a counter to the young generation, which has the recently used counters. If that
+// generation is full, put first calls rotate, which drops unused counters.
 func (s *shard) put(k key, c *counter) {
 	if len(s.young) >= maxYoung || s.young == nil {
 		s.rotate()

@@ -54,9 +54,9 @@ var section9 = []struct {
 	{"upload image, get image, delete image", "user and thread", 50, 0},
 }
 
-// TestAzure checks every rate limit of the table in docs/contract/chat.md §9. As many requests
-// as the limit says must be allowed, counting all operations of the table row together. The
-// next request must be allowed as soon as the first one has left the window.
+// TestAzure checks every rate limit of the table in docs/contract/chat.md §9. It counts all
+// operations of a table row together, and checks that as many requests as the limit says are
+// allowed. The next request must be allowed as soon as the first one has left the window.
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
 		operations := strings.Split(row.operations, ", ")
@@ -96,7 +96,7 @@ func TestAzure(t *testing.T) {
 					c.pass(w.step)
 				}
 				wait := w.span - time.Duration(w.count)*w.step
-				for i := range operations { // try all, because refused requests are not counted
+				for i := range operations { // tries all operations, because refused requests are not counted
 					r, ok := allow(w.count + i)
 					if ok || r.RetryAfter != wait {
 						t.Fatalf("request %d: got %v, %+v; want a refusal for %v", w.count+1, ok, r, wait)
@@ -121,8 +121,8 @@ func TestAzure(t *testing.T) {
 	}
 }
 
-// TestUnverifiedSharing checks that operations in the same row of docs/contract/chat.md §9
-// are counted together, and operations in different rows are not.
+// TestUnverifiedSharing checks that operations in the same row of the table in
+// docs/contract/chat.md §9 are counted together, and operations in different rows are not.
 func TestUnverifiedSharing(t *testing.T) {
 	for _, c := range []struct {
 		first, second string
@@ -137,7 +137,7 @@ func TestUnverifiedSharing(t *testing.T) {
 		{"list messages", "get message", false},
 	} {
 		l, _ := newLimiter(limits.Azure)
-		for range 50 { // as many requests as the highest of these limits allows
+		for range 50 { // 50 is the number of requests that the highest of these limits allows
 			l.Allow(c.first, "ann", "work")
 		}
 		if _, ok := l.Allow(c.second, "ann", "work"); ok == c.shared {
@@ -164,8 +164,8 @@ func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestLongestRefusalWins sends a request that exceeds several limits. RetryAfter must be
-// the wait for the limit with the longest one.
+// TestLongestRefusalWins sends a request that exceeds several limits. It checks that RetryAfter is
+// the longest of their waits.
 func TestLongestRefusalWins(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for _, at := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
@@ -277,7 +277,7 @@ func TestSameAsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, c := newLimiter(limits.Azure)
 		var m model
-		// Use only a few operations in each run, so that their limits are reached.
+		// Use few different operations in each run, so that their limits are reached.
 		some := rapid.SliceOfN(rapid.SampledFrom(limits.Operations()), 1, 3).Draw(t, "operations")
 		allowed := 0
 		for range rapid.IntRange(1, 60).Draw(t, "bursts") {
@@ -313,7 +313,7 @@ func TestConcurrentUse(t *testing.T) {
 	}{
 		{limits.Azure, "send message", 10},
 		{limits.Azure, "list messages", 250},
-		{limits.Fair, "send message", 8 * 500}, // each of 8 users may send 1000 requests; half of them are receipts
+		{limits.Fair, "send message", 8 * 500}, // each of 8 users may send 1000 requests; half of these requests are receipts
 	} {
 		l := limits.New(c.profile, time.Now) // the real time is good enough: the test ends before the window
 		var allowed atomic.Int64
@@ -359,8 +359,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("it may retry after %v, want 10 s", r.RetryAfter)
 	}
 
-	// Use other counters for two rotations. Rotations drop counters that were not used
-	// since the previous one, so they drop the idle ones.
+	// Use other counters for two rotations. A rotation drops counters that were not used since the
+	// previous rotation, so the idle counters are dropped.
 	for range 2 {
 		c.pass(time.Minute)
 		for i := range 2000 {
@@ -389,9 +389,9 @@ func TestRingsGrowAsNeeded(t *testing.T) {
 	}
 }
 
-// TestRingsKeepWhatCounts fills the ring buffer of a counter. It checks that the next request
-// makes the buffer grow if the oldest one still counts in a window, and does not overwrite
-// it.
+// TestRingsKeepWhatCounts fills the ring buffer of a counter. It checks that the next request makes
+// the buffer grow if the oldest request still counts in a window, and does not overwrite the oldest
+// request.
 func TestRingsKeepWhatCounts(t *testing.T) {
 	for early := range 11 {
 		l, c := newLimiter(limits.Azure)
@@ -418,7 +418,7 @@ func TestNotForgottenTooSoon(t *testing.T) {
 		l, c := newLimiter(limits.Azure)
 		for s := range start + 60 {
 			c.at(time.Duration(s) * time.Second)
-			l.Allow("get message", "ann", "work") // counted in the same shard as "send message", so that it causes rotations of that shard
+			l.Allow("get message", "ann", "work") // this operation's counter is in the same shard as "send message", so it causes rotations of that shard
 			if since := s - start; since == 0 || since == 10 || since == 20 {
 				for range 10 {
 					l.Allow("send message", "ann", "work")
@@ -439,7 +439,7 @@ func TestAllocations(t *testing.T) {
 			l.Allow("list messages", "ann", "work")
 		}
 		if n := testing.AllocsPerRun(200, func() {
-			c.pass(200 * time.Millisecond) // so short a time that some requests are refused
+			c.pass(200 * time.Millisecond) // a short time, so that some requests are refused
 			l.Allow("list messages", "ann", "work")
 		}); n > 0 {
 			t.Errorf("%v allocates %v times for a request, want 0", p, n)

@@ -1,11 +1,10 @@
-// Package limits defines profiles of limits. A profile limits sizes, which package core checks,
-// and request rates, which a [Limiter] checks.
+// Package limits defines profiles of limits. A profile limits sizes, which package core checks, and
+// request rates, which a [Limiter] checks.
 //
-// Azure has the documented limits of Microsoft's service; use it to test that a client stays
-// within them. Fair, the default, prevents one user from slowing down the others: it limits the
-// size of a message and, for each user, the rate of requests and the bytes written in an hour.
-// Off has none of these limits; use it for benchmarks. The bounds of package core apply in
-// every profile.
+// Azure has the documented limits of Microsoft's service; use it to test that a client stays within
+// them. Fair, the default, prevents one user from slowing down the others: it limits the size of a
+// message and, for each user, the rate of requests and the bytes written in an hour. Off has none
+// of these limits; use it for benchmarks. The bounds of package core apply in every profile.
 //
 //	l := limits.New(limits.Azure, time.Now)
 //	if refusal, ok := l.Allow("send message", user, thread); !ok {
@@ -61,7 +60,7 @@ func (p Profile) String() string { return profiles[p].name }
 // apply in every profile, such as the length of a topic.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
-// fairSizes allows messages of 64 KiB, more than twice what Azure allows. A page of messages of
+// fairSizes limits messages to 64 KiB, more than twice the limit of Azure. A page of messages of
 // this size is small enough for many users to read at the same time.
 var fairSizes = core.Limits{Content: 64 << 10}
 

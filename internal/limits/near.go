@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rule describes a rate limit of a profile to people.
+// Rule is a rate limit of a profile in a form that a console can show.
 type Rule struct {
 	Name   string
 	Scope  string // "by a user", "in a thread" or "by a user in a thread"
@@ -34,8 +34,8 @@ type Use struct {
 	Resets       time.Duration // time until the oldest counted request leaves the window
 }
 
-// Nearest sorts uses by the share of the limit that is used, the greatest first. It returns at most
-// the first n.
+// Nearest sorts uses by the share of the limit that is used, the greatest share first. It returns
+// at most the first n.
 func Nearest(all []Use, n int) []Use {
 	slices.SortFunc(all, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(float64(b.Used)/float64(b.Of), float64(a.Used)/float64(a.Of)), cmp.Compare(a.User, b.User), cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Limit, b.Limit))
@@ -43,20 +43,20 @@ func Nearest(all []Use, n int) []Use {
 	return all[:min(n, len(all))]
 }
 
-// Near returns the uses of the users and threads that are nearest to a limit, at most n. It
-// returns none that is below half of its limit.
+// Near returns at most n users and threads that are nearest to a limit, with their use of the
+// limit. It leaves out uses below half of the limit.
 func (l *Limiter) Near(n int) (all []Use) {
 	for i := range l.shards {
 		all = l.shards[i].near(l, all)
-		if len(all) > 16*n { // bounds the memory if very many are near a limit
+		if len(all) > 16*n { // bounds the memory if very many users or threads are near a limit
 			all = Nearest(all, n)
 		}
 	}
 	return Nearest(all, n)
 }
 
-// near returns the slice all with the Uses of the shard that have reached half of their limit
-// appended to it.
+// near appends to all the uses of the shard that have reached at least half of their limit, and
+// returns the extended slice.
 func (s *shard) near(l *Limiter, all []Use) []Use {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,8 +91,8 @@ func (c *counter) within(w window, t time.Duration) (used int, oldest time.Durat
 // Limit returns the number of bytes that a user may write in an hour.
 func (w *Written) Limit() int64 { return w.limit }
 
-// Near returns the users who are nearest to the limit of bytes, at most n. It returns none
-// who is below half of the limit.
+// Near returns at most n users who are nearest to the limit of bytes. It leaves out users who are
+// below half of the limit.
 func (w *Written) Near(n int) (all []Use) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

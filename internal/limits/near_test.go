@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// TestNear counts requests of some users. Near must return the users near a limit, the nearest
-// first, and no user after the window has passed.
+// TestNear counts requests of some users. It checks that Near returns the users near a limit, the
+// nearest first, and no user after the window has passed.
 func TestNear(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for range 10 {
@@ -45,7 +45,8 @@ func TestNear(t *testing.T) {
 	}
 }
 
-// TestNearIsBounded lets more than n users reach a limit. Near must return only n of them.
+// TestNearIsBounded lets more than n users reach a limit, and checks that Near returns only n of
+// them.
 func TestNearIsBounded(t *testing.T) {
 	l, _ := newLimiter(limits.Azure)
 	for u := range 500 {

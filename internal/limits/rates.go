@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// scope says which requests a limit counts together: those of a user, those in a thread, or
-// those of a user in a thread.
+// scope says which requests a limit counts together: all requests of a user, all requests in a
+// thread, or all requests of a user in a thread.
 type scope uint8
 
 const (
@@ -78,11 +78,11 @@ var azureRates = []rate{
 // Azure does not have it.
 const OpenEventStream = "open event stream"
 
-// fairRates allows each user 200 requests a second on average, in bursts of up to 1000. That is
-// 40 times the highest rate that Azure allows a user for one operation. It is enough for a bot
-// that serves many people, but a small part of what a server can handle. The window is short,
-// so that a refused client is allowed again soon. Threads have no limit, because a busy thread
-// has many users.
+// fairRates allows each user 200 requests a second on average, in bursts of up to 1000. This is 40
+// times the highest rate that Azure allows a user for one operation. It is enough for a bot that
+// serves many people, but a small part of what a server can handle. The window is short, so that a
+// refused client is soon allowed again. Threads have no limit, because a busy thread has many
+// users.
 var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Bounds of a Written. A user takes about 300 bytes of memory.
+// Bounds of the memory of a Written. A user takes about 300 bytes.
 const (
 	parts      = 12 // number of parts of the window
 	partLength = time.Hour / parts
@@ -28,15 +28,15 @@ type Written struct {
 	start time.Time
 
 	mu         sync.Mutex // guards the fields below
-	last       int64      // number of the latest period, counted from start
-	rotated    int64      // number of the period in which the last rotation was
+	last       int64      // number of the latest period of five minutes since the field start
+	rotated    int64      // number of the period in which the Written last dropped idle users
 	young, old map[string]*volume
 }
 
 // volume has the number of bytes that a user wrote in each period of the last hour. The number
 // for period p is bytes[p % len(bytes)].
 type volume struct {
-	newest int64 // number of the period of the latest count
+	newest int64 // number of the period in which the user last wrote
 	bytes  [parts + 1]int64
 }
 
@@ -64,9 +64,9 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 		v.bytes[w.last%int64(len(v.bytes))] += n
 		return Refusal{}, true
 	}
-	// Find the earliest period after which enough of the counted bytes no longer count. If n is
-	// more than the limit, no period is late enough: return the longest wait, after which Allow
-	// refuses again.
+	// Find the earliest period in which enough of the counted bytes no longer count. If n is
+	// greater than the limit, no such period exists. Allow then returns the longest wait, after
+	// which the same request is refused again.
 	period := w.last - parts
 	for ; period <= w.last && total+n > w.limit; period++ {
 		total -= v.bytes[(period+int64(len(v.bytes)))%int64(len(v.bytes))]
@@ -84,7 +84,9 @@ func (w *Written) Refund(user string, n int64) {
 	defer w.mu.Unlock()
 	v := w.volume(user)
 	v.advance(w.last)
-	for i := int64(0); i <= parts && n > 0; i++ { // begin with the present period and continue with earlier ones: Allow may have counted the bytes in an earlier period
+	// Begin with the present period and continue with earlier ones, because Allow may have counted
+	// the bytes in an earlier period.
+	for i := int64(0); i <= parts && n > 0; i++ {
 		b := &v.bytes[(w.last-i+int64(len(v.bytes)))%int64(len(v.bytes))]
 		back := min(n, *b)
 		*b -= back
@@ -102,8 +104,8 @@ func (v *volume) advance(now int64) {
 	}
 }
 
-// volume returns the byte counts of a user, and marks them as used, so that the next rotation
-// keeps them.
+// volume returns the byte counts of a user, and marks them as used, so that the next rotation keeps
+// them.
 func (w *Written) volume(user string) *volume {
 	if w.last-w.rotated > parts || len(w.young) >= maxWriters {
 		// Drop the counts of users who have not written since the last rotation.
@@ -115,7 +117,7 @@ func (w *Written) volume(user string) *volume {
 	v := w.old[user]
 	if v == nil {
 		v = &volume{newest: w.last}
-		user = strings.Clone(user) // copy the id: it may be part of a longer string, which the map would keep in memory
+		user = strings.Clone(user) // copy the id, because it may be part of a longer string, which the map would keep in memory
 	}
 	delete(w.old, user)
 	w.young[user] = v

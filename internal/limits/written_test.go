@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// TestWrittenInAnHour lets a user write at random times. No hour may have more bytes than the
-// limit, a refused user may write after RetryAfter, and after an hour and five minutes without
-// writing the user may write as many bytes as the limit again.
+// TestWrittenInAnHour lets a user write at random times. It checks that no hour has more bytes than
+// the limit, that a refused user may write after RetryAfter, and that after an hour and five
+// minutes without writing the user may write as many bytes as the limit again.
 func TestWrittenInAnHour(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const limit = 1000
