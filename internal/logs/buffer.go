@@ -11,8 +11,8 @@ import (
 const (
 	// bufferSize is the number of bytes that a buffer holds before it drops lines about requests.
 	bufferSize = 64 << 10
-	// bufferReserve is the number of bytes that a buffer holds beyond bufferSize for all other
-	// lines, so that many requests do not hide an error.
+	// bufferReserve is the number of bytes beyond bufferSize that a buffer keeps free for lines
+	// that are not about requests, so that many requests do not displace an error.
 	bufferReserve = 64 << 10
 	// flushAfter is the longest time that a line about a request stays in a buffer while the
 	// writer behind the buffer accepts lines.
@@ -25,30 +25,30 @@ const (
 
 var errDropped = errors.New("the log line was dropped")
 
-// buffer holds log lines for a writer that may be slow or may block, such as a pipe or a full
-// disk. Only the goroutine of the buffer waits for the writer. A line for which the buffer has no
-// room is counted and dropped, and so is a line that the writer refuses. Lines are written in the
-// order in which they were added.
+// buffer holds log lines for a writer that may be slow or may block, such as a pipe or a full disk.
+// Only the goroutine of the buffer waits for the writer. If the buffer has no room for a line, or
+// the writer refuses a line, the buffer drops the line and counts it. It writes lines in the order
+// in which they were added.
 //
 // A buffer is safe for concurrent use. Its methods do not keep the slices that they get.
 type buffer struct {
 	to   io.Writer
 	note func(dropped uint64) []byte // returns the line about dropped lines
 
-	later chan struct{} // capacity 1: signals that lines has its first line
-	now   chan struct{} // capacity 1: signals that the lines must be written at once
+	later chan struct{} // capacity 1: has an element if a first line was added to lines
+	now   chan struct{} // capacity 1: has an element if the lines must be written at once
 	end   chan struct{} // closed by close
 	done  chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex // guards the fields below
 	lines   []byte
-	urged   bool   // a signal was sent to now for these lines
+	urged   bool   // a signal was already sent to now for the present lines
 	dropped uint64 // since the start
 	closed  bool
 }
 
-// newBuffer returns a buffer and starts its goroutine, which writes lines to the writer to
-// until close is called. The buffer calls note to get a line about dropped lines.
+// newBuffer returns a buffer and starts its goroutine, which writes lines to the writer to until
+// close is called. The function note returns a line for the log about dropped lines.
 func newBuffer(to io.Writer, note func(dropped uint64) []byte) *buffer {
 	b := &buffer{
 		to: to, note: note,
@@ -58,17 +58,17 @@ func newBuffer(to io.Writer, note func(dropped uint64) []byte) *buffer {
 	return b
 }
 
-// Write adds a line that is written at once, after those that were added before. It implements
-// io.Writer. It fails if the line was dropped.
+// Write adds a line, which the goroutine of the buffer writes at once, after the lines that were
+// added before. It implements io.Writer. It fails if the line was dropped.
 func (b *buffer) Write(line []byte) (int, error) { return b.add(line, bufferSize+bufferReserve, true) }
 
-// requestWriter is a writer that adds lines to a buffer. They are written within flushAfter.
+// requestWriter is a writer that adds lines to a buffer, which writes them within flushAfter.
 type requestWriter struct{ b *buffer }
 
 func (w requestWriter) Write(line []byte) (int, error) { return w.b.add(line, bufferSize, false) }
 
-// add adds a line if the buffer then has at most the given size. If urgent is false, the line may
-// wait for others.
+// add adds a line if the buffer then has at most size bytes. If urgent is false, the line may wait
+// for further lines.
 func (b *buffer) add(line []byte, size int, urgent bool) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -126,17 +126,17 @@ func (b *buffer) run() {
 	}
 }
 
-// drain is the state of a buffer's goroutine: what it has written so far.
+// drain is the state of a buffer's goroutine: which lines it has written so far.
 type drain struct {
 	to   io.Writer
 	note func(dropped uint64) []byte
-	torn bool      // the writer has taken the beginning of a line and refused its end
+	torn bool      // the writer has taken the beginning of a line and refused the rest
 	said uint64    // number of dropped lines that notes have counted
 	next time.Time // no note is written before this time
 }
 
 // write writes lines. After them it writes a note if lines were dropped since the last note, at
-// most once in dropsEvery unless last is true. It returns how many of the lines the writer has
+// most once in dropsEvery unless last is true. It returns the number of lines that the writer has
 // refused.
 func (d *drain) write(lines []byte, dropped uint64, last bool) (lost uint64) {
 	noted := dropped > d.said && (last || !time.Now().Before(d.next))

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// gatedWriter is a writer whose calls of Write block until the gate is open. After that, its first
-// calls take half of the bytes and fail; fails is the number of such calls.
+// gatedWriter is a writer whose calls of Write block until the gate is open. After that, the first
+// fails calls of Write take half of the bytes and return an error.
 type gatedWriter struct {
 	gate  chan struct{} // closed when the gate is open; nil: always open
 	mu    sync.Mutex    // guards the fields below
@@ -51,14 +51,15 @@ func buffered(w *gatedWriter) (o *Output, requests, other *slog.Logger) {
 }
 
 // TestBufferFlushes checks that a line about a request is written after flushAfter and not before,
-// that an error is written at once after the lines before it, and that Close writes the rest.
+// that an error is written at once after the lines before it, and that Close writes all other
+// lines.
 func TestBufferFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w gatedWriter
 		o, requests, other := buffered(&w)
 		for _, step := range []struct {
 			do   func()
-			want string // the messages of all lines that are written after do
+			want string // the messages of all lines that the writer has got after do
 		}{
 			{func() { requests.Info("a") }, ""},
 			{func() { time.Sleep(flushAfter - time.Nanosecond); requests.Info("b") }, ""},
@@ -90,7 +91,7 @@ func TestBufferFlushes(t *testing.T) {
 
 // TestBufferNeverWaits blocks the writer and logs more than the buffer holds. It checks that no
 // logger waits, that lines about requests leave room for errors, that each line is written or
-// counted, and that one line has the count when the writer works again.
+// counted, and that, when the writer works again, one line has the number of dropped lines.
 func TestBufferNeverWaits(t *testing.T) {
 	for _, json := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -128,9 +129,9 @@ func TestBufferNeverWaits(t *testing.T) {
 	}
 }
 
-// TestBufferOfAFullDisk makes the writer refuse the second half of its first lines, like a full
-// disk. It checks that each lost line is counted, and that the next line begins a line of the log
-// although half a line is before it.
+// TestBufferOfAFullDisk makes the writer refuse the second half of its first lines, as a full disk
+// does. It checks that each lost line is counted, and that the next line of the log begins on a
+// line of its own although half a line is before it.
 func TestBufferOfAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := gatedWriter{fails: 1}

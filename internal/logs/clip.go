@@ -13,9 +13,9 @@ const MaxField = 512
 // unclipped is the key of the field that is not shortened: the stack of a panic.
 const unclipped = "stack"
 
-// NewClip returns a handler that shortens the message of a record, and fields with long texts
-// or errors, to MaxField bytes each, and passes the record to next. A shortened error still
-// unwraps to the original error.
+// NewClip returns a handler that shortens the message of a record, and fields with long texts or
+// errors, to MaxField bytes each, and passes the record to next. A shortened error still unwraps to
+// the original error.
 func NewClip(next slog.Handler) slog.Handler { return clipper{next} }
 
 type clipper struct{ next slog.Handler }
@@ -37,8 +37,8 @@ func (h clipper) WithAttrs(as []slog.Attr) slog.Handler {
 func (h clipper) Handle(ctx context.Context, r slog.Record) error {
 	long := len(r.Message) > MaxField
 	r.Attrs(func(a slog.Attr) bool {
-		// Make a copy for every value that is no string and no number, because only clipAttr
-		// finds out its length.
+		// Make a copy for every value that is neither a string nor a number, because only clipAttr
+		// finds out the value's length.
 		long = long || a.Value.Kind() == slog.KindString && len(a.Value.String()) > MaxField || a.Value.Kind() == slog.KindAny
 		return !long
 	})

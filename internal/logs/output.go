@@ -13,7 +13,7 @@ import (
 type Output struct {
 	w        io.Writer // of lines
 	requests io.Writer // gets the lines about requests
-	buffer   *buffer   // buffer between the loggers and the writer, or nil
+	buffer   *buffer   // the buffer between the loggers and the writer, or nil
 	level    slog.LevelVar
 	json     atomic.Bool
 }
@@ -22,9 +22,9 @@ type Output struct {
 // above. A logger waits until its line is written.
 func NewOutput(w io.Writer) *Output { return &Output{w: w, requests: w} }
 
-// NewBufferedOutput returns an output like NewOutput, with a buffer in front of w: no logger waits
-// for w. If loggers write lines faster than w takes them, the output drops lines and counts them.
-// Lines about requests (RequestHandler) are written after 100 ms at the latest, and all other
+// NewBufferedOutput returns an output like NewOutput, with a buffer before w, so that no logger
+// waits for w. If loggers write lines faster than w takes them, the output drops lines and counts
+// them. Lines about requests (RequestHandler) are written after 100 ms at the latest, and all other
 // lines at once. Call Close at the end.
 func NewBufferedOutput(w io.Writer) *Output {
 	o := &Output{}
@@ -33,15 +33,15 @@ func NewBufferedOutput(w io.Writer) *Output {
 	return o
 }
 
-// Close writes the lines in the buffer, if there is one. It gives up after a second if the writer
-// blocks. Records that come later are dropped.
+// Close writes the lines in the buffer, if the output has one. It gives up after a second if the
+// writer blocks. Records that are logged later are dropped.
 func (o *Output) Close() {
 	if o.buffer != nil {
 		o.buffer.close()
 	}
 }
 
-// Dropped returns the number of lines that were dropped. Without a buffer it is 0.
+// Dropped returns the number of lines that were dropped. An output without a buffer drops none.
 func (o *Output) Dropped() uint64 {
 	if o.buffer == nil {
 		return 0
@@ -66,15 +66,15 @@ func (o *Output) Set(level slog.Level, json bool) {
 	o.json.Store(json)
 }
 
-// Handler returns a handler that writes the records of the output's level and above.
+// Handler returns a handler that writes records with the output's level or a higher one.
 func (o *Output) Handler() slog.Handler { return o.handler(o.w, &o.level) }
 
-// HandlerFrom returns a handler that writes the records of the given level and above. It
+// HandlerFrom returns a handler that writes records with the given level or a higher one. It
 // ignores the level of the output.
 func (o *Output) HandlerFrom(level slog.Level) slog.Handler { return o.handler(o.w, level) }
 
-// RequestHandler returns a handler for lines about requests, of which a busy server writes many.
-// Like Handler, it writes the records of the output's level and above, and its lines are the same.
+// RequestHandler returns a faster handler for lines about requests, of which a busy server writes
+// many. It writes the same records as Handler, with the same text.
 func (o *Output) RequestHandler() slog.Handler { return requests{o.handler(o.requests, &o.level)} }
 
 func (o *Output) handler(w io.Writer, level slog.Leveler) formats {

@@ -15,8 +15,8 @@ import (
 // RepeatEvery is the minimum time between two log lines about the same error.
 const RepeatEvery = time.Second
 
-// knownErrors is the number of different errors that repeats remembers at a time. Further
-// errors are counted together as if they were one.
+// knownErrors is the number of different errors that repeats remembers at a time. All further
+// errors are counted together, as if they were one error.
 const knownErrors = 256
 
 // repeats is a log handler that limits the lines about an error that many requests meet, such
@@ -39,7 +39,7 @@ type repeatState struct {
 type repeatKey struct{ message, cause string }
 
 type repeated struct {
-	until time.Time   // no line is written before this time
+	until time.Time   // the time before which no line is written
 	held  int         // number of lines held back
 	last  slog.Record // the last record held back
 }
@@ -58,7 +58,7 @@ func (h repeats) WithAttrs(as []slog.Attr) slog.Handler {
 
 func (h repeats) WithGroup(name string) slog.Handler { return repeats{h.next.WithGroup(name), h.state} }
 
-// Handle writes the record, or holds it back for at most RepeatEvery.
+// Handle writes the record at once, or holds the record back for at most RepeatEvery.
 func (h repeats) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelWarn {
 		return h.next.Handle(ctx, r)
@@ -81,12 +81,13 @@ func (h repeats) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// others is the key of all further errors when knownErrors different ones are remembered.
+// others is the common key of all errors beyond the knownErrors different errors that are
+// remembered.
 var others repeatKey
 
-// due reports whether a record with this key may be written now. If so, it records the time.
-// It returns the key under which the record is counted: key, or others if there are too many
-// keys.
+// due reports whether a record with this key may be written now. If so, it stores the time of the
+// record. It returns the key under which the record is counted: key, or others if repeats already
+// remembers knownErrors keys.
 func (s *repeatState) due(key repeatKey, now time.Time) (repeatKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,8 +113,8 @@ func (s *repeatState) due(key repeatKey, now time.Time) (repeatKey, bool) {
 	return key, true
 }
 
-// hold keeps a record back. When a line with this key may be written again, it calls write
-// with the latest record that was held back, and adds how many there were.
+// hold keeps a record back. When a line with this key may be written again, hold calls write with
+// the latest record that was held back, and adds the number of records held back.
 func (s *repeatState) hold(key repeatKey, r slog.Record, write func(slog.Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -110,7 +110,7 @@ func TestClip(t *testing.T) {
 	log := slog.New(NewClip(NewRepeats(slog.NewTextHandler(&out, nil)))).With("with", long)
 	log.Info(long, "text", long, "any", []string{long}, "error", errors.New(long))
 	log.Error("wrapped", "error", fmt.Errorf("%s: %w", long, cause))
-	// Six shortened fields begin with an x. The seventh, a slice, begins with a bracket.
+	// Six shortened fields begin with an x. The seventh field, a slice, begins with a bracket.
 	if n := strings.Count(out.String(), strings.Repeat("x", MaxField)+"…"); out.Len() > 7*(MaxField+100) || n != 6 {
 		t.Errorf("the log has %d bytes and %d fields of %d bytes, want 6", out.Len(), n, MaxField)
 	}

@@ -29,7 +29,7 @@ func (h requests) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // appendLine appends the line that slog's TextHandler, or its JSONHandler if json is true, writes
-// for the record. It returns ok false for a record whose line it cannot write.
+// for the record. ok is false if appendLine cannot write the record's line.
 func appendLine(line []byte, r slog.Record, json bool) (_ []byte, ok bool) {
 	if r.Time.IsZero() || r.Time.Year() < 0 || r.Time.Year() > 9999 {
 		return nil, false
@@ -59,7 +59,7 @@ func appendLine(line []byte, r slog.Record, json bool) (_ []byte, ok bool) {
 	return append(line, '\n'), ok
 }
 
-// appendAttr appends a field of a line with its separator.
+// appendAttr appends a separator and a field to a line.
 func appendAttr(line []byte, a slog.Attr, json bool) (_ []byte, ok bool) {
 	if quoted, plain := classify(a.Key); quoted || !plain {
 		return nil, false
@@ -83,15 +83,15 @@ func appendAttr(line []byte, a slog.Attr, json bool) (_ []byte, ok bool) {
 		switch {
 		case !json:
 			return strconv.AppendFloat(line, f, 'g', -1, 64), true
-		case f == 0 || f >= 1e-6 && f < 1e21: // the range in which encoding/json writes no exponent
+		case f == 0 || f >= 1e-6 && f < 1e21: // in this range encoding/json writes no exponent
 			return strconv.AppendFloat(line, f, 'f', -1, 64), true
 		}
 	}
 	return nil, false
 }
 
-// appendText appends a text, in quotes if the format demands them. It returns ok false for a text
-// in which a character must be escaped.
+// appendText appends a text, in quotes if the format needs quotes. ok is false if a character of
+// the text must be escaped.
 func appendText(line []byte, s string, json bool) (_ []byte, ok bool) {
 	quoted, plain := classify(s)
 	switch {
@@ -105,8 +105,8 @@ func appendText(line []byte, s string, json bool) (_ []byte, ok bool) {
 	return append(line, s...), true
 }
 
-// classify reports whether slog's TextHandler writes s in quotes, and whether s is plain: whether
-// no character of s is escaped in quotes.
+// classify reports whether slog's TextHandler writes s in quotes (quoted), and whether all
+// characters of s can stand in quotes without an escape (plain).
 func classify(s string) (quoted, plain bool) {
 	quoted = s == ""
 	for i := range len(s) {

@@ -16,7 +16,7 @@ import (
 	"github.com/confab-chat/confab/internal/cputime"
 )
 
-// TestRequestLinesAreThoseOfSlog draws records and checks that the handler for lines about
+// TestRequestLinesAreThoseOfSlog makes random records and checks that the handler for lines about
 // requests writes the same bytes as slog's handlers, as text and as JSON.
 func TestRequestLinesAreThoseOfSlog(t *testing.T) {
 	hostile := []string{
@@ -66,8 +66,8 @@ func TestRequestLinesAreThoseOfSlog(t *testing.T) {
 	})
 }
 
-// TestUsualRequestLinesAreFast checks that the line of a usual request takes the fast path, as
-// text and as JSON: otherwise TestRequestLinesAreThoseOfSlog would only compare slog with itself.
+// TestUsualRequestLinesAreFast checks that the line of a usual request takes the fast path, as text
+// and as JSON. Otherwise TestRequestLinesAreThoseOfSlog would only compare slog with itself.
 func TestUsualRequestLinesAreFast(t *testing.T) {
 	for _, json := range []bool{false, true} {
 		if line, ok := appendLine(nil, usualRequest(), json); !ok {
@@ -76,7 +76,7 @@ func TestUsualRequestLinesAreFast(t *testing.T) {
 	}
 }
 
-// usualRequest returns the record of a send by an SDK.
+// usualRequest returns the log record that a server writes for an SDK's request to send a message.
 func usualRequest() slog.Record {
 	r := slog.NewRecord(time.Unix(1_800_000_000, 123_456_789), slog.LevelInfo, "request", 0)
 	r.AddAttrs(slog.Int("status", 201), slog.String("operation", "send message"), slog.Float64("ms", 1.532),
