@@ -1,15 +1,14 @@
-// Package config reads the settings of the server. The struct Config holds them, the table
-// Settings describes each one, and Load reads them.
+// Package config reads the settings of the server. The struct Config holds them, the table Settings
+// describes each one, and Load reads them.
 //
-// A setting has four sources, the first of which wins: the flag; the environment variable
-// CONFAB_ plus the flag's name in capitals, with _ for -; the file confab.yaml; the
-// default. An unknown key or CONFAB_ variable is an error that suggests the nearest
-// setting. If a typing error were ignored, the server would use the default.
+// A setting has four sources, the first of which wins: the flag; the environment variable CONFAB_
+// plus the flag's name in capitals, with _ for -; the file confab.yaml; the default. An unknown key
+// or CONFAB_ variable is an error that suggests the nearest setting, because otherwise the server
+// would silently use the default after a typing error.
 //
-// A secret has no flag for its value, because every user of the machine can read a command
-// line. It can be set by its variable, by its key in confab.yaml, or by the name of a file
-// that holds it: --access-key-file, CONFAB_ACCESS_KEY_FILE or access-key-file in
-// confab.yaml.
+// A secret has no flag for its value, because every user of the machine can read a command line. A
+// secret can be set by its variable, by its key in confab.yaml, or by the name of a file that holds
+// it: --access-key-file, CONFAB_ACCESS_KEY_FILE or access-key-file in confab.yaml.
 package config
 
 import (
@@ -39,13 +38,13 @@ type Config struct {
 	ListenHTTP string // host:port of plain http, or empty: off
 	ListenOps  string // host:port of metrics and health, or empty: off
 
-	ListenAdmin        string // host:port of the operator's API and console, or empty: off; with TLS if other machines can reach it
+	ListenAdmin        string // host:port of the operator's API and console, or empty: off; uses TLS if other machines can reach it
 	ViewerSecret       string // the secret that viewers of the operator's API send, or empty if there are no viewers
 	AdminReadsMessages bool   // the operator's API shows the content of messages
 	Pprof              bool   // ListenOps serves profiles too
 
 	TLSNames        []string // extra DNS names and IP addresses for the local certificate
-	TLSCert, TLSKey string   // paths of the user's certificate and key; both are set or none
+	TLSCert, TLSKey string   // paths of the files with the user's certificate and key; either both are set or none
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
 	CORSOrigins     []string // origins of web pages that may use the API, AnyOrigin or LoopbackOrigins
 
@@ -68,15 +67,15 @@ type Config struct {
 	NewerVersions bool // treat an api-version that is newer than all known ones as the newest known one
 	RepeatSends   RepeatSends
 
-	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
+	MinFreeSpace    int64 // number of bytes that the server leaves free on the disk; 0: only as many as the store itself needs
 	MaxBodySize     int64 // most bytes of a request body
-	MaxContent      int   // most bytes of a message's content; 0 means the limit of the profile
-	MaxParticipants int   // most participants of a thread; 0 means the limit of the profile
-	WrittenPerHour  int64 // bytes that a user may write in an hour in the profile fair; 0: any number
-	AnswerMemory    int64 // most bytes of large responses in progress
-	ThreadCache     int64 // most bytes of the cache of threads
-	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
-	LiveQueue       int64 // most bytes of events that wait for live connections
+	MaxContent      int   // the greatest number of bytes of a message's content; 0 means the limit of the profile
+	MaxParticipants int   // the greatest number of participants of a thread; 0 means the limit of the profile
+	WrittenPerHour  int64 // the number of bytes that a user may write in an hour, with the profile fair; 0: any number
+	AnswerMemory    int64 // the greatest number of bytes of large responses that are being written
+	ThreadCache     int64 // the greatest number of bytes of the cache of threads
+	LiveSessions    int   // the greatest number of live connections; 0: only the limit of open files bounds them
+	LiveQueue       int64 // the greatest number of bytes of events that wait for live connections
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
@@ -85,19 +84,19 @@ type Config struct {
 	ShutdownDelay   time.Duration // time from SIGTERM until the server closes its listeners; 0: none
 	ShutdownTimeout time.Duration
 
-	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
+	ConnectionsPerAddress int            // the greatest number of connections from one client address; 0: no limit
 	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
 
 	values map[string]value // the value of each setting; a secret has no text
-	files  []string         // paths of the files with settings and secrets that were read
+	files  []string         // paths of the files that Load has read, with settings and secrets
 }
 
 // Memory is the value of Config.Data for a server that keeps all data in memory and loses
 // it when the process ends.
 const Memory = "memory:"
 
-// Values of Config.CORSOrigins that are not an origin but stand for several: all origins, or
-// those of this machine.
+// Values of Config.CORSOrigins that stand for several origins: all origins, or the origins of this
+// machine.
 const (
 	AnyOrigin       = "all"
 	LoopbackOrigins = "loopback" // pages of this machine, on any port
@@ -112,8 +111,8 @@ const (
 	WebOff  Web = "off"
 )
 
-// ChatPage reports whether a listener serves the chat page: Listen if https is set, and
-// ListenHTTP otherwise.
+// ChatPage reports whether a listener serves the chat page: the listener of Listen if https is
+// true, and the listener of ListenHTTP otherwise.
 func (c Config) ChatPage(https bool) bool {
 	return c.Web == WebOn || c.Web == WebAuto && c.Dev && !https
 }
@@ -128,7 +127,7 @@ func (c Config) PublicKey() bool {
 type LogFormat string
 
 const (
-	LogAuto LogFormat = "auto" // the same as LogText, except that a development server on a terminal writes short lines for people
+	LogAuto LogFormat = "auto" // writes text; a development server on a terminal writes short lines for people instead
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )
@@ -138,7 +137,7 @@ type AccessLog string
 
 const (
 	AccessAll    AccessLog = "all"
-	AccessErrors AccessLog = "errors" // requests with a status of 400 or above, without an answer, or signed with an access key
+	AccessErrors AccessLog = "errors" // logs requests with a status of 400 or above, without an answer, or signed with an access key
 	AccessOff    AccessLog = "off"
 )
 
@@ -147,7 +146,7 @@ const (
 type RepeatSends string
 
 const (
-	RepeatsByRequestID RepeatSends = "by-request-id" // a repeat has the same x-ms-client-request-id and command, or the same token
+	RepeatsByRequestID RepeatSends = "by-request-id" // a repeat has the same x-ms-client-request-id and command, or the same idempotency token
 	RepeatsByToken     RepeatSends = "by-token"      // a repeat has the same repeatability-request-id
 )
 
@@ -173,7 +172,7 @@ func (c Config) Files() []string {
 }
 
 // Found reports whether the setting's value is from a confab.yaml that Load has found in the
-// working folder. It returns false if a flag or a variable names that file.
+// working folder. It returns false if a flag or a variable names the confab.yaml.
 func (c Config) Found(setting string) bool { return c.values[setting].found }
 
 // Origin returns the source of the setting's value in words: "flag --listen",
@@ -216,8 +215,8 @@ func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Sizes returns the limits of sizes, such as the longest message. They are those of the limits
-// profile, unless max-content or max-participants replaces one.
+// Sizes returns the limits of sizes, such as the longest message. They are the sizes of the limits
+// profile, except for sizes that max-content and max-participants replace.
 func (c Config) Sizes() core.Limits {
 	l := c.Limits.Sizes()
 	l.Content = cmp.Or(c.MaxContent, l.Content)

@@ -32,7 +32,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("settings", "config", c, "key", c.AccessKey, "other", []any{c.AccessKey})
 	}
-	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // fmt cannot call the methods of an unexported field
+	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // prints the Config without its String method, because fmt cannot call methods of an unexported field
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -51,8 +51,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 }
 
-// TestExample checks that the file that WriteExample writes, without its comment signs, is
-// valid and sets every setting to its default.
+// TestExample checks that the file that WriteExample writes is valid if its comment signs are
+// removed, and that it sets every setting to its default.
 func TestExample(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteExample(&b); err != nil {
@@ -143,8 +143,8 @@ func FuzzParseSize(f *testing.F) {
 	})
 }
 
-// FuzzLoad loads arbitrary text from a configuration file and a variable. Load must not
-// panic, and String must return a text for every Config that Load returns.
+// FuzzLoad loads arbitrary text from a configuration file and a variable. It checks that Load does
+// not panic, and that String returns a text for every Config that Load returns.
 func FuzzLoad(f *testing.F) {
 	f.Add("dev: true\nlisten: localhost:1", "LISTEN", "localhost:2")
 	f.Add("access-key: x\n? [a]\n: b", "ACCESS_KEY", key1)

@@ -7,9 +7,9 @@ import (
 	"github.com/knadh/koanf/v2"
 )
 
-// TestWhereThePasswordOfTheDatabaseMayBe checks that a database address with a password is
-// accepted from the variable, from confab.yaml and from a file. It must be refused as a flag,
-// because every user of the machine can read the flags of a process.
+// TestWhereThePasswordOfTheDatabaseMayBe checks that a database address with a password is accepted
+// from the variable, from confab.yaml and from a file. It also checks that a flag with a password
+// is refused, because every user of the machine can read the flags of a process.
 func TestWhereThePasswordOfTheDatabaseMayBe(t *testing.T) {
 	const secret, open = "postgres://ann:pa55word@db/chat?sslmode=verify-full", "postgres://ann@db/chat?sslmode=verify-full"
 	files := map[string]string{"url": secret + "\n"}

@@ -6,8 +6,8 @@ import "cmp"
 // setting.
 type Explained struct {
 	Name    string `json:"name"`
-	Value   string `json:"value"`  // "hidden" for a secret that is set
-	Source  string `json:"source"` // flag, environment, file, default or dev default
+	Value   string `json:"value"`  // the value, or "hidden" for a secret that is set
+	Source  string `json:"source"` // the word flag, environment, file, default or dev default
 	Default string `json:"default"`
 	Secret  bool   `json:"secret"`
 	Help    string `json:"help"`

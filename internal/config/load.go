@@ -39,9 +39,9 @@ type Input struct {
 	// Defaults replaces the default values of the settings that it names, for a command or
 	// a test.
 	Defaults map[string]string
-	// Only names the settings to read; nil means all. A client command reads only the
-	// setting of the data folder, because its user may not be allowed to open the file with
-	// the server's key. Unknown keys are errors in any case.
+	// Only names the settings to read; nil means all. A client command reads only the setting of
+	// the data folder, because its user may not be allowed to open the file with the server's key.
+	// An unknown key is an error, whatever Only names.
 	Only []string
 }
 
@@ -100,7 +100,7 @@ type loader struct {
 	values map[string]value
 	errs   []error
 	files  []string // paths of the files that were read
-	found  bool     // the file of settings is a confab.yaml that no flag and no variable names
+	found  bool     // the settings file is a confab.yaml in the working folder that no flag and no variable names
 }
 
 func (l *loader) reads(s Setting) bool {
@@ -131,9 +131,8 @@ func (l *loader) defaults(own map[string]string) {
 	l.load(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
 }
 
-// apply parses the value of the setting s and stores it in c. The default of some settings
-// depends on c.Dev, so the setting dev must be applied first, as the order of Settings
-// ensures.
+// apply parses the value of the setting s and stores it in c. The default of some settings depends
+// on c.Dev, so the setting dev must be applied first. The order of Settings ensures this.
 func (l *loader) apply(c *Config, s Setting) {
 	v := l.values[s.Name]
 	if v.source == fromDefault && c.Dev && s.DevDefault != "" {
@@ -150,8 +149,8 @@ func (l *loader) apply(c *Config, s Setting) {
 	l.failed(s, v, err)
 }
 
-// failed adds an error to the result of Load if err is a problem with the value v of the setting
-// s. It does nothing if err is nil.
+// failed adds err to the errors that Load returns. err is a problem with the value v of the setting
+// s. If err is nil, failed does nothing.
 func (l *loader) failed(s Setting, v value, err error) {
 	if p := (problem{}); errors.As(err, &p) {
 		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: p.what, Next: p.allowed})
@@ -218,8 +217,8 @@ func (l *loader) checkCombinations(c Config) {
 }
 
 // checkFound adds an error for each setting that a development server must not take from a
-// confab.yaml that Load has found in the working folder. A command that reads only some
-// settings, to find a running server, is checked only if the setting dev is given explicitly.
+// confab.yaml that Load has found in the working folder. For a command that reads only some
+// settings, to find a running server, it does so only if the setting dev is given explicitly.
 func (l *loader) checkFound(c Config) {
 	if !c.Dev || l.in.Only != nil && !c.Explicit("dev") {
 		return
@@ -330,8 +329,8 @@ func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	return m, lines, nil
 }
 
-// otherVariable reports whether an environment variable with the prefix CONFAB_ is not a
-// setting of the server: it is CONFAB_CONFIG, a variable for clients or tests, or one that
+// otherVariable reports whether an environment variable with the prefix CONFAB_ is not a setting of
+// the server. Such a variable is CONFAB_CONFIG, a variable for clients or tests, or one that
 // Kubernetes sets in containers because a service's name starts with confab.
 func otherVariable(name, value string) bool {
 	switch name {
@@ -384,8 +383,8 @@ func (l *loader) flags() {
 	l.load(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
 
-// load reads the settings of one source, such as a file. They replace the values from sources
-// that were loaded before. It adds an error for each unknown key.
+// load reads the settings of one source, such as a file. They replace the values from sources that
+// were loaded before. load adds an error for each unknown key.
 func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key string) string) {
 	k := koanf.New(".")
 	if err := k.Load(p, nil); err != nil {
@@ -397,7 +396,8 @@ func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key
 		switch v := k.Get(key); {
 		case !ok:
 			l.unknown(key, from, origin(key))
-		case v == nil || !l.reads(s): // a key without a value in confab.yaml has the value nil
+		// A value is nil if a key in confab.yaml has no value.
+		case v == nil || !l.reads(s):
 		default:
 			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), goos: runtime.GOOS, found: from == fromFile && l.found})
 		}
@@ -459,8 +459,8 @@ func textOf(v any) (string, error) {
 	return "", fmt.Errorf("a %T is not a value", v)
 }
 
-// unknown adds an error for a key that is not a setting and suggests the nearest one. It
-// leaves out the key's value, which may be a secret.
+// unknown adds an error for a key that is not a setting and suggests the nearest setting. It leaves
+// out the key's value, which may be a secret.
 func (l *loader) unknown(key string, from source, origin string) {
 	e := Error{Origin: origin, Problem: fmt.Sprintf("there is no setting %q", key), Next: "the settings are " + strings.Join(keys(), ", ")}
 	spell := func(k string) string { return k }
@@ -474,10 +474,10 @@ func (l *loader) unknown(key string, from source, origin string) {
 	l.fail(e)
 }
 
-// Nearest returns the word in words with the smallest edit distance to word, if the
-// distance is at most a third of the length of word (at least 2). Otherwise it returns the
-// longest one that is a prefix of word or begins with word (data for datadir,
-// min-free-space for min-free). It returns "" if none is similar.
+// Nearest returns the word in words with the smallest edit distance to word, if the distance is at
+// most a third of the length of word (at least 2). Otherwise it returns the longest element of
+// words that is a prefix of word or begins with word (data for datadir, min-free-space for
+// min-free). It returns "" if no element is similar.
 func Nearest(word string, words []string) string {
 	best, at := "", max(2, len(word)/3)+1
 	for _, w := range words {

@@ -72,8 +72,8 @@ func accessKey(t *testing.T, text string) communication.AccessKey {
 	return key
 }
 
-// TestSizes checks the limits of sizes for each profile, and that max-content and
-// max-participants replace those of the profile.
+// TestSizes checks the limits of sizes for each profile, and that max-content and max-participants
+// replace the limits of the profile.
 func TestSizes(t *testing.T) {
 	for _, c := range []struct {
 		flags []string
@@ -279,8 +279,8 @@ web-token-url: https://App.example.com/chat-token?app=1
 	}
 }
 
-// TestForeignVariables checks that Load ignores variables that start with CONFAB_ but are
-// not settings of the server: those of clients, of tests and of Kubernetes.
+// TestForeignVariables checks that Load ignores variables that start with CONFAB_ but are not
+// settings of the server: variables of clients, of tests and of Kubernetes.
 func TestForeignVariables(t *testing.T) {
 	_, _, err := place{flags: []string{"--dev"}, env: []string{
 		"CONFAB_ENDPOINT=https://localhost:8443", "CONFAB_CONNECTION_STRING=x", "CONFAB_CA_FILE=/x",
@@ -412,8 +412,9 @@ func TestRefused(t *testing.T) {
 
 const corsNext = "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000; or that of an app: capacitor://localhost,chrome-extension://ID"
 
-// TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known access
-// key may listen only on loopback addresses. It may listen on others if the user sets both keys.
+// TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known access key
+// may listen only on loopback addresses. It may listen on other addresses if the user sets both
+// keys.
 func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 	own := []string{"CONFAB_ACCESS_KEY=" + key1, "CONFAB_ACCESS_KEY_SECONDARY=" + key2}
 	for _, tt := range []struct {
@@ -431,7 +432,7 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 		{[]string{"--dev", "--listen=0.0.0.0:8443"}, own[1:], "listen"},
 		{[]string{"--dev", "--listen=0.0.0.0:8443", "--listen-http=:8080"}, own, ""},
 		{[]string{"--dev", "--listen=127.0.0.2:8443", "--listen-http=[::1]:8080"}, nil, ""},
-		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // allowed: a server that is not a development server makes random keys
+		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // allowed, because a server that is not a development server makes random keys
 	} {
 		_, _, err := place{flags: tt.flags, env: tt.env}.load(t)
 		if tt.refused == "" {
@@ -447,9 +448,9 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 	}
 }
 
-// TestFoundFiles checks that a development server refuses some settings in a confab.yaml that
-// lies in its working folder: those by which the repository of a stranger could open the server
-// to others, send its clients elsewhere or move its data.
+// TestFoundFiles checks that a development server refuses some settings in a confab.yaml in its
+// working folder. With these settings, the repository of a stranger could open the server to
+// others, send its clients elsewhere or move its data.
 func TestFoundFiles(t *testing.T) {
 	sample := map[string]string{
 		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
@@ -505,7 +506,7 @@ func TestFoundFiles(t *testing.T) {
 			}
 		}
 	}
-	// A command that looks for a running production server takes the data folder from a
+	// A command that looks for a running production server accepts the data folder from a
 	// confab.yaml in the working folder.
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, FileName), []byte("data: /srv/chat"), 0o600); err != nil {
@@ -551,8 +552,8 @@ func TestDevData(t *testing.T) {
 	}
 }
 
-// TestBodySize checks that by default a body has room for the longest message, however the
-// client escapes it, and that max-body-size replaces the default.
+// TestBodySize checks that by default a body has room for the longest message, even if the client
+// escapes every character, and that max-body-size replaces the default.
 func TestBodySize(t *testing.T) {
 	for _, tt := range []struct {
 		settings map[string]string
@@ -560,10 +561,10 @@ func TestBodySize(t *testing.T) {
 	}{
 		{nil, 1 << 20},
 		{map[string]string{"max-content": "1MiB"}, 6<<20 + 64<<10},
-		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // the content of a message may have 1 MiB
+		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // without limits, the content of a message may have 1 MiB
 		{map[string]string{"max-content": "200KiB"}, 6*200<<10 + 64<<10},
 		{map[string]string{"max-content": "1MiB", "max-body-size": "2MiB"}, 2 << 20},
-		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // shorter than the longest content that the profile allows
+		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // 32 KiB is less than the longest content that the profile allows
 	} {
 		own := map[string]string{"data": Memory}
 		for name, text := range tt.settings {

@@ -14,16 +14,16 @@ import (
 type Setting struct {
 	Name       string
 	Default    string // default value in the syntax of a flag; empty if the setting has none
-	DevDefault string // default of a development server (--dev); empty if it is Default
+	DevDefault string // default value for a development server (--dev); empty if it is the same as Default
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
-	InFile     bool // the setting NAME-file can name a file that holds the value; true for each secret
-	// InFolder means that a development server takes the setting from a confab.yaml that lies in
-	// its working folder. Such a file may come with a repository of somebody else, so it must
-	// not decide where the server listens, who may use it or where its data is.
+	InFile     bool // the value can be in a file that the setting NAME-file names; true for each secret
+	// InFolder means that a development server takes the setting from a confab.yaml in its working
+	// folder. Such a file may come with a repository of somebody else, so it must not decide where
+	// the server listens, who may use it or where its data is.
 	InFolder bool
-	redact   func(string) string // removes secrets from the value for display; nil shows all of it
+	redact   func(string) string // removes secrets from the value before it is shown; nil shows the whole value
 
 	set func(*Config, value) error
 }
@@ -128,8 +128,8 @@ var Settings = []Setting{
 
 const fileSuffix = "-file"
 
-// find returns the setting that a key in confab.yaml or a flag names. file is true if the
-// key ends in -file and names the file of a value. ok is false for an unknown key.
+// find returns the setting that a key of confab.yaml or the name of a flag refers to. file is true
+// if the key ends in -file and names the file of a value. ok is false for an unknown key.
 func find(key string) (s Setting, file, ok bool) {
 	for _, s := range Settings {
 		switch {
@@ -158,9 +158,9 @@ func keys() []string {
 	return all
 }
 
-// AddFlags adds to fs the flag --config and the flags of the named settings. If no setting
-// is named, it adds the flags of all. A command without the flag --dev uses the defaults
-// of a development server, and its help says so.
+// AddFlags adds to fs the flag --config and the flags of the named settings, or of all settings if
+// no name is given. A command without the flag --dev uses the defaults of a development server, and
+// its help says so.
 func AddFlags(fs *pflag.FlagSet, settings ...string) {
 	dev := len(settings) == 0 || slices.Contains(settings, "dev")
 	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if it exists)")
@@ -199,9 +199,9 @@ func (f *textFlag) Set(text string) error {
 	return nil
 }
 
-// defaults returns a text about the setting's default for the end of its help text, such as
-// " (default 10s)". It returns "" if the setting has no default. If dev is false, the help is
-// for a command without the flag --dev, and the text shows the default of a development server.
+// defaults returns a text about the setting's default for the end of its help text, such as "
+// (default 10s)". It returns "" if the setting has no default. If dev is false, the help is for a
+// command without the flag --dev, and the text shows the default of a development server.
 func (s Setting) defaults(dev bool) string {
 	switch {
 	case s.DevDefault != "" && !dev:

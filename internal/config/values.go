@@ -21,8 +21,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// source is the kind of place that a value comes from, such as a file or a flag. A value of
-// a higher source replaces one of a lower source.
+// source is the kind of source that a value is from, such as a file or a flag. A value of a higher
+// source replaces a value of a lower one.
 type source int
 
 const (
@@ -33,13 +33,13 @@ const (
 	fromFlag
 )
 
-// value is the unparsed text of a setting, with the source that it comes from.
+// value is the unparsed text of a setting, with its source.
 type value struct {
 	text   string
 	source source
 	origin string // the source in words, as Config.Origin returns it
 	dir    string // base folder of a relative path
-	home   string // replaces a leading ~ in a path
+	home   string // the user's home folder, which replaces a leading ~ in a path
 	found  bool   // the value is from a confab.yaml that no flag and no variable names
 	goos   string // runtime.GOOS
 	inFile bool   // the text comes from a file that the setting names
@@ -127,8 +127,8 @@ func setDatabase(c *Config, v value) error {
 	return nil
 }
 
-// hasPassword reports whether the address of a database contains a password: that of the user,
-// or that of the private key of the client's certificate.
+// hasPassword reports whether the address of a database contains a password: the user's password,
+// or the password of the private key of the client's certificate.
 func hasPassword(u *url.URL) bool {
 	password, _ := u.User.Password()
 	query := u.Query()
@@ -170,7 +170,7 @@ func setViewerSecret(c *Config, v value) error {
 		return nil
 	}
 	if len(v.text) < minSecret || strings.ContainsFunc(v.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // the error does not repeat the secret
+		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // the error must not repeat the value, because the value is a secret
 	}
 	c.ViewerSecret = v.text
 	return nil
@@ -243,7 +243,7 @@ func setWebTokenURL(c *Config, v value) error {
 	const write = "write an https URL, such as https://app.example.com/chat-token, or an http URL of this machine"
 	u, err := url.Parse(v.text)
 	if err != nil {
-		return problem{"it is not a URL", write} // leave out err, which may contain a password
+		return problem{"it is not a URL", write} // err is left out, because it may contain a password
 	}
 	_, valid := hosts.ParseHost(u.Host)
 	switch {
@@ -309,8 +309,8 @@ func setMaxContent(c *Config, v value) error {
 	return nil
 }
 
-// mostParticipants is the greatest value of --max-participants. There is a limit because each
-// change of a thread's members reads the rows of all of them.
+// mostParticipants is the greatest value of --max-participants. It bounds the cost of a change of a
+// thread's members, which reads the rows of all of them.
 const mostParticipants = 100_000
 
 func setMaxParticipants(c *Config, v value) (err error) {
@@ -336,7 +336,7 @@ func setWrittenPerHour(c *Config, v value) (err error) {
 }
 
 // leastAnswerMemory is the least value of --answer-memory, in bytes. It has room for two users,
-// each with one full page that is made and one that is sent.
+// each with one full page in preparation and one full page being sent.
 const leastAnswerMemory = 32 << 20
 
 func setAnswerMemory(c *Config, v value) (err error) {
@@ -552,15 +552,15 @@ func (v value) bool() (bool, error) {
 	return b, nil
 }
 
-// path returns the value as an absolute path, or "" if it is empty. A leading ~ stands for
-// the home folder; a relative path starts at the folder v.dir. It fails for a path on the
+// path returns the value as an absolute path, or "" if the value is empty. A leading ~ stands for
+// the home folder; a relative path starts at the folder v.dir. path fails for a path on the
 // network.
 func (v value) path() (string, error) {
 	p := v.text
 	if onNetwork(p, v.goos) {
 		return "", errOnNetwork
 	}
-	// Replace ~ here: a shell does not expand it in --data=~/x, and nothing expands it in a
+	// Replace ~ here, because a shell does not expand it in --data=~/x, and nothing expands it in a
 	// confab.yaml.
 	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
 		p = v.home + rest
@@ -576,8 +576,8 @@ var errOnNetwork = problem{"the path is on the network: Windows would sign in to
 
 // onNetwork reports whether a path is a UNC path of Windows, which begins with two slashes of
 // either kind, such as \\host\share\key.pem. When a program opens such a path, Windows sends a
-// proof of the user's password to the host, and a confab.yaml in a folder of somebody else could
-// name any host. A path that begins with \\?\C: is on this machine.
+// proof of the user's password to the host, and a confab.yaml of somebody else could name any host.
+// A path that begins with \\?\C: is on this machine and no UNC path.
 func onNetwork(path, goos string) bool {
 	slash := func(i int) bool { return len(path) > i && (path[i] == '\\' || path[i] == '/') }
 	if goos != "windows" || !slash(0) || !slash(1) {
@@ -609,8 +609,8 @@ func (v value) address(example string) (string, error) {
 // minKeyBytes is the minimum length of a decoded access key in bytes.
 const minKeyBytes = 32
 
-// accessKey returns the value as an access key. It fails if the value is no key; the error
-// reveals only the length of the value, because it may be secret.
+// accessKey returns the value as an access key. It fails if the value is no key. The error tells
+// only the length of the value, because the value may be secret.
 func (v value) accessKey() (communication.AccessKey, error) {
 	const mend = "make one with: openssl rand -base64 48"
 	if v.text == "" {
@@ -635,7 +635,7 @@ func (v value) size(least int64) (int64, error) {
 	return n, nil
 }
 
-// duration returns the value as a duration. It fails unless it is positive.
+// duration returns the value as a duration. It fails unless the duration is positive.
 func (v value) duration() (time.Duration, error) {
 	d, err := time.ParseDuration(v.text)
 	if err != nil || d <= 0 {
