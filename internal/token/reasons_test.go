@@ -9,9 +9,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestIssueWithAReplacedKey checks that Issue fails if the access key that signed the request
-// was replaced afterwards. It must return neither a token of the old key nor one of the new key.
-// A key with the same serial and another secret counts as another key.
+// TestIssueWithAReplacedKey checks that Issue fails if the access key that signed the request was
+// replaced afterwards, and returns a token neither of the old key nor of the new key. A key with
+// the same serial and another secret counts as another key.
 func TestIssueWithAReplacedKey(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)

@@ -28,8 +28,8 @@ var scopeNames = []struct {
 	{VoIPJoin, "voip.join"},
 }
 
-// ParseScope returns the scope with the name, such as "chat.join". ok is false if there is no
-// such scope.
+// ParseScope returns the scope with the name, such as "chat.join". ok is false if no scope has the
+// name.
 func ParseScope(name string) (scope Scopes, ok bool) {
 	for _, s := range scopeNames {
 		if s.name == name {

@@ -22,7 +22,7 @@ const sealContext = "confab sealed text, HMAC-SHA256"
 const (
 	sealVersion   = 1
 	sealMAC       = 24   // bytes of the signature
-	maxSealedText = 2048 // bytes; the texts that the gateway seals have about 350
+	maxSealedText = 2048 // the greatest length of a sealed text, in bytes; the texts that the gateway seals have about 350
 )
 
 // sealKey derives the key that signs sealed texts from an access key.
@@ -56,8 +56,8 @@ func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) 
 }
 
 // Unseal returns the claims and the data of a text that Seal returned for the same purpose. It
-// fails with a Refusal if the text is malformed, if it is not signed with a current key, or if
-// the claims have expired. It does not read the user: the caller must compare the generation and
+// fails with a Refusal if the text is malformed, if it is not signed with a current key, or if the
+// claims have expired. It does not read the user's row: the caller must compare the generation and
 // check that the user was not deleted.
 func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	if len(text) > maxSealedText || strings.ContainsAny(text, "\r\n") { // the base64 decoder ignores line breaks
@@ -75,9 +75,8 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 		return Claims{}, nil, refuse(ReasonMalformed, "problem", "it was cut off or changed")
 	}
 	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
-		// Another server has rotated a key and sealed the text with the new one. Read the
-		// keys again. If that fails, Unseal refuses the text, and the client requests a new
-		// one.
+		// Another server has rotated a key and sealed the text with the new key. Read the keys
+		// again. If this fails, Unseal refuses the text, and the client requests a new one.
 		a.Reload(context.Background()) // Reload has its own time limit
 	}
 	for _, k := range a.keys.Load() {
@@ -108,8 +107,8 @@ func appendField(b, field []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
 }
 
-// fields reads the fields of a sealed text from b. If b is too short, it sets bad; then all
-// methods return zero values.
+// fields reads the fields of a sealed text from b. If b is too short, it sets bad to true, and from
+// then on all methods return zero values.
 type fields struct {
 	b   []byte
 	bad bool

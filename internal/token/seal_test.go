@@ -81,8 +81,8 @@ func TestSealEnds(t *testing.T) {
 	}
 }
 
-// TestDamagedSeal changes each byte of a sealed text, and checks that Unseal refuses each
-// result.
+// TestDamagedSeal changes each byte of a sealed text in turn, and checks that Unseal refuses the
+// changed text.
 func TestDamagedSeal(t *testing.T) {
 	f := newFixture(t)
 	_, s := f.sealed(t)
@@ -102,8 +102,8 @@ func TestDamagedSeal(t *testing.T) {
 	}
 }
 
-// FuzzUnseal unseals arbitrary texts. Unseal may accept a text only if Seal returns the same
-// text for the resulting claims and data.
+// FuzzUnseal unseals arbitrary texts. It checks that Unseal accepts a text only if Seal returns the
+// same text for the resulting claims and data.
 func FuzzUnseal(f *testing.F) {
 	fx := newFixture(f)
 	_, s := fx.sealed(f)
@@ -121,8 +121,8 @@ func FuzzUnseal(f *testing.F) {
 	})
 }
 
-// TestSealOfANewerKey unseals a text that another server has sealed with a new key, which this
-// server does not know yet.
+// TestSealOfANewerKey checks that a server unseals a text that another server has sealed with a new
+// key, although this server does not know the new key yet.
 func TestSealOfANewerKey(t *testing.T) {
 	f := newFixture(t)
 	rotated := resource

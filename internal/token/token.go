@@ -90,7 +90,7 @@ func refuse(reason string, facts ...string) error {
 // was replaced before the token was made.
 var ErrKeyReplaced = errors.New("the access key that signed the request was replaced")
 
-// Key is an access key that an Authority holds or has held, with its name and serial. No
+// Key identifies an access key, by name and serial, that an Authority holds or has held. No
 // Authority has ever held the zero Key.
 type Key struct {
 	communication.AccessKey
@@ -107,8 +107,8 @@ const (
 // server has.
 var errNewerKey = errors.New("the access key is newer than the known one")
 
-// isNewer reports whether kid, a name and a serial, names the access key with this index and a
-// serial greater than serial.
+// isNewer reports whether kid, which consists of a name and a serial, names the access key with
+// this index and has a higher serial than serial.
 func isNewer(kid any, index int, serial uint64) bool {
 	text, _ := kid.(string)
 	digits, ok := strings.CutPrefix(text, KeyName(index)+"-")
@@ -122,12 +122,12 @@ const keyContext = "confab user token, HS256"
 
 // Users reads the current state of users. core.Service implements it.
 type Users interface {
-	// User returns a user, possibly as it was a moment ago. For an unknown user, its State is
-	// not UserLive.
+	// User returns a user's row, which may be outdated by a moment. For an unknown user, the State
+	// is not UserLive.
 	User(ctx context.Context, id string) (core.User, error)
 	// StoredUser returns a user as the store has it now.
 	StoredUser(ctx context.Context, id string) (core.User, error)
-	// Leaving reports whether the user was deleted and its deletion grace has not ended.
+	// Leaving reports whether the user was deleted and the user's grace has not ended.
 	Leaving(u core.User) bool
 }
 
@@ -141,13 +141,13 @@ type Claims struct {
 	// the user has created or is the only member of.
 	Leaving    bool
 	Generation uint64 // the user's generation when the token was issued
-	Key        string // name and serial of the access key for the token, as HasKey needs them
+	Key        string // the name and serial of the access key of the token, in the form that HasKey needs
 }
 
 // Authority issues and verifies the tokens of one resource. It is safe for concurrent
 // use.
 type Authority struct {
-	resource core.Resource // its keys are those that New got; SetKeys does not change them
+	resource core.Resource // has the access keys that New got; SetKeys does not change them here
 	users    Users
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
@@ -203,7 +203,7 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	old := a.keys.Swap(&keys)
 	for i, k := range keys {
 		if old != nil && old[i].kid == k.kid && !bytes.Equal(old[i].secret, k.secret) {
-			a.verified.Purge() // a cached token may name a new key but be signed with another secret
+			a.verified.Purge() // Purge is needed because a cached token may name a new key but be signed with another secret.
 		}
 	}
 	return nil
@@ -277,7 +277,7 @@ func (a *Authority) held(key Key) *signingKey {
 // > ? ~, because several SDKs decode the payload with standard base64 instead of base64url
 // (docs/contract/identity.md §1 rule 8).
 type claims struct {
-	jwt.Claims       `json:"-"` // the library requires this interface; it checks no claims
+	jwt.Claims       `json:"-"` // only here because the library requires its interface; its methods are not used to check claims
 	SkypeID          string     `json:"skypeid"`
 	Scp              int        `json:"scp"`
 	Csi              string     `json:"csi"`
@@ -360,7 +360,7 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		return Claims{}, refuse(ReasonKey, "key", c.Key)
 	}
 	user, err := a.users.User(ctx, c.User)
-	if err == nil && user.Generation < c.Generation { // the cached user is older than the token
+	if err == nil && user.Generation < c.Generation { // the token proves that the cached user is outdated
 		user, err = a.users.StoredUser(ctx, c.User)
 	}
 	if err != nil {
@@ -408,8 +408,8 @@ func deletedAt(u core.User) string {
 	return why.Time(time.UnixMilli(u.DeletedAt))
 }
 
-// plainKid returns the key name in a token if it has the form of a key name. Otherwise it
-// returns a text that says so, because anybody may have made the token, with any text in it.
+// plainKid returns the key name in a token if it has the form of a key name. Otherwise it returns a
+// text that says so, because anybody may have made the token, and it may contain any text.
 func plainKid(kid string) string {
 	name, serial, _ := strings.Cut(kid, "-")
 	if _, err := strconv.ParseUint(serial, 10, 64); err != nil || name != KeyName(0) && name != KeyName(1) {
@@ -427,8 +427,8 @@ func (a *Authority) HasKey(kid string) bool {
 // parse parses a token and verifies its signature. It does not check the expiry or the user.
 func (a *Authority) parse(text string) (Claims, error) {
 	var c claims
-	// The base64 decoder ignores line breaks. Refuse them, so that no other text is valid as the
-	// same token.
+	// The base64 decoder ignores line breaks. Refuse a text with line breaks, so that each token is
+	// valid in one spelling only.
 	if strings.ContainsAny(text, "\r\n") {
 		return Claims{}, refuse(ReasonMalformed, "problem", "it has line breaks")
 	}
@@ -458,7 +458,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 	}
 	return Claims{
 		User: user, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
-		Key: t.Header["kid"].(string), // the header kid is a string, because it equals the kid of a key
+		Key: t.Header["kid"].(string), // the conversion cannot fail: the header kid is a string, because it was found equal to a key's kid
 	}, nil
 }
 

@@ -107,12 +107,12 @@ func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 	return text
 }
 
-// verify verifies a token with the fixture's Authority, which may have it in its cache, and with
-// a new Authority. The results must be equal.
+// verify verifies a token twice: with the fixture's Authority, which may have it in its cache, and
+// with a new Authority. The test fails if the results differ.
 func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	t.Helper()
 	got, err := f.Verify(context.Background(), text)
-	again, err2 := f.Verify(context.Background(), text) // the Authority now has the result of a valid token in its cache
+	again, err2 := f.Verify(context.Background(), text) // this time, a valid token is in the Authority's cache
 	fresh, err3 := f.another(t, resource).Verify(context.Background(), text)
 	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || !reflect.DeepEqual(err, err2) || !reflect.DeepEqual(err, err3) {
 		t.Errorf("verified %v, %v; then %v, %v; by a new authority %v, %v", got, err, again, err2, fresh, err3)
@@ -136,7 +136,7 @@ func parts(t testing.TB, text string) (header, payload string) {
 	return three[0], three[1]
 }
 
-// TestClaims compares the payload of a token with that of a token of the real service
+// TestClaims compares the payload of a token with the payload of a token of the real service
 // (docs/contract/identity.md §6.1).
 func TestClaims(t *testing.T) {
 	f := newFixture(t)
@@ -230,7 +230,7 @@ func TestExpiry(t *testing.T) {
 	}{
 		{0, nil},
 		{time.Hour - time.Second, nil},
-		{322*time.Millisecond - time.Nanosecond, nil}, // the clock began 0.678 s after a full second, and iat is in whole seconds
+		{322*time.Millisecond - time.Nanosecond, nil}, // the clock began 0.678 s after a full second, and the claim iat is in whole seconds
 		{time.Nanosecond, token.ErrInvalid},
 		{time.Hour, token.ErrInvalid},
 	} {
@@ -372,7 +372,7 @@ func TestRevocationAndDeletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A token issued in the same second as the revocation, but after it, is valid: only the
+	// A token issued in the same second as the revocation, but after it, is valid, because only the
 	// generation decides.
 	after := f.issue(t, u, 0)
 	if c, err := f.verify(t, after); err != nil || c.Leaving {
@@ -450,7 +450,7 @@ func TestLiveTokens(t *testing.T) {
 	f := newFixture(t)
 	u, v := f.user(t), f.user(t)
 	f.issue(t, u, 0)
-	f.issue(t, u, 0) // issued in the same second, so the same token
+	f.issue(t, u, 0) // the token is issued in the same second, so its text is the same
 	f.issue(t, v, 0)
 	f.clock.advance(30 * time.Minute)
 	f.issue(t, v, 1)
@@ -480,9 +480,9 @@ type outdated struct {
 
 func (o outdated) User(context.Context, string) (core.User, error) { return o.row, nil }
 
-// TestNewerTokenThanTheCache revokes a user's tokens and issues a new one, while another
-// Authority still has the old version of the user in its cache. That Authority must accept the
-// new token at once: the token's higher generation proves that the cached user is outdated.
+// TestNewerTokenThanTheCache revokes a user's tokens and issues a new one, while another Authority
+// still has the old version of the user in its cache. It checks that this Authority accepts the new
+// token at once: the token's higher generation proves that the cached user is outdated.
 func TestNewerTokenThanTheCache(t *testing.T) {
 	f := newFixture(t)
 	old := f.user(t)
@@ -500,15 +500,15 @@ func TestNewerTokenThanTheCache(t *testing.T) {
 	if c, err := a.Verify(t.Context(), f.issue(t, u, 0)); err != nil || c.User != u.ID {
 		t.Errorf("a token of generation %d, with generation %d in the cache: %+v, %v", u.Generation, old.Generation, c, err)
 	}
-	u.Generation++ // issue a token of a higher generation than the store has, as after a restore
+	u.Generation++ // the token has a higher generation than the store, as after a restore of an older backup
 	if _, err := a.Verify(t.Context(), f.issue(t, u, 0)); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a token of a generation that the store does not have: %v, want %v", err, token.ErrInvalid)
 	}
 }
 
 // TestNewerKeyThanKnown verifies tokens that were signed with a key that the Authority does not
-// know yet. The Authority must read the access keys again if a token names a key with a higher
-// serial, and otherwise not.
+// know yet. It checks that the Authority reads the access keys again if a token names a key with a
+// higher serial, and otherwise not.
 func TestNewerKeyThanKnown(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
