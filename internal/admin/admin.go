@@ -54,8 +54,8 @@ type Options struct {
 	// Send sends a client's request to this server again, as the same user. It returns the id and
 	// the status of the response. If it is nil, requests cannot be sent again.
 	Send func(ctx context.Context, r traffic.Detail) (id string, status int, err error)
-	// Console serves the files of the console, at all paths outside of the API. If it is nil, these
-	// paths are not found.
+	// Console serves the files of the console, at all paths outside of the API. If it is nil,
+	// the server has no console.
 	Console http.Handler
 
 	// ReadsMessages lets the operator read the content of messages.

@@ -146,7 +146,9 @@ func (d Door) knows(host string) bool {
 // caused the request. It is stricter than http.CrossOriginProtection, which accepts every GET.
 func foreign(r *http.Request, secure bool) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none": // the request was sent by a program, by a page of this origin, or for a URL that the user has typed
+	// The request was sent by a program, by a page of this origin, or for a URL that the user has
+	// typed.
+	case "", "same-origin", "none":
 	default:
 		return true
 	}

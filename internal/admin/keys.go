@@ -94,7 +94,9 @@ func (h *Handler) rotateKey(c *call) (any, error) {
 				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
 			}
 			c.outcome = done.Failed
-			h.audit(c, "key-rotated", http.StatusConflict) // write an audit row for the failure of the secondary key; if that fails, audit logs the error
+			// Write an audit row for the failure of the secondary key; if that fails, audit logs
+			// the error.
+			h.audit(c, "key-rotated", http.StatusConflict)
 			return done, nil
 		}
 		done.Keys = append(done.Keys, key)

@@ -136,7 +136,8 @@ func (m *matrix) path(id, path string) string {
 	case strings.HasPrefix(path, "/threads/{id}"):
 		path = strings.Replace(path, "{id}", url.PathEscape(m.thread), 1)
 	case strings.HasPrefix(path, "/requests/{id}"):
-		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1) // the id is escaped, because an id may contain a slash
+		// The id is escaped, because an id may contain a slash.
+		path = strings.Replace(path, "{id}", url.PathEscape(m.request), 1)
 	}
 	path = strings.Replace(path, "{user}", url.PathEscape(user), 1)
 	path = strings.Replace(path, "{name}", "secondary", 1)
@@ -297,7 +298,9 @@ func (m *matrix) operation(method, path string, op map[string]any, ended, viewer
 	} {
 		if role != "operator" || c.name == "operator" {
 			if id == "endSession" {
-				if c.name != "operator" { // only the operator's own session may be ended here, because other requests need the shared session
+				// Only the operator's own session may be ended here, because other requests need
+				// the shared session.
+				if c.name != "operator" {
 					continue
 				}
 				c.header = bearer(m.session("viewer"))

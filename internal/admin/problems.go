@@ -79,7 +79,8 @@ func (h *Handler) problemOf(c *call, err error) (_ *refusal, ok bool) {
 		h.Logger.Error("operator's request refused", "operation", c.name, "error", err)
 		c.w.Header().Set("Retry-After", "1")
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the database does not answer, and nothing was changed"}, true
-	case errors.Is(err, context.Canceled) && c.Context().Err() != nil: // no problem is needed: the client has disconnected and reads no response
+	// The client has disconnected and reads no response, so any refusal will do.
+	case errors.Is(err, context.Canceled) && c.Context().Err() != nil:
 		return &refusal{http.StatusServiceUnavailable, "gone", "the client closed the connection before it had an answer"}, true
 	case errors.Is(err, core.ErrStorageFull):
 		return &refusal{http.StatusServiceUnavailable, "unavailable", "the disk is full, and nothing was changed"}, true

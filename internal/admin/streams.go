@@ -158,7 +158,9 @@ func (s *stream) write(b []byte) error {
 	if err := s.out.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
 		return err
 	}
-	if err := s.ctx.Err(); err != nil { // check ctx only after setting the deadline, because whileOpen sets an earlier deadline when ctx ends
+	// Check ctx only after setting the deadline, because whileOpen sets an earlier deadline when
+	// ctx ends.
+	if err := s.ctx.Err(); err != nil {
 		return err
 	}
 	if _, err := s.w.Write(b); err != nil {
