@@ -550,7 +550,8 @@ func TestAssignMembers(t *testing.T) {
 	}
 	assign(t, l, noon+2, c)
 	equal(t, "members", c.Members, []Member{
-		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}}, // bob may read from the event of his own joining on
+		// The interval begins with event 3, the event of bob's joining.
+		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}},
 		{User: eve, JoinedOn: noon + 2, Intervals: []Interval{{From: 1, To: 1}, {From: 3}}},
 		{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
 		{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: 3}}, Left: &Left{

@@ -256,7 +256,9 @@ func TestOldAuditRowsAreDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(f.trims); n != 3 { // the first call of TrimAudit deletes rows by age; each of the two others follows a megabyte of new rows
+	// The first call of TrimAudit deletes rows by age; each of the two others follows a megabyte of
+	// new rows.
+	if n := len(f.trims); n != 3 {
 		t.Errorf("40 seconds with 4000 refused attempts of 600 bytes: rows were deleted %d times, want 3", n)
 	}
 }

@@ -441,7 +441,9 @@ func TestSendsBesideRosterChanges(t *testing.T) {
 			got[m.User]++
 		}
 		equal(t, "participants", got, want)
-		places := map[string]uint64{} // the sequence of each message, by the line of text that stands for the message in the model
+		// The sequence of each message, by the line of text that stands for the message in the
+		// model.
+		places := map[string]uint64{}
 		ms := h.allMessages(t, ann, thread)
 		for i, m := range ms {
 			if m.Sequence != uint64(len(ms)-i) {

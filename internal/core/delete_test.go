@@ -44,7 +44,8 @@ func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 			}
 		}
 		again("at once", dan)
-		if err := h.DeleteUser(t.Context(), dan); err != nil { // Microsoft's test suites of 2021 delete the user before the thread
+		// Microsoft's test suites of 2021 delete the user before the thread.
+		if err := h.DeleteUser(t.Context(), dan); err != nil {
 			t.Fatal(err)
 		}
 		again("while a member's user is being deleted", dan)

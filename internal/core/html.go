@@ -463,7 +463,8 @@ func (a *htmlSpelling) appendTo(tag []byte, e *htmlElement, seen *uint32) []byte
 		tag = append(tag, '=', quote)
 		begin := len(tag)
 		tag = appendValue(tag, a.value, quote)
-		if !want.value(string(tag[begin:])) { // check the escaped value, because cleaning the result again would check that value
+		// Check the escaped value, because cleaning the result again would check that value.
+		if !want.value(string(tag[begin:])) {
 			return tag[:before]
 		}
 		*seen |= 1 << i

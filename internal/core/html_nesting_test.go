@@ -32,7 +32,8 @@ func TestHTMLNesting(t *testing.T) {
 		// A start tag can end an open element.
 		{`<p>x<div>y</div></p>z`, `<p>x<div>y</div>z`},
 		{`<p><b>x<p>y</b>`, `<p><b>x</b><p>y`},
-		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`}, // cleaning adds </p>, because without a doctype a table does not end a p
+		// Cleaning adds </p>, because without a doctype a table does not end a p.
+		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`},
 		{`<a href="/1">x<a href="/2">y</a></a>`, `<a href="/1">x</a><a href="/2">y</a>`},
 		{`<h1>x<h2>y</h2></h1>`, `<h1>x</h1><h2>y</h2>`},
 		{`<ruby>x<rp>(<rt>y</ruby>`, `<ruby>x<rp>(</rp><rt>y</rt></ruby>`},

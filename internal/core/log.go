@@ -52,7 +52,8 @@ type GapReason uint8
 const (
 	GapEpoch   GapReason = iota + 1 // the cursor belongs to another store, or to this store before a backup was restored
 	GapTrimmed                      // the events after the cursor were deleted because of their age
-	GapLost                         // the event at the cursor's position is missing or is another one than the cursor was made for
+	// The event at the cursor's position is missing or is another one than the cursor was made for.
+	GapLost
 )
 
 var gapReasons = [...]string{GapEpoch: "epoch", GapTrimmed: "trimmed", GapLost: "lost"}

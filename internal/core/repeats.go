@@ -213,7 +213,8 @@ type Recent struct {
 // NewRecent returns an empty Recent.
 func NewRecent() *Recent {
 	r := &Recent{}
-	r.threads, _ = simplelru.NewLRU(math.MaxInt, func(_ string, s *RecentSends) { r.size -= s.size() }) // NewLRU fails only for a size of 0
+	// NewLRU fails only for a size of 0.
+	r.threads, _ = simplelru.NewLRU(math.MaxInt, func(_ string, s *RecentSends) { r.size -= s.size() })
 	return r
 }
 

@@ -23,7 +23,8 @@ const (
 	SweepSuperseded                  // deletes superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
 	SweepLists                       // moves entries in users' lists of threads that still have to be moved
-	SweepAudit                       // deletes old audit rows, and writes the number of refused attempts that have no row yet
+	// Deletes old audit rows, and writes the number of refused attempts that have no row yet.
+	SweepAudit
 	sweepKinds
 )
 

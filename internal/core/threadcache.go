@@ -28,7 +28,8 @@ type threadCache struct {
 
 func newThreadCache(bound int) *threadCache {
 	c := &threadCache{bound: bound}
-	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes }) // NewLRU fails only for a size of 0
+	// NewLRU fails only for a size of 0.
+	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes })
 	return c
 }
 

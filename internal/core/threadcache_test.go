@@ -116,7 +116,9 @@ func TestThreadCacheAdvances(t *testing.T) {
 		if got.Revision != test.want || len(got.Participants()) != test.members {
 			t.Errorf("%s: revision %d with %d members, want %d with %d", test.name, got.Revision, len(got.Participants()), test.want, test.members)
 		}
-		c.Add("1", th, loading) // this call must not add the thread, because the thread may have been read before the change
+		// This call must not add the thread, because the thread may have been read before the
+		// change.
+		c.Add("1", th, loading)
 		if again, _ := c.Get("1"); again != nil && again.Revision < test.want || test.want == removed && again != nil {
 			t.Errorf("%s: a thread that was being read before the change was added", test.name)
 		}
