@@ -313,7 +313,8 @@ func TestConcurrentUse(t *testing.T) {
 	}{
 		{limits.Azure, "send message", 10},
 		{limits.Azure, "list messages", 250},
-		{limits.Fair, "send message", 8 * 500}, // each of 8 users may send 1000 requests; half of these requests are receipts
+		// Each of 8 users may send 1000 requests; half of these requests are receipts.
+		{limits.Fair, "send message", 8 * 500},
 	} {
 		l := limits.New(c.profile, time.Now) // the real time is good enough: the test ends before the window
 		var allowed atomic.Int64
@@ -418,7 +419,9 @@ func TestNotForgottenTooSoon(t *testing.T) {
 		l, c := newLimiter(limits.Azure)
 		for s := range start + 60 {
 			c.at(time.Duration(s) * time.Second)
-			l.Allow("get message", "ann", "work") // this operation's counter is in the same shard as "send message", so it causes rotations of that shard
+			// This operation's counter is in the same shard as "send message", so it causes
+			// rotations of that shard.
+			l.Allow("get message", "ann", "work")
 			if since := s - start; since == 0 || since == 10 || since == 20 {
 				for range 10 {
 					l.Allow("send message", "ann", "work")

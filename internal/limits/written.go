@@ -117,7 +117,9 @@ func (w *Written) volume(user string) *volume {
 	v := w.old[user]
 	if v == nil {
 		v = &volume{newest: w.last}
-		user = strings.Clone(user) // copy the id, because it may be part of a longer string, which the map would keep in memory
+		// Copy the id, because it may be part of a longer string, which the map would keep in
+		// memory.
+		user = strings.Clone(user)
 	}
 	delete(w.old, user)
 	w.young[user] = v
