@@ -32,7 +32,9 @@ func TestSecretsStayHidden(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("settings", "config", c, "key", c.AccessKey, "other", []any{c.AccessKey})
 	}
-	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // prints the Config without its String method, because fmt cannot call methods of an unexported field
+	// Print the Config without its String method, because fmt cannot call methods of an unexported
+	// field.
+	fmt.Fprintf(&out, "%+v", struct{ c Config }{c})
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)

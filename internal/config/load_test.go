@@ -432,7 +432,8 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 		{[]string{"--dev", "--listen=0.0.0.0:8443"}, own[1:], "listen"},
 		{[]string{"--dev", "--listen=0.0.0.0:8443", "--listen-http=:8080"}, own, ""},
 		{[]string{"--dev", "--listen=127.0.0.2:8443", "--listen-http=[::1]:8080"}, nil, ""},
-		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // allowed, because a server that is not a development server makes random keys
+		// Allowed, because a server that is not a development server makes random keys.
+		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""},
 	} {
 		_, _, err := place{flags: tt.flags, env: tt.env}.load(t)
 		if tt.refused == "" {
@@ -564,7 +565,8 @@ func TestBodySize(t *testing.T) {
 		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // without limits, the content of a message may have 1 MiB
 		{map[string]string{"max-content": "200KiB"}, 6*200<<10 + 64<<10},
 		{map[string]string{"max-content": "1MiB", "max-body-size": "2MiB"}, 2 << 20},
-		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // 32 KiB is less than the longest content that the profile allows
+		// 32 KiB is less than the longest content that the profile allows.
+		{map[string]string{"max-body-size": "32KiB"}, 32 << 10},
 	} {
 		own := map[string]string{"data": Memory}
 		for name, text := range tt.settings {

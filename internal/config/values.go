@@ -170,7 +170,8 @@ func setViewerSecret(c *Config, v value) error {
 		return nil
 	}
 	if len(v.text) < minSecret || strings.ContainsFunc(v.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"} // the error must not repeat the value, because the value is a secret
+		// The error must not repeat the value, because the value is a secret.
+		return problem{"it is not at least 20 printable characters without blanks", "make one: openssl rand -base64 24"}
 	}
 	c.ViewerSecret = v.text
 	return nil
