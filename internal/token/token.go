@@ -203,7 +203,8 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	old := a.keys.Swap(&keys)
 	for i, k := range keys {
 		if old != nil && old[i].kid == k.kid && !bytes.Equal(old[i].secret, k.secret) {
-			a.verified.Purge() // Purge is needed because a cached token may name a new key but be signed with another secret.
+			// Empty the cache: a cached token may name a new key but be signed with another secret.
+			a.verified.Purge()
 		}
 	}
 	return nil
@@ -277,16 +278,17 @@ func (a *Authority) held(key Key) *signingKey {
 // > ? ~, because several SDKs decode the payload with standard base64 instead of base64url
 // (docs/contract/identity.md §1 rule 8).
 type claims struct {
-	jwt.Claims       `json:"-"` // only here because the library requires its interface; its methods are not used to check claims
-	SkypeID          string     `json:"skypeid"`
-	Scp              int        `json:"scp"`
-	Csi              string     `json:"csi"`
-	Exp              int64      `json:"exp"`
-	Iat              int64      `json:"iat"`
-	AcsScope         string     `json:"acsScope"`
-	ResourceID       string     `json:"resourceId"`
-	ResourceLocation string     `json:"resourceLocation"`
-	Generation       uint64     `json:"kgen"`
+	// The library requires the interface jwt.Claims. Its methods are never called.
+	jwt.Claims       `json:"-"`
+	SkypeID          string `json:"skypeid"`
+	Scp              int    `json:"scp"`
+	Csi              string `json:"csi"`
+	Exp              int64  `json:"exp"`
+	Iat              int64  `json:"iat"`
+	AcsScope         string `json:"acsScope"`
+	ResourceID       string `json:"resourceId"`
+	ResourceLocation string `json:"resourceLocation"`
+	Generation       uint64 `json:"kgen"`
 }
 
 // scpChat is the claim scp of a token with the scope chat (docs/contract/identity.md §6.1).
@@ -458,7 +460,9 @@ func (a *Authority) parse(text string) (Claims, error) {
 	}
 	return Claims{
 		User: user, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
-		Key: t.Header["kid"].(string), // the conversion cannot fail: the header kid is a string, because it was found equal to a key's kid
+		// The conversion cannot fail: the header kid is a string, because it was found equal to a
+		// key's kid.
+		Key: t.Header["kid"].(string),
 	}, nil
 }
 

@@ -230,7 +230,8 @@ func TestExpiry(t *testing.T) {
 	}{
 		{0, nil},
 		{time.Hour - time.Second, nil},
-		{322*time.Millisecond - time.Nanosecond, nil}, // the clock began 0.678 s after a full second, and the claim iat is in whole seconds
+		// The clock began 0.678 s after a full second, and the claim iat is in whole seconds.
+		{322*time.Millisecond - time.Nanosecond, nil},
 		{time.Nanosecond, token.ErrInvalid},
 		{time.Hour, token.ErrInvalid},
 	} {
