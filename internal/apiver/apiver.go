@@ -43,8 +43,8 @@ var Chat = &List{
 		"2024-06-05-preview",
 		"2025-03-15",
 	},
-	// The Java SDK contains the alias, which is a wrong date, instead of the version
-	// (docs/contract/api-versions.md §6). Unverified: that any client sends it.
+	// The Java SDK contains the date 2021-09-27, which is wrong, instead of the version's date
+	// (docs/contract/api-versions.md §6). Unverified: that any client sends the wrong date.
 	aliases: map[Version]Version{"2021-09-27": "2021-09-07"},
 }
 
@@ -62,7 +62,7 @@ var Identity = &List{
 		"2025-03-02-preview",
 		"2025-06-30",
 	},
-	// There is no OpenAPI file of the alias. The real service was recorded to list it.
+	// The alias has no OpenAPI file. A recording shows that the real service lists it.
 	aliases: map[Version]Version{"2021-11-01": "2021-10-31-preview"},
 }
 

@@ -58,7 +58,7 @@ func TestNewer(t *testing.T) {
 		{apiver.Chat, "2025-03-16-preview", true},
 		{apiver.Chat, "2031-01-01-preview12", true},
 		{apiver.Chat, "2025-03-15", false},
-		{apiver.Chat, "2025-03-15-preview", false}, // the date is that of a known version
+		{apiver.Chat, "2025-03-15-preview", false}, // refused, although the date is the date of a known version
 		{apiver.Chat, "2024-12-31", false},         // a date between known versions
 		{apiver.Chat, "2031-02-30", false},
 		{apiver.Chat, "2031-01-01-beta", false},

@@ -5,12 +5,12 @@ package apiver
 // is the part that all versions have.
 type Feature string
 
-// history says at which api-versions each feature exists. It has one row for each change of the
+// history says in which api-versions each feature exists. It has one row for each change of the
 // contract (docs/contract/api-versions.md §10). Previews branched off the stable versions, so a
-// feature may come, go and come back.
+// feature may exist in an older and a newer version but not between them.
 var history = map[*List]map[Feature][]Span{
 	Chat: {
-		// The oldest version has other routes and bodies than all that follow.
+		// The oldest version has other routes and bodies than all later versions.
 		"thread members":      {{Until: "2020-11-01-preview3"}},
 		"thread participants": {{Since: "2020-11-01-preview3"}},
 
@@ -23,11 +23,13 @@ var history = map[*List]map[Feature][]Span{
 		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
 
 		// Threads and participants
-		"participants by id":       {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}},                        // the path of a removal has the participant's id
-		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},                                 // the name of the header with the idempotency token
-		"repeatability-request-id": {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the name of the same header at other versions
-		"errors object":            {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},                        // refused participants are in errors.invalidParticipants
-		"invalid participants":     {{Since: "2021-03-01-preview5"}},                                                      // refused participants are in invalidParticipants
+		"participants by id": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // the path of a removal has the participant's id
+		// The request header with the idempotency token is named idempotency-token.
+		"idempotency-token": {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
+		// The request header with the idempotency token is named repeatability-request-id.
+		"repeatability-request-id": {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}},
+		"errors object":            {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}}, // refused participants are in errors.invalidParticipants
+		"invalid participants":     {{Since: "2021-03-01-preview5"}},                               // refused participants are in invalidParticipants
 		"thread metadata": { // metadata of threads and of participants
 			{Since: "2023-07-01-preview", Until: "2023-11-07"},
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
@@ -46,9 +48,10 @@ var history = map[*List]map[Feature][]Span{
 		"policy violations": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Errors
-		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // a thread that does not exist gets the same 403 as a thread that the caller is not in
-		"flat errors":               {{Until: "2020-11-01-preview3"}},                               // the body of an error is the error itself, without a member around it
-		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}}, // the member around an error is named Error instead of error
+		"hidden threads": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // a thread that does not exist gets the same 403 as a thread that the caller is not in
+		"flat errors":    {{Until: "2020-11-01-preview3"}},                               // the body of an error is the error itself, without a member around it
+		// The JSON member around an error is named Error instead of error.
+		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},
 		"ChatError bodies":          {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
@@ -64,7 +67,7 @@ var history = map[*List]map[Feature][]Span{
 	},
 }
 
-// spans holds the spans of every feature, from history.
+// spans holds the version ranges of every feature, collected from history.
 var spans = func() map[Feature][]Span {
 	all := map[Feature][]Span{"": {{}}}
 	for _, features := range history {

@@ -6,8 +6,8 @@ import (
 )
 
 // TestHistory checks that every row names a feature, that its bounds are versions of its API, that
-// its spans are in order and do not touch, and that at least one version has the feature and one has
-// not.
+// its spans are in order and do not touch, and that at least one version has the feature and at
+// least one does not.
 func TestHistory(t *testing.T) {
 	for list, features := range history {
 		isVersion := func(v Version) bool { return slices.Contains(list.versions, v) }
