@@ -9,10 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// Before is the name of the variable in which Vars stores the earlier values of the variables
-// for certificates and proxies. Unset restores these values. If Vars is called again, it
-// starts from these values, not from the current ones. Before is no setting of a server:
-// package config ignores it.
+// Before is the name of the variable in which Vars stores the earlier values of the variables for
+// certificates and proxies. Unset restores these values. If Vars is called again, it starts from
+// these values, not from the current ones. The name begins with CONFAB_, but package config does
+// not take it for a setting of the server.
 const Before = "CONFAB_ENV_BEFORE"
 
 // nothingBefore is the value of the variable Before if none of the variables that Vars changes
@@ -32,12 +32,13 @@ var keptVariables = append([]string{noProxy, noProxyLower, javaOptions}, fileVar
 // that was changed after Vars set it, it returns the current value without the parts that Vars
 // added.
 func earlier(getenv func(string) string) map[string]string {
-	noted, _ := url.ParseQuery(getenv(Before)) // ignore the error: use as much of a damaged value as can be read
+	// The error is ignored, because of a damaged value as much as possible is used.
+	noted, _ := url.ParseQuery(getenv(Before))
 	was := make(map[string]string, len(keptVariables))
 	for _, name := range keptVariables {
 		was[name] = getenv(name)
 	}
-	if getenv(Before) != "" { // without Before, the old value of NO_PROXY is unknown
+	if getenv(Before) != "" { // without the variable Before, the old value of NO_PROXY is unknown
 		names := hostsOf(getenv(Endpoint))
 		for name, other := range map[string]string{noProxy: noProxyLower, noProxyLower: noProxy} {
 			if now, before := was[name], noted.Get(name); now == noProxyValue(before, noted.Get(other), names) {
@@ -70,8 +71,8 @@ func missing(file string) bool {
 	return os.IsNotExist(err)
 }
 
-// note encodes the values that variables had before they were set for Confab, given by name in
-// was. The result is the value for the variable Before, from which env --unset restores them.
+// note encodes was, the values that variables had before they were set for Confab, by name. The
+// result is the value for the variable Before, from which env --unset restores the variables.
 // Variables that were empty are left out.
 func note(was map[string]string) string {
 	noted := url.Values{}

@@ -74,7 +74,7 @@ func TestNoProxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := shellEnv{noProxy: tt.upper, noProxyLower: tt.lower}
 			s := Server{Endpoint: tt.endpoint, AccessKey: "a2V5"}
-			for range 2 { // setting the variables a second time must not make the values longer
+			for range 2 { // setting the variables a second time must not make their values longer
 				e.eval(s.Vars(e.get))
 				if e[noProxy] != tt.wantUpper || e[noProxyLower] != tt.wantLow {
 					t.Errorf("got %q and %q, want %q and %q", e[noProxy], e[noProxyLower], tt.wantUpper, tt.wantLow)
@@ -106,7 +106,7 @@ func TestUnset(t *testing.T) {
 			}
 			e.eval(s.Vars(e.get))
 			e.eval(s.Vars(e.get))
-			e.eval(other.Vars(e.get)) // set the variables for another server, on another port
+			e.eval(other.Vars(e.get)) // now set the variables for another server, on another port
 			if noted := e[Before]; strings.Contains(noted, "c2VjcmV0") {
 				t.Errorf("%s has a key: %q", Before, noted)
 			}
@@ -142,8 +142,8 @@ func TestUnsetLeavesChanges(t *testing.T) {
 	}
 }
 
-// TestUnsetOfLostFiles checks that Unset removes variables that name files of a server whose
-// folder was deleted, even if the variable Before is missing.
+// TestUnsetOfLostFiles checks that Unset removes variables that name files of a server whose folder
+// was deleted, even if the variable Before is missing.
 func TestUnsetOfLostFiles(t *testing.T) {
 	e := shellEnv{}
 	e.eval(local.Vars(e.get)) // the server's folder, /d, does not exist

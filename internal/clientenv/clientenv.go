@@ -27,7 +27,7 @@ type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string
 	// The paths of the files with the certificates to trust, as localca.Trust returns them. They
-	// are empty if the server does not use the local certificate authority; then Vars sets no
+	// are empty if the server does not use the local certificate authority; Vars then sets no
 	// variable for certificates.
 	CAFile, BundleFile, TrustStoreFile string
 }
@@ -35,15 +35,15 @@ type Server struct {
 // Var is an environment variable with its value.
 type Var struct{ Name, Value string }
 
-// ConnectionString returns the connection string of the server. The endpoint comes first, and the
-// key last, with nothing after it: every SDK accepts this form.
+// ConnectionString returns the connection string of the server. The endpoint comes first and the
+// key last, because every SDK accepts this form.
 func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
 
-// The variables from which the official samples read the endpoint or the connection string:
-// Python's and Java's samples read the first, Python's chat samples the second, and .NET's the
-// third.
+// The variables from which the official samples read the endpoint or the connection string.
+// Python's and Java's samples read the first variable, Python's chat samples the second, and .NET's
+// samples the third.
 const (
 	sampleEndpoint   = "AZURE_COMMUNICATION_SERVICE_ENDPOINT"
 	sampleConnection = "COMMUNICATION_SAMPLES_CONNECTION_STRING"
@@ -128,16 +128,16 @@ func nodeExtraValue(old string, s Server) string {
 	return s.BundleFile
 }
 
-// javaOptionsValue returns the Java options old with an option added that sets the trust store.
-// It removes earlier trust stores from old. Java would use the last one in any case, but the
-// options would become longer with every `eval "$(confab env)"`.
+// javaOptionsValue returns the Java options old with an option added that sets the trust store. It
+// removes earlier trust stores from old. Java would use only the last trust store in any case, but
+// the options would become longer with every `eval "$(confab env)"`.
 func javaOptionsValue(old, trustStore string) string {
 	ours := "-Djavax.net.ssl.trustStore=" + javaQuote(trustStore) +
 		" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=" + localca.TrustStorePassword
 	return strings.TrimLeft(withoutTrustStore(old)+" "+ours, " ")
 }
 
-// withoutTrustStore returns Java options without the ones that choose a trust store.
+// withoutTrustStore returns Java options without the options that choose a trust store.
 func withoutTrustStore(options string) string {
 	var words []string
 	for _, word := range javaWords(options) {

@@ -7,16 +7,16 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// The two spellings of the variable with the hosts that programs reach without a proxy. Some
-// programs read one of them, some read both, and which of the two they prefer differs.
+// The two spellings of the variable that lists the hosts that programs reach without a proxy. Some
+// programs read one spelling, some read both, and programs that read both differ in which one wins.
 const (
 	noProxy      = "NO_PROXY"
 	noProxyLower = "no_proxy"
 )
 
 // hostsOf returns the hosts that a client of the endpoint must reach without a proxy. If the
-// endpoint is on this machine, these are all names of the machine, because a client may use any
-// of them.
+// endpoint is on this machine, it returns all names of the machine, because a client may use any of
+// them.
 func hostsOf(endpoint string) []string {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Hostname() == "" {
@@ -33,10 +33,10 @@ func hostsOf(endpoint string) []string {
 	return all
 }
 
-// noProxyValue returns a new value for one spelling of NO_PROXY. It adds the missing names to
-// the present value own. If own is empty, it adds them to other, the value of the other
-// spelling, because a program that finds this spelling may ignore the other. It returns a lone
-// *, which stands for every host, unchanged.
+// noProxyValue returns a new value for one spelling of NO_PROXY. It adds the missing names to own,
+// the present value of that spelling. If own is empty, it adds them to other, the value of the
+// other spelling, because a program that finds this spelling may ignore the other. A value of only
+// *, which stands for every host, is returned unchanged.
 func noProxyValue(own, other string, names []string) string {
 	if strings.TrimSpace(own) == "" {
 		own = other

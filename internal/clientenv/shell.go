@@ -129,10 +129,10 @@ func quotePowerShell(s string) string {
 	return "'" + strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(s) + "'"
 }
 
-// escapeCmd escapes s for the command set "NAME=s" in a Windows batch file. It doubles each
-// percent sign. If s contains quotes, some characters of s are outside of quotes: escapeCmd
-// puts ^ before those that are operators. The command set takes everything up to the last
-// quote of the line.
+// escapeCmd escapes s for the command set "NAME=s" in a Windows batch file. It doubles each percent
+// sign. If s contains quotes, some characters of s are outside of quotes. escapeCmd then puts ^
+// before operators outside of quotes. The command set takes everything up to the last quote of the
+// line.
 //
 // Unverified: no cmd.exe has read this yet.
 func escapeCmd(s string) string {
@@ -152,10 +152,10 @@ func escapeCmd(s string) string {
 	return b.String()
 }
 
-// quoteDotenv quotes s for a .env file so that the usual readers (Python, Node, Go, Ruby,
-// Compose, and a shell that sources the file) read the same value. It uses no quotes if no
-// character is special, else single quotes if possible, else double quotes with escapes.
-// The readers differ on a doubled backslash and on a backslash at the end.
+// quoteDotenv quotes s for a .env file so that the usual readers (Python, Node, Go, Ruby, Compose,
+// and a shell that sources the file) read the same value. It uses no quotes if no character is
+// special, otherwise single quotes if possible, and otherwise double quotes with escapes. The
+// readers differ only on a doubled backslash and on a backslash at the end.
 func quoteDotenv(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-"
 	switch {
