@@ -1,4 +1,4 @@
-// Package clip shortens text of a client before a server repeats it in a response or the log.
+// Package clip shortens a client's text before a server repeats the text in a response or the log.
 package clip
 
 import "strings"

@@ -17,7 +17,7 @@ func Process(pid int) (time.Duration, error) {
 	return parseStat(string(stat))
 }
 
-// tick is the unit of the CPU times in /proc, USER_HZ in C. It is a hundredth of a second
+// tick is the unit of the CPU times in /proc, which C calls USER_HZ. It is a hundredth of a second
 // on every architecture that Go supports.
 const tick = 10 * time.Millisecond
 

@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// Query parses a raw query and returns its parameters. If a parameter's name differs from one
-// of names only in case, the result has it under the name in names. If the query spells a name
-// in several ways, their values are combined, in the order of the query. Query fails in the
+// Query parses a raw query and returns its parameters. If a parameter's name differs from one of
+// names only in case, the result has the parameter under the name in names. If the query spells a
+// name in several ways, their values are combined, in the order of the query. Query fails in the
 // same cases as url.ParseQuery, and then also returns the parameters that it could read.
 func Query(raw string, names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
@@ -32,7 +32,7 @@ func Query(raw string, names ...string) (url.Values, error) {
 func respelled(raw string, names []string) url.Values {
 	all := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
-		one, _ := url.ParseQuery(pair) // ignore the error: Query returns the error for the whole query
+		one, _ := url.ParseQuery(pair) // the error is ignored, because Query returns the error for the whole query
 		for name, values := range one {
 			name = spelled(name, names)
 			all[name] = append(all[name], values...)
@@ -41,11 +41,13 @@ func respelled(raw string, names []string) url.Values {
 	return all
 }
 
-// spelled returns the element of names that equals name except for the case of ASCII letters,
-// or name if there is none.
+// spelled returns the element of names that equals name except for the case of ASCII letters, or
+// name if no element does.
 func spelled(name string, names []string) string {
 	for _, n := range names {
-		if len(n) == len(name) && strings.EqualFold(n, name) { // the length excludes letters outside ASCII that fold to an ASCII letter: they take more bytes
+		// Comparing the lengths excludes letters outside ASCII that EqualFold takes for an ASCII
+		// letter, because they have more bytes.
+		if len(n) == len(name) && strings.EqualFold(n, name) {
 			return n
 		}
 	}
@@ -59,9 +61,9 @@ const AcceptedCoding = "identity"
 // maxEcho is the greatest number of bytes of a client's text that an error message repeats.
 const maxEcho = 100
 
-// RefusedCoding returns the message of the 415 response for a request whose Content-Encoding is
-// not supported, or "" if the header is missing or names only identity. Compressed bodies are
-// refused because a small one could expand to a large one.
+// RefusedCoding returns the message of the 415 response for a request whose Content-Encoding is not
+// supported, or "" if the header is missing or names only identity. Compressed bodies are refused
+// because a small body could expand to a large one.
 func RefusedCoding(h http.Header) (message string) {
 	for _, list := range h.Values("Content-Encoding") {
 		for coding := range strings.SplitSeq(list, ",") {

@@ -71,7 +71,7 @@ func FuzzQuery(f *testing.F) {
 func TestRefusedCoding(t *testing.T) {
 	for _, c := range []struct {
 		headers []string
-		names   string // the coding that the message names; empty if the header is accepted
+		names   string // the coding that the message must name; empty if the header is accepted
 	}{
 		{nil, ""},
 		{[]string{""}, ""},

@@ -1,9 +1,9 @@
 // Package snippets generates a program that sends a given request: with curl, or in Python,
 // JavaScript or Go.
 //
-// A program needs the variables that `eval "$(confab env)"` sets. It uses only the standard
-// library of its language; the one with curl needs openssl. It contains no credential: it takes
-// the access key from the connection string and signs requests with it. For a request of a user it
+// A program needs the variables that `eval "$(confab env)"` sets. It uses only the standard library
+// of its language; a program with curl also needs openssl. It contains no credential: it takes the
+// access key from the connection string and signs requests with the key. For a request of a user it
 // first requests a token for that user, as an app's own server would.
 package snippets
 
@@ -26,14 +26,14 @@ const (
 	Go         = "go"
 )
 
-// Languages returns the names of all languages.
+// Languages returns the names of the languages for which Of can generate a program.
 func Languages() []string { return []string{Curl, Python, JavaScript, Go} }
 
 // Request is the request that a program sends.
 type Request struct {
 	Method string
 	Path   string // escaped, with the query
-	User   string // id of the user whose token the request has; only for paths of the chat API
+	User   string // id of the user whose token the request has; used only for paths of the chat API
 	Body   string
 	// BodyMissing means that Body is not the whole body of the original request. The program then
 	// has a comment that says so.
@@ -55,7 +55,8 @@ func Of(language string, r Request) (code string, ok bool) {
 	if t == nil {
 		return "", false
 	}
-	if !strings.HasPrefix(r.Path, "/chat/") { // a request of the identity API is signed, even if it names a user
+	// The program signs a request of the identity API itself, even if the request names a user.
+	if !strings.HasPrefix(r.Path, "/chat/") {
 		r.User = ""
 	}
 	if r.Type == "" || !plain(r.Type) {
@@ -69,7 +70,7 @@ func Of(language string, r Request) (code string, ok bool) {
 		TokenPath string // path of the request for a token
 	}{r, "/identities/" + url.PathEscape(r.User) + "/:issueAccessToken?api-version=" + string(apiver.Identity.Newest())}
 	var b strings.Builder
-	if err := t.Execute(&b, in); err != nil { // cannot happen: the tests execute all templates
+	if err := t.Execute(&b, in); err != nil { // the error cannot occur: the tests execute all templates
 		panic(err)
 	}
 	return b.String(), true

@@ -39,7 +39,7 @@ func TestSubscribersGetEventsInOrder(t *testing.T) {
 	if first.Missed() || second.Missed() {
 		t.Error("Missed is true though nothing was dropped")
 	}
-	b.Publish(happenings(4)) // must not be sent to the closed subscription
+	b.Publish(happenings(4)) // these happenings must not be sent to the closed subscription
 	if n := len(second.Happenings()); n != 3 {
 		t.Errorf("the open subscription holds %d batches, want 3", n)
 	}
