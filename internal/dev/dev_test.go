@@ -145,8 +145,8 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// TestLiveSocketsAreCut applies the fault that ends live connections with Add and with Cut.
-// Both must end the connections at once and add no rule to the list.
+// TestLiveSocketsAreCut applies the fault that ends live connections with Add and with Cut. It
+// checks that both end the connections at once and add no rule to the list.
 func TestLiveSocketsAreCut(t *testing.T) {
 	f := dev.NewFaults(operations)
 	cut := rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter}
@@ -158,7 +158,7 @@ func TestLiveSocketsAreCut(t *testing.T) {
 	if n, err := f.Cut(cut); n != 3 || err != nil {
 		t.Errorf("cut %d, %v; want 3", n, err)
 	}
-	for range dev.MaxFaults + 1 { // more than the list can hold, because these rules are not added to it
+	for range dev.MaxFaults + 1 { // one more than the list can hold: these rules must not be added to the list
 		if _, err := f.Add(cut); err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 // Limits of the fault rules that Faults.Add accepts.
 const (
 	MaxFaults     = 100              // number of rules that apply at the same time
-	MaxDelay      = 30 * time.Second // less than the minute in which a response must be written
+	MaxDelay      = 30 * time.Second // must be less than the minute in which a response must be written
 	MaxRetryAfter = 24 * time.Hour
 )
 
@@ -32,9 +32,9 @@ type Faults struct {
 	close      func()
 
 	mu       sync.Mutex     // guards the fields below
-	rules    []rest.Fault   // Times is the number of requests left, or rest.Always
+	rules    []rest.Fault   // the active rules; their Times is the number of requests left, or rest.Always
 	requests map[string]int // number of requests of each operation
-	cut      func() int     // ends the live connections and returns their number; nil: the server has none
+	cut      func() int     // ends the live connections and returns their number; nil: the server has no live connections
 }
 
 // NewFaults returns a Faults without rules. operations are the names that a rule may have.
@@ -87,9 +87,9 @@ func checkCut(r rest.Fault) error {
 	return nil
 }
 
-// Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an invalid
-// rule, and if there are already MaxFaults rules. It does not append a rule for LiveSocket but
-// applies it at once, like Cut.
+// Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an invalid rule,
+// and if Faults already has MaxFaults rules. It does not append a rule for LiveSocket but applies
+// the rule at once, like Cut.
 func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	if r.Operation == LiveSocket {
 		if _, err := f.Cut(r); err != nil {
@@ -139,9 +139,9 @@ func (f *Faults) check(r rest.Fault) error {
 	return nil
 }
 
-// Known fails unless name is empty or the name of an operation. The error lists all operations.
-// If name differs from one only in case and in characters other than letters, the error
-// suggests that one.
+// Known fails unless name is empty or the name of an operation. The error lists all operations. If
+// name differs from an operation's name only in case and in characters other than letters, the
+// error suggests that operation.
 func (f *Faults) Known(name string) error { return known(name, f.operations) }
 
 // known fails unless name is one of the operations or empty.

@@ -34,7 +34,7 @@ type Options struct {
 	// Names lists the host names of the server, in addition to localhost and IP addresses. A
 	// name may begin with "*.", which matches exactly one label.
 	Names  []string
-	People People       // nil: /dev/join and /dev/token do not exist
+	People People       // creates the users of the chat page; nil: /dev/join and /dev/token do not exist
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -42,7 +42,7 @@ type Options struct {
 //
 // It authenticates nobody: every client that can reach a development server may use it, except web
 // pages of other origins in the developer's browser. A POST must have the Content-Type
-// application/json, which such a page cannot send without a CORS preflight, and preflights are
+// application/json. Such a page cannot send this type without a CORS preflight, and preflights are
 // refused. The header Host must name this server, which protects against DNS rebinding.
 func New(o Options) http.Handler {
 	h := &handler{Options: o, origins: http.NewCrossOriginProtection()}
@@ -83,8 +83,8 @@ func errorf(status int, format string, args ...any) error {
 	return &httpError{status, fmt.Sprintf(format, args...)}
 }
 
-// Refuse returns an error for a People to return. The handler answers it with the status and the
-// message.
+// Refuse returns an error that a method of People may return. The handler answers it with the
+// status and the message.
 func Refuse(status int, message string) error { return &httpError{status, message} }
 
 // ServeHTTP handles one request. An error response is JSON with a code and a message.
@@ -146,7 +146,7 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
 }
 
-// paths returns the paths of all routes, for a message.
+// paths returns the paths of all routes, as text for an error message.
 func (h *handler) paths() string {
 	var all []string
 	for _, d := range h.routes {
@@ -277,9 +277,9 @@ func (h *handler) clearFaults(*http.Request) (int, any, error) {
 // maxEcho is the maximum number of bytes of a client's text that a response repeats.
 const maxEcho = 100
 
-// decode decodes a request body, which must be one JSON object, into v. It fails if the object
-// has an unknown member, or if anything follows the object. The error contains members, a list
-// of the known ones.
+// decode decodes a request body, which must be one JSON object, into v. It fails if the object has
+// an unknown member, or if anything follows the object. The error contains members, a list of the
+// known members.
 func decode(body io.Reader, v any, members string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {

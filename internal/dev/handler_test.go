@@ -186,8 +186,8 @@ func TestEncodingsOfBodies(t *testing.T) {
 	}
 }
 
-// FuzzHandler sends arbitrary request bodies. Each must be either accepted, or refused with a
-// message.
+// FuzzHandler sends arbitrary request bodies. It checks that each is either accepted, or refused
+// with a message.
 func FuzzHandler(f *testing.F) {
 	for _, order := range []string{
 		`{"advance":"25h"}`, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, `{"delay":"1ms","drop":"after","times":"always"}`,

@@ -13,10 +13,10 @@ import (
 // People creates users for the visitors of the chat page. The handler answers an error of these
 // methods with 500, unless Refuse returned it.
 type People interface {
-	// Join creates a user with a valid display name and issues a token for it. It adds the user
-	// to the thread "Lobby" and, unless thread is empty, to that thread. If user is not empty, it
-	// is the id of a user that an earlier Join created: then Join creates none, and adds that
-	// user to the thread or, if thread is empty, to the Lobby.
+	// Join creates a user with a valid display name and issues a token for the user. It adds the
+	// user to the thread "Lobby" and, unless thread is empty, to that thread. If the parameter user
+	// is not empty, it is the id of a user that an earlier Join created. Join then creates no user,
+	// and adds that user to the thread or, if thread is empty, to the Lobby.
 	Join(ctx context.Context, name, thread, user string) (Person, error)
 	// Token issues another token for a user that Join has created. The fields Lobby and
 	// Thread of the result are empty.

@@ -24,8 +24,8 @@ func (v visitors) Token(_ context.Context, user string) (dev.Person, error) {
 	return dev.Person{User: user, Token: "t", Expires: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, v.err
 }
 
-// TestPeople checks the responses of /dev/join and /dev/token. If a method of People fails, the
-// log must contain the cause, and the response must not.
+// TestPeople checks the responses of /dev/join and /dev/token. If a method of People fails, it
+// checks that the log contains the cause and the response does not.
 func TestPeople(t *testing.T) {
 	var log bytes.Buffer
 	for _, c := range []struct {
