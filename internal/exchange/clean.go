@@ -56,7 +56,7 @@ var (
 	scheme = regexp.MustCompile(`(?i)((?:bearer|hmac-sha256)\s+)[^\s"'<>]{16,}`)
 )
 
-// Words in lower case. A text without any of them does not match the pattern named.
+// namedWords has words in lower case. A text without any of them does not match the pattern named.
 var namedWords = []string{"key", "token", "sig", "password"}
 
 // Text returns a text with each secret in it replaced by Sanitized. It searches for certain words
@@ -68,7 +68,8 @@ func Text(s string) string {
 	if strings.Contains(s, "eyJ") {
 		s = jwt.ReplaceAllString(s, Sanitized)
 	}
-	lower := strings.ReplaceAll(strings.ToLower(s), "ſ", "s") // a pattern that ignores case takes ſ for s
+	// Replace ſ by s too, because a pattern that ignores case takes ſ for s.
+	lower := strings.ReplaceAll(strings.ToLower(s), "ſ", "s")
 	has := func(word string) bool { return strings.Contains(lower, word) }
 	if strings.Contains(s, "=") && slices.ContainsFunc(namedWords, has) {
 		s = named.ReplaceAllString(s, "${1}"+Sanitized)
@@ -79,18 +80,17 @@ func Text(s string) string {
 	return s
 }
 
-// schemeWords are the schemes, in lower case, that stand before a credential in the header
-// Authorization. A blank follows each.
+// schemeWords are the schemes, in lower case, that precede a credential in the header
+// Authorization. A blank separates the scheme from the credential.
 var schemeWords = []string{"bearer", "hmac-sha256"}
 
 // namedEnds are the endings, in lower case, of the names before "=" that the pattern named matches.
 var namedEnds = []string{"key", "token", "signature", "sig", "password"}
 
-// Kinds of bytes in a text. At all but the ordinary ones, mayHide examines the text before the
-// byte.
+// Kinds of bytes in a text. mayHide examines the text before a byte unless the byte is ordinary.
 const (
 	ordinary = iota
-	blank    // white space, as \s in a pattern
+	blank    // white space, the same bytes that \s in a pattern matches
 	assigns
 	ofToken // the third byte of "eyJ"
 )
@@ -130,18 +130,19 @@ func mayHide(s string) bool {
 }
 
 // allOrdinary reports whether the first eight bytes of s are all ordinary. It may return false if
-// one of them is a control character, although that is ordinary too.
+// one of them is a control character, although a control character is ordinary too.
 func allOrdinary(s string) bool {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	_ = s[7]
 	v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	below := func(v, n uint64) uint64 { return (v - n*each) &^ v } // has the high bit of a byte set if that byte of v is less than n
+	// below sets the high bit of each byte of its result if that byte of v is less than n.
+	below := func(v, n uint64) uint64 { return (v - n*each) &^ v }
 	return (below(v, ' '+1)|below(v^'='*each, 1)|below(v^'J'*each, 1))&high == 0
 }
 
 // lastLetters has the last letters of schemeWords and namedEnds, in lower and upper case. A pattern
-// that ignores case matches each of them only with these two; only k and s match another letter
-// too.
+// that ignores case matches a last letter only in these two cases. The exceptions are k and s, each
+// of which also matches one letter outside ASCII.
 var lastLetters = func() (last [256]bool) {
 	for _, word := range slices.Concat(schemeWords, namedEnds) {
 		c := word[len(word)-1:]
@@ -152,7 +153,7 @@ var lastLetters = func() (last [256]bool) {
 
 // endsInOne reports whether a text ends in one of the words, in any letter case. It also returns
 // true if a non-ASCII character is near the end, because a pattern that ignores case takes some of
-// these for ASCII letters, such as the Kelvin sign for k.
+// these characters for ASCII letters, such as the Kelvin sign for k.
 func endsInOne(s string, words []string) bool {
 	const longest = len("hmac-sha256")
 	if s == "" || !lastLetters[s[len(s)-1]] {
@@ -171,7 +172,7 @@ func endsInOne(s string, words []string) bool {
 	return false
 }
 
-// shownHeaders are the headers whose values are recorded, besides those with a prefix in
+// shownHeaders are the headers whose values are recorded, in addition to headers with a prefix in
 // shownPrefixes. The value of any other header may be a secret and is replaced.
 var shownHeaders = map[string]bool{
 	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Allow": true, "Api-Supported-Versions": true,
@@ -191,7 +192,7 @@ var shownPrefixes = []string{"Access-Control-", "Confab-", "Repeatability-", "Se
 func Headers(h http.Header) map[string]string {
 	all := make(map[string]string, len(h))
 	for name, values := range h {
-		if values == nil { // nil: net/http does not send this header
+		if values == nil { // a header with the value nil is not sent by net/http
 			continue
 		}
 		all[name] = Header(name, strings.Join(values, ", "))
@@ -200,8 +201,8 @@ func Headers(h http.Header) map[string]string {
 }
 
 // Header returns the value of a header without secrets. name is in canonical form. Of the header
-// Authorization only the scheme remains. A header that is not known to be harmless loses its whole
-// value.
+// Authorization only the scheme remains. The value of a header that is not known to be harmless is
+// replaced completely.
 func Header(name, value string) string {
 	if name == "Authorization" {
 		switch kind, _, _ := strings.Cut(value, " "); {
@@ -318,7 +319,7 @@ func clean(data []byte) (text []byte, isJSON bool) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, false
 	}
-	if json.Valid(data) { // json.Valid also returns false for JSON that is nested too deeply
+	if json.Valid(data) { // json.Valid also returns false for JSON that is nested too deeply to be decoded
 		in := json.NewDecoder(bytes.NewReader(data))
 		in.UseNumber()
 		var out bytes.Buffer
@@ -365,9 +366,9 @@ func copyValue(in *json.Decoder, out *bytes.Buffer, text func(s string, secret b
 	return nil
 }
 
-// copyInside copies the rest of an array or an object whose first token, open, was read. text and
-// secret are as in copyValue. In a secret object, the member expiresOn is copied unchanged, because
-// it is a time.
+// copyInside copies the rest of an array or an object whose first token, open, was already read.
+// text and secret are as in copyValue. In a secret object, the member expiresOn is copied
+// unchanged, because its value is a time.
 func copyInside(in *json.Decoder, out *bytes.Buffer, text func(s string, secret bool) string, open json.Delim, secret bool) error {
 	out.WriteString(open.String())
 	for first := true; in.More(); first = false {
@@ -380,8 +381,10 @@ func copyInside(in *json.Decoder, out *bytes.Buffer, text func(s string, secret 
 			if err != nil {
 				return err
 			}
-			name := t.(string)                                                       // cannot fail: the decoder accepts only strings as names
-			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn") // expiresOn of the object accessToken is no secret
+			// The conversion cannot fail: the decoder accepts only strings as names.
+			name := t.(string)
+			// The member expiresOn of the secret object accessToken is no secret.
+			hide = isSecret(name) || secret && !strings.EqualFold(name, "expiresOn")
 			out.Write(quote(text(name, false)))
 			out.WriteByte(':')
 		}
@@ -403,7 +406,7 @@ func quote(s string) []byte {
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
-	if err := out.Encode(s); err != nil { // cannot happen: JSON can encode every string
+	if err := out.Encode(s); err != nil { // the error cannot occur: JSON can encode every string
 		panic(err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))

@@ -6,7 +6,7 @@ import (
 )
 
 // TestSecretMembersAreHiddenWhole cleans bodies in which the value of a secret member is an array
-// or an object. No string in it may remain.
+// or an object. It checks that no string inside the value remains.
 func TestSecretMembersAreHiddenWhole(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"token":["a","b"],"x":"c"}`:                                           `{"token":["sanitized","sanitized"],"x":"c"}`,
@@ -19,8 +19,8 @@ func TestSecretMembersAreHiddenWhole(t *testing.T) {
 	}
 }
 
-// TestSecretMembersAreHiddenWhereBodiesEnd cuts a body off at every byte of a secret and cleans it.
-// No part of the secret may remain.
+// TestSecretMembersAreHiddenWhereBodiesEnd cuts a body off at every byte of a secret and cleans the
+// body. It checks that no part of the secret remains.
 func TestSecretMembersAreHiddenWhereBodiesEnd(t *testing.T) {
 	const body = `{"name":"Ann","password":"hush\\\"hush\nhush"}`
 	for n := strings.Index(body, "hush") + len("hush"); n < len(body); n++ {

@@ -2,8 +2,8 @@
 // them.
 //
 // Two packages use it: internal/record, which writes the requests and responses of a development
-// server to files, and internal/traffic, which keeps the newest ones in memory. [Begin] starts to
-// copy a request: it copies the bodies while the handler reads and writes them. The functions of
+// server to files, and internal/traffic, which keeps the newest requests in memory. [Begin] starts
+// to copy a request: it copies the bodies while the handler reads and writes them. The functions of
 // clean.go replace tokens, keys and signatures by the word "sanitized".
 package exchange
 
@@ -18,7 +18,7 @@ import (
 type Body struct {
 	Data []byte
 	Cut  bool  // Data lacks bytes of the body
-	Size int64 // number of bytes that the handler has read or written, copied or not
+	Size int64 // number of bytes that the handler has read or written, whether they were copied or not
 }
 
 // Options configures a Copy.
@@ -122,9 +122,9 @@ func (w *writer) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack implements http.Hijacker. After it, the handler writes the response to the
-// connection, where it is not copied. So Hijack stores the status: 101 if the request asks to
-// switch protocols, and otherwise 200, for an event stream.
+// Hijack implements http.Hijacker. After it, the handler writes the response to the connection,
+// where the writer cannot copy it. So Hijack stores the status: 101 if the request asks to switch
+// protocols, and otherwise 200, for an event stream.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
