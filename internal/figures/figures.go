@@ -19,12 +19,12 @@ import (
 const (
 	// Step is the length of time that one of the kept points covers.
 	Step = 5 * time.Second
-	// Kept is the maximum number of points in memory: those of the last 15 minutes.
+	// Kept is the maximum number of points in memory: the points of the last 15 minutes.
 	Kept = 180
 	// second is the length of time that a point for a Subscription covers.
 	second = time.Second
-	// queue is the number of points that a Subscription holds for a slow reader. If it is full, a
-	// new point replaces the oldest.
+	// queue is the number of points that a Subscription holds for a slow reader. If the queue is
+	// full, a new point replaces the oldest.
 	queue = 4
 	// maxReasons is the maximum number of reasons of refusals that have counters of their own.
 	// It bounds the memory; the server has fewer reasons.
@@ -37,7 +37,7 @@ type Point struct {
 	Time        string  `json:"t"` // end of the time that the point covers, in RFC 3339
 	Requests    uint64  `json:"requests"`
 	Refused     uint64  `json:"refused"` // number of responses with a status from 400 to 499
-	Errors      uint64  `json:"errors"`  // number of responses with a status from 500, and of requests without a response
+	Errors      uint64  `json:"errors"`  // number of responses with a status of 500 or more, plus the requests without a response
 	Sends       uint64  `json:"sends"`
 	P50         float64 `json:"p50"`    // median duration in milliseconds, rounded up by at most a quarter
 	P99         float64 `json:"p99"`    // duration in milliseconds that 99 % of the requests did not exceed, rounded as P50 is
@@ -59,11 +59,11 @@ type Figures struct {
 
 	took                   histogram
 	refused, errors, sends atomic.Uint64
-	commits, commitTime    atomic.Uint64 // commitTime is the sum of durations in nanoseconds
+	commits, commitTime    atomic.Uint64 // the number of commits, and the sum of their durations in nanoseconds
 
 	mu        sync.Mutex // guards the fields below
 	points    []Point    // at most Kept, the oldest first
-	step      sum        // counts since the end of the last element of points
+	step      sum        // counts since the end of the newest element of points
 	seconds   int        // number of seconds that step covers
 	total     uint64     // number of requests until the end of the last second
 	allRefuse uint64     // number of refused and failed requests until the end of the last second
@@ -158,7 +158,7 @@ func (f *Figures) Run(ctx context.Context) {
 }
 
 // tick ends the present second: it sends a point to each Subscription, and at the end of a Step
-// adds one to points.
+// adds a point to the field points.
 func (f *Figures) tick(now time.Time) {
 	g, s := f.gauges(), f.take()
 	p := s.point(now, g)
@@ -194,7 +194,7 @@ type Totals struct {
 	Since    string `json:"since"` // when the server started, in RFC 3339
 }
 
-// Totals returns the numbers of requests since the start of the server, without those of the
+// Totals returns the numbers of requests since the start of the server, without the requests of the
 // present second.
 func (f *Figures) Totals() Totals {
 	f.mu.Lock()
@@ -269,7 +269,7 @@ const buckets = 4 * 32
 // counts has, for each bucket, the number of requests whose duration was in it.
 type counts [buckets]uint64
 
-// histogram has the same numbers as counts, and is safe for concurrent use.
+// histogram has the same numbers as counts, but is safe for concurrent use.
 type histogram [buckets]atomic.Uint32
 
 func (h *histogram) add(took time.Duration) { h[bucketOf(took)].Add(1) }
@@ -284,8 +284,8 @@ func (h *histogram) take() (c counts) {
 	return c
 }
 
-// bucketOf returns the index of the bucket for a duration. The position of the highest bit of its
-// microseconds, times four, is the first part of the index; the two bits below that bit are added.
+// bucketOf returns the index of the bucket for a duration. With the duration in microseconds, the
+// index is four times the position of the highest bit, plus the two bits below the highest bit.
 func bucketOf(took time.Duration) int {
 	us := uint64(max(took.Microseconds(), 1))
 	high := bits.Len64(us) - 1

@@ -73,8 +73,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestReasons checks the order of the reasons that Refusals returns, and that their number is
-// bounded.
+// TestReasons checks the order of the reasons that Refusals returns, and that the number of reasons
+// is bounded.
 func TestReasons(t *testing.T) {
 	f := New(func() Gauges { return Gauges{} })
 	for i := range 2 * maxReasons {
