@@ -77,8 +77,8 @@ func Forwarded(r *http.Request) Address {
 	return a
 }
 
-// Secure reports whether the client has sent the request over https, either to the server or to
-// a trusted proxy in front of it.
+// Secure reports whether the client has sent the request over https, either to the server or to a
+// trusted proxy in front of the server.
 func Secure(r *http.Request) bool {
 	if a := Forwarded(r); a.Scheme != "" {
 		return a.Scheme == "https"
@@ -96,9 +96,9 @@ func Of(r *http.Request) string {
 }
 
 // WantsTransportSecurity reports whether the response to a request may have the header
-// Strict-Transport-Security. It must not have it if the client has requested a loopback name: a
-// browser that gets it from localhost refuses plain http from every other server on the developer's
-// machine.
+// Strict-Transport-Security. The header must be missing if the client has requested a loopback
+// name: a browser that gets the header from localhost refuses plain http from every other server on
+// the developer's machine.
 func WantsTransportSecurity(r *http.Request) bool { return !Loopback(Of(r)) }
 
 // Base returns the base URL with which the client of a request reaches the server, such

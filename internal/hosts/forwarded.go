@@ -14,7 +14,7 @@ type Proxies []netip.Prefix
 
 // Told has the facts about a request that trusted proxies have reported.
 type Told struct {
-	Client  string // the address of the client, without a port; "" if it is that of the connection
+	Client  string // the address of the client, without a port; "" if it is the address of the connection
 	Address Address
 }
 
@@ -39,18 +39,18 @@ func (p Proxies) Trusts(address string) bool {
 	return err == nil && slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// Read returns the facts about a request that trusted proxies report. If the request does not
-// come from a trusted proxy, Read returns the zero Told, because the sender may have made the
-// headers up.
+// Read returns the facts about a request that trusted proxies report. If the request does not come
+// from a trusted proxy, Read returns the zero Told, because the sender may have made the headers
+// up.
 //
-// Each proxy appends an element to the headers. Read therefore reads the elements from the end,
-// and stops at the first proxy that is not trusted: the client may have made up the elements
-// before. In X-Forwarded-Proto and X-Forwarded-Host it takes the element that is as far from
+// Each proxy appends an element to the headers. Read therefore reads the elements from the end, and
+// stops at the first proxy that is not trusted, because the client may have made up the elements
+// before it. In X-Forwarded-Proto and X-Forwarded-Host, Read takes the element that is as far from
 // the end as the client's address is in X-Forwarded-For. If these headers have fewer elements,
-// because a proxy replaced them, it takes their first element. If a request has one of the
-// X-Forwarded headers, Read ignores the header Forwarded, because a proxy that sets only one
-// kind passes on the other kind as the client has sent it. Read leaves out values that are not
-// a scheme, host or address.
+// because a proxy replaced them, Read takes their first element. If a request has one of the
+// X-Forwarded headers, Read ignores the header Forwarded, because a proxy that sets only one kind
+// passes on the other kind as the client has sent it. Read leaves out values that are not a scheme,
+// host or address.
 func (p Proxies) Read(r *http.Request) Told {
 	if !Tells(r.Header) || !p.Trusts(r.RemoteAddr) {
 		return Told{}
@@ -95,7 +95,7 @@ func (p Proxies) readStandard(header string) (t Told) {
 			t.Address.Host = h
 		}
 		client, err := parseAddress(node)
-		if err != nil { // the element has no address: it is "unknown" or a made-up name
+		if err != nil { // the element has no address: its value is "unknown" or a made-up name
 			break
 		}
 		t.Client = client.String()
@@ -158,9 +158,9 @@ func parameters(element string) (node, scheme, host string) {
 	return node, scheme, host
 }
 
-// cutLast splits text at the last separator that is not in a quoted string. If there is none,
-// last is the whole text. It reads from the end, so that a quotation mark from the client
-// cannot hide the elements that a proxy has appended.
+// cutLast splits text at the last separator that is not in a quoted string. If the text has no such
+// separator, last is the whole text. cutLast reads from the end, so that a quotation mark from the
+// client cannot hide the elements that a proxy has appended.
 func cutLast(text string, separator byte) (before, last string) {
 	quoted := false
 	for i := len(text) - 1; i >= 0; i-- {
@@ -196,7 +196,7 @@ func unquote(text string) string {
 // parseAddress parses the address of a client or proxy, with or without a port, and with or
 // without the brackets of IPv6. It removes the zone.
 func parseAddress(text string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(text) // try without a port first, because an IPv6 address has colons too
+	a, err := netip.ParseAddr(text) // try without a port first, because an IPv6 address also has colons
 	if err != nil {
 		if host, _, err := net.SplitHostPort(text); err == nil {
 			text = host

@@ -20,8 +20,8 @@ func proxies(t testing.TB, networks ...string) (p Proxies) {
 	return p
 }
 
-// TestRead reads headers of proxies in requests from 127.0.0.1. The networks 127.0.0.0/8,
-// 10.0.0.0/8 and fd00::/8 are trusted.
+// TestRead checks what Read returns for proxy headers in requests from 127.0.0.1. The networks
+// 127.0.0.0/8, 10.0.0.0/8 and fd00::/8 are trusted.
 func TestRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		headers string // the headers, one in each line
@@ -63,7 +63,7 @@ func TestRead(t *testing.T) {
 		if got := trusted.Read(r); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
-		// If the request comes from an address that is not trusted, Read must ignore the same
+		// If the request comes from an address that is not trusted, Read must ignore the proxy
 		// headers.
 		for _, peer := range []string{"203.0.113.7:4711", "[2001:db8::8]:4711", "@", ""} {
 			r.RemoteAddr = peer

@@ -52,7 +52,7 @@ func Loopback(hostport string) bool {
 	if strings.EqualFold(name, "localhost") {
 		return true
 	}
-	const below = ".localhost" // browsers resolve these names to loopback addresses without DNS
+	const below = ".localhost" // browsers resolve names below .localhost to loopback addresses without DNS
 	if len(name) > len(below) && strings.EqualFold(name[len(name)-len(below):], below) {
 		return true
 	}
@@ -60,16 +60,16 @@ func Loopback(hostport string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Known reports whether a Host header names this machine: by a loopback name, any IP address,
-// or one of names. A name in names may begin with "*.", which stands for one label. Other names
+// Known reports whether a Host header names this machine: by a loopback name, any IP address, or
+// one of names. An element of names may begin with "*.", which stands for one label. Other names
 // are refused because the owner of a web page can make a name resolve to this machine (DNS
-// rebinding), which is not possible with an address.
+// rebinding). This is not possible with an address.
 func Known(hostport string, names []string) bool {
 	return Loopback(hostport) || net.ParseIP(Name(hostport)) != nil || Named(hostport, names)
 }
 
-// Named reports whether a host or a host:port is one of names. A name may begin with "*." for
-// one label.
+// Named reports whether a host or a host:port is one of names. An element of names may begin with
+// "*.", which stands for one label.
 func Named(hostport string, names []string) bool {
 	host := Name(hostport)
 	return slices.ContainsFunc(names, func(name string) bool {
@@ -99,11 +99,11 @@ func Origin(text string) (origin string, ok bool) {
 	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }
 
-// AppOrigin returns, in lower case, the origin that an app with a web view or a browser
-// extension sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID.
-// ok is false if text is anything but a scheme and a name. It is also false for http and https
-// (use Origin), for probable typing mistakes of these, and for schemes that any web page can
-// use, such as data.
+// AppOrigin returns, in lower case, the origin that an app with a web view or a browser extension
+// sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID. ok is false if
+// text is anything but a scheme and a name. It is also false for http and https (use Origin), for
+// probable typing mistakes of http and https, and for schemes that any web page can use, such as
+// data.
 func AppOrigin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||
@@ -114,8 +114,8 @@ func AppOrigin(text string) (origin string, ok bool) {
 	return strings.ToLower(text), true
 }
 
-// mistyped reports whether a scheme is probably a typing mistake for http or https: it consists of
-// their letters only, or differs from one of them by one letter.
+// mistyped reports whether a scheme is probably a typing mistake for http or https: it consists
+// only of letters of these words, or differs from one of them by one letter.
 func mistyped(scheme string) bool {
 	return strings.Trim(scheme, "htps") == "" || oneEdit(scheme, "http") || oneEdit(scheme, "https")
 }
