@@ -43,7 +43,7 @@ const (
 	retryRenewal = time.Minute
 )
 
-// Options are the optional settings of Open.
+// Options are the settings of Open; all are optional.
 type Options struct {
 	// Names lists DNS names and IP addresses for the server certificate. The certificate
 	// always contains localhost, the loopback addresses and the host's name too.
@@ -74,20 +74,20 @@ type Authority struct {
 	mu        sync.Mutex // guards the fields below, and the files of the server certificate
 	leaf      *tls.Certificate
 	renewFrom time.Time // no renewal is tried before this time
-	said      time.Time // time of the last log line about an expired certificate
+	said      time.Time // time of the last log line about an expired server certificate
 }
 
-// Open loads the authority in the folder dir, or creates one if the folder has none. An
-// authority may sign only for the names that it was made for. If one of Options.Names is not
-// among them, Open replaces the authority and its key by new ones, which clients then have to
-// trust. It also replaces an authority of an older version of Confab, which could sign for any
-// name. If only the name of the machine has changed, Open keeps the authority, and the server
-// certificate lacks the new name.
+// Open loads the authority in the folder dir, or creates an authority if the folder has none. An
+// authority may sign only for the names that it was made for. If one of Options.Names is not among
+// them, Open replaces the authority and its key by new ones, which clients then have to trust. Open
+// also replaces an authority of an older version of Confab, which could sign for any name. If only
+// the name of the machine has changed, Open keeps the authority, and the server certificate lacks
+// the new name.
 //
-// Open makes a new server certificate if the folder has none, if the certificate lacks a name
-// or if it expires within 30 days. Open fails, and names the file, if a file is damaged, if
-// the files do not belong together or if the authority has expired. In these cases it does not
-// replace the authority, because clients trust it.
+// Open makes a new server certificate if the folder has none, if the certificate lacks a name or if
+// it expires within 30 days. Open fails, and names the file, if a file is damaged, if the files do
+// not belong together or if the authority has expired. In these cases it does not replace the
+// authority, because clients trust it.
 func Open(dir string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
@@ -139,12 +139,11 @@ func (a *Authority) ServerFile() string { return a.path(serverCertFile) }
 // Fresh reports whether Open created the authority, so that no client trusts it yet.
 func (a *Authority) Fresh() bool { return a.fresh }
 
-// CAFile returns the path of the PEM certificate that an authority in the folder dir has. The
-// file need not exist.
+// CAFile returns the path of the authority's PEM certificate in the folder dir. The file need not
+// exist.
 func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 
-// CAKeyFile returns the path of the key that an authority in the folder dir has. The file need
-// not exist.
+// CAKeyFile returns the path of the authority's key in the folder dir. The file need not exist.
 func CAKeyFile(dir string) string { return filepath.Join(dir, caKeyFile) }
 
 // CAFile returns the path of the authority's PEM certificate.
@@ -156,10 +155,9 @@ func (a *Authority) TLSConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.Certificate}
 }
 
-// Certificate returns the server certificate. It renews the certificate first if it expires
-// within 30 days. If the renewal fails, it returns the old certificate until that has
-// expired, and then the error. It is a tls.Config.GetCertificate function and ignores its
-// argument.
+// Certificate returns the server certificate. It first renews the certificate if it expires within
+// 30 days. If the renewal fails, it returns the old certificate as long as the old one is valid,
+// and after that the error. It is a tls.Config.GetCertificate function and ignores its argument.
 func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -193,8 +191,8 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return a.leaf, nil
 }
 
-// openCA loads the authority, or makes a new one if there is none or if it may not sign for
-// one of names. It sets a.names, the names of the server certificate.
+// openCA loads the authority, or makes a new authority if the folder has none or if its authority
+// may not sign for one of names. It sets a.names, the names of the server certificate.
 func (a *Authority) openCA(names []string) error {
 	a.names = allNames(append([]string{a.host}, names...)...)
 	err := a.loadCA()
@@ -228,9 +226,9 @@ func (a *Authority) openCA(names []string) error {
 	return nil
 }
 
-// loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the
-// certificate is missing, even if there is a key: makeCA writes the certificate last, so
-// without it makeCA was interrupted and the folder has no authority.
+// loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the certificate is
+// missing, even if the key exists. makeCA writes the certificate last, so a missing certificate
+// means that makeCA was interrupted and the folder has no authority.
 func (a *Authority) loadCA() error {
 	cert, err := readCert(a.path(caCertFile))
 	if err != nil {
@@ -310,8 +308,8 @@ func (a *Authority) loadServer() (*tls.Certificate, error) {
 	return a.pair(cert, key), nil
 }
 
-// makeServer makes a server certificate and stores it. It uses the existing key again, so
-// that a renewal replaces only one file and cannot be interrupted between two.
+// makeServer makes a server certificate and stores it. It uses the existing key again. A renewal
+// therefore replaces only one file and cannot be interrupted between two files.
 func (a *Authority) makeServer() (*tls.Certificate, error) {
 	key, err := readKey(a.path(serverKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -113,8 +113,8 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// TestLeftovers opens a folder that contains temporary files of a killed process. Open must
-// remove these, because they may hold keys, and must keep all other files.
+// TestLeftovers opens a folder that contains temporary files of a killed process. It checks that
+// Open removes these, because they may hold keys, and keeps all other files.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, time.Now)
@@ -277,7 +277,7 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
-	swap := func(name string) func(*testing.T, string) { // replaces a file by that of another authority
+	swap := func(name string) func(*testing.T, string) { // swap replaces a file by the same file of another authority
 		return func(t *testing.T, dir string) {
 			t.Helper()
 			other := t.TempDir()
@@ -397,8 +397,8 @@ func FuzzCheckName(f *testing.F) {
 		if CheckName(name) != nil {
 			return
 		}
-		// A certificate can be made for every name that CheckName accepts, and contains the
-		// name.
+		// If CheckName accepts a name, a certificate can be made for the name, and the certificate
+		// contains the name.
 		key, err := newKey()
 		if err != nil {
 			t.Fatal(err)

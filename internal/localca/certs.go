@@ -61,7 +61,8 @@ func allNames(extra ...string) []string {
 	return all
 }
 
-// holds reports whether cert lists name itself. A wildcard that matches name does not count.
+// holds reports whether cert lists name itself. A wildcard in cert that matches name does not
+// count.
 func holds(cert *x509.Certificate, name string) bool {
 	if ip := net.ParseIP(name); ip != nil {
 		return slices.ContainsFunc(cert.IPAddresses, ip.Equal)
@@ -79,10 +80,9 @@ var loopback = []*net.IPNet{
 	{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
 }
 
-// constrain limits an authority to names, their subdomains, and loopback addresses. The limit
-// is critical, so a client that does not understand it rejects the authority. Therefore a
-// machine that trusts the authority does not trust it for other sites, even if its key is
-// stolen.
+// constrain limits an authority to names, their subdomains, and loopback addresses. The limit is
+// critical, so a client that does not understand the limit rejects the authority. A machine that
+// trusts the authority therefore does not trust it for other sites, even if its key is stolen.
 func constrain(template *x509.Certificate, names []string) {
 	template.PermittedDNSDomainsCritical = true
 	template.PermittedIPRanges = slices.Clone(loopback)
@@ -118,9 +118,9 @@ func permits(ca *x509.Certificate, name string) bool {
 	})
 }
 
-// signCA returns the self-signed certificate of a new authority in DER, which may sign for
-// names and loopback addresses only. The name in the certificate has a random part, so that
-// a user can distinguish several authorities of one machine in a trust store.
+// signCA returns the self-signed certificate of a new authority, in DER. The authority may sign for
+// names and loopback addresses only. The name in the certificate has a random part, so that a user
+// can distinguish several authorities of one machine in a trust store.
 func signCA(key *ecdsa.PrivateKey, host string, names []string, now time.Time) ([]byte, error) {
 	if host == "" {
 		host = "localhost"
@@ -133,7 +133,7 @@ func signCA(key *ecdsa.PrivateKey, host string, names []string, now time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	// A common name has at most 64 characters; some readers refuse longer ones.
+	// A common name may have at most 64 characters; some readers refuse longer names.
 	name := "Confab local CA " + host[:min(len(host), 40)] + " " + hex.EncodeToString(tag[:])
 	template := &x509.Certificate{
 		SerialNumber:          serial,
@@ -150,8 +150,8 @@ func signCA(key *ecdsa.PrivateKey, host string, names []string, now time.Time) (
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
-// signServer returns a server certificate for the names in DER, signed by the authority ca.
-// The certificate expires after 397 days, or with the authority if that is earlier.
+// signServer returns a server certificate for the names, in DER, signed by the authority ca. The
+// certificate expires after 397 days, or together with the authority if that is earlier.
 func signServer(ca *x509.Certificate, caKey, key *ecdsa.PrivateKey, names []string, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// stolen returns a server certificate for a name, signed with the authority's key as a thief
-// of that key could do it.
+// stolen returns a server certificate for a name, signed with the authority's key. A thief of the
+// key could make such a certificate.
 func stolen(t *testing.T, a *Authority, name string) *x509.Certificate {
 	t.Helper()
 	key, err := newKey()
@@ -32,9 +32,9 @@ func stolen(t *testing.T, a *Authority, name string) *x509.Certificate {
 	return cert
 }
 
-// TestAStolenKeySignsForNobodyElse signs certificates with the key of an authority, for names
-// that the authority was not made for. Go and OpenSSL (on which Python, Node and curl rely)
-// must reject these certificates, and accept those for the authority's own names.
+// TestAStolenKeySignsForNobodyElse signs certificates with the key of an authority, for names that
+// the authority was not made for. It checks that Go and OpenSSL (on which Python, Node and curl
+// rely) reject these certificates, and accept certificates for the authority's own names.
 func TestAStolenKeySignsForNobodyElse(t *testing.T) {
 	dir := t.TempDir()
 	a := open(t, dir, nil, "chat.lan", "*.apps.lan", "192.168.7.9", "fd00::7")
@@ -75,8 +75,8 @@ func TestAStolenKeySignsForNobodyElse(t *testing.T) {
 	}
 }
 
-// TestTheInMemoryAuthorityIsLimitedToo checks that the authority that Temporary makes, too,
-// may sign only for its names.
+// TestTheInMemoryAuthorityIsLimitedToo checks that an authority made by Temporary may sign only for
+// its names.
 func TestTheInMemoryAuthorityIsLimitedToo(t *testing.T) {
 	_, text, err := Temporary(Options{Names: []string{"chat.lan"}})
 	if err != nil {
@@ -92,9 +92,9 @@ func TestTheInMemoryAuthorityIsLimitedToo(t *testing.T) {
 	}
 }
 
-// TestNewNamesNeedANewAuthority opens an authority with other names. It checks that the
-// authority and its key are replaced if it may not sign for one of the names, and that the log
-// says so. With fewer names, or if the name of the machine changes, the authority must stay.
+// TestNewNamesNeedANewAuthority opens an authority with other names. It checks that the authority
+// and its key are replaced if it may not sign for one of the names, and that the log says so. It
+// also checks that the authority stays if names are missing or the name of the machine changes.
 func TestNewNamesNeedANewAuthority(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir, nil, "chat.lan")

@@ -16,11 +16,11 @@ import (
 // folder.
 const maxRoots = 16 << 20
 
-// Extend returns files like those in t that also contain the certificates in files, such as
-// those of a company's proxy. An element of files may be a folder: then Extend reads all files
-// in it, as Python's requests does. Extend writes a bundle and a trust store into a folder
-// below dir, whose name depends on their content, unless they are there already. If files have
-// no certificate that the bundle of t lacks, it writes nothing and returns t. unread has an
+// Extend returns files like those in t that also contain the certificates in files, such as the
+// certificates of a company's proxy. An element of files may be a folder; Extend then reads all
+// files in it, as Python's requests does. Extend writes a bundle and a trust store into a folder
+// below dir, whose name depends on their content, unless the folder already has them. If files have
+// no certificate that the bundle of t lacks, Extend writes nothing and returns t. unread has an
 // error for each file that cannot be read or has no certificate; such files are skipped.
 func (t Trust) Extend(dir string, files []string) (extended Trust, unread []error, err error) {
 	bundle, err := os.ReadFile(t.BundleFile)
@@ -63,7 +63,8 @@ func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	dir = filepath.Join(dir, hex.EncodeToString(sum[:8]))
 	to := t
 	to.BundleFile, to.TrustStoreFile = filepath.Join(dir, bundleFile), filepath.Join(dir, trustStoreFile)
-	if _, err := os.Stat(to.BundleFile); err == nil { // the bundle is written last, so the trust store exists too
+	// The bundle is written last, so if it exists the trust store exists too.
+	if _, err := os.Stat(to.BundleFile); err == nil {
 		return to, nil
 	}
 	text, err := os.ReadFile(t.CAFile)
@@ -111,7 +112,7 @@ func readRoots(path string) ([]byte, error) {
 	}
 	var all []byte
 	for _, name := range names {
-		st, err := os.Stat(name) // call Stat, which follows links, because folders with hashed names contain links
+		st, err := os.Stat(name) // use Stat, which follows links, because folders with hashed names contain links
 		switch {
 		case err != nil, !st.Mode().IsRegular():
 			continue

@@ -19,7 +19,8 @@ func TestExtend(t *testing.T) {
 	trust := writeTrust(t, open(t, t.TempDir(), nil))
 	dir, corp := t.TempDir(), rootsFile(t, 2)
 	folder := t.TempDir()
-	for name, from := range map[string]string{"a.0": rootsFile(t, 1), "b.pem": corp} { // b.pem has the same certificates as corp
+	// The file b.pem has the same certificates as the file corp.
+	for name, from := range map[string]string{"a.0": rootsFile(t, 1), "b.pem": corp} {
 		text, err := os.ReadFile(from)
 		if err != nil {
 			t.Fatal(err)

@@ -20,7 +20,7 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 			err = fmt.Errorf("write %s: %w", a.path(name), err)
 		}
 	}()
-	f, err := os.CreateTemp(a.dir, "."+name+"-*") // only this user may read the file
+	f, err := os.CreateTemp(a.dir, "."+name+"-*") // CreateTemp lets only this user read the file
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 	return a.syncDir()
 }
 
-// Only reports whether the folder dir contains only files that an authority writes, temporary
-// ones (whose names begin with a dot) included. It fails if the folder cannot be read.
+// Only reports whether the folder dir contains no files except those that an authority writes,
+// including temporary files, whose names begin with a dot. It fails if the folder cannot be read.
 func Only(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -57,9 +57,8 @@ func Only(dir string) (bool, error) {
 	return err == nil, err
 }
 
-// tidy removes temporary files that remain if a process is killed during writeFile, because
-// they may hold keys. It also flushes the folder's parent, so that the folder survives a power
-// cut.
+// tidy removes temporary files that a process has left because it was killed during writeFile. They
+// may hold keys. tidy also flushes the folder's parent, so that the folder survives a power cut.
 func (a *Authority) tidy() error {
 	entries, err := os.ReadDir(a.dir)
 	if err != nil {

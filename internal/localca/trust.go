@@ -17,18 +17,18 @@ const TrustStorePassword = pkcs12.DefaultPassword
 // Trust holds the paths of the files from which clients read the certificates that they
 // trust.
 type Trust struct {
-	CAFile         string // PEM file with the authority alone, for variables that name additional roots
+	CAFile         string // PEM file with only the authority, for variables that name additional roots
 	BundleFile     string // PEM file with the system's roots and the authority, for variables that replace the roots
-	TrustStoreFile string // PKCS #12 file with the same certificates, for Java; TrustStorePassword opens it
-	// SystemRoots is the file from which the system's root certificates were read. If it is
-	// empty, none was found: the bundle and the trust store contain only the local
-	// authority, and a client that uses them trusts no other server.
+	TrustStoreFile string // PKCS #12 file with the same certificates as the bundle, for Java; TrustStorePassword opens it
+	// SystemRoots is the file from which the system's root certificates were read. It is empty if
+	// no file was found. The bundle and the trust store then contain only the local authority, and
+	// a client that uses them trusts no other server.
 	SystemRoots string
 }
 
-// bundleMark is the first line of every certificate bundle that Confab writes. If
-// SSL_CERT_FILE names such a bundle, a server recognizes it by this line and does not take
-// it for the root certificates of the system.
+// bundleMark is the first line of every certificate bundle that Confab writes. If SSL_CERT_FILE
+// names such a bundle, a server recognizes the bundle by this line and does not take it for the
+// root certificates of the system.
 const bundleMark = "# Made by Confab: the system's roots and a local authority.\n"
 
 // systemBundles lists the usual files with the system's root certificates, in the order in
@@ -45,10 +45,10 @@ var systemBundles = []string{
 	"/etc/openssl/certs/ca-certificates.crt",            // NetBSD
 }
 
-// WriteTrust writes two files with the authority and the system's root certificates into
-// the authority's folder: a PEM bundle and a trust store for Java. It leaves them unchanged
-// if they are up to date. It returns their paths. The system's roots come from the file
-// that SSL_CERT_FILE names, or else from the system's usual file.
+// WriteTrust writes two files with the authority and the system's root certificates into the
+// authority's folder: a PEM bundle and a trust store for Java. It leaves the files unchanged if
+// they are up to date. It returns their paths. The system's roots come from the file that
+// SSL_CERT_FILE names, or otherwise from the system's usual file.
 func (a *Authority) WriteTrust() (Trust, error) {
 	source, roots := systemRoots(os.Getenv("SSL_CERT_FILE"), systemBundles)
 	t := Trust{
@@ -58,7 +58,7 @@ func (a *Authority) WriteTrust() (Trust, error) {
 		SystemRoots:    source,
 	}
 	bundle := bundleOf(roots, a.caCert)
-	// The trust store is made from the bundle and written before it. So if the bundle is up
+	// The trust store is made from the bundle and written before the bundle. So if the bundle is up
 	// to date, the trust store is too.
 	if old, err := os.ReadFile(t.BundleFile); err == nil && bytes.Equal(old, bundle) {
 		if _, err := os.Stat(t.TrustStoreFile); err == nil {
@@ -91,9 +91,9 @@ func IsBundle(path string) bool {
 	return err == nil && string(head) == bundleMark
 }
 
-// systemRoots looks for the system's root certificates in the file named and then in files.
-// It returns the path and the content of the first file with certificates, or "" and nil.
-// It skips bundles that Confab wrote.
+// systemRoots looks for the system's root certificates, first in the file named and then in files.
+// It returns the path and the content of the first file with certificates, or "" and nil if none
+// has any. It skips bundles that Confab wrote.
 func systemRoots(named string, files []string) (path string, roots []byte) {
 	for _, path := range append([]string{named}, files...) {
 		if path == "" {
@@ -117,14 +117,15 @@ func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	if len(roots) > 0 && roots[len(roots)-1] != '\n' {
 		b.WriteByte('\n')
 	}
-	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}) // a write to a bytes.Buffer does not fail
+	// The error is ignored, because a write to a bytes.Buffer does not fail.
+	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
 	return b.Bytes()
 }
 
 // trustStoreOf returns a PKCS #12 trust store with the authority and the system's root
-// certificates. It uses an old cipher that Java 8 can read; the certificates are public.
-// Entries are numbered, because Java keeps one certificate per name and several roots have
-// the same subject. The roots may include the authority.
+// certificates. It uses an old cipher that Java 8 can read; the weak cipher is enough, because the
+// certificates are public. Entries are numbered, because Java keeps one certificate per name and
+// several roots have the same subject. The roots may include the authority.
 func trustStoreOf(roots []byte, ca *x509.Certificate) ([]byte, error) {
 	entries := []pkcs12.TrustStoreEntry{{Cert: ca, FriendlyName: "confab"}}
 	for _, der := range certificatesOf(roots) {

@@ -86,8 +86,8 @@ func TestWriteTrust(t *testing.T) {
 		t.Errorf("the trust store holds %d certificates, want 4 with ours first", len(certs))
 	}
 
-	// SSL_CERT_FILE may name a bundle that Confab wrote. The roots must then still come from
-	// the system's file.
+	// SSL_CERT_FILE may name a bundle that Confab wrote. The roots must then still be read from the
+	// system's file.
 	t.Setenv("SSL_CERT_FILE", trust.BundleFile)
 	if source, _ := systemRoots(trust.BundleFile, []string{"/nowhere", system}); source != system {
 		t.Errorf("our own bundle was taken for the system's roots: %q", source)
@@ -158,8 +158,8 @@ func TestSystemRoots(t *testing.T) {
 	}
 }
 
-// TestTrustWithoutSystemRoots checks that without any root certificates of the system, the
-// bundle and the trust store contain only the authority.
+// TestTrustWithoutSystemRoots checks that the bundle and the trust store contain only the authority
+// if the system has no root certificates.
 func TestTrustWithoutSystemRoots(t *testing.T) {
 	a := open(t, t.TempDir(), nil)
 	if got, want := bundleOf(nil, a.caCert), append([]byte(bundleMark), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.caCert.Raw})...); !bytes.Equal(got, want) {
