@@ -14,8 +14,8 @@ func newRefusals() *prometheus.CounterVec {
 	}, []string{"reason"})
 }
 
-// Refused counts a request that was refused or got no answer. reason must be one of a fixed
-// set of words, because Prometheus keeps a time series for each.
+// Refused counts a request that was refused or got no answer. reason must be one of a fixed set of
+// words, because Prometheus keeps a time series for each reason.
 func (m *Metrics) Refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
 
 // InFlight registers a gauge of the requests that are being handled, and returns a handler

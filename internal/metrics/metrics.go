@@ -26,12 +26,12 @@ type Metrics struct {
 
 // Storage holds the figures of the embedded store engine.
 type Storage struct {
-	DiskBytes    float64 // bytes on disk now as du counts them, including reserved space
+	DiskBytes    float64 // number of bytes on disk now, as du counts them, including reserved space
 	FreeBytes    float64 // free on the disk now
-	FloorBytes   float64 // free space below which writes are refused
-	BelowFloor   float64 // 1 while writes are refused, else 0
-	WrittenBytes float64 // written to files since the start: log, flushes, compactions
-	ReadAmp      float64 // most files that one read may have to search
+	FloorBytes   float64 // number of bytes of free disk space below which writes are refused
+	BelowFloor   float64 // 1 while writes are refused for lack of disk space, otherwise 0
+	WrittenBytes float64 // number of bytes written to files since the start: log, flushes and compactions
+	ReadAmp      float64 // the greatest number of files that one read may have to search
 	LogSyncs     float64 // syncs of the log since the start
 }
 
@@ -83,7 +83,7 @@ func (m *Metrics) Sweeps(sweeps func() []Sweep) { m.registry.MustRegister(sweepC
 type Live struct {
 	Sessions int               // open now
 	Queued   int64             // bytes that wait for slow connections
-	Behind   time.Duration     // how far the server is behind the event log
+	Behind   time.Duration     // how long the log has had events that the server has not passed to its connections yet
 	Opened   map[string]uint64 // connections opened since the start, by protocol
 	Events   map[string]uint64 // events written to clients since the start, by protocol
 	Ended    map[string]uint64 // connections ended since the start, by reason
@@ -91,7 +91,7 @@ type Live struct {
 	Gaps     map[string]uint64 // gaps in the events of clients since the start, by reason
 	Dropped  uint64            // queues dropped, because they were full
 	CatchUps uint64            // times that connections read missed events from the store
-	Waiting  int               // connections that wait for their turn to read missed events
+	Waiting  int               // number of connections that wait for their turn to read missed events
 }
 
 // Live registers the metrics of the connections on which clients receive live events. It calls
@@ -101,10 +101,10 @@ func (m *Metrics) Live(live func() Live) { m.registry.MustRegister(liveCollector
 // Connections holds the figures of the network connections of clients.
 type Connections struct {
 	Open, Most int
-	Refused    uint64 // closed at once, because their address had too many
-	Displaced  uint64 // closed while they waited for a request, to make room for others
+	Refused    uint64 // number of connections closed at once, because their address had too many
+	Displaced  uint64 // number of connections closed while they waited for a request, to make room for others
 	Pauses     uint64 // times that a listener stopped accepting
-	Dropped    uint64 // closed because they held the most bytes of bodies, or abandoned too many requests
+	Dropped    uint64 // number of connections closed because they held the most bytes of bodies, or abandoned too many requests
 	Held       int64  // bytes of request bodies in memory
 }
 
@@ -153,9 +153,9 @@ func (m *Metrics) Failed(kind string, count func() uint64) {
 // Official holds the figures of the clients that receive live events by the official protocol.
 type Official struct {
 	Endpoints int    // number of endpoints in memory now
-	Forgotten uint64 // sockets opened without knowing which events the client had answered
-	Unhandled uint64 // events that a client had no handler for
-	Again     uint64 // events that were written twice to a socket
+	Forgotten uint64 // number of sockets opened without knowing which events the client had acknowledged
+	Unhandled uint64 // number of events for which a client had no handler
+	Again     uint64 // number of events that were written twice to one socket
 }
 
 // Official registers the metrics of the official protocol for live events. It calls official
@@ -177,7 +177,7 @@ func (m *Metrics) Official(official func() Official) {
 type Certificate struct {
 	Name string // "authority", "server"
 	Ends time.Time
-	Soon bool // the certificate expires so soon that the server warns, or has expired
+	Soon bool // true if the certificate has expired, or expires so soon that the server warns
 }
 
 // Certificates registers the metrics of certificates. It calls certificates at each scrape.
@@ -236,8 +236,8 @@ type answer struct {
 	status    int
 }
 
-// answerMetrics holds the metrics of one answer. Finding them by their labels in the registry
-// would take three times as long as in a map.
+// answerMetrics holds the metrics of one answer, an operation with a status. A map finds them by
+// the answer; finding them by their labels in the registry would take three times as long.
 type answerMetrics struct {
 	requests prometheus.Counter
 	seconds  prometheus.Observer
@@ -258,8 +258,8 @@ func (m *Metrics) Handler() http.Handler {
 // function once per scrape.
 type liveCollector func() Live
 
-// The metrics of live connections. The string label is the name of the label of the metrics
-// that have one.
+// The metrics of live connections. Where a metric has a label, the string label is the label's
+// name.
 var (
 	liveSessions = desc("confab_live_sessions", "Live connections that are open.")
 	liveQueued   = desc("confab_live_queued_bytes", "Bytes of events that wait for slow live connections.")
