@@ -36,7 +36,7 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 		}
 		e := r.begin(q)
 		finished := false
-		finish := func() { // passes the exchange to the writing goroutine, once
+		finish := func() { // finish passes the exchange to the goroutine that writes the files, at most once
 			if !finished {
 				finished = true
 				e.took = r.o.Now().Sub(e.began)
@@ -47,13 +47,13 @@ func (r *Recorder) Handler(next http.Handler) http.Handler {
 			Bare: e.bare,
 			Room: func(body *exchange.Body, n int) int { return r.room(e, body, n) },
 			Answered: func() {
-				if e.bare { // without bodies, the exchange is complete now
+				if e.bare { // an exchange without bodies is complete when the response begins
 					finish()
 				}
 			},
 		})
 		e.copy = copied
-		defer finish() // call finish in a deferred function, because next may panic with http.ErrAbortHandler
+		defer finish() // finish is deferred, because next may panic with http.ErrAbortHandler
 		next.ServeHTTP(out, in)
 		copied.End(out)
 	})
@@ -74,8 +74,8 @@ func (r *Recorder) begin(q *http.Request) *entry {
 	return e
 }
 
-// room returns how many of the next n bytes of a body fit into the bounds of the recorder, and
-// counts them.
+// room returns how many of the next n bytes of a body fit into the bounds of the recorder, and adds
+// them to the counts of e and r.
 func (r *Recorder) room(e *entry, body *exchange.Body, n int) int {
 	n = min(n, r.bounds.body-len(body.Data))
 	if n > 0 && r.held.Add(int64(n)) > r.bounds.held {

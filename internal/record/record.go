@@ -1,13 +1,13 @@
 // Package record writes the requests and responses of a development server to files, for bug
-// reports and for the judge compat/answers.
+// reports and for the program compat/answers.
 //
 // [New] creates a folder for one start of a server. [Recorder.Handler] copies the requests and
 // responses of a handler. One goroutine writes a file for each exchange, in the form of the
-// recordings of Microsoft's service in internal/rest/testdata/recordings. Package exchange
-// replaces tokens, keys and signatures by the word "sanitized".
+// recordings of Microsoft's service in internal/rest/testdata/recordings. Package exchange replaces
+// tokens, keys and signatures by the word "sanitized".
 //
 // Memory, disk space and time have bounds (type bounds). A request waits only for a moment for a
-// slow disk; then its exchange is left out. The log and the file incomplete.txt say how many
+// slow disk; after that, its exchange is left out. The log and the file incomplete.txt say how many
 // exchanges are missing, and why.
 package record
 
@@ -35,15 +35,15 @@ const Incomplete = "incomplete.txt"
 
 // bounds limits the memory, the disk space and the time that a Recorder uses.
 type bounds struct {
-	body      int           // maximum number of bytes of a body
-	held      int64         // maximum number of bytes of all bodies in memory
+	body      int           // the maximum number of bytes of one body
+	held      int64         // the maximum number of bytes of all bodies in memory
 	queue     int           // maximum number of exchanges that wait to be written
 	patience  time.Duration // maximum time that a request waits for room in the queue
 	bytes     int64         // maximum size of all files of one start of the server
 	exchanges int64         // maximum number of exchanges of one start of the server
 }
 
-// usual has the bounds that New uses. The bound of a body is enough for the largest page of
+// usual has the bounds that New uses. Its bound for one body is enough for the largest page of
 // messages.
 var usual = bounds{body: 8 << 20, held: 64 << 20, queue: 256, patience: time.Second, bytes: 512 << 20, exchanges: 100_000}
 
@@ -56,11 +56,11 @@ type Options struct {
 	Source string           // name of the recorded server, such as "Confab 1.2.3"
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
-	// Bare reports whether exchanges of a path are recorded without bodies, and with api-version
-	// as the only query parameter. The Recorder writes them when the response begins. nil: all
-	// paths are recorded with bodies.
+	// Bare reports whether exchanges of a path are recorded without bodies, and with api-version as
+	// the only query parameter. The Recorder writes such exchanges when the response begins. nil:
+	// all paths are recorded with bodies.
 	Bare func(path string) bool
-	// Path removes secrets from the escaped path of a request. nil: no path has secrets.
+	// Path returns the escaped path of a request without its secrets. nil: no path has secrets.
 	Path func(escaped string) string
 }
 
@@ -73,8 +73,8 @@ type Recorder struct {
 
 	arrived atomic.Int64 // number of the newest request
 	held    atomic.Int64 // number of bytes of bodies in memory
-	full    atomic.Bool  // a bound is reached: record nothing more
-	late    atomic.Int64 // number of exchanges that found no room in the queue in time
+	full    atomic.Bool  // a bound was reached, so nothing more is recorded
+	late    atomic.Int64 // number of exchanges dropped because the queue had no room for them in time
 	left    atomic.Int64 // number of requests that came after full was set
 
 	queue chan *entry
@@ -82,7 +82,7 @@ type Recorder struct {
 	once  sync.Once
 	ended chan struct{} // closed when run has returned
 
-	// Only the goroutine of run uses the fields below.
+	// Only the goroutine that runs the method run uses the fields below.
 	bytes, written int64
 	why            string // why full was set
 	noted          string // present content of the file Incomplete
@@ -109,9 +109,9 @@ func (e *FolderError) Remedy() string { return "name another folder with --recor
 // Unwrap returns the cause.
 func (e *FolderError) Unwrap() error { return e.Cause }
 
-// New creates o.Folder, if it does not exist, so that only this user may read it. In it, New
-// creates a folder for the exchanges, which has a name made of the time, such as
-// 20261128-210503. It starts a goroutine, which Close ends. It fails with a *FolderError.
+// New creates o.Folder, if the folder does not exist, so that only this user may read it. In it,
+// New creates a folder for the exchanges, whose name is the time, such as 20261128-210503. New
+// starts a goroutine, which Close ends. It fails with a *FolderError.
 func New(o Options) (*Recorder, error) { return newRecorder(o, usual, put) }
 
 func newRecorder(o Options, b bounds, put func(path string, data []byte) error) (*Recorder, error) {
@@ -131,8 +131,9 @@ func newRecorder(o Options, b bounds, put func(path string, data []byte) error) 
 	return r, nil
 }
 
-// makeStart creates the folder for one start of a server, and returns its path. If another start
-// in the same second has that folder, even of another process, it adds a number to the name.
+// makeStart creates the folder for one start of a server, and returns its path. If a start in the
+// same second, even of another process, already has this folder, makeStart adds a number to the
+// name.
 func makeStart(folder string, now time.Time) (string, error) {
 	name := filepath.Join(folder, now.UTC().Format("20060102-150405"))
 	path := name
@@ -147,8 +148,8 @@ func makeStart(folder string, now time.Time) (string, error) {
 // Folder returns the path of the folder with the files of this Recorder.
 func (r *Recorder) Folder() string { return r.folder }
 
-// Close writes the exchanges that wait, and ends the goroutine. Call it when no handler runs any
-// more. It fails if exchanges are missing, or if the disk takes longer than closePatience.
+// Close writes the exchanges in the queue, and ends the goroutine. Call Close when no handler runs
+// any more. It fails if exchanges are missing, or if the disk takes longer than closePatience.
 func (r *Recorder) Close() error {
 	r.once.Do(func() { close(r.stop) })
 	timer := time.NewTimer(closePatience)
@@ -237,7 +238,8 @@ func (r *Recorder) write(e *entry) {
 	r.left.Add(1)
 }
 
-// end stops the recording. The files that exist remain. why is the reason for the file Incomplete.
+// end stops the recording and keeps the files written so far. why is the reason for the file
+// Incomplete.
 func (r *Recorder) end(why string) {
 	r.why = why
 	r.full.Store(true)
@@ -262,8 +264,8 @@ func (r *Recorder) note() {
 	}
 }
 
-// put writes a file that only this user may read. It writes to a temporary file and renames that,
-// so the file is never visible in part.
+// put writes a file that only this user may read. It writes to a temporary file and renames the
+// temporary file, so that a reader never sees a part of the content.
 func put(path string, data []byte) error {
 	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
 	if err := os.WriteFile(part, data, 0o600); err != nil {
@@ -299,7 +301,7 @@ type request struct {
 }
 
 type response struct {
-	Status  int               `json:"status"` // 0: the server closed the connection without a response
+	Status  int               `json:"status"` // status of the response; 0: the server closed the connection without a response
 	Headers map[string]string `json:"headers"`
 	Body    json.RawMessage   `json:"body"`
 	BodyCut bool              `json:"bodyCut,omitempty"`
@@ -317,7 +319,7 @@ func (r *Recorder) encode(e *entry) []byte {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", " ")
-	if err := encoder.Encode(d); err != nil { // cannot happen: exchange.JSON always returns valid JSON
+	if err := encoder.Encode(d); err != nil { // the error cannot occur: exchange.JSON always returns valid JSON
 		panic(err)
 	}
 	return b.Bytes()

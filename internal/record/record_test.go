@@ -170,8 +170,8 @@ func compact(t *testing.T, data []byte) string {
 	return b.String()
 }
 
-// TestSecretsStayOut records exchanges that have a secret at every place where clients and
-// servers put one. It checks that no file contains a secret.
+// TestSecretsStayOut records exchanges with secrets in all parts of a request and response in which
+// clients and servers send secrets. It checks that no file contains a secret.
 func TestSecretsStayOut(t *testing.T) {
 	const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 	token := "eyJhbGciOiJFZERTQSJ9.eyJza3lwZWlkIjoiYWNzIn0." + secret
@@ -236,7 +236,7 @@ func TestSecretsStayOut(t *testing.T) {
 }
 
 // TestBare checks that the exchange of a live connection is written when the connection opens,
-// without bodies, and without the query except for api-version.
+// without bodies, and with api-version as the only query parameter.
 func TestBare(t *testing.T) {
 	written := make(chan string, 1)
 	r, err := newRecorder(Options{Folder: t.TempDir(), Bare: func(string) bool { return true }}, usual, func(path string, data []byte) error {
@@ -379,8 +379,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestSlowDisk blocks the disk. It checks that a request then waits for bounds.patience at
-// most. When the disk works again, the recorder must note which exchanges are missing.
+// TestSlowDisk blocks the disk. It checks that a request then waits for bounds.patience at most,
+// and that the recorder reports the missing exchanges when the disk works again.
 func TestSlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan bool)
