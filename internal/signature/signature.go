@@ -28,19 +28,18 @@ import (
 const MaxSkew = 15 * time.Minute
 
 // The scheme and the header names of requests that are signed with an access key
-// (docs/contract/identity.md §4.1). Package communication has its own copy and does not export
-// it.
+// (docs/contract/identity.md §4.1). Package communication has its own copy of them and does not
+// export the copy.
 const (
 	scheme            = "HMAC-SHA256"
 	hostHeader        = "host"
-	dateHeader        = "date" // SDKs from before June 2021 sign this header
+	dateHeader        = "date" // SDKs from before June 2021 sign the header date instead of x-ms-date
 	msDateHeader      = "x-ms-date"
 	contentHashHeader = "x-ms-content-sha256"
 )
 
 // Request holds the parts of an HTTP request that a signature covers. They must be as the server
-// received them, before a router or proxy changes them, because the client signed the bytes that
-// it sent.
+// received them, before a router changes them, because the client signed the bytes that it sent.
 type Request struct {
 	// Method is http.Request.Method.
 	Method string
@@ -55,16 +54,16 @@ type Request struct {
 	// also accepts a signature of the path without its first slash, which some clients make over
 	// plain http (docs/contract/identity.md §4.3).
 	TLS bool
-	// Authorities lists further names, host or host:port, that the client may have signed
+	// Authorities lists further names, as host or host:port, that the client may have signed
 	// instead of Host, because a proxy has changed the Host header.
 	Authorities []string
-	// Names lists host names of the server, without a port, in the letter case in which its
-	// owner writes them. Verify also accepts a signature of one of these if it differs from Host
-	// or an authority only in letter case.
+	// Names lists host names of the server, without a port, in the letter case in which the
+	// server's owner writes them. Verify also accepts a signature of one of these names if the name
+	// differs from Host or an authority only in letter case.
 	Names []string
-	// Others returns hosts that Verify does not accept. If a client signs one of these, the
-	// error of Verify says so. Verify calls Others only for a signature that matches no key. If
-	// Others is nil, there are no such hosts.
+	// Others returns hosts that Verify does not accept. If a client has signed one of these hosts,
+	// the error of Verify says so. Verify calls Others only for a signature that matches no key. A
+	// nil Others returns no hosts.
 	Others func() []string
 }
 
@@ -73,21 +72,20 @@ func Of(r *http.Request) Request {
 	return Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get, TLS: r.TLS != nil}
 }
 
-// Verify returns the index in keys of the key that signed r. It fails with an [*Error] and the
-// index -1 if no key did. It tries the keys in order, and skips a zero key, such as a secondary
-// key that is not set.
+// Verify returns the index in keys of the key that signed r. If none of the keys did, it fails with
+// an [*Error] and the index -1. It tries the keys in order, and skips a zero key, such as a
+// secondary key that is not set.
 //
-// Verify does not need the body: the signature covers the hash of the body that the client
-// sends in x-ms-content-sha256. So a server need not read the body of a client that has no key.
-// After Verify the caller must read the body and call [Request.CheckBody].
+// Verify does not need the body: the signature covers the hash of the body that the client sends in
+// x-ms-content-sha256. A server therefore need not read the body of a client that has no key. After
+// Verify the caller must read the body and call [Request.CheckBody].
 //
-// Verify implements docs/contract/identity.md §4.4. It reads the order of the signed headers
-// from the Authorization header. It accepts all forms of path and host that official SDKs sign:
-// the target as received and percent-decoded; the host as received, without its port, with its
-// port repeated, and with the default port that HTTP libraries leave out. Some clients sign the
-// host in the letter case of the connection string and send it in lower case, so Verify also
-// tries the usual letter cases of hosts (see cases). It compares signatures and hashes in
-// constant time.
+// Verify implements docs/contract/identity.md §4.4. It reads the order of the signed headers from
+// the Authorization header. It accepts all forms of path and host that official SDKs sign: the
+// target as received and percent-decoded; the host as received, without its port, with its port
+// repeated, and with the default port that HTTP libraries leave out. Some clients sign the host in
+// the letter case of the connection string and send it in lower case, so Verify also tries the
+// usual letter cases of hosts (see cases). It compares signatures and hashes in constant time.
 func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, error) {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
@@ -122,8 +120,8 @@ func Explain(r Request, keys []communication.AccessKey) error {
 	return r.refuseHost(keys, auth, r.Header(auth.date), r.Header(contentHashHeader))
 }
 
-// signer returns the index in keys of the key that made the signature of one of the messages,
-// or -1 if none did.
+// signer returns the index in keys of the key that made the signature of one of the messages, or -1
+// if no key did.
 func signer(keys []communication.AccessKey, signature []byte, messages [][]byte) int {
 	for i, key := range keys {
 		if key.IsZero() {
@@ -167,7 +165,7 @@ func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, 
 }
 
 // seen returns the text that the client should have signed, for the sentence that explains a
-// refusal. It contains no secret: its hash is that of the body.
+// refusal. The text contains no secret: its hash is the hash of the body.
 func (r Request) seen(auth authorization, date, contentHash string) string {
 	target := r
 	target.Target = clip.Text(r.Target, maxEcho)
@@ -177,9 +175,9 @@ func (r Request) seen(auth authorization, date, contentHash string) string {
 // maxEcho is the maximum number of bytes of a Host header that an error repeats.
 const maxEcho = 100
 
-// CheckBody fails with an [*Error] whose reason is BadContentHash if the hash of the body
-// differs from the one that the request claims. Call it only after Verify has accepted the
-// request, because only then is the claimed hash known to be signed.
+// CheckBody fails with an [*Error] whose reason is BadContentHash if the hash of the body differs
+// from the hash that the request claims. Call it only after Verify has accepted the request,
+// because only then is the claimed hash known to be signed.
 func (r Request) CheckBody(body []byte) error {
 	sum := sha256.Sum256(body)
 	want := base64.StdEncoding.EncodeToString(sum[:])
@@ -202,8 +200,8 @@ const (
 	// §4.1) or that the signed headers are not a date header, host and
 	// x-ms-content-sha256.
 	BadHeader
-	// BadDate means that the signed date is missing, malformed, or differs from the
-	// current time by more than MaxSkew.
+	// BadDate means that the signed date is missing, malformed, or differs from the current time by
+	// more than MaxSkew.
 	BadDate
 	// BadContentHash means that x-ms-content-sha256 is missing or does not have the length of a
 	// hash. As the reason of an error of CheckBody it means that the header is not the hash of
@@ -223,7 +221,7 @@ type Error struct {
 	detail string
 }
 
-// Error returns the reason in words, with details.
+// Error returns the details of the refusal in words, after "verify request signature: ".
 func (e *Error) Error() string { return "verify request signature: " + e.detail }
 
 // Detail returns the text of Error without "verify request signature: ", such as "signed date is
@@ -296,8 +294,8 @@ func cutParam(s, name string) (value string, ok bool) {
 	return value, ok && strings.EqualFold(got, name)
 }
 
-// checkDate fails with BadDate unless the date, the value of a header, is within MaxSkew of now. It must
-// have the format http.TimeFormat, the only one that SDKs send.
+// checkDate fails with BadDate unless the date, which is the value of header, is within MaxSkew of
+// now. The date must have the format http.TimeFormat, the only one that SDKs send.
 func checkDate(header, date string, now time.Time) error {
 	if date == "" {
 		return refuse(BadDate, why.Because(why.SignedDate, "header", header, "problem", "missing"), "signed date header is missing")
@@ -339,8 +337,8 @@ func (r Request) hosts() (hosts []string) {
 // much work.
 const maxTried = 2048
 
-// otherCases returns the forms that r.hosts returns in other letter cases. It returns none if
-// the request is longer than maxTried.
+// otherCases returns the forms of the hosts that differ from those of r.hosts only in letter case.
+// It returns none if the request is longer than maxTried.
 func (r Request) otherCases() (others []string) {
 	if len(r.Host)+len(r.Target) > maxTried {
 		return nil
@@ -356,9 +354,9 @@ func (r Request) otherCases() (others []string) {
 	return others
 }
 
-// cases returns a host in the letter cases in which people write it: in lower case, in upper
-// case, with a capital first letter, with a capital at the beginning of each word, and as it is
-// written in names.
+// cases returns a host in the letter cases in which people write it: in lower case, in upper case,
+// with a capital first letter, with a capital at the beginning of each word, and as names has the
+// host.
 func cases(host string, names []string) []string {
 	lower := strings.ToLower(host)
 	words := []byte(lower)
@@ -402,8 +400,8 @@ func (r Request) messages(auth authorization, date, contentHash string, hosts []
 	return messages
 }
 
-// targetSpellings returns the forms in which clients sign a target: as received and
-// percent-decoded (Python's async client). Without TLS it also returns both without the first
+// targetSpellings returns the forms in which clients sign a target: as received, and
+// percent-decoded (Python's async client). Without TLS it also returns both forms without the first
 // slash (Python's sync client).
 func targetSpellings(target string, tls bool) []string {
 	target = originForm(target)
@@ -458,12 +456,13 @@ func (r Request) hostSpellings(authority string) []string {
 	case port == "" && r.TLS:
 		return []string{authority, name + ":443"}
 	case port == "":
-		return []string{authority, name + ":80", name + ":443"} // try both ports: a proxy may have removed TLS without saying so
+		// Both ports are possible, because a proxy may have removed TLS without saying so.
+		return []string{authority, name + ":80", name + ":443"}
 	}
 	return appendNew([]string{authority}, name, name+":"+port, name+":"+port+":"+port)
 }
 
-// appendNew appends those elements of more to list that list lacks.
+// appendNew appends to list those elements of more that list does not contain.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {

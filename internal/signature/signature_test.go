@@ -104,14 +104,14 @@ func wantReason(t *testing.T, what string, err error, want Reason) {
 	}
 }
 
-// TestVerifyRefusesEveryChange changes each byte of a signed request and checks that
-// Verify refuses the result.
+// TestVerifyRefusesEveryChange changes each byte of a signed request in turn and checks that Verify
+// refuses the changed request.
 func TestVerifyRefusesEveryChange(t *testing.T) {
 	r := signed(t)
 	if _, err := verify(t, r); err != nil {
 		t.Fatal(err)
 	}
-	// altered returns copies of s with one byte replaced. Each byte is replaced by several
+	// altered returns copies of s, each with one byte replaced. Every byte is replaced by several
 	// characters in turn.
 	altered := func(s string) (list []string) {
 		for i := range len(s) {
@@ -204,7 +204,9 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 		{authorize(usualHeaders, sig[:40]), BadHeader},
 		{authorize(usualHeaders, sig+"AAAA"), BadHeader},
 		{authorize(usualHeaders, strings.Repeat("A", 44)), BadHeader},
-		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), BadHeader}, // the last character has bits beyond the signature's last byte
+		// The last character of the signature has bits that do not belong to the signature's last
+		// byte.
+		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), BadHeader},
 		{authorize(usualHeaders, strings.Repeat("A", 40)+"\n\n\n="), BadHeader},
 		{authorize("", sig), BadHeader},
 		{authorize("host;x-ms-content-sha256", sig), BadHeader},
@@ -270,7 +272,7 @@ func TestVerifyDate(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-date", date))
 		wantReason(t, "date "+date, err, BadDate)
 	}
-	// The difference between the date and the zero time is too large for a time.Duration.
+	// The difference between the signed date and the zero time is too large for a time.Duration.
 	_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, time.Time{})
 	wantReason(t, "zero now", err, BadDate)
 }
@@ -293,7 +295,7 @@ func TestVerifyContentHash(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
 		wantReason(t, "hash "+hash, err, BadContentHash)
 	}
-	// The hash in the header is that of another body than the signed one.
+	// The hash in the header is the hash of another body than the signed one.
 	r := signed(t).with("x-ms-content-sha256", vectorEmptyHash)
 	_, err := verify(t, r)
 	wantReason(t, "another hash", err, BadSignature)
@@ -351,8 +353,8 @@ func TestVerifySaysWhichKey(t *testing.T) {
 	}
 }
 
-// TestVerifyEmptyKeyMatchesNothing makes a signature with an empty key, which anybody can do.
-// Verify must not accept it for an access key that is not set.
+// TestVerifyEmptyKeyMatchesNothing makes a signature with an empty key, which anybody can do. It
+// checks that Verify does not accept the signature for an access key that is not set.
 func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 	r := request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
@@ -394,7 +396,8 @@ func FuzzVerify(f *testing.F) {
 		var refused *Error
 		switch {
 		case err == nil && got == 1:
-			// Only the first input has a valid signature, and only for its own request.
+			// Only the first input of the fuzz test has a valid signature, and only for its own
+			// request.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}

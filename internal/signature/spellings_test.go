@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2. Other
-// programs than Sign and this test computed them.
+// TestVerifyVectors checks that Verify accepts the signatures listed in docs/contract/identity.md
+// §4.2, which other programs have computed.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
 		target, host, body, signature string
@@ -151,8 +151,8 @@ func TestVerifyRefusesOtherSpellings(t *testing.T) {
 	}
 }
 
-// TestVerifyLetterCase verifies requests whose host was signed in another letter case than it
-// was sent. For a request with a long target Verify must not try other letter cases.
+// TestVerifyLetterCase verifies requests whose host was signed in another letter case than it was
+// sent. It checks that Verify tries no other letter cases for a request with a long target.
 func TestVerifyLetterCase(t *testing.T) {
 	names := []string{"Anns-MacBook.local", "ÄÖ", ""}
 	for _, tt := range []struct {
