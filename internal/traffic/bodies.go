@@ -33,7 +33,7 @@ func headers(h http.Header, size *int64) map[string]string {
 	all := exchange.Headers(h)
 	for name, value := range all {
 		if len(name) > maxText || len(all) > maxHeaders && exchange.Header(name, value) == exchange.Sanitized {
-			delete(all, name) // drop it: a client may send many headers whose values are hidden
+			delete(all, name) // drop the header: a client may send many headers whose values are hidden
 			continue
 		}
 		all[name] = short(value)
@@ -46,7 +46,7 @@ func headers(h http.Header, size *int64) map[string]string {
 // are not UTF-8.
 func bodyOf(b *exchange.Body) (kept body, changed bool) {
 	kept.text, changed = exchange.BodyText(b.Data)
-	if len(kept.text) > MaxBody { // the word "sanitized" may be longer than the secret that it replaced
+	if len(kept.text) > MaxBody { // cut again, because the word "sanitized" may be longer than the secret that it replaced
 		kept.text, kept.cut = clip.Text(kept.text, MaxBody), true
 	}
 	kept.text = strings.Clone(kept.text)
@@ -54,6 +54,6 @@ func bodyOf(b *exchange.Body) (kept body, changed bool) {
 	return kept, changed
 }
 
-// Room is the function exchange.Options.Room for bodies that are passed to Add. It allows MaxBody
-// bytes.
+// Room is a function for exchange.Options.Room, for bodies that are passed to Add. It allows
+// MaxBody bytes per body.
 func Room(b *exchange.Body, n int) int { return max(min(n, MaxBody-len(b.Data)), 0) }

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/why"
 )
 
-// Indexes of the texts of an entry, in the order in which the block has them.
+// Indexes of the texts of an entry, in the order in which the entry's block has them.
 const (
 	textMethod = iota
 	textPath
@@ -33,12 +33,12 @@ const (
 // texts has the texts of an entry before they are copied to the entry's block.
 type texts [countTexts]string
 
-// entry is a request in the ring of a Log. It has few pointers, because the garbage collector
-// follows those of all entries. Its texts are in one block of bytes, which never changes after a
-// reader has got a copy of the entry.
+// entry is a request in the ring of a Log. It has few pointers, because the garbage collector must
+// follow the pointers of all entries. Its texts are in one block of bytes, which never changes
+// after a reader has got a copy of the entry.
 type entry struct {
 	block []byte // all texts, joined
-	more  *more  // nil if the request was not refused and the Log keeps no bodies
+	more  *more  // fields that few entries need; nil if the request was not refused and the Log keeps no bodies
 
 	seq      uint64
 	time     int64 // when the request arrived, in microseconds since 1970
@@ -54,7 +54,7 @@ type more struct {
 	why             why.Cause
 	request, answer map[string]string // the headers; nil without Options.Bodies
 	in, out         body
-	sendable        bool // true if the request could be sent again with a credential, because nothing else of it is missing
+	sendable        bool // true if the kept request, together with a credential, is complete enough to be sent again
 }
 
 // body is the kept part of a request's or a response's body.
@@ -71,12 +71,12 @@ var shownAlways = [...]string{
 	"Content-Type", "Retry-After", "X-Ms-Error-Code", "Location",
 }
 
-// shownOfRequest is how many of shownAlways are headers of requests. The rest are headers of
-// responses.
+// shownOfRequest is the number of headers in shownAlways that are headers of requests. The
+// remaining ones are headers of responses.
 const shownOfRequest = 8
 
-// entrySize is the memory in bytes of an entry in the ring, without its block. moreSize is that of
-// a more.
+// entrySize is the memory in bytes of an entry in the ring, without its block. moreSize is the
+// memory of a more.
 const (
 	entrySize = 128
 	moreSize  = 144
@@ -115,8 +115,8 @@ func entryOf(x *Exchange, t *texts, bodies bool) entry {
 }
 
 // setHeaders sets the values of the headers shownAlways, without secrets. It has the same results
-// as exchange.Header, and is faster. granted means that the server accepted the request: then the
-// headers of the response contain nothing that a client chose.
+// as exchange.Header, and is faster. granted means that the server accepted the request; in this
+// case the headers of the response contain nothing that a client chose.
 func (t *texts) setHeaders(x *Exchange, granted bool) {
 	for i, name := range shownAlways {
 		from, made := x.Request, false
@@ -142,7 +142,8 @@ func (e *entry) pack(t *texts) {
 	length := 0
 	for i := range t {
 		length += len(t[i])
-		e.ends[i] = uint16(length) // fits: there are at most 24 texts of little more than maxText bytes
+		// The length fits, because an entry has at most 24 texts of little more than maxText bytes.
+		e.ends[i] = uint16(length)
 	}
 	block := e.block[:0]
 	if cap(block) < length || cap(block) > 2*length {

@@ -40,7 +40,7 @@ type Detail struct {
 	Request
 	Sent         Message `json:"request"`
 	Answered     Message `json:"response"`
-	CanSendAgain bool    `json:"canSendAgain"` // true for a user's chat request of which everything but the token is kept
+	CanSendAgain bool    `json:"canSendAgain"` // true for a user's chat request if everything except the token is kept
 }
 
 // summary returns the entry in the form for lists.
@@ -100,11 +100,11 @@ func clone(m map[string]string) map[string]string {
 	return all
 }
 
-// Filter selects requests. A request must match all fields that are not empty.
+// Filter selects requests. A request must match all fields of the Filter that are not empty.
 type Filter struct {
-	Status    []string // statuses such as "403", "4xx" or "0", one of which must match
+	Status    []string // statuses such as "403", "4xx" or "0"; the request's status must match one of them
 	Operation string   // such as "send message"
-	User      string   // a user's id, or the end of it
+	User      string   // a user's id, or the last characters of the id
 	Thread    string   // a thread's id
 	SDK       string   // a part of the header User-Agent
 	// Query is a text that must be in the request's ids, path, operation, SDK or reason. Letter

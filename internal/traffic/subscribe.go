@@ -10,9 +10,9 @@ import (
 // ErrTooMany means that the Log already has MaxSubscriptions subscriptions.
 var ErrTooMany = errors.New("too many readers follow the requests")
 
-// Bounds of a subscription: it reads at most batch requests at a time, and at most once in each
-// pace. So a reader costs little even if there are many requests. Page and Get read a batch at a
-// time too.
+// Bounds of a subscription. It reads at most batch requests at a time, and at most once in each
+// pace, so that a reader costs little even if the server has many requests. Page and Get also read
+// at most batch requests at a time.
 const (
 	batch = 200
 	pace  = 100 * time.Millisecond
@@ -24,15 +24,15 @@ type Subscription struct {
 	log    *Log
 	filter Filter
 	next   uint64        // number of the next request to read
-	wake   chan struct{} // capacity 1; receives a value when there are new requests
+	wake   chan struct{} // capacity 1; receives a value when the Log has new requests
 	last   time.Time     // when the last batch was read
 }
 
 // Subscribe returns a subscription to the requests that match the filter and have a number greater
 // than after. If after is 0, the subscription begins with the next request. If no request has the
-// number after yet, the reader has it from before a restart of the server: then the subscription
-// begins with the first request since the restart. Subscribe fails with ErrTooMany if there are
-// MaxSubscriptions already.
+// number after yet, the reader got the number before a restart of the server, and the subscription
+// begins with the first request since the restart. Subscribe fails with ErrTooMany if the Log
+// already has MaxSubscriptions subscriptions.
 func (l *Log) Subscribe(f Filter, after uint64) (*Subscription, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,10 +57,10 @@ func (s *Subscription) Close() {
 	delete(s.log.following, s)
 }
 
-// Next waits for requests, and returns those that have come since the last call and match the
-// filter, oldest first. If there are more than a batch, or the Log has dropped some, Next leaves
-// out the oldest. lost is the number of requests that are left out, including those that would not
-// match the filter. Next fails if ctx is done.
+// Next waits for requests, and returns the requests since the last call that match the filter,
+// oldest first. If there are more than batch of them, or if the Log has dropped some, Next leaves
+// out the oldest. lost is the number of requests that are left out, including requests that would
+// not match the filter. Next fails if ctx is done.
 func (s *Subscription) Next(ctx context.Context) (requests []Request, lost uint64, err error) {
 	for {
 		if err := s.rest(ctx); err != nil {

@@ -3,11 +3,11 @@
 //
 // A [Log] keeps at most [Options].Requests requests and [Options].Bytes bytes. It never contains
 // tokens, keys or signatures: [Log.Add] removes them with package exchange. It contains bodies only
-// if Options.Bodies is set, as on a development server.
+// if Options.Bodies is true, as on a development server.
 //
 // Nobody reads most requests, so Add is cheap: it copies the texts of a request to one block of
-// bytes. If the log is full, it reuses the block of the request that it drops, unless a reader may
-// still have that block. Strings are made from the block only when somebody reads the request.
+// bytes. If the log is full, Add drops the oldest request and reuses its block, unless a reader may
+// still have the block. Strings are made from the block only when somebody reads the request.
 // Requests have numbers, by which readers continue where they stopped ([Subscription]).
 package traffic
 
@@ -34,7 +34,7 @@ const (
 	MaxSubscriptions = 64
 
 	maxText    = 512 // maximum length in bytes of a text or header of a request
-	maxHeaders = 64  // number of headers from which on a Log with bodies drops hidden ones
+	maxHeaders = 64  // number of headers above which a Log with bodies drops headers with hidden values
 )
 
 // Options configures New. The zero value selects the defaults, and no bodies.
@@ -53,9 +53,9 @@ type Exchange struct {
 	Duration  time.Duration
 	Status    int // status of the response; 0: there was no response
 	Method    string
-	Path      string // escaped, without the query and without secrets
+	Path      string // escaped path of the request, without the query and without secrets
 	Query     string // the query as the client sent it
-	Bare      bool   // keep only the api-version of the query
+	Bare      bool   // true: keep only the api-version of the query
 	Operation string // name of the operation, such as "send message"; always a constant string of the server
 	User      string // id of the caller, which is verified if the server accepted the request
 	Thread    string // id of the thread, or empty
@@ -76,10 +76,10 @@ type Log struct {
 	o Options
 
 	mu        sync.Mutex // guards the fields below, and the fields of subscriptions
-	ring      []entry    // entry n is at n % len(ring); zero if it was dropped
+	ring      []entry    // the entry with number n is at index n % len(ring); zero if the entry was dropped
 	first     uint64     // number of the oldest entry
 	next      uint64     // number that the next entry gets; the first is 1
-	read      uint64     // readers may have copies of entries with lower numbers
+	read      uint64     // readers may have copies of entries with numbers below this one
 	bytes     int64      // memory of all entries
 	following map[*Subscription]bool
 }
@@ -98,7 +98,7 @@ func New(o Options) *Log {
 // Bodies reports whether the log keeps bodies.
 func (l *Log) Bodies() bool { return l.o.Bodies }
 
-// Add keeps a request. If the log is full, it drops the oldest ones.
+// Add keeps a request. If the log is full, it drops the oldest requests.
 func (l *Log) Add(x Exchange) {
 	var t texts
 	e := entryOf(&x, &t, l.o.Bodies)
@@ -194,9 +194,9 @@ func (l *Log) backward(before uint64) iter.Seq[*entry] {
 	}
 }
 
-// newest returns copies of entries with numbers from from to before-1, oldest first. If there are
-// more than batch, it returns the newest of them. Afterwards the texts of these entries never
-// change.
+// newest returns copies of the entries with numbers from from to before-1, oldest first. If there
+// are more than batch, it returns only the newest batch. Afterwards the texts of the returned
+// entries never change.
 func (l *Log) newest(from, before uint64) []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,9 +212,9 @@ func (l *Log) newest(from, before uint64) []entry {
 	return part
 }
 
-// Get returns the request whose id, made by the server, is id. Without one, it returns the newest
-// request for which the client sent that id: so the ids of clients cannot hide another request. ok
-// is false if the log has no such request.
+// Get returns the request with the given id, which the server has made. If no request has this id,
+// Get returns the newest request for which the client sent this id. The ids of clients therefore
+// cannot hide another request. ok is false if the log has no such request.
 func (l *Log) Get(id string) (d Detail, ok bool) {
 	if id == "" {
 		return Detail{}, false

@@ -22,8 +22,8 @@ import (
 
 var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// sent returns the exchange of a request to send a message. i makes its ids differ from those of
-// others.
+// sent returns the exchange of a request to send a message. Exchanges with different i have
+// different ids.
 func sent(i int) Exchange {
 	return Exchange{
 		Time: noon.Add(time.Duration(i) * time.Second), Duration: 1500 * time.Microsecond, Status: 201, Method: "POST",
@@ -98,7 +98,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestDetail finds a request by the server's id and by the client's.
+// TestDetail checks that Get finds a request by the server's id and by the client's id.
 func TestDetail(t *testing.T) {
 	l := New(Options{})
 	x := refused(1, 403, why.Because(why.NeverParticipant, "user", "8:acs:..c2f1"))
@@ -129,8 +129,8 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// TestIDsOfClientsHideNothing adds a request whose client sent the id of an earlier request. Get
-// must still return the earlier request.
+// TestIDsOfClientsHideNothing adds a request whose client sent the id of an earlier request. It
+// checks that Get still returns the earlier request.
 func TestIDsOfClientsHideNothing(t *testing.T) {
 	l := New(Options{})
 	later := sent(2)
@@ -260,8 +260,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestBlocksAreUsedAgain fills a log several times. Without readers the log must allocate no new
-// blocks. With readers, the requests that a reader has got must never change.
+// TestBlocksAreUsedAgain fills a log several times. It checks that a log without readers allocates
+// no new blocks, and that requests that a reader has got never change.
 func TestBlocksAreUsedAgain(t *testing.T) {
 	l := New(Options{Requests: 20})
 	x := sent(1)
@@ -290,8 +290,8 @@ func TestBlocksAreUsedAgain(t *testing.T) {
 	}
 }
 
-// TestSmallRequestsFreeLargeBlocks adds long requests and then short ones. The short ones must not
-// keep the large blocks of the long ones in memory.
+// TestSmallRequestsFreeLargeBlocks adds long requests and then short ones. It checks that the short
+// requests do not keep the large blocks of the long ones in memory.
 func TestSmallRequestsFreeLargeBlocks(t *testing.T) {
 	l := New(Options{Requests: 20})
 	for range 20 {
@@ -308,8 +308,8 @@ func TestSmallRequestsFreeLargeBlocks(t *testing.T) {
 	}
 }
 
-// TestNoSecretsInTexts puts a secret into each text that a client chooses. The log must not contain
-// it.
+// TestNoSecretsInTexts puts a secret into each text that a client chooses. It checks that the log
+// does not contain the secret.
 func TestNoSecretsInTexts(t *testing.T) {
 	const secret = "eyJhbGciOi.eyJza3lwZWl.c2lnbmF0dXJl"
 	for _, status := range []int{0, 200, 201, 302, 403} {
@@ -337,8 +337,8 @@ func TestNoSecretsInTexts(t *testing.T) {
 	}
 }
 
-// TestOneLargeRequestStays adds a request that is larger than the log's bound. The log must keep it
-// and drop all others.
+// TestOneLargeRequestStays adds a request that is larger than the log's bound. It checks that the
+// log keeps this request and drops all others.
 func TestOneLargeRequestStays(t *testing.T) {
 	l := New(Options{Bytes: 100})
 	for i := range 3 {
@@ -349,8 +349,8 @@ func TestOneLargeRequestStays(t *testing.T) {
 	}
 }
 
-// TestSubscription follows a log. A fast reader must receive every request, and a slow one the
-// number of requests that it has lost.
+// TestSubscription follows a log. It checks that a fast reader receives every request, and a slow
+// reader the number of requests that it has lost.
 func TestSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Options{Requests: 300})
@@ -412,7 +412,7 @@ func TestSubscription(t *testing.T) {
 }
 
 // TestSubscribeAfterARestart subscribes with a number from before a restart, which is higher than
-// any number in the log. The subscription must begin with the first request.
+// any number in the log. It checks that the subscription begins with the first request.
 func TestSubscribeAfterARestart(t *testing.T) {
 	l := New(Options{})
 	l.Add(sent(1))
