@@ -183,7 +183,7 @@ func signed(n uint64) int64 {
 	return int64(n)
 }
 
-// dict returns m, or nil if m is empty: records have nil for an empty map.
+// dict returns m, or nil if m is empty, because records have nil for an empty map.
 func dict(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

@@ -1,9 +1,8 @@
 // Package transfer writes the records of a store to an export, a text file with one JSON object per
 // line, and reads them back. docs/export-format.md describes the format, and testdata has examples.
 //
-// A Reader returns io.EOF only after it has checked that the file is complete and unaltered. So an
-// import that commits its changes after io.EOF, and not before, never keeps a part of a damaged
-// file.
+// A Reader returns io.EOF only after it has checked that the file is complete and unaltered. An
+// import must commit its changes only after io.EOF; it then never keeps a part of a damaged file.
 package transfer
 
 import "github.com/confab-chat/confab/internal/core"

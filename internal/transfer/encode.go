@@ -89,8 +89,8 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	return line
 }
 
-// checker collects the problems found while a record is encoded: bad is set if a text is not
-// UTF-8, and unknown if a kind or a state has no known name.
+// checker collects the problems found while a record is encoded: bad is true if a text is not
+// UTF-8, and unknown is true if a kind or a state has no known name.
 type checker struct{ bad, unknown bool }
 
 // text returns s unchanged. If s is not UTF-8, checker.err will return an error.

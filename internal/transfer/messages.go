@@ -27,11 +27,12 @@ type messageLine struct {
 	Fingerprint  []byte            `json:"fingerprint,omitempty"` // base64 of 16 bytes
 }
 
-// high is the only value of the member priority. A message of priority Normal has none.
+// high is the only value of the member priority. A message of priority Normal has no member
+// priority.
 const high = "High"
 
-// supersededLine is the JSON form of an earlier version of a message, which a later version has
-// superseded.
+// supersededLine is the JSON form of an earlier version of a message, which an edit or a deletion
+// has replaced.
 type supersededLine struct {
 	messageLine
 	Until uint64 `json:"until"`

@@ -23,8 +23,8 @@ const (
 	rankAudit
 )
 
-// sortKey determines the position of a record in an export: first by the kind, then by the ids
-// that identify the row, then by the row's number in the thread or in the store.
+// sortKey determines the position of a record in an export. Records are sorted by kind, then by the
+// ids that identify the row, then by the row's number in the thread or in the store.
 type sortKey struct {
 	rank   int // rank of the record's kind; 0 in the zero sortKey
 	ids    []string

@@ -33,7 +33,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Reader reads the records of an export. It keeps only one line in memory.
 type Reader struct {
 	in       *bufio.Reader
-	buf      []byte    // a line that is longer than in's buffer
+	buf      []byte    // holds a line that is longer than the buffer of in
 	sum      hash.Hash // hash of the lines so far
 	at       int       // number of the current line, from 1
 	verified int       // number of the latest correct checksum line
@@ -41,7 +41,7 @@ type Reader struct {
 	started  bool      // true after the header was read
 	rows     core.Counts
 	summary  Summary
-	err      error // the first error of Next, io.EOF after the last line
+	err      error // the first error that Next has returned; io.EOF after the last line
 }
 
 // NewReader returns a Reader of the export in.
@@ -49,8 +49,8 @@ func NewReader(in io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
 }
 
-// Next returns the next record. It fails with io.EOF after the last line if the file is
-// complete, and with an *Error otherwise. Further calls return the same error.
+// Next returns the next record. After the last line it fails with io.EOF if the file is complete,
+// and otherwise with an *Error. Further calls return the same error.
 func (r *Reader) Next() (core.Record, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -137,7 +137,7 @@ func (r *Reader) readTrailer(line []byte) error {
 	case err == nil:
 		r.at++
 		return errors.New("there is more behind the last line")
-	case err != io.EOF: // reading to the end also makes a gzip reader check its checksum
+	case err != io.EOF: // this read to the end also makes a gzip reader check its checksum
 		return err
 	}
 	return io.EOF

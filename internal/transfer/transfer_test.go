@@ -130,8 +130,8 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 	}
 }
 
-// TestGolden checks that the export format has not changed: a Writer must write the golden
-// records as the bytes of the golden file, and a Reader must read the records from that file.
+// TestGolden checks that the export format has not changed: a Writer writes the golden records as
+// the bytes of the golden file, and a Reader reads the records from that file.
 func TestGolden(t *testing.T) {
 	name := filepath.Join("testdata", "format6.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
@@ -218,9 +218,9 @@ func TestReadsOlderFormats(t *testing.T) {
 	}
 }
 
-// TestPriorityComesAlong exports a message of each priority, and a superseded version with
-// priority High. It checks that a Reader returns the priorities. The line of a message with
-// priority Normal must have no member "priority", as in exports of older versions.
+// TestPriorityComesAlong exports a message of each priority, and a superseded version with priority
+// High. It checks that a Reader returns the priorities, and that the line of a message with
+// priority Normal has no member "priority", as in exports of older versions.
 func TestPriorityComesAlong(t *testing.T) {
 	const thread = "19:a@thread.v2"
 	high := core.Message{Sequence: 3, ID: t0, Version: t0 + 9, Kind: core.Text, High: true, CreatedOn: t0, Sender: ann, Content: "now"}
@@ -242,9 +242,9 @@ func TestPriorityComesAlong(t *testing.T) {
 	}
 }
 
-// TestCloudComesAlong exports a resource of each cloud. It checks that a Reader returns the
-// cloud. The line of a resource of the public cloud must have no member "cloud", as in exports
-// of older versions.
+// TestCloudComesAlong exports a resource of each cloud. It checks that a Reader returns the cloud,
+// and that the line of a resource of the public cloud has no member "cloud", as in exports of older
+// versions.
 func TestCloudComesAlong(t *testing.T) {
 	for cloud, member := range map[communication.Cloud]string{
 		communication.CloudPublic: "", communication.CloudGCCH: `"cloud":"gcch"`, communication.CloudDoD: `"cloud":"dod"`,
@@ -276,7 +276,7 @@ func TestKeysStayAtHome(t *testing.T) {
 }
 
 // TestAnyAlteredByteIsRefused changes, removes, repeats and inserts each byte of an export, and
-// cuts the export off at each byte. The Reader must refuse each result.
+// cuts the export off at each byte. It checks that the Reader refuses each altered file.
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	file := write(t, Options{Made: made, Keys: true}, golden)
 	lines := bytes.Count(file, []byte("\n"))
@@ -304,9 +304,9 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 	refused("twice", len(file), append(bytes.Clone(file), file...))
 }
 
-// TestAlteredIsFoundBetweenTwoSums changes a text in a large export. The Reader's error must
-// name two lines: that of the last checksum before the change, and that of the first
-// checksum after it.
+// TestAlteredIsFoundBetweenTwoSums changes a text in a large export. It checks that the Reader's
+// error names two lines: the last checksum before the change, and the first checksum after the
+// change.
 func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	records := []core.Record{golden[0]}
 	for n := range 3*sumEvery + 5 {
@@ -417,8 +417,8 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// FuzzReader reads arbitrary bytes. The Reader must not panic, and if it accepts a file,
-// the Writer must write the same bytes for its records.
+// FuzzReader reads arbitrary bytes. It checks that the Reader does not panic, and that if it
+// accepts a file, the Writer writes the same bytes for the file's records.
 func FuzzReader(f *testing.F) {
 	file := write(f, Options{Made: made, Keys: true}, golden)
 	f.Add(file)
@@ -441,8 +441,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// TestAlteredBytes makes many copies of an export. In each it alters one byte, every seventh in
-// turn. The Reader must refuse each copy.
+// TestAlteredBytes makes many copies of an export. In each copy it alters one byte; it does so for
+// every seventh byte. It checks that the Reader refuses each copy.
 func TestAlteredBytes(t *testing.T) {
 	alter(t, write(t, Options{Made: made, Keys: true}, golden), 7)
 }
@@ -461,7 +461,7 @@ func alter(t *testing.T, text []byte, step int) {
 	}
 }
 
-// repair returns an export of the given lines in which the checksums are correct.
+// repair returns an export with the lines of text, in which the checksums are correct.
 func repair(text []byte) []byte {
 	var out bytes.Buffer
 	w := NewWriter(&out, Options{})

@@ -40,8 +40,8 @@ func NewWriter(out io.Writer, o Options) *Writer {
 	return w
 }
 
-// Write writes the line of a record. It leaves out access keys unless Options.Keys is set.
-// Records must come in the order that core.Record documents.
+// Write writes the line of a record. It leaves out access keys unless Options.Keys is true. Records
+// must come in the order that core.Record documents.
 func (w *Writer) Write(r core.Record) error {
 	if resource, ok := r.(core.Resource); ok && !w.keys {
 		resource.Keys = [2]core.AccessKeyRow{}
