@@ -10,14 +10,14 @@ import (
 	"golang.org/x/text/width"
 )
 
-// dots replaces text that was cut off. It is not "…", which takes two columns on some
+// dots marks the place where text was cut off. It is not "…", which takes two columns on some
 // terminals.
 const dots = "..."
 
 const (
 	nonJoiner      = '\u200c' // separates letters in Persian words
 	joiner         = '\u200d' // joins several emoji into one
-	emojiVariation = '\ufe0f' // makes an emoji of the character before it
+	emojiVariation = '\ufe0f' // this character makes an emoji of the character before it
 )
 
 // maxMarks is the greatest number of combining marks (such as accents) on a character. A
@@ -74,7 +74,7 @@ func Quote(s string) string {
 // visible reports whether a terminal prints a character instead of obeying it.
 func visible(r rune) bool { return unicode.IsPrint(r) || r == joiner || r == nonJoiner }
 
-// marks is the number of combining marks in a row at the current place of a text.
+// marks is the number of consecutive combining marks just read from a text.
 type marks int
 
 // tooMany counts r, the next character of a text, and reports whether r is a combining mark
@@ -88,8 +88,8 @@ func (m *marks) tooMany(r rune) bool {
 	return *m > maxMarks
 }
 
-// Width returns the number of columns that s takes on a terminal. Colour codes of Paint take
-// none.
+// Width returns the number of columns that s takes on a terminal. The colour codes that Paint
+// writes take no column.
 func Width(s string) int {
 	n := 0
 	for s != "" {
@@ -117,7 +117,7 @@ func Cut(s string, columns int) string {
 			cut = true
 			b.WriteString(dots)
 		}
-		if !cut || colourCode(s) > 0 { // keep colour codes after the cut, so that the colour ends
+		if !cut || colourCode(s) > 0 { // colour codes after the cut are kept, so that the colour ends
 			b.WriteString(s[:size])
 		}
 		s = s[size:]

@@ -19,13 +19,13 @@ import (
 // Screen describes the output of a command. The zero value stands for a file or a pipe: lines
 // of any length, without colours.
 type Screen struct {
-	Columns int  // most columns of a line; 0 means that lines are not cut
+	Columns int  // greatest number of columns of a line; 0 means that lines are not cut
 	Colour  bool // colours may be used
 }
 
-// Of returns the Screen of w. It is the zero value unless w is a terminal. The environment
-// variable COLUMNS overrides the width of the terminal. No colours are used if the variable
-// NO_COLOR is not empty or TERM is "dumb".
+// Of returns the Screen of w, or the zero Screen if w is not a terminal. The environment variable
+// COLUMNS overrides the width of the terminal. The Screen has no colours if the variable NO_COLOR
+// is not empty or TERM is "dumb".
 func Of(w io.Writer) Screen {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {

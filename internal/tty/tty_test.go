@@ -41,7 +41,7 @@ func TestCut(t *testing.T) {
 		{"lunches", 6, "lun..."},
 		{korean, 10, korean},
 		{korean, 9, "안녕하..."},
-		{korean, 8, "안녕..."}, // a syllable of two columns does not fit in the one that is left
+		{korean, 8, "안녕..."}, // a syllable takes two columns and does not fit into the one column that is left
 		{accents + " latte", 7, accents + "..."},
 		{"lunch", 3, "..."},
 		{"lunch", 2, ".."},
@@ -61,8 +61,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestNoLineIsTooLong cuts texts of all kinds of characters. No result may take more columns
-// than allowed, and a text that fits must not be cut.
+// TestNoLineIsTooLong cuts texts of all kinds of characters. It checks that no result takes more
+// columns than allowed, and that a text that fits is not cut.
 func TestNoLineIsTooLong(t *testing.T) {
 	text := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune(korean+decomposed+family+heart+accents))))
 	rapid.Check(t, func(t *rapid.T) {
