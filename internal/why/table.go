@@ -7,7 +7,8 @@ type Row struct {
 	// of a fact and is replaced by the fact's value. A part in brackets is left out if a fact in it
 	// is missing.
 	Sentence, Mend string
-	// Example has names and values of facts in turn, for docs/troubleshooting.md and the tests.
+	// Example has names of facts, each followed by its value, for docs/troubleshooting.md and the
+	// tests.
 	Example []string
 }
 
@@ -30,7 +31,7 @@ var byCode = func() map[Code]*Row {
 	return all
 }()
 
-// Codes of the reasons. The table has one row for each.
+// Codes of the reasons. The table has one row for each code.
 const (
 	NoToken          Code = "no-token"
 	TokenExpired     Code = "token-expired"
@@ -120,7 +121,7 @@ const (
 	Other       Code = "other"
 )
 
-// Remedies that several rows share, as their Mend.
+// Remedies that several rows share; the rows have them in their field Mend.
 const (
 	newToken = "Get a new token for the user and send the request again; the SDKs do so by themselves if their credential has a refresher."
 	bug      = "This is a fault of the server: look in its log for the request's id, and report it."

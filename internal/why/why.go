@@ -4,7 +4,7 @@
 // the request, such as when its token expired. [Of] converts the cause to a [Reason]: a sentence
 // with these facts, and a remedy. The log, the screen of a development server, the console, the
 // command line and docs/troubleshooting.md all show sentences of this table. Clients never get
-// them, because a response says no more than that of Microsoft's service.
+// these sentences, because a response says no more than a response of Microsoft's service.
 //
 //	c := why.Because(why.TokenExpired, "user", why.User(id), "ago", "5m0s", "at", why.Time(at))
 //	why.Of(c).Sentence // "The token of 8:acs:..88f7 expired 5m0s ago, at 21:03:11 UTC on 2026-11-28."
@@ -40,21 +40,21 @@ func (r Reason) String() string {
 // Cause means that the request was not refused. A Cause is immutable; With returns a new one.
 type Cause struct {
 	Code  Code
-	facts []string // names and values in turn; of equal names, the last counts
+	facts []string // names of facts, each followed by its value; the last of several equal names counts
 }
 
-// Because returns a cause with the code. facts are names and values in turn: the name is a word in
-// braces in the row's sentence or mend, and the value replaces it. An empty value counts as
-// missing. A value must not contain a secret.
+// Because returns a cause with the code. facts has names of facts, each followed by its value. A
+// name is a word in braces in the row's sentence or remedy, and its value replaces the word. An
+// empty value counts as missing. A value must not contain a secret.
 func Because(code Code, facts ...string) Cause { return Cause{Code: code, facts: facts} }
 
-// With returns the cause with further facts. They replace facts of the same names.
+// With returns the cause with further facts, which replace facts of the same names.
 func (c Cause) With(facts ...string) Cause {
 	return Cause{Code: c.Code, facts: append(append(make([]string, 0, len(c.facts)+len(facts)), c.facts...), facts...)}
 }
 
 // Also returns the cause with further facts. Facts that the cause already has remain as they are.
-// Of the zero Cause it returns the zero Cause.
+// For the zero Cause, Also returns the zero Cause.
 func (c Cause) Also(facts ...string) Cause {
 	if c.IsZero() {
 		return c
@@ -128,8 +128,8 @@ func fill(text string, fact func(name string) string) string {
 	return b.String()
 }
 
-// put returns a text with each word in braces replaced by its fact. If a fact is missing and must
-// is true, it writes "(unknown)" for it; if must is false, it returns "".
+// put returns a text with each word in braces replaced by its fact. If a fact is missing, put
+// writes "(unknown)" for it if must is true, and otherwise returns "".
 func put(text string, fact func(name string) string, must bool) string {
 	var b strings.Builder
 	for text != "" {
@@ -171,7 +171,7 @@ func Thread(id string) string {
 	return id
 }
 
-// Time formats a time for sentences, such as "21:03:11 UTC on 2026-11-28". Of the zero time it
+// Time formats a time for sentences, such as "21:03:11 UTC on 2026-11-28". For the zero time it
 // returns "".
 func Time(t time.Time) string {
 	if t.IsZero() {

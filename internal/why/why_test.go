@@ -54,8 +54,8 @@ var (
 )
 
 // TestTable checks that the table has one row for each code. It also fills the sentence and the
-// remedy of each row with the facts of the row's example: no fact may be unknown, no bracket may
-// remain, and there must be a remedy.
+// remedy of each row with the facts of the row's example, and checks that no fact is unknown, that
+// no bracket remains, and that the row has a remedy.
 func TestTable(t *testing.T) {
 	seen := map[Code]bool{}
 	for _, r := range rows() {
@@ -167,8 +167,8 @@ var refusing = []string{"core", "rest", "gateway", "server", "signature", "token
 var withoutCause = []string{"core/errors.go Invalid"}
 
 // TestEveryRefusalHasARow reads the source code in the folders refusing. It fails if a value of an
-// error type for clients has no Why, or if a code is not used. So nobody can add a refusal without
-// a row in the table.
+// error type for clients has no Why, or if a code is not used. Nobody can therefore add a refusal
+// without a row in the table.
 func TestEveryRefusalHasARow(t *testing.T) {
 	used := map[string]bool{}
 	refusals := 0
