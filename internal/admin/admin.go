@@ -101,7 +101,7 @@ type operation struct {
 
 	query    string   // the names of the query parameters
 	status   int      // of a successful response; 0: 200
-	not      []string // words that * does not match, because the path of another operation contains them
+	not      []string // path elements that * does not match, because the path of another operation contains them
 	body     bool     // the request has a body
 	changes  bool     // the operation changes data, so the server writes an audit row
 	messages bool     // the operation shows messages, so it needs Options.ReadsMessages, and the server writes an audit row

@@ -38,7 +38,7 @@ type place struct {
 	client  *http.Client
 	server  *server.Server
 	info    server.Info
-	socket  *http.Client // connects to the operator's socket, and ignores the host in the URL
+	socket  *http.Client // HTTP client that connects to the operator's socket and ignores the host in the URL
 	key     communication.AccessKey
 	log     *lockedBuffer
 	primary []communication.AccessKey // arguments of the calls of Options.PrimaryKey
@@ -70,7 +70,8 @@ func start(t *testing.T, environ ...string) *place {
 		t.Fatal(err)
 	}
 	p := &place{T: t, log: new(lockedBuffer), client: &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // trust any certificate: no test here checks it
+		// Accept any certificate, because no test here checks the server's certificate.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}}
 	s, err := server.Start(t.Context(), server.Options{
 		Config:     cfg,

@@ -32,7 +32,7 @@ type caller struct {
 	name    string // name in the audit row, such as "uid 1000"
 	detail  string // name in the log, with the process; "" if it is the same as name
 	role    Role
-	session *session // nil if the caller has no session
+	session *session // the caller's session; nil if the caller has no session
 }
 
 // Door has the secrets and names with which clients may use a TCP listener.

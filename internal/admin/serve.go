@@ -52,15 +52,15 @@ const (
 type call struct {
 	*http.Request
 	w       http.ResponseWriter
-	op      *operation // nil if no operation has this method and path
+	op      *operation // the requested operation; nil if no operation has this method and path
 	who     caller     // who sent the request
-	from    string     // "socket", or the address of the client
+	from    string     // where the request came from: "socket", or the address of the client
 	name    string     // name of the operation, for the log and the audit row
 	targets []string   // the ids in the path, one for each * of the operation's path
 	target  string     // text that names the targets in the log and the audit row
 	query   url.Values
 	body    []byte
-	outcome string // "done", or the reason of the failure
+	outcome string // the outcome for the log: "done", or the reason of the failure
 	status  int    // of the response; 0: no response
 
 	id       string // id of the request, for the log, the problem and the headers MS-CV and x-ms-request-id
@@ -385,7 +385,8 @@ func (h *Handler) write(c *call, status int, kind string, body any) {
 	var text []byte
 	if body != nil {
 		var err error
-		if text, err = json.MarshalIndent(body, "", "  "); err != nil { // cannot happen: JSON can encode every body of this package
+		// The error cannot occur: JSON can encode every body of this package.
+		if text, err = json.MarshalIndent(body, "", "  "); err != nil {
 			panic(err)
 		}
 	}

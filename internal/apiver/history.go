@@ -23,7 +23,7 @@ var history = map[*List]map[Feature][]Span{
 		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
 
 		// Threads and participants
-		"participants by id": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // the path of a removal has the participant's id
+		"participants by id": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // in these versions, the path of a request that removes a participant has the participant's id
 		// The request header with the idempotency token is named idempotency-token.
 		"idempotency-token": {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
 		// The request header with the idempotency token is named repeatability-request-id.
@@ -35,35 +35,45 @@ var history = map[*List]map[Feature][]Span{
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
 			{Since: "2024-03-15-preview"},
 		},
-		"roles":              {{Since: "2021-10-01-preview7", Until: "2023-04-01-preview"}}, // roles of participants, and the route that updates a participant
+		// These versions have roles of participants, and a route that updates a participant.
+		"roles":              {{Since: "2021-10-01-preview7", Until: "2023-04-01-preview"}},
 		"retention":          {{Since: "2024-03-15-preview"}},
 		"messaging policies": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Messages
-		"message metadata":  {{Since: "2021-04-05-preview6"}},
-		"typing names":      {{Since: "2021-04-05-preview6"}}, // a typing notification has a body with the sender's name
-		"attachments":       {{Since: "2023-04-01-preview"}},
-		"content types":     {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // attachments have a content type
-		"images":            {{Since: "2024-03-15-preview", Until: "2025-03-15"}}, // the routes of images, and attachments in requests that send or edit a message
+		"message metadata": {{Since: "2021-04-05-preview6"}},
+		// In these versions, a typing notification has a body with the sender's name.
+		"typing names":  {{Since: "2021-04-05-preview6"}},
+		"attachments":   {{Since: "2023-04-01-preview"}},
+		"content types": {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // attachments have a content type
+		// These versions have routes for images, and requests that send or edit a message may have
+		// attachments.
+		"images":            {{Since: "2024-03-15-preview", Until: "2025-03-15"}},
 		"policy violations": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Errors
-		"hidden threads": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // a thread that does not exist gets the same 403 as a thread that the caller is not in
-		"flat errors":    {{Until: "2020-11-01-preview3"}},                               // the body of an error is the error itself, without a member around it
+		// In these versions, a request for a thread that does not exist gets the same 403 as a
+		// request of a user who is not in the thread.
+		"hidden threads": {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}},
+		// In these versions, the body of an error is the error itself, without a JSON member around
+		// it.
+		"flat errors": {{Until: "2020-11-01-preview3"}},
 		// The JSON member around an error is named Error instead of error.
 		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},
 		"ChatError bodies":          {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
 	Identity: {
-		"flat identities":   {{Until: "2021-02-22-preview1"}}, // the routes and the bodies of the administration packages
+		// These versions have the routes and bodies of Microsoft's administration packages.
+		"flat identities":   {{Until: "2021-02-22-preview1"}},
 		"nested identities": {{Since: "2021-02-22-preview1"}},
-		"Teams tokens":      {{Since: "2021-03-31-preview1", Until: "2022-06-01"}}, // a request that exchanges a Teams token has only the token in its body
-		"Teams exchange":    {{Since: "2022-06-01"}},
-		"token lifetime":    {{Since: "2022-10-01"}}, // the field expiresInMinutes
-		"custom ids":        {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
-		"Entra access":      {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
-		"Teams Phone":       {{Since: "2025-03-02-preview"}},
+		// In these versions, a request that exchanges a Teams token has only the token in its body.
+		"Teams tokens":   {{Since: "2021-03-31-preview1", Until: "2022-06-01"}},
+		"Teams exchange": {{Since: "2022-06-01"}},
+		"token lifetime": {{Since: "2022-10-01"}}, // the field expiresInMinutes
+		"custom ids":     {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
+		"Entra access":   {{Since: "2025-03-02-preview", Until: "2025-06-30"}},
+		"Teams Phone":    {{Since: "2025-03-02-preview"}},
 	},
 }
 

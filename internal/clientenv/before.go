@@ -49,7 +49,7 @@ func earlier(getenv func(string) string) map[string]string {
 		}
 	}
 	if getenv(CAFile) == "" {
-		return was // Vars has set no variable for certificates
+		return was // nothing to restore, because Vars has set no variable for certificates
 	}
 	for _, name := range fileVariables {
 		if now := was[name]; now == getenv(CAFile) || localca.IsBundle(now) || missing(now) {

@@ -146,7 +146,7 @@ func TestUnsetLeavesChanges(t *testing.T) {
 // was deleted, even if the variable Before is missing.
 func TestUnsetOfLostFiles(t *testing.T) {
 	e := shellEnv{}
-	e.eval(local.Vars(e.get)) // the server's folder, /d, does not exist
+	e.eval(local.Vars(e.get)) // the server's folder, /d, does not exist, like a folder that was deleted
 	delete(e, Before)
 	delete(e, noProxy)
 	delete(e, noProxyLower)

@@ -111,7 +111,7 @@ func foldName(name string) string {
 // The variables that name the certificates that TLS libraries trust.
 const (
 	requestsBundle = "REQUESTS_CA_BUNDLE" // Python's requests
-	sslCertFile    = "SSL_CERT_FILE"      // read by OpenSSL, Go and .NET on Linux, Ruby and PHP
+	sslCertFile    = "SSL_CERT_FILE"      // the variable that OpenSSL, Go and .NET on Linux, Ruby and PHP read
 	curlBundle     = "CURL_CA_BUNDLE"
 	nodeExtra      = "NODE_EXTRA_CA_CERTS"
 	javaOptions    = "JAVA_TOOL_OPTIONS"

@@ -35,12 +35,14 @@ type Config struct {
 	Database string // postgres://..., which may hold a password; empty selects the embedded store
 
 	Listen     string // host:port of https
-	ListenHTTP string // host:port of plain http, or empty: off
-	ListenOps  string // host:port of metrics and health, or empty: off
+	ListenHTTP string // host:port at which the server listens for plain http; empty: it does not
+	ListenOps  string // host:port at which the server serves metrics and health; empty: it does not
 
-	ListenAdmin        string // host:port of the operator's API and console, or empty: off; uses TLS if other machines can reach it
+	// ListenAdmin is the host:port of the operator's API and console, or empty if the server has
+	// none. The listener uses TLS if other machines can reach it.
+	ListenAdmin        string
 	ViewerSecret       string // the secret that viewers of the operator's API send, or empty if there are no viewers
-	AdminReadsMessages bool   // the operator's API shows the content of messages
+	AdminReadsMessages bool   // true if the operator's API shows the content of messages
 	Pprof              bool   // ListenOps serves profiles too
 
 	TLSNames        []string // extra DNS names and IP addresses for the local certificate
@@ -51,7 +53,7 @@ type Config struct {
 	Web         Web    // the listeners that serve the chat page
 	WebTokenURL string // the URL from which the chat page gets its user's token, or empty
 
-	AccessKey, AccessKeySecondary communication.AccessKey // each at least 32 bytes long, or the zero key if it is not set
+	AccessKey, AccessKeySecondary communication.AccessKey // the two access keys, each at least 32 bytes long; a key that is not set is the zero key
 
 	ResourceID string              // GUID of the Azure resource whose user ids the server accepts, or empty
 	Cloud      communication.Cloud // the Azure cloud that the resource is from
@@ -60,11 +62,11 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 	AccessLog AccessLog
-	Record    string // path of the folder for a record of requests and responses, or empty; only with Dev
+	Record    string // folder for a record of requests and responses, or empty; only for a development server
 
-	HTMLImages bool // keep images with an https address in HTML messages
+	HTMLImages bool // true: keep images with an https address in HTML messages; false: remove all images
 
-	NewerVersions bool // treat an api-version that is newer than all known ones as the newest known one
+	NewerVersions bool // true: treat an api-version that is newer than all known ones as the newest known one
 	RepeatSends   RepeatSends
 
 	MinFreeSpace    int64 // number of bytes that the server leaves free on the disk; 0: only as many as the store itself needs
@@ -80,14 +82,14 @@ type Config struct {
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
 	EventsKept      int           // days for which events are kept
-	AuditKept       int           // days for which audit rows are kept
+	AuditKept       int           // the number of days for which audit rows are kept
 	ShutdownDelay   time.Duration // time from SIGTERM until the server closes its listeners; 0: none
 	ShutdownTimeout time.Duration
 
 	ConnectionsPerAddress int            // the greatest number of connections from one client address; 0: no limit
 	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
 
-	values map[string]value // the value of each setting; a secret has no text
+	values map[string]value // the value of each setting, by the setting's name; the value of a secret has no text
 	files  []string         // paths of the files that Load has read, with settings and secrets
 }
 
@@ -99,7 +101,7 @@ const Memory = "memory:"
 // machine.
 const (
 	AnyOrigin       = "all"
-	LoopbackOrigins = "loopback" // pages of this machine, on any port
+	LoopbackOrigins = "loopback" // allows web pages of this machine, on any port
 )
 
 // Web says which listeners serve the chat page.
@@ -127,7 +129,7 @@ func (c Config) PublicKey() bool {
 type LogFormat string
 
 const (
-	LogAuto LogFormat = "auto" // writes text; a development server on a terminal writes short lines for people instead
+	LogAuto LogFormat = "auto" // like LogText, but a development server on a terminal writes short lines for people
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )

@@ -48,7 +48,7 @@ type Input struct {
 // Error describes one mistake in the settings to the user.
 type Error struct {
 	Setting string
-	Origin  string // the source: "flag --listen", "variable CONFAB_LISTEN", "confab.yaml:3"
+	Origin  string // source of the setting, such as "flag --listen", "variable CONFAB_LISTEN" or "confab.yaml:3"
 	Problem string // the mistake, without secrets
 	Next    string // how to correct it
 }

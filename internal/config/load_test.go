@@ -420,7 +420,7 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 	for _, tt := range []struct {
 		flags   []string
 		env     []string
-		refused string // the setting that the error names, or empty
+		refused string // the setting that the error must name; empty: Load must succeed
 	}{
 		{[]string{"--dev", "--listen=0.0.0.0:8443"}, nil, "listen"},
 		{[]string{"--dev", "--listen=:8443"}, nil, "listen"},

@@ -214,7 +214,7 @@ func setCORSOrigins(c *Config, v value) error {
 		}
 		switch {
 		case text == "":
-		case text == "*": // accepted but not documented, because YAML needs quotes around it
+		case text == "*": // the origin * is accepted but not documented, because YAML needs quotes around it
 			c.CORSOrigins = append(c.CORSOrigins, AnyOrigin)
 		case text == AnyOrigin, text == LoopbackOrigins:
 			c.CORSOrigins = append(c.CORSOrigins, text)

@@ -544,7 +544,7 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 			e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
 			added++
 		case rewrittenMessage:
-			for c.Rewrites[rewritten].How == InPlace { // a rewrite in place has no event
+			for c.Rewrites[rewritten].How == InPlace { // skip the rewrite, because a rewrite in place has no event
 				rewritten++
 			}
 			e.MessageID, e.Version = c.Rewrites[rewritten].ID, c.Rewrites[rewritten].Version

@@ -23,9 +23,9 @@ type Audit struct {
 	// AuditRefusedBytes of them are kept.
 	Refused   bool
 	Who       string // the caller, as in "uid 1000"; "" if nobody has signed in
-	Kind      string // how the caller has signed in: one of the constants below
-	Role      string // operator or viewer; "" if nobody has signed in
-	From      string // "socket", or the address of the client
+	Kind      string // how the caller has signed in, such as AuditSocket or AuditSession
+	Role      string // the caller's role, operator or viewer; "" if nobody has signed in
+	From      string // where the request came from: "socket", or the address of the client
 	Operation string // name of the operation, as in "rotate key"
 	Target    string // the id of a user or thread, the name of a key, or a folder; "" if the operation has no target
 	Outcome   string // AuditDone, or the reason why the operation failed

@@ -150,7 +150,7 @@ func TestRefusedAttemptsAreBounded(t *testing.T) {
 	if got, want := count(), [3]int{100, 150, 900}; got != want {
 		t.Errorf("a second later: %v, want %v", got, want)
 	}
-	for n := range 120 { // the row that the sweep has written counts as one of this second
+	for n := range 120 { // the row that the sweep has written counts towards the limit of this second
 		write(refused(n))
 	}
 	h.pass(time.Second)

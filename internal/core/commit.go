@@ -39,7 +39,7 @@ type committer struct {
 }
 
 type lane struct {
-	wake chan struct{} // capacity 1; has an element if the queue may not be empty; closed when the lane is closed
+	wake chan struct{} // wakes the lane's goroutine; capacity 1; closed when the lane is closed
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*pending

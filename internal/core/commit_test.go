@@ -475,7 +475,7 @@ type recorder struct {
 }
 
 func (r *recorder) Publish(hs []*core.Happening) {
-	for range 100 { // if a caller could get its answer before Publish returned, the caller would run now
+	for range 100 { // let a caller run whose answer came before Publish returned; this must not happen
 		runtime.Gosched()
 	}
 	r.mu.Lock()

@@ -89,7 +89,7 @@ func TestCustomIDEndsWithItsUser(t *testing.T) {
 	if row, err := h.StoredUser(t.Context(), u.ID); err != nil || row.CustomID != customID || row.TokenIssuedAt != start.UnixMilli() {
 		t.Fatalf("the row is %+v, %v", row, err)
 	}
-	h.TokenIssued(t.Context(), u.ID) // the service notes the time, but has not stored it when the user is deleted
+	h.TokenIssued(t.Context(), u.ID) // the service remembers the time, but has not stored it when the user is deleted
 	if err := h.DeleteUser(t.Context(), u.ID); err != nil {
 		t.Fatal(err)
 	}

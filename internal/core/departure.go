@@ -9,7 +9,7 @@ import (
 type Departure struct {
 	At   time.Time // zero if it is not known
 	By   string    // the user who removed the member, or the member itself; empty if the server did
-	Name string    // the display name of By in the thread; may be empty
+	Name string    // the display name, in the thread, of the user who removed the member; may be empty
 }
 
 // Departure returns when a user has left a thread and who removed the user. event is the number of

@@ -10,9 +10,9 @@ import (
 // store remembers how far each endpoint has read the event log.
 type Endpoint struct {
 	User string
-	ID   string // unique among the endpoints of the user; chosen by the client
-	At   Cursor // the client has answered all events up to here
-	Seen int64  // time of its last sign of life, epoch milliseconds
+	ID   string // id of the endpoint, unique among the endpoints of the user; chosen by the client
+	At   Cursor // the client has acknowledged all events up to this cursor
+	Seen int64  // time of the client's last sign of life, in epoch milliseconds
 
 	// Answered has the positions after At of events that the client has acknowledged, while an
 	// event before them is still unacknowledged. The positions ascend.

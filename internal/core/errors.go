@@ -105,12 +105,13 @@ const profile = "another profile of --limits"
 
 // Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
 var (
-	ErrBusy                = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request.", Why: why.Because(why.Busy, "problem", "the request found no moment within its time")} // Unverified: an example, never recorded.
-	ErrForbidden           = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation.", Why: why.Because(why.NotParticipant)}
-	errNotParticipant      = Forbid("not a participant", why.Because(why.NeverParticipant))
-	errNotSender           = Forbid("not the sender of the message", why.Because(why.NotTheSender))
-	errThreadNotFound      = &Error{Code: NotFound, Message: "The specified thread id was not found.", Why: why.Because(why.ThreadDeleted)}
-	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}                       // the caller was never in the thread; see Service.exists
+	ErrBusy           = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request.", Why: why.Because(why.Busy, "problem", "the request found no moment within its time")} // Unverified: an example, never recorded.
+	ErrForbidden      = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation.", Why: why.Because(why.NotParticipant)}
+	errNotParticipant = Forbid("not a participant", why.Because(why.NeverParticipant))
+	errNotSender      = Forbid("not the sender of the message", why.Because(why.NotTheSender))
+	errThreadNotFound = &Error{Code: NotFound, Message: "The specified thread id was not found.", Why: why.Because(why.ThreadDeleted)}
+	// The error for a caller who was never in the thread; see Service.exists.
+	ErrUnknownThread       = &Error{Code: NotFound, Message: errThreadNotFound.Message, Why: why.Because(why.UnknownThread)}
 	errMessageNotFound     = &Error{Code: NotFound, Message: "The specified message id was not found.", Why: why.Because(why.UnknownMessage)}      // Unverified: the contract only guesses the status.
 	errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found.", Why: why.Because(why.UnknownParticipant)} // Unverified: no recording has it.
 	errUserDeleted         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted", Why: why.Because(why.UserDeleted)}

@@ -24,7 +24,7 @@ type Feed struct {
 
 	// Only Run uses the fields below.
 
-	heard    <-chan []*Happening     // from the bus; nil without a bus
+	heard    <-chan []*Happening     // channel of the events that the bus delivers; nil without a bus
 	pending  map[uint64]*Happening   // events from the bus, by position, that wait until the events before them were passed on
 	unplaced map[uint64][]*Happening // events from the bus without a position, by batch, received since the last call of Store.Sequence
 	asked    map[uint64][]*Happening // events from the bus without a position, by batch, received before the last call of Store.Sequence

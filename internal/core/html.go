@@ -169,7 +169,7 @@ type cleaner struct {
 	images  bool
 	limit   int // most bytes of the result
 	over    bool
-	tags    int // tags and attributes that were read, and end tags that were added
+	tags    int // number of tags and attributes that were read, and of end tags that were added
 	nesting
 }
 
@@ -266,7 +266,7 @@ func (c *cleaner) markup() {
 		c.remove(commentEnd(c.in, c.at+4))
 	case rest == "</":
 		c.replace(c.at+1, "&lt;")
-	default: // a browser reads this as a comment
+	default: // remove other markup, which a browser reads as a comment
 		end := strings.IndexByte(rest, '>') + 1
 		if end == 0 {
 			end = len(rest)

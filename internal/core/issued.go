@@ -33,7 +33,8 @@ func (s *Service) TokenIssued(ctx context.Context, id string) {
 		return
 	}
 	if err := s.storeIssued(ctx); err == nil {
-		s.noteIssued(id, 2*maxIssued) // at most twice the limit, because many calls may have waited for the same write
+		// The limit is doubled here, because many calls may have waited for the same write.
+		s.noteIssued(id, 2*maxIssued)
 	}
 }
 

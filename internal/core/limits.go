@@ -8,9 +8,9 @@ import (
 // own upper bound applies. The exception is Receipts: a zero Receipts sets no limit.
 type Limits struct {
 	Participants int // participants of a thread
-	PerRequest   int // participants in one request that creates a thread or adds participants
-	Content      int // bytes of a message's content as it is stored, after HTML was cleaned
-	Metadata     int // bytes of all keys and values of one thread or participant
+	PerRequest   int // greatest number of participants in one request that creates a thread or adds participants
+	Content      int // greatest number of bytes of a message's content as stored, after HTML was cleaned
+	Metadata     int // greatest number of bytes of all metadata keys and values of one thread or participant
 	// Receipts is the greatest number of participants of a thread whose receipts are listed. In
 	// a larger thread the list is empty, but sending a receipt still succeeds
 	// (docs/contract/chat.md §4.3). Typing notifications in a larger thread reach nobody

@@ -27,7 +27,7 @@ import (
 // threadOp is an operation that a client carries out on a thread, in the form in which the model
 // has it.
 type threadOp struct {
-	kind  string // send, edit, delete, add, remove, topic, read or end
+	kind  string // the kind of operation: send, edit, delete, add, remove, topic, read or end
 	who   string // asks
 	whom  string // of add and remove
 	label string // label of the message; each send has a different one

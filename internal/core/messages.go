@@ -54,7 +54,7 @@ type Message struct {
 
 	Sender            string // empty for system messages
 	SenderDisplayName string
-	Content           string // the text or HTML; the new topic of a TopicUpdated
+	Content           string // the text or HTML of the message; in a TopicUpdated message, the new topic
 	Metadata          map[string]string
 
 	// Initiator and Participants are set only in system messages: the user who changed the thread,
@@ -277,7 +277,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	patch := make(map[string]*string, len(cmd.Metadata))
 	for k, v := range cmd.Metadata {
 		if v != nil && *v == "" {
-			v = nil // recorded: an empty value removes the key
+			v = nil // recordings show that an empty value removes the key
 		}
 		patch[k] = v
 	}
@@ -361,7 +361,7 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 
 // ListMessages has the parameters of a request GET .../messages.
 type ListMessages struct {
-	Before uint64 // only messages with sequences less than this; 0: begin with the newest
+	Before uint64 // only messages with sequences less than this one; 0: begin with the newest message
 	Since  int64  // only messages created at this time or later, epoch milliseconds
 	Limit  int    // 1 to MaxMessagesPage
 	Bytes  int    // limit on the bytes of the texts on the page; 0: PageBytes

@@ -97,7 +97,7 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 type UpdateParticipant struct {
 	User         communication.Identifier
 	DisplayName  *string
-	ShareHistory *int64   // epoch milliseconds; a future time is replaced by the current one
+	ShareHistory *int64   // start of the visible history, in epoch milliseconds; a future time is replaced by the current time
 	RoleIDs      []string // replace all former ones
 }
 

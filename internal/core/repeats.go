@@ -107,7 +107,7 @@ type RecentSend struct {
 // RecentSends has the messages of a thread that have fingerprints and are among its newest
 // messages.
 type RecentSends struct {
-	through uint64 // Head.LastSequence up to which the messages were added to sends; 0: none was
+	through uint64 // Head.LastSequence up to which the messages were added to sends; 0: none were
 	lastID  int64  // Head.LastID then
 	others  bool   // true if the last lookup found that another server had added messages
 	latest  int64  // time of the last lookup

@@ -50,7 +50,7 @@ type Properties struct {
 
 // Counters are the counters of a thread. Message ids and versions are both taken from LastID.
 type Counters struct {
-	LastID        int64  // epoch milliseconds, strictly increasing in the thread
+	LastID        int64  // the last message id or version, in epoch milliseconds; strictly increasing in the thread
 	LastSequence  uint64 // of messages, from 1, without gaps
 	LastEvent     uint64 // of events, from 1, without gaps
 	LastPosition  uint64 // store-wide position of the last event

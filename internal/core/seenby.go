@@ -9,12 +9,12 @@ import (
 // may read.
 type Seen struct {
 	Thread *Thread
-	Member *Member // nil if the user was never in the thread
+	Member *Member // the user's row in the thread; nil if the user was never in the thread
 	// Left is the event by which the member left. It is nil if the member is in the thread, or if
 	// the log no longer has the event.
 	Left     *Event
 	Messages []SeenMessage
-	Next     uint64 // the value of before for the next page; 0 after the last page
+	Next     uint64 // the value of the parameter before for the next page; 0 after the last page
 }
 
 // SeenMessage is a message together with Sees, the version of the message that the user may read.

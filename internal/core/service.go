@@ -86,7 +86,7 @@ type Service struct {
 	auditKept time.Duration
 	audits    audits // guards itself
 
-	shared     bool // other processes write to the store as well
+	shared     bool // true if other processes write to the store as well
 	stopLoops  context.CancelFunc
 	loops      sync.WaitGroup // refresh and relist
 	relistings chan struct{}  // capacity 1; has an element if relist must look for list entries to move

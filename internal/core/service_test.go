@@ -539,7 +539,7 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 					t.Errorf("generation %d, %v; a revoke to %d has returned", u.Generation, err, want)
 					return
 				}
-				h.Forget(u) // the next read must ask the store, not the cache
+				h.Forget(u) // remove the user from the cache, so that the next read asks the store
 			}
 		})
 	}

@@ -225,7 +225,7 @@ var ErrUnknown = errors.New("it is not known whether the database has committed"
 // whether the member may see the page.
 type View struct {
 	Head   Head    // the thread's head row; its Revision is 0 if the thread does not exist
-	Member *Member // nil if the user was never in the thread
+	Member *Member // the member's row; nil if the user was never in the thread
 }
 
 // PageBytes is the greatest size of the texts on a page of messages or participants, in bytes.
@@ -241,7 +241,7 @@ type MessagesQuery struct {
 	// that time (see Superseded).
 	Reader string
 	IDs    []int64 // if not nil, the messages with these ids; Limit and Bytes are ignored
-	Before uint64  // only messages with sequences less than this; 0: begin with the newest
+	Before uint64  // only messages with sequences less than this one; 0: begin with the newest message
 	Since  int64   // only messages created at this time or later, epoch milliseconds
 	Limit  int     // greatest number of rows of a page; 1 or more
 	Bytes  int     // limit on the bytes of the texts on a page; 0: PageBytes
@@ -348,7 +348,7 @@ type Expiry struct {
 
 // Batch is a group of changes that Store.Apply writes atomically.
 type Batch struct {
-	At    int64  // the time of all changes, epoch milliseconds
+	At    int64  // the time of all changes of the batch, in epoch milliseconds
 	Check uint32 // the Check of all events
 	// Until is the wall-clock time at which Apply gives up and returns ErrUnavailable if it could
 	// not write the batch. After Until, Apply only spends a few seconds to find out whether a
@@ -401,7 +401,7 @@ type Change struct {
 	Rewrites     []Rewrite   // messages to replace
 	Receipt      *Receipt    // the user's new receipt; ignored if the stored receipt is for a later message
 	DropReceipts []string    // users whose receipts are deleted
-	Purge        bool        // marks the thread as deleted and deletes its messages, receipts and send tokens
+	Purge        bool        // true: delete the thread's messages, receipts and send tokens, and mark the thread as deleted
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 	// Audits are audit rows to insert or replace; see Service.Stamp. A change that also writes
@@ -505,11 +505,11 @@ type Status uint8
 // The statuses of a change. Only a change with status Applied writes rows.
 const (
 	Applied   Status = iota + 1
-	Stale            // a row that the change was decided on has changed since
-	Replayed         // an earlier change had the same token or the same fingerprint
+	Stale            // the change was not applied, because a row that it was decided on has changed since
+	Replayed         // the change was not applied again, because an earlier change had the same token or fingerprint
 	Unchanged        // Decide returned a change without rows
-	Refused          // Decide returned an error, or another user has the custom id
-	Unread           // Decide asked for rows that were not locked
+	Refused          // the change was not applied, because Decide failed or another user has the custom id
+	Unread           // the change was not applied, because Decide asked for rows that were not locked
 )
 
 // Outcome is the result of one change of a batch.
@@ -519,12 +519,12 @@ type Outcome struct {
 	// engine writes. Unchanged: the result of Decide. Replayed: the change itself. Unread: a copy
 	// that also names the missing rows to lock, which the Service commits again.
 	Change    *Change
-	ListMoves []ListMove    // if Applied: moves of the thread in its users' lists of threads
-	Relisting *Relisting    // if Applied: the Relisting that the change begins, or nil
-	Revision  uint64        // if Applied: revision of the thread's head after the change
-	MessageID int64         // if Replayed: id of the message that the first send has added
-	Answer    *CreateAnswer // if Replayed: answer to the first request that created the thread
-	Err       error         // if Refused: the error of Decide, or ErrCustomIDTaken
+	ListMoves []ListMove    // moves of the thread in its users' lists of threads; set if Status is Applied
+	Relisting *Relisting    // the Relisting that the change begins, or nil; set if Status is Applied
+	Revision  uint64        // revision of the thread's head after the change; set if Status is Applied
+	MessageID int64         // id of the message that the first send has added; set if Status is Replayed
+	Answer    *CreateAnswer // answer to the first request that created the thread; set if Status is Replayed
+	Err       error         // the error of Decide, or ErrCustomIDTaken; set if Status is Refused
 }
 
 // LaneOf returns the number, from 0 to n-1, of the lane that commits the changes with this key.

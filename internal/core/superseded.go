@@ -13,7 +13,7 @@ import (
 // the member left (docs/contract/chat.md §7.3). If the message was deleted later, a tombstone (a
 // version without content) with the old sequence takes its place.
 type Superseded struct {
-	Message        // has the same ID, CreatedOn, Sender and Kind as the message's present row
+	Message        // content of the version; ID, CreatedOn, Sender and Kind are the same as in the present row
 	Until   uint64 // the sequence of the version that replaced this one
 }
 
@@ -247,7 +247,7 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 		if err != nil {
 			errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", w.place.Thread, err))
 			if ctx.Err() != nil || storeWide(err) {
-				return time.Time{}, few(errs) // the next sweep reads this page again
+				return time.Time{}, few(errs) // stop here; the next sweep reads this page again
 			}
 			// Continue with the other threads. A later walk deletes the remaining superseded
 			// versions of this thread.

@@ -18,12 +18,13 @@ const (
 	SweepRetention  SweepKind = iota // threads whose retention policy ends them
 	SweepErasure                     // users to erase
 	SweepPurge                       // rows of deleted threads
-	SweepEvents                      // gives positions to events, and deletes old days of the event log
+	SweepEvents                      // this work gives positions to events, and deletes old days of the event log
 	SweepEndpoints                   // old endpoints of clients
-	SweepSuperseded                  // deletes superseded versions of messages that nobody may read any more
+	SweepSuperseded                  // this work deletes superseded versions of messages that nobody may read any more
 	SweepTokens                      // times of issued tokens to store
-	SweepLists                       // moves entries in users' lists of threads that still have to be moved
-	// Deletes old audit rows, and writes the number of refused attempts that have no row yet.
+	SweepLists                       // this work moves entries in users' lists of threads that still have to be moved
+	// SweepAudit deletes old audit rows, and writes the number of refused attempts that have no row
+	// yet.
 	SweepAudit
 	sweepKinds
 )
@@ -149,7 +150,9 @@ func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelF
 const (
 	firstPause   = time.Second
 	longestPause = time.Hour
-	maxPaused    = 10_000 // the greatest number of ids of a kind; a further id replaces the id whose pause ends first
+	// maxPaused is the greatest number of failed threads, or of failed users, that have a pause. A
+	// further one replaces the one whose pause ends first.
+	maxPaused = 10_000
 )
 
 // pauses has the ids of threads or users that have failed, with the times at which they may be

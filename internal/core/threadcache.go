@@ -86,7 +86,7 @@ func (c *threadCache) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clears++
-	for i := range c.removals { // Add must then not add threads that are being read now
+	for i := range c.removals { // make Add refuse threads that are being read now
 		c.removals[i]++
 	}
 	c.lru.Purge()

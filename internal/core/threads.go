@@ -29,7 +29,7 @@ const (
 type NewParticipant struct {
 	User         communication.Identifier
 	DisplayName  string
-	ShareHistory int64 // epoch milliseconds; a future time is replaced by the current time
+	ShareHistory int64 // start of the visible history, in epoch milliseconds; a future time is replaced by the current time
 	Metadata     map[string]string
 	RoleIDs      []string
 }

@@ -43,7 +43,7 @@ func TestClock(t *testing.T) {
 		if woken != 1 || c.Ahead() != 25*time.Hour {
 			t.Errorf("after refusals: woken %d times, %v ahead", woken, c.Ahead())
 		}
-		time.Sleep(time.Minute) // takes no real time in a synctest bubble
+		time.Sleep(time.Minute) // this sleep takes no real time in a synctest bubble
 		if got := c.Now().Sub(start); got != 25*time.Hour+time.Minute {
 			t.Errorf("a minute later the clock is %v ahead of the start", got)
 		}

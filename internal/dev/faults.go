@@ -15,8 +15,8 @@ import (
 
 // Limits of the fault rules that Faults.Add accepts.
 const (
-	MaxFaults     = 100              // number of rules that apply at the same time
-	MaxDelay      = 30 * time.Second // must be less than the minute in which a response must be written
+	MaxFaults     = 100              // greatest number of rules that apply at the same time
+	MaxDelay      = 30 * time.Second // greatest delay of a rule; less than the minute in which a response must be written
 	MaxRetryAfter = 24 * time.Hour
 )
 

@@ -103,7 +103,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := json.Marshal(body)
-	if err != nil { // cannot happen: JSON can encode every body of this package
+	if err != nil { // the error cannot occur: JSON can encode every body of this package
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

@@ -28,7 +28,7 @@ type Person struct {
 	User    string // the raw id
 	Token   string
 	Expires time.Time
-	Lobby   string // id of the thread that everybody joins
+	Lobby   string // id of the thread "Lobby", which everybody joins
 	Thread  string // id of the thread to open: the requested one, or the Lobby
 }
 

@@ -7,7 +7,7 @@ import "time"
 // in which the number of requests is limited.
 type counter struct {
 	times []time.Duration
-	next  int // index at which the next time is stored
+	next  int // index in the ring buffer at which the next time is stored
 	n     int // number of times in the buffer
 }
 

@@ -197,7 +197,7 @@ func TestFair(t *testing.T) {
 		t.Errorf("another user was refused: %+v", r)
 	}
 	c.pass(r.RetryAfter)
-	for range 10 * 200 { // 200 requests a second for 10 s
+	for range 10 * 200 { // send 200 requests a second for 10 s
 		if r, ok := l.Allow("send message", "ann", "work"); !ok {
 			t.Fatalf("refused: %+v", r)
 		}
@@ -442,7 +442,7 @@ func TestAllocations(t *testing.T) {
 			l.Allow("list messages", "ann", "work")
 		}
 		if n := testing.AllocsPerRun(200, func() {
-			c.pass(200 * time.Millisecond) // a short time, so that some requests are refused
+			c.pass(200 * time.Millisecond) // move the clock by so little that some requests are refused
 			l.Allow("list messages", "ann", "work")
 		}); n > 0 {
 			t.Errorf("%v allocates %v times for a request, want 0", p, n)

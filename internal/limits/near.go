@@ -9,7 +9,7 @@ import (
 // Rule is a rate limit of a profile in a form that a console can show.
 type Rule struct {
 	Name   string
-	Scope  string // "by a user", "in a thread" or "by a user in a thread"
+	Scope  string // which requests count together: "by a user", "in a thread" or "by a user in a thread"
 	Count  int    // maximum number of requests in the window
 	Window time.Duration
 }

@@ -31,8 +31,9 @@ const (
 var ownFiles = []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile}
 
 const (
-	caLife      = 2 * 365 * 24 * time.Hour
-	serverLife  = 397 * 24 * time.Hour // the maximum that browsers and Apple's libraries accept
+	caLife = 2 * 365 * 24 * time.Hour
+	// Validity of a server certificate: the maximum that browsers and Apple's libraries accept.
+	serverLife  = 397 * 24 * time.Hour
 	renewBefore = 30 * 24 * time.Hour
 	// backdate is how long before its creation the validity of a new certificate begins, so
 	// that clients with a slow clock accept it.
@@ -73,7 +74,7 @@ type Authority struct {
 
 	mu        sync.Mutex // guards the fields below, and the files of the server certificate
 	leaf      *tls.Certificate
-	renewFrom time.Time // no renewal is tried before this time
+	renewFrom time.Time // the time before which no renewal of the server certificate is tried
 	said      time.Time // time of the last log line about an expired server certificate
 }
 

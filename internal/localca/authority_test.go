@@ -303,7 +303,7 @@ func TestDamage(t *testing.T) {
 	tests := []struct {
 		name   string
 		damage func(*testing.T, string)
-		want   string // part of the error; empty if Open repairs the files
+		want   string // text that the error of Open must contain; empty if Open repairs the files
 		fresh  bool
 	}{
 		{"authority empty", write(caCertFile, ""), caCertFile, false},

@@ -86,7 +86,7 @@ func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return t, err
 	}
-	a := &Authority{dir: dir} // sync is false, because the files can be made again
+	a := &Authority{dir: dir} // sync is false, so files are not flushed to disk, because they can be made again
 	if err := a.writeFile(trustStoreFile, store, 0o644); err != nil {
 		return t, err
 	}

@@ -110,7 +110,8 @@ func TestWriteTrustOnce(t *testing.T) {
 	first := read()
 	writeTrust(t, open(t, dir, nil))
 	if read() != first {
-		t.Error("the trust store was made again for the same roots") // a new trust store would differ, because its salt is random
+		// A trust store that was made again would differ, because its salt is random.
+		t.Error("the trust store was made again for the same roots")
 	}
 	if err := os.Remove(trust.TrustStoreFile); err != nil {
 		t.Fatal(err)

@@ -131,8 +131,8 @@ type drain struct {
 	to   io.Writer
 	note func(dropped uint64) []byte
 	torn bool      // the writer has taken the beginning of a line and refused the rest
-	said uint64    // number of dropped lines that notes have counted
-	next time.Time // no note is written before this time
+	said uint64    // number of dropped lines that the notes so far have counted
+	next time.Time // the time before which no note is written
 }
 
 // write writes lines. After them it writes a note if lines were dropped since the last note, at

@@ -19,7 +19,7 @@ type entry struct {
 	method, path string // the path is escaped and contains no secrets
 	query        url.Values
 	header       http.Header
-	copy         *exchange.Copy // its status is 0 if the server closed the connection without a response
+	copy         *exchange.Copy // the copied request and response; Status is 0 if the server closed the connection without a response
 
 	began time.Time
 	took  time.Duration

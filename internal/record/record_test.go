@@ -324,7 +324,7 @@ func TestBounds(t *testing.T) {
 		change func(*bounds)
 		files  int    // number of files of exchanges
 		cut    bool   // whether the bodies are cut
-		note   string // text in the file Incomplete and in the log
+		note   string // text that the file Incomplete and the log must contain
 	}{
 		{"body", func(b *bounds) { b.body = 5 }, 5, true, ""},
 		{"memory", func(b *bounds) { b.held = 3 }, 5, true, ""},

@@ -216,7 +216,7 @@ const (
 // the client only the reason.
 type Error struct {
 	Reason Reason
-	Why    why.Cause // explains the refusal, for the log only
+	Why    why.Cause // the cause of the refusal, for the log only
 
 	detail string
 }

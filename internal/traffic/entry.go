@@ -26,8 +26,10 @@ const (
 	textClientID
 	textVersion
 	textHost
-	textHeaders // index of the first of the values of the headers shownAlways; they are empty if more.request is set
-	countTexts  = textHeaders + len(shownAlways)
+	// textHeaders is the index of the first value of the headers in shownAlways. The values are
+	// empty if more.request is set.
+	textHeaders
+	countTexts = textHeaders + len(shownAlways)
 )
 
 // texts has the texts of an entry before they are copied to the entry's block.

@@ -6,8 +6,8 @@ package transfer
 type resourceLine struct {
 	Kind  string    `json:"kind"`
 	ID    string    `json:"id"`
-	Cloud string    `json:"cloud,omitempty"` // gcch or dod; left out for the public cloud
-	Keys  []keyLine `json:"keys,omitempty"`  // the primary and the secondary key, or none
+	Cloud string    `json:"cloud,omitempty"` // name of the cloud, gcch or dod; left out for the public cloud
+	Keys  []keyLine `json:"keys,omitempty"`  // the primary and the secondary access key, or no keys
 }
 
 type keyLine struct {

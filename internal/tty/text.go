@@ -186,7 +186,8 @@ func columnsOf(r rune) int {
 		return 1
 	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
 		return 0
-	case 0x1160 <= r && r <= 0x11ff, 0xd7b0 <= r && r <= 0xd7ff: // vowels and finals of a decomposed Korean syllable
+	// Vowels and finals of a decomposed Korean syllable take no columns.
+	case 0x1160 <= r && r <= 0x11ff, 0xd7b0 <= r && r <= 0xd7ff:
 		return 0
 	}
 	switch width.LookupRune(r).Kind() {
