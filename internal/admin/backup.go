@@ -40,8 +40,8 @@ type BackupRequest struct {
 	Export bool `json:"-"`
 }
 
-// ProofFile is the name of the file that contains BackupRequest.Proof. It is in the folder for
-// the backup.
+// ProofFile is the name of the file that contains BackupRequest.Proof, in the folder for the
+// backup.
 const ProofFile = ".confab-backup"
 
 // Backup describes a finished backup.

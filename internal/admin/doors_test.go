@@ -133,9 +133,9 @@ func TestARotationCannotBeRepeated(t *testing.T) {
 	}
 }
 
-// TestContentNeedsPermission requests the messages of a thread as the operator: from a production
-// server and a development server with default settings, and with the setting that allows reading
-// messages.
+// TestContentNeedsPermission requests the messages of a thread as the operator. It checks that a
+// development server allows this by default, that a production server does not, and that the
+// setting admin-reads-messages changes both.
 func TestContentNeedsPermission(t *testing.T) {
 	const text = "a text for its members"
 	for _, tt := range []struct {

@@ -33,7 +33,7 @@ func refuse(status int, code, format string, args ...any) error {
 	return &refusal{status, code, fmt.Sprintf(format, args...)}
 }
 
-// Codes of problems that several places use.
+// Codes of problems that several functions return.
 const (
 	codeParameter = "bad-parameter"
 	codeBody      = "bad-body"

@@ -27,8 +27,9 @@ func newCode(t *testing.T, s *sessions, role Role, lifetime time.Duration) strin
 	return text
 }
 
-// TestCodesAndSessions uses a code twice, an expired code, and a code that never expires. It also
-// ends a session, and lets another session expire.
+// TestCodesAndSessions checks that a code works once, that an expired code does not work, and that
+// a code without a lifetime never expires. It also checks that a session ends on request and after
+// its lifetime.
 func TestCodesAndSessions(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	s := newSessions(func() time.Time { return now })

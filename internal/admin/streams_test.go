@@ -97,8 +97,8 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 	}
 }
 
-// TestFollowEvents follows the event log from the end, from an event, and from an event id that
-// does not exist.
+// TestFollowEvents checks which events a client gets that follows the event log from the end, from
+// an event, and from an event id that does not exist.
 func TestFollowEvents(t *testing.T) {
 	m := &matrix{place: start(t)}
 	_, token := m.newUser()
@@ -161,7 +161,7 @@ func TestFollowRequests(t *testing.T) {
 	}
 }
 
-// TestSeenBy requests which messages of a thread four users see: a member, a member without the
+// TestSeenBy checks which messages of a thread four users see: a member, a member without the
 // history, a removed member, and a user who was never in the thread.
 func TestSeenBy(t *testing.T) {
 	p := start(t, "CONFAB_LIMITS=off", "CONFAB_ADMIN_READS_MESSAGES=true")

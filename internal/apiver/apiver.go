@@ -1,9 +1,9 @@
 // Package apiver lists the api-versions that Confab supports, and says which features of the
 // contract each of them has.
 //
-// A route or a field of a JSON body that only some versions have names its [Feature]; the table
-// history has the versions of each feature. To support a new version, add it to its list and adjust
-// the table. No other code depends on versions.
+// A route or a JSON field that exists only in some versions is marked with the name of a [Feature].
+// The table history has the versions of each feature. To support a new version, add it to its list
+// and adjust the table. No other code depends on versions.
 package apiver
 
 import (

@@ -64,7 +64,7 @@ var history = map[*List]map[Feature][]Span{
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
 	Identity: {
-		// These versions have the routes and bodies of Microsoft's administration packages.
+		// these versions have the routes and bodies of Microsoft's administration packages
 		"flat identities":   {{Until: "2021-02-22-preview1"}},
 		"nested identities": {{Since: "2021-02-22-preview1"}},
 		// In these versions, a request that exchanges a Teams token has only the token in its body.

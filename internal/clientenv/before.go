@@ -32,7 +32,7 @@ var keptVariables = append([]string{noProxy, noProxyLower, javaOptions}, fileVar
 // that was changed after Vars set it, it returns the current value without the parts that Vars
 // added.
 func earlier(getenv func(string) string) map[string]string {
-	// The error is ignored, because of a damaged value as much as possible is used.
+	// the error is ignored, because the readable part of a damaged value is enough
 	noted, _ := url.ParseQuery(getenv(Before))
 	was := make(map[string]string, len(keptVariables))
 	for _, name := range keptVariables {
@@ -71,9 +71,9 @@ func missing(file string) bool {
 	return os.IsNotExist(err)
 }
 
-// note encodes was, the values that variables had before they were set for Confab, by name. The
-// result is the value for the variable Before, from which env --unset restores the variables.
-// Variables that were empty are left out.
+// note returns the value for the variable Before, from which env --unset restores other variables.
+// was has their values, by name, from before they were set for Confab. Variables that were empty are
+// left out.
 func note(was map[string]string) string {
 	noted := url.Values{}
 	for name, value := range was {

@@ -35,8 +35,8 @@ type Config struct {
 	Database string // postgres://..., which may hold a password; empty selects the embedded store
 
 	Listen     string // host:port of https
-	ListenHTTP string // host:port at which the server listens for plain http; empty: it does not
-	ListenOps  string // host:port at which the server serves metrics and health; empty: it does not
+	ListenHTTP string // host:port at which the server listens for plain http; empty: it does not listen for it
+	ListenOps  string // host:port at which the server serves metrics and health; empty: it does not serve them
 
 	// ListenAdmin is the host:port of the operator's API and console, or empty if the server has
 	// none. The listener uses TLS if other machines can reach it.
@@ -113,8 +113,8 @@ const (
 	WebOff  Web = "off"
 )
 
-// ChatPage reports whether a listener serves the chat page: the listener of Listen if https is
-// true, and the listener of ListenHTTP otherwise.
+// ChatPage reports whether a listener serves the chat page: the https listener if https is true, and
+// the listener for plain http otherwise.
 func (c Config) ChatPage(https bool) bool {
 	return c.Web == WebOn || c.Web == WebAuto && c.Dev && !https
 }

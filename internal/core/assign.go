@@ -142,9 +142,9 @@ type Reads struct {
 	// Superseded names the messages whose superseded versions must all be loaded. A superseded
 	// version is one that an edit or a deletion has replaced.
 	Superseded map[MessageKey]struct{}
-	// CustomIDs names the custom ids that the changes give to users. The engine finds out who
-	// has them. It need not lock these users: if another batch gives one of the ids to a user
-	// meanwhile, the engine must not write this batch, and begins it again.
+	// CustomIDs names the custom ids that the changes give to users. The engine finds out which
+	// users have these ids. It need not lock these users: if another batch gives one of the ids to
+	// a user meanwhile, the engine must not write this batch, and begins the batch again.
 	CustomIDs map[string]struct{}
 	// Recent names the threads that get a message with a fingerprint. For these threads, the engine
 	// must load the recent messages that have fingerprints.

@@ -464,7 +464,8 @@ func TestAssignListings(t *testing.T) {
 }
 
 // TestAssignRelistings sends to a thread that has more participants than MaxMoves, and changes the
-// thread's members while list entries are being moved.
+// thread's members while list entries are being moved. It checks which moves and which Relisting
+// Assign returns.
 func TestAssignRelistings(t *testing.T) {
 	minute := MinuteOf(noon)
 	var us []string

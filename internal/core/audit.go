@@ -223,8 +223,7 @@ func (s *Service) AuditPage(ctx context.Context, q AuditQuery) (AuditPage, error
 	return page, nil
 }
 
-// audits has the state with which a Service numbers audit rows, and counts those of refused
-// attempts.
+// audits has the state with which a Service numbers audit rows and counts refused attempts.
 type audits struct {
 	mu      sync.Mutex // guards the fields below
 	server  uint64     // a random number; the high half of the numbers of this server's audit rows

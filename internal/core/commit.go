@@ -24,9 +24,9 @@ const (
 	maxBatchBytes  = 4 << 20  // bytes of them
 )
 
-// committer commits changes in groups. Each lane has one goroutine. While it runs Store.Apply,
-// further changes are queued; then it applies them together as one batch. No timer delays a
-// batch: a single change is applied at once.
+// committer commits changes in groups. Each lane has one goroutine. While the goroutine runs
+// Store.Apply, further changes are queued; then it applies these changes together as one batch. No
+// timer delays a batch: a single change is applied at once.
 type committer struct {
 	store   Store
 	bus     Bus

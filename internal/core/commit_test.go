@@ -217,9 +217,9 @@ func (h *house) startUntil(ctx context.Context, caller, thread string, cmd core.
 	return s
 }
 
-// TestGivingUpInTheQueue cancels sends while a lane is blocked. A send that is still in the
-// queue must be refused at once and never be written. A send that the lane has already taken
-// must wait for its outcome.
+// TestGivingUpInTheQueue cancels sends while a lane is blocked. It checks that a send that is still
+// in the queue is refused at once and never written, and that a send that the lane has already
+// taken waits for its outcome.
 func TestGivingUpInTheQueue(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -244,8 +244,8 @@ func TestGivingUpInTheQueue(t *testing.T) {
 }
 
 // TestAwayUntilTheFirstGivesUp sends two messages in one batch and keeps the store unavailable
-// until the deadline of the first caller. The first send must be refused. The second send has a
-// later deadline and must be tried again.
+// until the deadline of the first caller. It checks that the first send is refused and that the
+// second, which has a later deadline, is tried again.
 func TestAwayUntilTheFirstGivesUp(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -325,9 +325,9 @@ func TestLaneBounds(t *testing.T) {
 	}
 }
 
-// TestLaneBoundsInBytes fills the queue of a lane with large changes. The queue must refuse
-// changes beyond its bound in bytes, and each batch must stay within the bound of a batch. A
-// change that is larger than both bounds must be written when the queue is empty.
+// TestLaneBoundsInBytes fills the queue of a lane with large changes. It checks that the queue
+// refuses changes beyond its bound in bytes, that each batch stays within the bound of a batch, and
+// that a change that is larger than both bounds is written when the queue is empty.
 func TestLaneBoundsInBytes(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -553,8 +553,8 @@ func TestStaleIsDecidedByTheEngine(t *testing.T) {
 	}
 }
 
-// TestPatience runs operations on an engine that reports every change as stale. The operations
-// must fail with 503 after Options.Patience and write nothing.
+// TestPatience runs operations on an engine that reports every change as stale. It checks that the
+// operations fail with 503 after Options.Patience and write nothing.
 func TestPatience(t *testing.T) {
 	ctx := t.Context()
 	g := &gate{calls: make(chan *call)}

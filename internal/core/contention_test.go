@@ -282,8 +282,8 @@ func TestManyAddAtOnce(t *testing.T) {
 	})
 }
 
-// TestManyPatchAtOnce changes one thread's metadata with many concurrent calls. Each call sets
-// a different key, and no key may be lost.
+// TestManyPatchAtOnce changes one thread's metadata with many concurrent calls, each of which sets
+// a different key. It checks that no key is lost.
 func TestManyPatchAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -314,8 +314,9 @@ func TestManyPatchAtOnce(t *testing.T) {
 	})
 }
 
-// TestManyEditAtOnce edits one message with many concurrent calls. Each edit adds a key
-// to the message's metadata, so a read shows after which edits it was made.
+// TestManyEditAtOnce edits one message with many concurrent calls, and checks that there is one
+// order of the edits that explains every answer. Each edit adds a key to the message's metadata, so
+// a read shows after which edits it was made.
 func TestManyEditAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]

@@ -12,8 +12,8 @@ import (
 )
 
 // TestTwoServersDeleteAThreadTwice deletes a thread a second time, on each server and after the
-// thread's rows were purged. For a user who is or was in the thread this succeeds and does
-// nothing. For any other user the thread is not found (docs/contract/chat.md §3.5).
+// thread's rows were purged. It checks that this succeeds and does nothing for a user who is or was
+// in the thread, and fails with 404 for any other user (docs/contract/chat.md §3.5).
 func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]

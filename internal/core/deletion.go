@@ -45,8 +45,8 @@ func (s *Service) trimEvents(ctx context.Context) error {
 	return nil
 }
 
-// earlier returns the earlier of two times. If one of them is the zero time, which means no
-// time, it returns the other one.
+// earlier returns the earlier of two times. The zero time means no time: if one of the two is zero,
+// earlier returns the other one.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -339,10 +339,10 @@ func (s *hooked) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error
 	return outcomes, err
 }
 
-// TestTwoErasuresOfOneMessage erases, on two servers at the same time, two users that
-// one system message names. The first server reads the message to remove bob's name,
-// then the second one removes eve's name, then the first one writes the message. The
-// message must have neither name afterwards.
+// TestTwoErasuresOfOneMessage erases, on two servers at the same time, two users that one system
+// message names. The first server reads the message to remove bob's name, then the second one
+// removes eve's name, then the first one writes the message. The test checks that the message has
+// neither name afterwards.
 func TestTwoErasuresOfOneMessage(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	server := func(read func(core.MessagesQuery), applied func(core.Batch)) *house {

@@ -68,8 +68,9 @@ func TestHTMLNesting(t *testing.T) {
 	}
 }
 
-// TestHTMLDepth cleans messages that are nested deeper than allowed, and a message that would
-// make a browser repeat thousands of elements in each of thousands of paragraphs.
+// TestHTMLDepth cleans messages that are nested deeper than allowed, and a message that would make
+// a browser repeat thousands of elements in each of thousands of paragraphs. It checks that the
+// results pass checkNesting.
 func TestHTMLDepth(t *testing.T) {
 	for name, in := range map[string]string{
 		"div":        strings.Repeat("<div>", 5000) + "x" + strings.Repeat("</div>", 5000),

@@ -88,8 +88,9 @@ func TestRepeatedSend(t *testing.T) {
 	}
 }
 
-// TestRepeatedSendLater repeats a send in four cases: after the message was edited, after it was
-// deleted, after the caller has left the thread, and after five minutes.
+// TestRepeatedSendLater repeats a send after the message was edited, after it was deleted, after the
+// caller has left and come back, and after five minutes. It checks which of the repeated sends add
+// no message.
 func TestRepeatedSendLater(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := t.Context()

@@ -292,9 +292,9 @@ type FoundUser struct {
 	DisplayName string
 }
 
-// FindUsers reads the users first, then the members of threads. Its cursor consists of one of these
-// letters, which says whether users or threads are being read, and the id of the last user or
-// thread that was read.
+// FindUsers reads the users first, then the members of threads. Its cursor consists of a letter,
+// which says whether users or threads are being read, and the id of the last user or thread that
+// was read.
 const (
 	findInUsers   = "u"
 	findInThreads = "t"

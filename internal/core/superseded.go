@@ -181,8 +181,8 @@ const (
 	walkAgain = 10 * time.Minute
 )
 
-// maxReleased is the greatest number of threads in Service.released. If there are more, the
-// next sweep looks at the superseded versions of all threads.
+// maxReleased is the greatest number of threads in Service.released. If more threads are released,
+// the next sweep reads the superseded versions of all threads.
 const maxReleased = 10_000
 
 // release records that a member of a thread may no longer read superseded versions of the thread's

@@ -462,9 +462,9 @@ func (r *readers) read(user string) []string {
 	return texts
 }
 
-// TestReadsOfMembersWhoLeft lets random users write, edit, delete, leave, join again and be
-// erased, and compares the messages that each user reads with a simple model. In some runs it
-// also imports the rows into another store and compares the messages there.
+// TestReadsOfMembersWhoLeft lets random users write, edit, delete, leave, join again and be erased,
+// and checks that each user reads the messages that a simple model predicts. In some runs it also
+// imports the rows into another store and compares the messages there.
 func TestReadsOfMembersWhoLeft(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		rapid.Check(t, func(rt *rapid.T) {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// Step is the length of time that one of the kept points covers.
+	// Step is the length of time that each kept Point covers.
 	Step = 5 * time.Second
 	// Kept is the maximum number of points in memory: the points of the last 15 minutes.
 	Kept = 180

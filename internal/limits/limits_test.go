@@ -32,8 +32,8 @@ func TestZeroProfileIsFair(t *testing.T) {
 }
 
 // TestUnverifiedSizes checks the size limits of each profile. The limits of Azure are from
-// docs/contract/chat.md §9. Unverified: that the real service counts bytes, and 1024 bytes per
-// KB.
+// docs/contract/chat.md §9. Unverified: that the real service counts bytes, and that it counts 1024
+// bytes per KB.
 func TestUnverifiedSizes(t *testing.T) {
 	for p, want := range map[limits.Profile]core.Limits{
 		limits.Azure: {Participants: 250, PerRequest: 200, Content: 28672, Metadata: 1024, Receipts: 20},

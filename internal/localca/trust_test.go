@@ -198,8 +198,8 @@ func TestGoClient(t *testing.T) {
 	res.Body.Close()
 }
 
-// TestJava makes a real Java program connect to a server with the trust store, in a folder
-// whose name contains a space. It starts two Java programs, so it runs only if
+// TestJava checks that a real Java program can connect to a server with the trust store, in a
+// folder whose name contains a space. It starts two Java programs, so it runs only if
 // CONFAB_TEST_JAVA is set.
 func TestJava(t *testing.T) {
 	if os.Getenv("CONFAB_TEST_JAVA") == "" {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestOutput changes the level and the format of an output while loggers use it. One of the
-// loggers has fields and a group, and one has its own level.
+// TestOutput checks the lines that an output writes while its level and its format change. One of
+// the loggers has fields and a group, and one has its own level.
 func TestOutput(t *testing.T) {
 	var out bytes.Buffer
 	o := NewOutput(&out)

@@ -239,8 +239,8 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 	}
 }
 
-// TestVerifyDate verifies requests whose dates differ from the server's time by up to MaxSkew,
-// and by more. Unverified: that the real service allows 15 minutes.
+// TestVerifyDate checks that Verify accepts a date that differs from the server's time by at most
+// MaxSkew, and refuses other dates. Unverified: that the real service allows 15 minutes.
 func TestVerifyDate(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {

@@ -36,8 +36,8 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestVerifySDKs verifies requests as each official SDK signs them and as a server receives them
-// (docs/contract/identity.md §4.3).
+// TestVerifySDKs checks that Verify accepts requests as each official SDK signs them and as a
+// server receives them (docs/contract/identity.md §4.3).
 func TestVerifySDKs(t *testing.T) {
 	const (
 		date    = "date;host;x-ms-content-sha256"

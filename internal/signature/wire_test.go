@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestSignedRequestsOnTheWire sends signed requests through net/http and verifies them in a
-// server.
+// TestSignedRequestsOnTheWire sends signed requests through net/http and checks that a server
+// verifies them.
 func TestSignedRequestsOnTheWire(t *testing.T) {
 	key := mustKey(t, testKey)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

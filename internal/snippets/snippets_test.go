@@ -19,7 +19,7 @@ const ann = "8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-
 // hostile is a body with texts that end a quoted string or run a command in one of the languages.
 const hostile = "{\"content\":\"it's $(id) `id` \\\\ \\\" ${x} \u2028 </script> '''\\n한글 😀\"}"
 
-// TestGolden compares the generated programs with the files in testdata.
+// TestGolden checks that the generated programs equal the files in testdata.
 func TestGolden(t *testing.T) {
 	for name, r := range map[string]snippets.Request{
 		"send": {Method: "POST", Path: "/chat/threads/19%3Aabc%40thread.v2/messages?api-version=2025-03-15", User: ann, Body: hostile},

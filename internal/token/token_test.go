@@ -136,7 +136,7 @@ func parts(t testing.TB, text string) (header, payload string) {
 	return three[0], three[1]
 }
 
-// TestClaims compares the payload of a token with the payload of a token of the real service
+// TestClaims checks that the payload of a token has the form of a token of the real service
 // (docs/contract/identity.md §6.1).
 func TestClaims(t *testing.T) {
 	f := newFixture(t)

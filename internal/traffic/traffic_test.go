@@ -49,7 +49,7 @@ func ids(page []Request) string {
 	return strings.Join(all, " ")
 }
 
-// TestPages reads a log page by page, with and without filters.
+// TestPages checks the pages of a log that is read page by page, with and without filters.
 func TestPages(t *testing.T) {
 	l := New(Options{Requests: 8})
 	for i := range 10 {
@@ -427,7 +427,8 @@ func TestSubscribeAfterARestart(t *testing.T) {
 	}
 }
 
-// TestSubscriptionsAreBounded opens subscriptions until Subscribe fails with ErrTooMany.
+// TestSubscriptionsAreBounded checks that Subscribe fails with ErrTooMany at its limit of open
+// subscriptions.
 func TestSubscriptionsAreBounded(t *testing.T) {
 	l := New(Options{})
 	var open []*Subscription

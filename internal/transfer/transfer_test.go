@@ -441,8 +441,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// TestAlteredBytes makes many copies of an export. In each copy it alters one byte; it does so for
-// every seventh byte. It checks that the Reader refuses each copy.
+// TestAlteredBytes makes copies of an export, each with one altered byte; it alters every seventh
+// byte. It checks that the Reader refuses each copy.
 func TestAlteredBytes(t *testing.T) {
 	alter(t, write(t, Options{Made: made, Keys: true}, golden), 7)
 }
