@@ -452,7 +452,7 @@ func setMinFreeSpace(c *Config, v value) (err error) {
 	return err
 }
 
-// leastBody is the smallest limit, in bytes, that the value auto of --max-body-size stands for.
+// leastBody is the smallest limit, in bytes, that --max-body-size=auto can result in.
 // bodyRest is the number of bytes for the parts of a message other than its content: metadata,
 // names, and the JSON around them.
 const (

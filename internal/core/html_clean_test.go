@@ -26,7 +26,7 @@ func TestHTMLPolicy(t *testing.T) {
 		{`&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`, `&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`},
 		{`AT&T & & &; &# &#; &lt`, `AT&amp;T &amp; &amp; &amp;; &amp;# &amp;#; &amp;lt`},
 		{`1 < 2 <3 <`, `1 &lt; 2 &lt;3 &lt;`},
-		// Names, ids and image maps are removed.
+		// The attributes name and id, and image maps, are removed.
 		{`<b id="x" name="y">b</b>`, `<b>b</b>`},
 		{`<a name="x" id="y" href="https://a.example/">l</a>`, `<a href="https://a.example/">l</a>`},
 		{`<p><map name="m"><area href="https://a.example/" shape="rect" coords="0,0,1,1"></map>m</p>`, `<p>m</p>`},

@@ -94,7 +94,7 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 		s.swept.update(k, func(c *SweepCount) {
 			c.Turns++
 			if k == SweepRetention || k == SweepErasure {
-				return // for these kinds, Done and Failed count threads and users instead of turns
+				return // Done and Failed of retention and erasure count threads and users instead of turns
 			}
 			if err != nil {
 				c.Failed++

@@ -355,8 +355,8 @@ func (r Request) otherCases() (others []string) {
 }
 
 // cases returns a host in the letter cases in which people write it: in lower case, in upper case,
-// with a capital first letter, with a capital at the beginning of each word, and as names has the
-// host.
+// with a capital first letter, with a capital at the beginning of each word, and in the letter case
+// of each equal element of names.
 func cases(host string, names []string) []string {
 	lower := strings.ToLower(host)
 	words := []byte(lower)
