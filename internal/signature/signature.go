@@ -355,8 +355,8 @@ func (r Request) otherCases() (others []string) {
 }
 
 // cases returns a host in the letter cases in which people write it: in lower case, in upper case,
-// with a capital first letter, with a capital at the beginning of each word, and in the letter case
-// of each equal element of names.
+// with a capital first letter, with a capital at the beginning of each word, and as an element of
+// names spells it, if one equals the host except for case.
 func cases(host string, names []string) []string {
 	lower := strings.ToLower(host)
 	words := []byte(lower)
