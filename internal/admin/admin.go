@@ -44,7 +44,7 @@ type Options struct {
 	Limits      func() Limits
 	Settings    any // the body of the response to GET settings, without secrets
 
-	// Server describes the server. Its Now is ignored.
+	// Server describes the server in responses. Its field Now is ignored.
 	Server About
 	// Now is the server's clock; nil: time.Now. Sessions and codes expire by the real time.
 	Now func() time.Time

@@ -30,7 +30,7 @@ import (
 // invalid.
 type Config struct {
 	Dev  bool
-	Data string // absolute path of the data folder, or Memory
+	Data string // absolute path of the data folder, or Memory if the server has none
 
 	Database string // postgres://..., which may hold a password; empty selects the embedded store
 

@@ -75,8 +75,8 @@ type ListMove struct {
 	From, To     int64 // minutes since 1970; From is 0 if the user's list gets a new entry
 }
 
-// Without these bounds, a send to a large thread would write two rows for each participant, and
-// other sends would have to wait.
+// The bound MaxMoves exists because a send to a large thread would otherwise write two rows for each
+// participant, while other sends wait.
 const (
 	// MaxMoves is the number of participants up to which a change that moves the minute of a
 	// thread's last activity also moves the entries in their lists. If there are more, it begins a

@@ -39,13 +39,13 @@ type committer struct {
 }
 
 type lane struct {
-	wake chan struct{} // wakes the lane's goroutine; capacity 1; closed when the lane is closed
+	wake chan struct{} // channel of capacity 1 that wakes the lane's goroutine; closed when the lane is closed
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*pending
 	bytes  int // of the changes in the queue
 	closed bool
-	slow   chan struct{} // closed while a batch has been applied for longer than slowBatch
+	slow   chan struct{} // channel that is closed while a batch takes longer than slowBatch
 }
 
 // slowBatch is the time after the start of a batch from which callers in the queue watch their

@@ -11,7 +11,8 @@ import (
 
 // DefaultGrace is the default of Options.Grace: the time after a user's deletion during which
 // the user's tokens may still be used to leave threads, and to delete threads that the user has
-// created or is alone in. Test suites of 2021 delete a user first and its threads afterwards.
+// created or is alone in. Microsoft's test suites of 2021 delete a user first and its threads
+// afterwards.
 const DefaultGrace = 30 * time.Second
 
 // finishPurges deletes rows of deleted threads that the store has not deleted yet. It does

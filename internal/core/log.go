@@ -73,7 +73,7 @@ type News struct {
 type Happening struct {
 	Event
 	Revision    uint64      // of the thread's head
-	Message     *Message    // nil if the event has no message, or if the message was deleted; always nil for a receipt
+	Message     *Message    // the event's message; nil if it has none, if the message was deleted, and for a receipt
 	Members     []Member    // the members who joined or left with this event
 	Properties  *Properties // properties of the thread, if the event created the thread or changed its properties
 	DisplayName string      // display name of the sender of a typing notification; may be empty

@@ -35,8 +35,8 @@ type buffer struct {
 	to   io.Writer
 	note func(dropped uint64) []byte // returns the line about dropped lines
 
-	later chan struct{} // capacity 1: has an element if a first line was added to lines
-	now   chan struct{} // capacity 1: has an element if the lines must be written at once
+	later chan struct{} // channel of capacity 1, which has an element if a first line was added to lines
+	now   chan struct{} // channel of capacity 1, which has an element if the lines must be written at once
 	end   chan struct{} // closed by close
 	done  chan struct{} // closed when the goroutine has ended
 

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // gatedWriter is a writer whose calls of Write block until the gate is open. After that, the first
 // fails calls of Write take half of the bytes and return an error.
 type gatedWriter struct {
-	gate  chan struct{} // closed when the gate is open; nil: the gate is always open
+	gate  chan struct{} // channel that is closed when the gate is open; nil: the gate is always open
 	mu    sync.Mutex    // guards the fields below
 	got   bytes.Buffer
 	fails int

@@ -24,7 +24,7 @@ type Subscription struct {
 	log    *Log
 	filter Filter
 	next   uint64        // number of the next request to read
-	wake   chan struct{} // capacity 1; receives a value when the Log has new requests
+	wake   chan struct{} // channel of capacity 1, which receives a value when the Log has new requests
 	last   time.Time     // when the last batch was read
 }
 
