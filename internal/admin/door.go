@@ -131,8 +131,8 @@ func (h *Handler) admit(c *call, d Door, least Role) (caller, error) {
 	return c.who, errSecret
 }
 
-// knows reports whether a Host header is localhost, a loopback address or, with TLS, one of the
-// names of the door, with or without a port.
+// knows reports whether a Host header is localhost, a loopback address or, with TLS, one of
+// d.Names, with or without a port.
 func (d Door) knows(host string) bool {
 	name := hosts.Name(host)
 	ip := net.ParseIP(name)
