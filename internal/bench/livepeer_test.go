@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -226,9 +227,10 @@ func together(n, goroutines int, do func(int) error) error {
 
 // stream is a client's connection on which it reads server-sent events over HTTP/1.1.
 type stream struct {
-	conn net.Conn
-	in   *bufio.Reader
-	tail []byte // the last bytes of the previous chunk
+	conn     net.Conn
+	in       *bufio.Reader
+	unread   []byte // the bytes that the last call of read has returned, and the begin of the next event
+	returned int    // the number of bytes that the last call of read has returned
 }
 
 // dial opens a stream of server-sent events and reads the headers of the response. If local,
@@ -261,30 +263,36 @@ func (p *peer) dial(secure bool, token, local string) (*stream, error) {
 // Close closes the connection.
 func (s *stream) Close() error { return s.conn.Close() }
 
-// read reads one chunk of the response, which is one write of the server. It returns the
-// chunk's bytes, which are valid until the next call, the number of events that end in the
-// chunk, and the number of writes that brought events.
+// read reads chunks of the response, each of which is one write of the server, until an event
+// ends. It returns the bytes of all whole events that were not returned before, which are valid
+// until the next call, the number of these events, and the number of writes that brought them.
 func (s *stream) read() (data []byte, events, writes int, err error) {
-	line, err := s.in.ReadString('\n')
-	if err != nil {
-		return nil, 0, 0, err
+	s.unread = append(s.unread[:0], s.unread[s.returned:]...)
+	s.returned = 0
+	for s.returned == 0 {
+		line, err := s.in.ReadString('\n')
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(line), 16, 31)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		before := len(s.unread)
+		s.unread = slices.Grow(s.unread, int(n)+2)[:before+int(n)+2]
+		if _, err := io.ReadFull(s.in, s.unread[before:]); err != nil {
+			return nil, 0, 0, err
+		}
+		s.unread = s.unread[:before+int(n)] // without the end of the line after the chunk
+		s.returned = bytes.LastIndex(s.unread, []byte("\n\n")) + 2
+		if s.returned == 1 {
+			s.returned = 0 // no event ends in this chunk
+		}
+		writes++
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(line), 16, 31)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	kept := len(s.tail)
-	if need := kept + int(n) + 2; cap(s.tail) < need {
-		s.tail = append(make([]byte, 0, need), s.tail...)
-	}
-	data = s.tail[:kept+int(n)+2]
-	if _, err := io.ReadFull(s.in, data[kept:]); err != nil {
-		return nil, 0, 0, err
-	}
-	data = data[:kept+int(n)]
+	data = s.unread[:s.returned]
 	events = bytes.Count(data, []byte("}\n\n")) // heartbeats end otherwise
-	s.tail = data[:copy(data[:2], data[len(data)-2:])]
-	return data, events, min(events, 1), nil
+	return data, events, min(events, writes), nil
 }
 
 // peerChild is the main function of a child process that startPeer starts. It serves until its
