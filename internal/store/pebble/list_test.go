@@ -172,8 +172,8 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 // TestNewsReadsFewKeys calls News for a user in 200 threads, three of which have two new events
 // each. News may read two keys for each thread; for each of the three threads it may also read
 // one more key, the two new events and the event before them. If the log has only these six
-// events after the position, News may read two keys for each of the three threads, the six
-// events, and three keys before it leaves the list.
+// events after the position, News may read two keys for each of three threads of the list and one
+// for the next, the six events, and two keys for each of the three threads of these.
 func TestNewsReadsFewKeys(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
@@ -206,11 +206,34 @@ func TestNewsReadsFewKeys(t *testing.T) {
 			t.Errorf("%d keys were read, want at most %d", keys, most)
 		}
 	}
-	check(3 + 2*len(fresh) + 2*len(fresh))
+	check(2*len(fresh) + 1 + 2*len(fresh) + 2*len(fresh))
 	for n := range 4 * threads {
 		mustApply(t, s, sendTo(threadID(threads), other, fmt.Sprint(n)))
 	}
 	check(2*threads + len(fresh)*(1+3))
+}
+
+// TestNewsOfOthers calls News for a user in 200 threads, after whose position the log has one
+// event in each of 700 threads of another user. News must not look for the user in these 700
+// threads, because the user's list is shorter.
+func TestNewsOfOthers(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	const threads, events, who, other = 200, 700, "8:acs:user", "8:acs:other"
+	for n := range threads {
+		createThread(t, s, threadID(n), who)
+	}
+	before, err := s.Tip(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range events {
+		createThread(t, s, threadID(threads+n), other)
+	}
+	news, keys, err := s.news(t.Context(), who, before.Position, 10)
+	if most := 2*threads + events; err != nil || len(news) != 0 || keys > most {
+		t.Errorf("%d threads with news, %d keys were read, %v; want none, and at most %d keys", len(news), keys, err, most)
+	}
 }
 
 // createThread stores a thread with one member.

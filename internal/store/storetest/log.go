@@ -406,7 +406,10 @@ func testNewsOfManyThreads(t *testing.T, e Engine) {
 		cursors = append(cursors, tip(t, s))
 		apply(t, s, start+3*day, send(thread(n), 1, bob, "", "x"))
 	}
-	cursors = append(cursors, tip(t, s), core.Cursor{Position: math.MaxUint64})
+	for _, ev := range logAfter(t, s, cursors[11], 500).Events { // positions within a batch too
+		cursors = append(cursors, core.Cursor{Epoch: cursors[0].Epoch, Position: ev.Position, Check: ev.Check})
+	}
+	cursors = append(cursors, core.Cursor{Position: math.MaxUint64})
 	for _, after := range cursors {
 		want := map[string]uint64{} // the first event of each thread after the cursor
 		for at := after; after.Position != math.MaxUint64; {
