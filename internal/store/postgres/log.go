@@ -260,26 +260,29 @@ func (s *Store) LogBefore(ctx context.Context, before uint64, limit int) (found 
 // newsSQL selects at most $3 threads of user $1 that have events after position $2. Its
 // candidates are the threads of the user's list whose last event has a later position or none
 // yet. A trimmed batch has no position either; it is told from a new one by its missing row in
-// the table batches. If the log has few events after the position, the threads of these events
-// are selected instead, because a user can be in very many threads.
+// the table batches. If the log has at most 1,000 events after the position, and fewer than the
+// list has threads, the threads of these events are selected instead, because a user can be in
+// very many threads. OFFSET 0 keeps the planner from joining whole tables.
 var newsSQL = fmt.Sprintf(`WITH few AS MATERIALIZED (
-		SELECT coalesce((SELECT last FROM log ORDER BY last DESC LIMIT 1) <= $2::bigint + 1000, true) AS events
+		SELECT n <= 1000 AND EXISTS (SELECT FROM user_threads WHERE user_id = $1 OFFSET greatest(n, 0)) AS events
+		FROM (SELECT coalesce((SELECT last FROM log ORDER BY last DESC LIMIT 1), 0) - $2::bigint AS n OFFSET 0) after
 	), candidate AS MATERIALIZED (
 		SELECT u.thread, h.last_event FROM user_threads u JOIN heads h ON h.id = u.thread LEFT JOIN log l ON l.batch = h.last_position >> 20
 		WHERE NOT (SELECT events FROM few) AND u.user_id = $1
 			AND (l.last > $2::bigint OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = h.last_position >> 20))
 	), recent AS MATERIALIZED (
 		SELECT e.thread, min(e.number) AS first FROM (SELECT * FROM log WHERE (SELECT events FROM few) AND last > $2::bigint ORDER BY last LIMIT 1000) l
-		CROSS JOIN LATERAL (SELECT thread, number, position FROM events
-			WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
-		WHERE e.thread <> '' AND l.last - l.events + (e.position & %d) > $2::bigint GROUP BY e.thread
+		CROSS JOIN LATERAL (SELECT thread, number FROM events
+			WHERE day = l.day AND position > (l.batch << 20) + greatest($2::bigint - l.last + l.events, 0) AND position <= (l.batch << 20) + l.events OFFSET 0) e
+		WHERE e.thread <> '' GROUP BY e.thread
 	), news AS MATERIALIZED (
 		SELECT thread, first FROM (SELECT thread, first_event_after(thread, last_event, $2::bigint) AS first FROM candidate OFFSET 0) c WHERE first IS NOT NULL
-		UNION ALL SELECT r.thread, r.first FROM recent r WHERE EXISTS (SELECT FROM members m WHERE m.thread = r.thread AND m.user_id = $1)
+		UNION ALL SELECT r.thread, r.first FROM recent r CROSS JOIN LATERAL (SELECT FROM members m WHERE m.thread = r.thread AND m.user_id = $1 OFFSET 0) mine
 		LIMIT $3
 	)
-	SELECT n.first, h.%s, m.%s FROM news n JOIN heads h ON h.id = n.thread JOIN members m ON m.thread = n.thread AND m.user_id = $1`,
-	core.MaxBatchEvents, strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
+	SELECT n.first, h.%s, m.%s FROM news n CROSS JOIN LATERAL (SELECT * FROM heads WHERE id = n.thread OFFSET 0) h
+		CROSS JOIN LATERAL (SELECT * FROM members WHERE thread = n.thread AND user_id = $1 OFFSET 0) m`,
+	strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
 
 // News returns up to limit threads of a user's list that have events after a position; see
 // core.Store.

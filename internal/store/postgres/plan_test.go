@@ -34,6 +34,17 @@ func (n planNode) read(table string) (rows float64) {
 	return rows
 }
 
+// readPartitions returns the number of rows of the partitions of a table that the plan has read.
+func (n planNode) readPartitions(table string) (rows float64) {
+	if strings.HasPrefix(n.Relation, table+"_") {
+		rows = (n.Rows + n.Filtered) * n.Loops
+	}
+	for _, p := range n.Plans {
+		rows += p.readPartitions(table)
+	}
+	return rows
+}
+
 // planner runs prepared statements as the reads of pages do, and returns their plans.
 type planner struct {
 	t    *testing.T
