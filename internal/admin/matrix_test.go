@@ -78,6 +78,9 @@ func (m *matrix) ask(method, path, body string, key communication.AccessKey, hea
 	if a.body, err = io.ReadAll(res.Body); err != nil {
 		m.Fatal(err)
 	}
+	if a.status == 503 && bytes.Contains(a.body, []byte("too-many-streams")) { // the server has not noticed yet that the last streams were closed
+		return m.ask(method, path, body, key, header...)
+	}
 	return a
 }
 

@@ -37,7 +37,7 @@ const (
 
 // holdTime is half of the longest time for which the connection of a request is held: see gated.hold.
 // A client that goes away meanwhile is noticed at the end of that time.
-const holdTime = 50 * time.Millisecond
+const holdTime = 10 * time.Millisecond
 
 // filesOfStore returns the number of open files reserved for the store, in a process that may
 // have files open files: an eighth of them, but at least storeFiles and at most manyFiles.
