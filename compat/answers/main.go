@@ -83,7 +83,8 @@ func run(args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// tally collects the results of judging many exchanges.
+// tally counts the recorded answers that were checked against the OpenAPI files, and the answers
+// that violate them.
 type tally struct {
 	judge    *judge
 	judged   int

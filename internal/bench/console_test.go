@@ -28,8 +28,8 @@ type console struct {
 	out   io.Writer
 }
 
-// leastWithConsole is the smallest accepted ratio of the sends per second with an open console to
-// those without one.
+// leastWithConsole is the smallest accepted ratio of two rates of sends: the rate while an operator
+// watches the server in the console, a web page, to the rate while nobody does.
 const leastWithConsole = 0.97
 
 // run prints how much an open console slows down sends. It returns a text if this exceeds the

@@ -89,7 +89,7 @@ type Service struct {
 	shared     bool // true if other processes write to the store as well
 	stopLoops  context.CancelFunc
 	loops      sync.WaitGroup // refresh and relist
-	relistings chan struct{}  // channel of capacity 1, which has an element if relist must look for list entries to move
+	relistings chan struct{}  // channel of capacity 1; an element in it wakes relist, which moves large threads to their new places in the users' lists of threads
 
 	sweeping      sync.Mutex          // guards the fields below
 	erasures      map[string]*erasure // by user

@@ -45,7 +45,7 @@ type tokenUsers bool
 const (
 	onlyLive    tokenUsers = false
 	alsoLeaving tokenUsers = true
-	leavingSelf            = alsoLeaving // a deleted user may only remove itself: the handler refuses to remove anybody else
+	leavingSelf            = alsoLeaving // a user that was deleted a short time ago may still remove itself from a thread; the handler refuses to let it remove anybody else
 )
 
 // always is the feature of a route that exists at all api-versions of its API.

@@ -30,7 +30,8 @@ const (
 	tagNewBlobFile    = 107
 	tagDeletedBlob    = 108
 
-	// These tags occur inside the fields tagNewTable4 and tagNewTable5.
+	// These tags stand within the records tagNewTable4 and tagNewTable5 of Pebble's manifest file, which
+	// describe a new table file.
 	tableEnd            = 1
 	tableVirtual        = 66
 	tableSyntheticStart = 67
