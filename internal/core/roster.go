@@ -22,6 +22,7 @@ type Roster struct {
 	users  int    // size of the user ids
 	growth int    // sum of Member.growth
 	kept   int    // sum of Member.kept
+	maps   int    // sum of Member.maps
 }
 
 // NewRoster returns a roster of these members, in any order. It copies each row into memory of its
@@ -102,6 +103,7 @@ func (r *Roster) remove(m *Member) {
 	r.users -= len(m.User)
 	r.growth -= m.growth()
 	r.kept -= m.kept()
+	r.maps -= m.maps()
 }
 
 // list returns the list to which m belongs, and the order of that list.
@@ -118,11 +120,12 @@ func (r *Roster) count(m *Member) {
 	r.users += len(m.User)
 	r.growth += m.growth()
 	r.kept += m.kept()
+	r.maps += m.maps()
 }
 
-// bytes returns the approximate size of the roster in memory: that of all rows, of the lists and of the
-// index. Rows that are shared with other rosters are counted in each.
-func (r *Roster) bytes() int { return (memberBytes+listedBytes)*r.Size() + r.users + r.growth }
+// bytes returns the approximate size of the roster in memory: that of all rows with their maps, of the
+// lists and of the index. Rows that are shared with other rosters are counted in each.
+func (r *Roster) bytes() int { return (memberBytes+listedBytes)*r.Size() + r.users + r.growth + r.maps }
 
 // listedBytes is the approximate size in memory of a member's places in a list and in the index.
 const listedBytes = 80

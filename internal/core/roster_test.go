@@ -47,7 +47,7 @@ func drawMembers(rt *rapid.T, rows map[string]Member, order *uint32, sequence *u
 func (r *Roster) checkAgainst(t rapid.TB, rows map[string]Member) {
 	t.Helper()
 	var all, present, former []*Member
-	order, users, growth, kept := uint32(0), 0, 0, 0
+	order, users, growth, kept, maps := uint32(0), 0, 0, 0, 0
 	byOrder := func(a, b *Member) int { return cmp.Compare(a.Order, b.Order) }
 	for _, m := range rows {
 		all = append(all, &m)
@@ -57,7 +57,9 @@ func (r *Roster) checkAgainst(t rapid.TB, rows map[string]Member) {
 			former = append(former, &m)
 		}
 		order, users, growth = max(order, m.Order), users+len(m.User), growth+m.growth()
+		maps += mapBytes(m.Metadata)
 		if m.Left != nil {
+			maps += mapBytes(m.Left.Metadata)
 			kept += sizeOf(m.Metadata) + sizeOf(m.Left.Metadata)
 		}
 		if got := r.Member(m.User); !gocmp.Equal(got, &m) {
@@ -76,8 +78,8 @@ func (r *Roster) checkAgainst(t rapid.TB, rows map[string]Member) {
 	if !slices.IsSortedFunc(r.Former(), func(a, b *Member) int { return cmp.Compare(a.LastSequence(), b.LastSequence()) }) {
 		t.Fatalf("the former members are not sorted by what they may read: %v", r.Former())
 	}
-	if r.Size() != len(rows) || r.order != order || r.users != users || r.growth != growth || r.kept != kept {
-		t.Fatalf("size %d, order %d, users %d, growth %d, kept %d, want %d, %d, %d, %d, %d", r.Size(), r.order, r.users, r.growth, r.kept, len(rows), order, users, growth, kept)
+	if r.Size() != len(rows) || r.order != order || r.users != users || r.growth != growth || r.kept != kept || r.maps != maps {
+		t.Fatalf("size %d, order %d, users %d, growth %d, kept %d, maps %d, want %d, %d, %d, %d, %d, %d", r.Size(), r.order, r.users, r.growth, r.kept, r.maps, len(rows), order, users, growth, kept, maps)
 	}
 	for _, none := range []string{"", "nobody", "user 401"} {
 		if m := r.Member(none); m != nil {
@@ -101,7 +103,7 @@ func (r *Roster) written(t rapid.TB) string {
 			indexed++
 		}
 	}
-	return fmt.Sprint(string(text), indexed, r.order, r.users, r.growth, r.kept)
+	return fmt.Sprint(string(text), indexed, r.order, r.users, r.growth, r.kept, r.maps)
 }
 
 // TestRosterChanges changes a roster many times, each time the last one or an earlier one. Each result
@@ -187,6 +189,18 @@ func TestRosterTakesItsBytes(t *testing.T) {
 		return int(s.HeapAlloc)
 	}
 	long := strings.Repeat("long", 64)
+	withMetadata := func(keys int) func(Roster) Roster {
+		return func(r Roster) Roster {
+			ms := rows(r.Size(), "")
+			for i := range ms {
+				ms[i].Metadata = map[string]string{}
+				for k := range keys {
+					ms[i].Metadata[fmt.Sprintf("%016d", k)] = "v"
+				}
+			}
+			return r.with(ms)
+		}
+	}
 	for _, test := range []struct {
 		what     string
 		members  int
@@ -211,6 +225,19 @@ func TestRosterTakesItsBytes(t *testing.T) {
 			for _, m := range r.Members()[1:] {
 				left := *m
 				left.Intervals, left.Left = []Interval{{From: 1, To: 2}}, &Left{On: 1, Sequence: 1, Topic: "topic"}
+				r = r.with([]Member{left})
+			}
+			return r
+		}},
+		{"100 members with 1 key of metadata", 100, 100, withMetadata(1)},
+		{"100 members with 9 keys of metadata", 100, 100, withMetadata(9)},
+		{"100 members with 29 keys of metadata", 100, 30, withMetadata(29)},
+		{"100 members with 100 keys of metadata", 100, 10, withMetadata(100)},
+		{"100 members who have left a thread with 100 keys of metadata", 100, 10, func(r Roster) Roster {
+			r = withMetadata(100)(r)
+			for _, m := range r.Members() {
+				left := *m
+				left.Intervals, left.Left, left.Metadata = []Interval{{From: 1, To: 2}}, &Left{On: 1, Sequence: 1, Metadata: left.Metadata}, nil
 				r = r.with([]Member{left})
 			}
 			return r

@@ -204,6 +204,24 @@ func (m *Member) kept() int {
 	return sizeOf(m.Metadata) + sizeOf(m.Left.Metadata)
 }
 
+// maps returns the approximate size in memory of the metadata maps in a member's row, without their
+// keys and values.
+func (m *Member) maps() int {
+	if m.Left == nil {
+		return mapBytes(m.Metadata)
+	}
+	return mapBytes(m.Metadata) + mapBytes(m.Left.Metadata)
+}
+
+// mapBytes returns the approximate size in memory of a map, without its keys and values. Go allocates
+// a map in steps: it has room for 8 entries, and above that for 7/8 of a power of two.
+func mapBytes(m map[string]string) int {
+	if len(m) == 0 {
+		return 0
+	}
+	return max(350, 64*len(m))
+}
+
 // LastSequence returns the sequence of the last message that a member who left may
 // read, or 0 for a member who has not left or may read none.
 func (m *Member) LastSequence() uint64 {
@@ -226,7 +244,7 @@ type Thread struct {
 func NewThread(h Head, members []Member) *Thread { return newThread(h, NewRoster(members)) }
 
 func newThread(h Head, r Roster) *Thread {
-	return &Thread{Head: h, Roster: r, bytes: 512 + len(h.Topic) + sizeOf(h.Metadata) + r.bytes()}
+	return &Thread{Head: h, Roster: r, bytes: 512 + len(h.Topic) + sizeOf(h.Metadata) + mapBytes(h.Metadata) + r.bytes()}
 }
 
 // after returns the thread as it is after the change of the outcome was applied to t. t must have
