@@ -71,7 +71,13 @@ func TestHoldsEnd(t *testing.T) {
 	c := server.(*gated)
 	g.state(c, http.StateActive)
 	c.hold()
-	if g.endHolds(); !c.held && g.period == 1 { // the next period may already be over too
+	g.endHolds()
+	g.mu.Lock()
+	c.deadlines.Lock()
+	held, period := c.held, g.period
+	c.deadlines.Unlock()
+	g.mu.Unlock()
+	if !held && period == 1 { // the next period may already be over too
 		t.Error("a connection was released at the end of the period in which its request began")
 	}
 	client.Close()
@@ -81,6 +87,8 @@ func TestHoldsEnd(t *testing.T) {
 		}
 		c.hold() // as for a body that arrived late
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.recent.first != nil {
 		t.Error("a released connection is still in the list")
 	}
