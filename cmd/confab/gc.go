@@ -37,11 +37,11 @@ func tuneGC(ctx context.Context, set func(percent int) int) {
 		return
 	}
 	percent := 0
-	last := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}} // of the last collection
+	last := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}} // of the last collection; the second one grows with each allocation after it
 	collected := make(chan struct{}, 1)
 	for {
 		metrics.Read(last)
-		if now := gcPercent(last[0].Value.Uint64(), last[1].Value.Uint64()); now != percent { // setting it stops all goroutines for a moment
+		if now := gcPercent(last[0].Value.Uint64(), last[1].Value.Uint64()); now != percent { // setting it locks the heap for a moment
 			percent = now
 			set(percent)
 		}
