@@ -30,6 +30,7 @@ type matrix struct {
 	token   string
 	thread  string
 	request string // id of a chat request that the server can send again
+	refused int    // number of streams that the server refused because too many were open
 }
 
 // answer is the response to a request.
@@ -78,7 +79,8 @@ func (m *matrix) ask(method, path, body string, key communication.AccessKey, hea
 	if a.body, err = io.ReadAll(res.Body); err != nil {
 		m.Fatal(err)
 	}
-	if a.status == 503 && bytes.Contains(a.body, []byte("too-many-streams")) { // the server has not noticed yet that the last streams were closed
+	if a.status == 503 && bytes.Contains(a.body, []byte("too-many-streams")) && m.refused < 1000 { // the server has not noticed yet that the last streams were closed
+		m.refused++
 		return m.ask(method, path, body, key, header...)
 	}
 	return a
