@@ -149,9 +149,9 @@ func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 
 // withUserRoots returns c with bundles of root certificates that also contain the user's own, such
 // as the certificates of a company. The user's environment variables named these certificates
-// before `confab env` replaced the variables. It writes the bundles below the folder that dir
-// returns, and calls dir only if bundles are needed. It prints a warning for certificates that
-// cannot be read.
+// before `confab env` replaced the variables. If there are such certificates, withUserRoots calls
+// dir and writes the bundles below the folder that it returns. It prints a warning for certificates
+// that cannot be read.
 func withUserRoots(cmd *cobra.Command, c clientenv.Server, dir func() (string, error)) (clientenv.Server, error) {
 	files := clientenv.UserRoots(os.Getenv)
 	if c.CAFile == "" || len(files) == 0 {
